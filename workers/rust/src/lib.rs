@@ -1,0 +1,3 @@
+//! The worker's side of sticky-run.
+
+pub mod message;
