@@ -1,0 +1,24 @@
+//! The ground floor: decisions.
+//!
+//! No input or output, no clock, no randomness of its own. `now`, seeds and facts are arguments,
+//! actions are return values, and all state is plain data.
+
+pub mod rng;
+pub mod time;
+
+use std::fmt;
+
+/// One process in a slot. Its successor in the same slot has the next generation.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Worker {
+    /// The stable place, counted from 0.
+    pub slot: u16,
+    /// How many workers the slot had before this one.
+    pub generation: u32,
+}
+
+impl fmt::Display for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "worker {}", self.slot)
+    }
+}
