@@ -55,6 +55,8 @@ mod phase;
 mod slot;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod walk;
 
 use std::collections::VecDeque;
 use std::time::Duration;
