@@ -122,10 +122,7 @@ impl Fleet {
     /// when time changes nothing: an idle fleet never wakes up.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        match self.phase {
-            Phase::Done => None,
-            phase => self.slots.iter().filter_map(Slot::timeout).chain(phase.timeout()).min(),
-        }
+        self.slots.iter().filter_map(Slot::timeout).chain(self.phase.timeout()).min()
     }
 
     /// Takes in what was heard. Time does nothing here: a supervisor that comes late must not end
@@ -152,9 +149,7 @@ impl Fleet {
                 break;
             }
         }
-        if self.phase != Phase::Done {
-            self.do_what_is_due(now);
-        }
+        self.do_what_is_due(now);
     }
 
     /// Whether this worker may be given connections.

@@ -64,7 +64,7 @@ impl World {
         actions
     }
 
-    /// A start of `worker` that ends at once. Returns what follows until the next start.
+    /// A start of `worker` that ends at once. Returns what this leads to.
     fn fail(&mut self, worker: Worker) -> Vec<Action> {
         self.handle(Input::Spawned(worker));
         self.handle(Input::Exited(worker, Exit::Code(1)))
@@ -209,6 +209,25 @@ fn it_never_gives_up_once_a_worker_was_ready_but_slows_down() {
     }
     assert!((8..=11).contains(&spawned), "{spawned} starts in a minute");
     assert!(!world.fleet.is_stopping());
+}
+
+#[test]
+fn failed_starts_are_counted_from_the_last_ready_worker() {
+    let mut world = World::new(1, 25_000);
+    world.actions();
+    for (generation, expected) in [(0, 1), (1, 2), (3, 1)] {
+        world.fail(worker(0, generation));
+        let Some(Event::FailedStart { failed, .. }) = world.events.iter().rev().nth(1) else {
+            panic!("{:?}", world.events)
+        };
+        assert_eq!(*failed, expected);
+        assert_eq!(world.pass(2_000), [Action::Spawn(worker(0, generation + 1))]);
+        if generation == 1 {
+            world.handle(Input::Ready(worker(0, 2)));
+            world.handle(Input::Exited(worker(0, 2), KILLED));
+            world.pass(2_000);
+        }
+    }
 }
 
 #[test]
