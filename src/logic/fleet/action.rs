@@ -116,6 +116,24 @@ pub enum FailedStart {
     NotInTime,
 }
 
+impl Event {
+    /// Whether something went wrong.
+    pub fn is_trouble(&self) -> bool {
+        match self {
+            Self::FailedStart { .. }
+            | Self::Ended { .. }
+            | Self::BootTimeout { .. }
+            | Self::GaveUp { .. }
+            | Self::Killing { .. }
+            | Self::LeftBehind { .. } => true,
+            Self::Restarting { .. }
+            | Self::Stopping { .. }
+            | Self::Waiting { .. }
+            | Self::Hurrying => false,
+        }
+    }
+}
+
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
