@@ -52,10 +52,10 @@ pub struct Options {
     #[arg(long, value_name = "PATH", global = true)]
     pub sticky_run: Option<PathBuf>,
     /// Connections in each run
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 100_000, global = true, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 20_000, global = true, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     pub connections: u32,
     /// How often each pair is run
-    #[arg(short, long, value_name = "N", default_value_t = 5, global = true, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(short, long, value_name = "N", default_value_t = 20, global = true, value_parser = clap::value_parser!(u16).range(1..))]
     pub rounds: u16,
     /// Clients at once, each a thread
     #[arg(long, value_name = "N", default_value_t = 64, global = true, value_parser = clap::value_parser!(u16).range(1..=4096))]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddrV4;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
+use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -52,6 +53,7 @@ impl Supervisor {
     }
 
     fn start(mut command: Command) -> anyhow::Result<Self> {
+        die_with_the_driver(&mut command);
         let mut process = command
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
@@ -131,6 +133,13 @@ impl Drop for Supervisor {
             eprintln!("supervisor {}: {line}", self.process.id());
         }
     }
+}
+
+/// A driver that is killed must not leave a supervisor and its workers behind.
+#[expect(unsafe_code, reason = "std offers no other way to prctl(2) in the child")]
+fn die_with_the_driver(command: &mut Command) {
+    // SAFETY: between fork and exec the child makes one system call, which allocates nothing.
+    unsafe { command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGTERM)?)) };
 }
 
 /// Reads lines in a thread of its own, so that a talkative supervisor is never held up by its pipe.
