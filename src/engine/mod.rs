@@ -146,28 +146,35 @@ impl Engine {
         }
     }
 
-    /// Does what was decided, until nothing is left to do.
+    /// Does what was decided, until nothing is left to do: what the fleet wants done can free
+    /// connections to go, and these can be what the fleet waits for.
     fn act(&mut self) -> anyhow::Result<()> {
-        self.route_returned();
-        self.send_waiting();
-        self.report_open();
-        while let Some(action) = self.fleet.poll_action() {
-            match action {
-                Action::Spawn(worker) => self.spawn(worker)?,
-                Action::Place(worker) => self.place(worker),
-                Action::Retire(worker) => self.router.gone(self.now, worker),
-                Action::Drain(worker) => self.workers.drain_later(worker),
-                Action::Terminate(worker) => self.workers.terminate(worker),
-                Action::Kill(worker) => self.workers.kill(worker),
-                Action::CloseListeners => self.close_down(),
-                Action::Report(event) => report(&event),
-                Action::Finish(outcome) => self.outcome = Some(outcome),
-            }
+        loop {
+            self.route_returned();
+            self.send_waiting();
+            self.report_open();
+            let Some(action) = self.fleet.poll_action() else { break };
+            self.carry_out(action)?;
         }
         if self.held() == 0 {
             self.send_drains();
         }
         self.watch_wanted();
+        Ok(())
+    }
+
+    fn carry_out(&mut self, action: Action) -> anyhow::Result<()> {
+        match action {
+            Action::Spawn(worker) => self.spawn(worker)?,
+            Action::Place(worker) => self.place(worker),
+            Action::Retire(worker) => self.router.gone(self.now, worker),
+            Action::Drain(worker) => self.workers.drain_later(worker),
+            Action::Terminate(worker) => self.workers.terminate(worker),
+            Action::Kill(worker) => self.workers.kill(worker),
+            Action::CloseListeners => self.close_down(),
+            Action::Report(event) => report(&event),
+            Action::Finish(outcome) => self.outcome = Some(outcome),
+        }
         Ok(())
     }
 

@@ -6,5 +6,7 @@
 /// What the tests stand on: the supervisor as a child, clients, and the worker.
 mod support;
 
+/// Workers on their way to being ready.
+mod boot;
 /// The command line and the exit codes.
 mod usage;
