@@ -2,10 +2,11 @@
 //!
 //! A turn of the loop waits for events, hears them, lets the fleet and the router decide, and does
 //! what they say. The life of a connection is in [`accept`], [`pending`] and [`handoff`], in this
-//! order; the life of a worker is in [`workers`].
+//! order; the life of a worker is in [`workers`] and [`messages`].
 
 mod accept;
 mod handoff;
+mod messages;
 mod pending;
 mod tokens;
 mod workers;

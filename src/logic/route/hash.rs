@@ -37,15 +37,12 @@ impl HashPoint {
         Self(SipHasher13::new_with_keys(seed, 0).hash(bytes))
     }
 
-    /// The key's own slot among `slots`: the one with the highest score (Thaler and Ravishankar,
-    /// "Using name-based mappings to increase hit rates", 1998).
+    /// How much the key belongs into this slot: its own slot is the one with the highest score
+    /// (rendezvous hashing: Thaler and Ravishankar, "Using name-based mappings to increase hit
+    /// rates", 1998).
     ///
     /// A slot that leaves moves only its own keys, one that joins takes only its fair share.
-    pub fn own_slot(self, slots: impl Iterator<Item = u16>) -> Option<u16> {
-        slots.max_by_key(|slot| (self.score(*slot), *slot))
-    }
-
-    fn score(self, slot: u16) -> u64 {
+    pub fn score(self, slot: u16) -> u64 {
         let mut bits = self.0 ^ (u64::from(slot) + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         bits = (bits ^ (bits >> 33)).wrapping_mul(0xFF51_AFD7_ED55_8CCD);
         bits = (bits ^ (bits >> 33)).wrapping_mul(0xC4CE_B9FE_1A85_EC53);
@@ -60,8 +57,11 @@ mod tests {
     const KEYS: u32 = 20_000;
 
     fn slots_of(slots: &[u16]) -> Vec<u16> {
-        let own = |key: u32| HashPoint::new(0, &key.to_be_bytes()).own_slot(slots.iter().copied());
-        (0..KEYS).map(|key| own(key).unwrap()).collect()
+        let own = |key: u32| {
+            let point = HashPoint::new(0, &key.to_be_bytes());
+            slots.iter().copied().max_by_key(|slot| point.score(*slot)).unwrap()
+        };
+        (0..KEYS).map(own).collect()
     }
 
     #[test]
@@ -97,7 +97,8 @@ mod tests {
     #[test]
     fn a_key_has_the_same_slot_in_every_build() {
         let slots = |seed| -> Vec<u16> {
-            let own = |key: u8| HashPoint::new(seed, &[key]).own_slot(0..8).unwrap();
+            let point = |key: u8| HashPoint::new(seed, &[key]);
+            let own = |key| (0..8).max_by_key(|slot| point(key).score(*slot)).unwrap();
             (0..16).map(own).collect()
         };
         assert_eq!(slots(0), [3, 0, 7, 3, 3, 1, 7, 3, 3, 5, 2, 7, 5, 5, 7, 3]);

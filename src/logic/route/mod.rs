@@ -14,6 +14,7 @@
 
 pub mod hash;
 pub mod head;
+mod home;
 pub mod key;
 pub mod memory;
 mod placement;
@@ -29,13 +30,12 @@ use std::time::Duration;
 
 pub use placement::Balance;
 pub use terms::{Arrival, Conn, Give, Look, OwnedByAnother, Pulse, Reason, Returned, Verdict};
-use terms::{Client, Kind, Visitor};
+use terms::{Kind, Visitor};
 pub use window::InFlight;
 
-use self::hash::{Fingerprint, HashPoint};
 use self::head::{Answer, Head};
-use self::key::{Found, KeyList, text_identity};
-use self::memory::Memory;
+use self::home::{Home, Homes};
+use self::key::KeyList;
 use self::placement::Placement;
 use self::seat::Seat;
 use super::Worker;
@@ -68,26 +68,13 @@ pub struct RouteConfig {
     pub max_waiting: usize,
 }
 
-/// Where a key lives.
-#[derive(Clone, Copy, Debug)]
-enum Home {
-    Owner(Worker),
-    OwnerGone,
-    Nowhere,
-}
-
 /// Who gets a connection: keys, memories, placement and the queues of those that wait.
 #[derive(Debug)]
 pub struct Router {
     config: RouteConfig,
-    /// The secret under which keys become fingerprints.
-    secret: (u64, u64),
     placement: Placement,
+    homes: Homes,
     seats: Vec<Seat>,
-    /// Announced keys, a shelf for each slot.
-    sessions: Memory,
-    /// Presented keys, on one shelf.
-    presented: Memory,
     /// Connections that wait for any worker.
     anywhere: VecDeque<Visitor>,
 }
@@ -95,14 +82,10 @@ pub struct Router {
 impl Router {
     /// A router without workers. `secret` must be unpredictable, `seed` needs only differ.
     pub fn new(now: Time, config: RouteConfig, secret: (u64, u64), seed: u64) -> Self {
-        let slots = config.workers;
-        let share = config.max_sessions / usize::from(slots.max(1));
         Self {
-            secret,
             placement: Placement::new(config.balance, seed),
-            seats: (0..slots).map(|_| Seat::new(now, config.in_flight)).collect(),
-            sessions: Memory::new(slots, share, config.session_idle),
-            presented: Memory::new(1, config.max_keys, config.key_idle),
+            homes: Homes::new(&config, secret),
+            seats: (0..config.workers).map(|_| Seat::new(now, config.in_flight)).collect(),
             anywhere: VecDeque::new(),
             config,
         }
@@ -121,12 +104,13 @@ impl Router {
         let client = match self.config.keys.find(arrival.ip, &head) {
             Answer::NotYet => return Verdict::More,
             Answer::No => None,
-            Answer::Yes(found) => Some(self.client(&found)),
+            Answer::Yes(found) => Some(self.homes.client(&found)),
         };
         if let (Some(client), Some(returned)) = (client, arrival.returned) {
-            self.unbind(now, client, returned);
+            self.homes.unbind(now, client, returned);
         }
-        if look == Look::First && client.is_some_and(|client| self.may_be_announced(now, client)) {
+        let first = look == Look::First;
+        if first && client.is_some_and(|client| self.homes.may_be_announced(now, client)) {
             return Verdict::LookAgain;
         }
         self.admit(now, Visitor { conn: arrival.conn, client, returned: arrival.returned })
@@ -164,14 +148,6 @@ impl Router {
         self.anywhere.push_front(give.visitor);
     }
 
-    /// A waiting connection is over.
-    pub fn cancel(&mut self, conn: Conn) {
-        self.anywhere.retain(|visitor| visitor.conn != conn);
-        for seat in &mut self.seats {
-            seat.queue.retain(|visitor| visitor.conn != conn);
-        }
-    }
-
     /// Connections may go to this worker from now on.
     pub fn ready(&mut self, now: Time, worker: Worker) {
         if let Some(seat) = self.seats.get_mut(usize::from(worker.slot)) {
@@ -186,33 +162,14 @@ impl Router {
         self.anywhere.make_contiguous().sort_by_key(|visitor| visitor.conn);
     }
 
-    /// The worker gets no new keys, but still the connections of its own.
-    pub fn drain(&mut self, worker: Worker) {
-        if let Some(seat) = self.seat(worker) {
-            seat.draining = true;
-        }
-    }
-
     /// A worker announces a key.
     pub fn session(&mut self, now: Time, worker: Worker, key: &[u8]) -> Result<(), OwnedByAnother> {
-        let key = Fingerprint::new(self.secret, &text_identity(key));
-        match self.sessions.get(now, key) {
-            Some(owner) if owner != worker && self.is_live(owner) => Err(OwnedByAnother(owner)),
-            _ => {
-                self.sessions.set(now, key, worker, worker.slot);
-                Ok(())
-            }
-        }
+        self.homes.announce(now, &self.seats, worker, key)
     }
 
-    /// A worker says that a key is over; returns whether it was its own.
-    pub fn end(&mut self, now: Time, worker: Worker, key: &[u8]) -> bool {
-        let key = Fingerprint::new(self.secret, &text_identity(key));
-        let own = self.sessions.get(now, key) == Some(worker);
-        if own {
-            self.sessions.forget(key);
-        }
-        own
+    /// A worker says that a key is over. It may have been forgotten before.
+    pub fn end(&mut self, now: Time, worker: Worker, key: &[u8]) {
+        self.homes.end(now, worker, key);
     }
 
     /// A worker has finished this many connections; returns whether it had as many.
@@ -298,85 +255,18 @@ impl Router {
         self.seats.iter().map(|seat| u64::from(seat.open)).sum()
     }
 
-    /// How many announced keys are remembered.
-    pub fn sessions(&self) -> usize {
-        self.sessions.len()
-    }
-
     fn seat(&mut self, worker: Worker) -> Option<&mut Seat> {
         let seat = self.seats.get_mut(usize::from(worker.slot))?;
         (seat.worker == Some(worker)).then_some(seat)
-    }
-
-    fn is_live(&self, worker: Worker) -> bool {
-        let seat = self.seats.get(usize::from(worker.slot));
-        seat.is_some_and(|seat| seat.worker == Some(worker))
     }
 
     fn stall_at(&self, seat: &Seat) -> Option<Time> {
         if seat.still { None } else { seat.window.still_at(self.config.stall_timeout) }
     }
 
-    fn client(&self, found: &Found<'_>) -> Client {
-        let identity = found.identity();
-        let kind = match found {
-            Found::Sid(_) => Kind::Sid,
-            Found::Text(_) => Kind::Text,
-            Found::Ip(_) => Kind::Ip,
-        };
-        Client {
-            key: Fingerprint::new(self.secret, &identity),
-            point: HashPoint::new(self.config.hash_seed, &identity),
-            kind,
-        }
-    }
-
-    /// Whether the announcement of this key may lie unread in a channel.
-    fn may_be_announced(&mut self, now: Time, client: Client) -> bool {
-        client.kind != Kind::Ip
-            && self.sessions.get(now, client.key).is_none()
-            && self.presented.get(now, client.key).is_none()
-    }
-
-    /// Forgets that the key of a returned connection lives where it came from.
-    fn unbind(&mut self, now: Time, client: Client, returned: Returned) {
-        let (Returned::Back(from) | Returned::Moved(from)) = returned else { return };
-        if self.presented.get(now, client.key) == Some(from) {
-            self.presented.forget(client.key);
-        }
-        let disowned = matches!(returned, Returned::Back(_));
-        if disowned && self.sessions.get(now, client.key) == Some(from) {
-            self.sessions.forget(client.key);
-        }
-    }
-
-    fn home(&mut self, now: Time, client: Client) -> Home {
-        let mut gone = false;
-        if let Some(owner) = self.sessions.get(now, client.key) {
-            if self.is_live(owner) {
-                return Home::Owner(owner);
-            }
-            self.sessions.forget(client.key);
-            gone = true;
-        }
-        if self.config.balance == Balance::Hash {
-            let workers = || self.seats.iter().filter_map(|seat| seat.worker);
-            let slot = client.point.own_slot(workers().map(|worker| worker.slot));
-            if let Some(owner) = workers().find(|worker| Some(worker.slot) == slot) {
-                return Home::Owner(owner);
-            }
-        }
-        match self.presented.get(now, client.key) {
-            Some(owner) if self.is_live(owner) => Home::Owner(owner),
-            Some(_) => Home::OwnerGone,
-            None if gone => Home::OwnerGone,
-            None => Home::Nowhere,
-        }
-    }
-
     /// Gives a connection away or puts it into the right queue.
     fn admit(&mut self, now: Time, visitor: Visitor) -> Verdict {
-        let home = visitor.client.map(|client| self.home(now, client));
+        let home = self.homes.find(now, &self.seats, &visitor);
         if let Some(Home::Owner(owner)) = home {
             return self.admit_to(now, owner, visitor);
         }
@@ -426,9 +316,8 @@ impl Router {
         seat.given(now, if owned { InFlight::Owned } else { InFlight::Movable });
         if let Some(client) = visitor.client
             && !owned
-            && self.config.balance != Balance::Hash
         {
-            self.presented.set(now, client.key, worker, 0);
+            self.homes.bind(now, client, worker);
         }
         Give { worker, reason, visitor }
     }
@@ -443,7 +332,7 @@ impl Router {
     /// `Some(None)` when its key has an owner by now and it waits for that one.
     fn next_anywhere(&mut self, now: Time) -> Option<Option<(Conn, Give)>> {
         let visitor = *self.anywhere.front()?;
-        let home = visitor.client.map(|client| self.home(now, client));
+        let home = self.homes.find(now, &self.seats, &visitor);
         if let Some(Home::Owner(owner)) = home {
             self.anywhere.pop_front();
             self.seats[usize::from(owner.slot)].queue.push_back(visitor);

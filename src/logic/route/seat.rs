@@ -19,8 +19,6 @@ const PATIENCE: Duration = Duration::from_millis(50);
 pub(super) struct Seat {
     /// The ready worker, if there is one.
     pub(super) worker: Option<Worker>,
-    /// It gets no new keys.
-    pub(super) draining: bool,
     /// It has stopped reading its channel.
     pub(super) still: bool,
     /// Connections given and not yet closed.
@@ -35,7 +33,6 @@ impl Seat {
     pub(super) fn new(now: Time, in_flight: usize) -> Self {
         Self {
             worker: None,
-            draining: false,
             still: false,
             open: 0,
             queue: VecDeque::new(),
@@ -52,7 +49,6 @@ impl Seat {
     /// The seat is empty; returns who waited for the worker that is gone.
     pub(super) fn vacate(&mut self, now: Time) -> VecDeque<Visitor> {
         self.worker = None;
-        self.draining = false;
         self.still = false;
         self.open = 0;
         self.window.take_back(now);
@@ -61,7 +57,7 @@ impl Seat {
 
     /// Whether connections that may go anywhere may go here.
     pub(super) fn takes_anyone(&self) -> bool {
-        self.worker.is_some() && !self.draining && !self.still
+        self.worker.is_some() && !self.still
     }
 
     /// Whether it has room, or is so likely to have some at once that waiting for it is right.
