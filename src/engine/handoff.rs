@@ -269,7 +269,7 @@ impl Engine {
         }
     }
 
-    /// Asks the router, and asks again when everything in the channels was heard.
+    /// Asks the router, and asks again when what it wants to know was looked at.
     fn decide(
         &mut self,
         conn: Conn,
@@ -283,13 +283,16 @@ impl Engine {
             let bytes = &engine.handoff.head[..count];
             engine.router.route(engine.now, &Arrival { conn, ip, bytes, last, returned }, look)
         };
-        match ask(self, Look::First) {
-            Verdict::LookAgain => {
-                self.read_channels(Channels::All);
-                ask(self, Look::Second)
-            }
-            verdict => verdict,
+        let mut verdict = ask(self, Look::First);
+        if verdict == Verdict::LookAgain {
+            self.read_channels(Channels::All);
+            verdict = ask(self, Look::Second);
         }
+        if let Verdict::Refuse(owner) = verdict {
+            self.look_at(owner);
+            verdict = ask(self, Look::Second);
+        }
+        verdict
     }
 
     /// Does what the router decided about a connection.

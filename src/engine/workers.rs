@@ -229,10 +229,12 @@ impl Engine {
         Ok(pid)
     }
 
-    /// A worker became ready.
+    /// A worker became ready, and may have ended since then.
     pub(super) fn place(&mut self, worker: Worker) {
         info!("{worker} is ready");
-        self.router.ready(self.now, worker);
+        if self.fleet.is_ready(worker) {
+            self.router.ready(self.now, worker);
+        }
     }
 
     /// Tells workers to drain, now that no connection is on its way to them any more.

@@ -66,11 +66,10 @@ impl Homes {
         }
     }
 
-    /// Whether the announcement of this key may lie unread in a channel.
+    /// Whether the announcement of this key may lie unread in a channel. That a client presented
+    /// the key before says nothing: it may have been made up then.
     pub(super) fn may_be_announced(&mut self, now: Time, client: Client) -> bool {
-        client.kind != Kind::Ip
-            && self.announced.get(now, client.key).is_none()
-            && self.presented.get(now, client.key).is_none()
+        client.kind != Kind::Ip && self.announced.get(now, client.key).is_none()
     }
 
     /// Where the key of a connection lives.

@@ -287,7 +287,8 @@ impl Router {
         if seat.queue.is_empty() && seat.window.has_room() {
             return Verdict::Give(self.give(now, slot, visitor, Reason::OwnedKey));
         }
-        if seat.queue.len() >= self.config.max_waiting {
+        // Behind an owner that picks up, the wait is short, and accepting pauses when all is full.
+        if seat.queue.len() >= self.config.max_waiting && !seat.is_picking_up(now) {
             return Verdict::Refuse(owner);
         }
         seat.queue.push_back(visitor);

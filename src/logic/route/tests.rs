@@ -208,6 +208,9 @@ fn a_connection_of_a_full_owner_waits_for_it_and_for_no_other() {
     for _ in 0..3 {
         assert_eq!(world.arrive("/?sid=abc"), Verdict::Wait);
     }
+    // As long as the owner was just seen reading, even more may wait; they are few then.
+    assert_eq!(world.arrive("/?sid=abc"), Verdict::Wait);
+    world.pass(Duration::from_millis(50));
     assert_eq!(world.arrive("/?sid=abc"), Verdict::Refuse(worker(0)));
     assert_eq!(world.give("/"), (1, Reason::NoKey));
     assert_eq!(world.next(), None);
