@@ -1,9 +1,10 @@
 //! A client's connection, blocking.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockaddrLike, SockaddrStorage, getsockname};
@@ -81,6 +82,42 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.set_nonblocking(nonblocking),
             Self::Unix(stream) => stream.set_nonblocking(nonblocking),
+        }
+    }
+
+    /// Limits how long a read waits; `None` for ever.
+    ///
+    /// # Errors
+    ///
+    /// Those of `setsockopt(2)`, and `InvalidInput` for a time of zero.
+    pub fn set_read_timeout(&self, time: Option<Duration>) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_read_timeout(time),
+            Self::Unix(stream) => stream.set_read_timeout(time),
+        }
+    }
+
+    /// Limits how long a write waits; `None` for ever.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`set_read_timeout`](Self::set_read_timeout).
+    pub fn set_write_timeout(&self, time: Option<Duration>) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_write_timeout(time),
+            Self::Unix(stream) => stream.set_write_timeout(time),
+        }
+    }
+
+    /// Ends one or both directions.
+    ///
+    /// # Errors
+    ///
+    /// Those of `shutdown(2)`.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.shutdown(how),
+            Self::Unix(stream) => stream.shutdown(how),
         }
     }
 
