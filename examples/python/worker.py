@@ -4,56 +4,57 @@ import os
 import socket
 import sys
 import threading
+import time
 
-HEAD_LIMIT = 65536
+
+def open_channel():
+    if (number := os.environ.get("STICKY_CHANNEL")) is None:
+        sys.exit("worker.py: not under sticky-run: start it with `sticky-run -- python3 worker.py`")
+    try:
+        mine = str(os.fstat(int(number)).st_ino) == os.environ.get("STICKY_CHANNEL_INODE")
+    except (OSError, ValueError):
+        mine = False
+    if not mine or os.environ.get("STICKY_PROTOCOL") != "1":
+        sys.exit("worker.py: STICKY_CHANNEL is not a channel of this process: start it by sticky-run")
+    os.set_inheritable(int(number), False)
+    return socket.socket(fileno=int(number))
+
+
+def receive(channel):
+    while True:  # At the limit of descriptors a receive would destroy the connection: wait before it.
+        try:
+            os.close(os.dup(channel.fileno()))
+            message, fds, _, _ = socket.recv_fds(channel, 1025, 1, socket.MSG_CMSG_CLOEXEC)
+            return message.decode("ascii", "replace").split(), fds
+        except ConnectionResetError:
+            continue  # The supervisor left messages of ours unread; the end of file follows.
+        except OSError:
+            time.sleep(0.05)
 
 
 def answer(connection, text, channel):
-    """Answers one request and closes: then the supervisor hears of it."""
-    with connection:
-        try:
+    try:
+        with connection:
             connection.settimeout(30)
             head = b""
-            while b"\r\n\r\n" not in head and len(head) < HEAD_LIMIT:
-                part = connection.recv(4096)
-                if not part:
-                    break
+            while b"\r\n\r\n" not in head and len(head) < 65536 and (part := connection.recv(4096)):
                 head += part
-            length = f"Content-Length: {len(text)}\r\nConnection: close\r\n\r\n"
-            connection.sendall(f"HTTP/1.1 200 OK\r\n{length}{text}".encode())
-        except OSError as error:
-            print(f"worker.py: a client went away: {error}", file=sys.stderr)
+            head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(text)}\r\nConnection: close\r\n\r\n"
+            connection.sendall((head + text).encode())
+    except OSError as error:
+        print(f"worker.py: a client went away: {error}", file=sys.stderr)
     channel.send(b"CLOSED 1\n")
 
 
-def main():
-    if "STICKY_CHANNEL" not in os.environ:
-        sys.exit("worker.py: not under sticky-run: start it with `sticky-run -- python3 worker.py`")
-    number = int(os.environ["STICKY_CHANNEL"])
-    try:
-        inode = os.fstat(number).st_ino
-    except OSError:
-        inode = None
-    if str(inode) != os.environ.get("STICKY_CHANNEL_INODE"):
-        sys.exit("worker.py: the channel belongs to a parent process: start it by sticky-run itself")
-    os.set_inheritable(number, False)
-    channel = socket.socket(fileno=number)
-    name = f"worker {os.environ['STICKY_WORKER_ID']} (pid {os.getpid()})"
-    channel.send(b"READY\n")
-    requests = 0
-    while True:
-        os.close(os.dup(number))  # Ends here at the limit of descriptors, with the message unread.
-        message, fds, _, _ = socket.recv_fds(channel, 1024, 1)
-        verb, *fields = message.decode("ascii").split() or [""]
-        if verb == "":
-            return  # End of file: the supervisor is gone.
-        if verb == "PING":
-            channel.send(b"PONG\n")
-        if verb == "CONN" and fds:
-            requests += 1
-            client = dict(field.split("=", 1) for field in fields if "=" in field).get("client", "a Unix socket")
-            text = f"{name}, you are {client}, request {requests}\n"
-            threading.Thread(target=answer, args=(socket.socket(fileno=fds[0]), text, channel), daemon=True).start()
-
-
-main()
+channel, requests = open_channel(), 0
+name = f"worker {os.environ['STICKY_WORKER_ID']} (pid {os.getpid()})"
+channel.send(b"READY\n")
+while (received := receive(channel))[0]:  # Nothing is the end of file: the supervisor is gone.
+    (verb, *fields), fds = received
+    if verb == "PING":
+        channel.send(b"PONG\n")
+    if verb == "CONN" and fds:
+        requests += 1
+        client = dict(field.partition("=")[::2] for field in fields).get("client", "a Unix socket")
+        work = socket.socket(fileno=fds[0]), f"{name}, you are {client}, request {requests}\n", channel
+        threading.Thread(target=answer, args=work, daemon=True).start()
