@@ -4,6 +4,22 @@
 //! waited for, and after the end of the supervisor it waits for ever, so give `axum::serve` a
 //! graceful shutdown that [`gone`](crate::tokio::Listener::gone) or
 //! [`draining`](crate::tokio::Listener::draining) starts.
+//!
+//! ```no_run
+//! use axum::{Router, extract::ConnectInfo, routing::get};
+//! use sticky_worker::axum::ClientAddr;
+//!
+//! # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
+//! let listener = sticky_worker::tokio::Listener::from_env_or_bind("127.0.0.1:3000")?;
+//! let gone = listener.gone();
+//! let hello = |ConnectInfo(client): ConnectInfo<ClientAddr>| async move { client.to_string() };
+//! let app = Router::new().route("/", get(hello));
+//! axum::serve(listener, app.into_make_service_with_connect_info::<ClientAddr>())
+//!     .with_graceful_shutdown(gone)
+//!     .await?;
+//! # Ok(())
+//! # }
+//! ```
 
 use std::fmt;
 use std::future::pending;

@@ -17,7 +17,19 @@
 //!   in the request's extensions); a server that keeps none only forgets sessions after their upgrade
 //!   to a WebSocket, when no further connection asks for them.
 //!
-//! Put it outside of the Engine.IO server and of anything that changes the path or compresses bodies.
+//! Put it outside of the Engine.IO server and of anything that changes the path or compresses bodies:
+//!
+//! ```
+//! use axum::{Router, routing::get};
+//! use sticky_worker::tower::EngineIoLayer;
+//!
+//! # fn app(listener: &sticky_worker::tokio::Listener, engine_io: Router) -> Router {
+//! Router::new()
+//!     .route("/", get(|| async { "hello" }))
+//!     .fallback_service(engine_io)
+//!     .layer(EngineIoLayer::new(listener.sessions()))
+//! # }
+//! ```
 
 mod body;
 mod packet;
