@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use anyhow::Context;
 use sticky_worker::{Connection, Listener};
 
 /// The longest request head that is read, in bytes.
@@ -33,6 +34,9 @@ fn main() -> ExitCode {
 fn serve() -> anyhow::Result<()> {
     let name = Arc::new(format!("worker {} (pid {})", slot(), process::id()));
     let listener = Listener::from_env_or_bind(address())?;
+    if let Some(bound) = listener.local_addr() {
+        eprintln!("whoami: alone on http://{}", bound.context("cannot tell the bound address")?);
+    }
     let requests = Arc::new(AtomicU64::new(0));
     while let Some(connection) = listener.accept()? {
         let (name, requests) = (Arc::clone(&name), Arc::clone(&requests));

@@ -1,5 +1,6 @@
 //! What can go wrong on the worker's side.
 
+use std::fmt;
 use std::io;
 
 use crate::message::MAX_KEY;
@@ -17,6 +18,14 @@ pub enum Error {
     /// A session id that cannot be a key.
     #[error("a session id is 1 to {MAX_KEY} bytes long, this one has {0}: use a shorter id")]
     KeyLength(usize),
+    /// A server that runs alone cannot have its address.
+    #[error("cannot listen on {address}: give another address or stop what listens there")]
+    Listen {
+        /// The address as it was given.
+        address: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
     /// A system call failed.
     #[error("cannot {action}")]
     Io {
@@ -28,6 +37,11 @@ pub enum Error {
 }
 
 impl Error {
+    pub(crate) fn listen(address: &dyn fmt::Display) -> impl FnOnce(io::Error) -> Self {
+        let address = address.to_string();
+        move |source| Self::Listen { address, source }
+    }
+
     pub(crate) fn io(action: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { action, source }
     }

@@ -1,7 +1,8 @@
 //! The blocking listener of a server that runs under sticky-run or alone.
 
+use std::fmt;
 use std::io;
-use std::net::{TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 
 use nix::errno::Errno;
 
@@ -34,13 +35,13 @@ impl Listener {
     /// # Errors
     ///
     /// [`Error::Environment`] when the variables of sticky-run are there and broken: such a server
-    /// does not silently bind. [`Error::Io`] when the address cannot be bound.
-    pub fn from_env_or_bind(address: impl ToSocketAddrs) -> Result<Self, Error> {
+    /// does not silently bind. [`Error::Listen`] when the address cannot be bound.
+    pub fn from_env_or_bind(address: impl ToSocketAddrs + fmt::Display) -> Result<Self, Error> {
         match Worker::from_env() {
             Ok(worker) => Ok(Self::Worker(worker)),
             Err(Error::Environment(error)) if error.is_alone() => {
-                let bound = TcpListener::bind(address);
-                Ok(Self::alone(bound.map_err(Error::io("listen on the given address"))?))
+                let bound = TcpListener::bind(&address);
+                Ok(Self::alone(bound.map_err(Error::listen(&address))?))
             }
             Err(error) => Err(error),
         }
@@ -60,6 +61,15 @@ impl Listener {
         match self {
             Self::Worker(worker) => worker.accept(),
             Self::Alone(alone) => alone.accept().map(Some),
+        }
+    }
+
+    /// The address of the socket of this process; none under sticky-run, where the supervisor
+    /// listens.
+    pub fn local_addr(&self) -> Option<io::Result<SocketAddr>> {
+        match self {
+            Self::Worker(_) => None,
+            Self::Alone(alone) => Some(alone.listener.local_addr()),
         }
     }
 

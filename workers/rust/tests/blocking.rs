@@ -220,9 +220,10 @@ fn many_threads_accept_at_once() {
 
 #[test]
 fn alone_a_listener_binds_and_sessions_do_nothing() {
-    let bound = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = bound.local_addr().unwrap();
-    let listener = Listener::alone(bound);
+    let listener = Listener::from_env_or_bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().unwrap();
+    let taken = Listener::from_env_or_bind(address).unwrap_err();
+    assert!(taken.to_string().starts_with(&format!("cannot listen on {address}:")), "{taken}");
     let client = TcpStream::connect(address).unwrap();
     let connection = listener.accept().unwrap().unwrap();
     assert_eq!(connection.client(), Some(client.local_addr().unwrap()));

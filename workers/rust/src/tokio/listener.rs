@@ -1,5 +1,6 @@
 //! The listener of a server that runs under sticky-run or alone, for tokio.
 
+use std::fmt;
 use std::future::pending;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener, ToSocketAddrs};
@@ -37,12 +38,12 @@ impl Listener {
     /// # Errors
     ///
     /// [`Error::Environment`] when the variables of sticky-run are there and broken: such a server
-    /// does not silently bind. [`Error::Io`] when the address cannot be bound.
-    pub fn from_env_or_bind(address: impl ToSocketAddrs) -> Result<Self, Error> {
+    /// does not silently bind. [`Error::Listen`] when the address cannot be bound.
+    pub fn from_env_or_bind(address: impl ToSocketAddrs + fmt::Display) -> Result<Self, Error> {
         match Worker::from_env() {
             Ok(worker) => Ok(Self::Worker(worker)),
             Err(Error::Environment(error)) if error.is_alone() => {
-                Ok(Self::alone(bind(address).map_err(Error::io("listen on the given address"))?))
+                Ok(Self::alone(bind(&address).map_err(Error::listen(&address))?))
             }
             Err(error) => Err(error),
         }

@@ -16,6 +16,7 @@
 //!   handshake's request as long as the session lives, on whatever transport (the layer leaves a mark
 //!   in the request's extensions); a server that keeps none only forgets sessions after their upgrade
 //!   to a WebSocket, when no further connection asks for them.
+//! - Engine.IO 3 and 4 are read, JSONP polling is not.
 //!
 //! Put it outside of the Engine.IO server and of anything that changes the path or compresses bodies:
 //!
