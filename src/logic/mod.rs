@@ -3,7 +3,11 @@
 //! No input or output, no clock, no randomness of its own. `now`, seeds and facts are arguments,
 //! actions are return values, and all state is plain data.
 
+pub mod config;
+pub mod fleet;
 pub mod rng;
+pub mod route;
+pub mod throttle;
 pub mod time;
 
 use std::fmt;

@@ -13,7 +13,7 @@ impl Rng {
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut bits = self.0;
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -25,7 +25,7 @@ impl Rng {
     ///
     /// The bias is below one in 2^32 for any bound of 32 bits.
     pub fn below(&mut self, bound: u32) -> u32 {
-        let product = u128::from(self.next()) * u128::from(bound);
+        let product = u128::from(self.bits()) * u128::from(bound);
         // The high half of the product is below the bound, which is a u32.
         (product >> 64) as u32
     }
@@ -38,7 +38,7 @@ mod tests {
     #[test]
     fn the_same_seed_gives_the_same_numbers_as_the_reference() {
         let mut rng = Rng::new(1_234_567);
-        let first: Vec<_> = (0..3).map(|_| rng.next()).collect();
+        let first: Vec<_> = (0..3).map(|_| rng.bits()).collect();
         assert_eq!(
             first,
             [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]

@@ -15,6 +15,12 @@ impl Time {
         Self(duration)
     }
 
+    /// The point this much earlier, the clock's zero at the earliest.
+    #[must_use]
+    pub fn earlier(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(duration))
+    }
+
     /// Whole seconds since the clock's zero, for tables that cannot afford more than 32 bits.
     pub fn seconds(self) -> u32 {
         u32::try_from(self.0.as_secs()).unwrap_or(u32::MAX)

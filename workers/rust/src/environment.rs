@@ -10,11 +10,7 @@ use nix::sys::socket::{SockType, getsockopt, sockopt};
 use nix::sys::stat::fstat;
 
 use crate::error::EnvironmentError;
-use crate::message::PROTOCOL;
-
-const CHANNEL: &str = "STICKY_CHANNEL";
-const INODE: &str = "STICKY_CHANNEL_INODE";
-const VERSION: &str = "STICKY_PROTOCOL";
+use crate::message::{ENV_CHANNEL, ENV_CHANNEL_INODE, ENV_PROTOCOL, PROTOCOL};
 
 /// The channel of this process: a copy of the announced descriptor. Both are close-on-exec then, so
 /// that a child of the worker does not keep the channel open.
@@ -31,18 +27,18 @@ fn channel_of(
     variable: impl Fn(&'static str) -> Option<OsString>,
 ) -> Result<OwnedFd, EnvironmentError> {
     let text = |name| variable(name).map(|value| value.to_string_lossy().into_owned());
-    let value = text(CHANNEL).ok_or(EnvironmentError::Unset)?;
+    let value = text(ENV_CHANNEL).ok_or(EnvironmentError::Unset)?;
     let Some(fd) = value.parse().ok().filter(|fd: &RawFd| *fd >= 0) else {
         let expected = "the number of a descriptor";
-        return Err(EnvironmentError::Variable { name: CHANNEL, value, expected });
+        return Err(EnvironmentError::Variable { name: ENV_CHANNEL, value, expected });
     };
-    let value = text(INODE).unwrap_or_default();
+    let value = text(ENV_CHANNEL_INODE).unwrap_or_default();
     let Ok(inode) = value.parse() else {
         let expected = "the number of an inode";
-        return Err(EnvironmentError::Variable { name: INODE, value, expected });
+        return Err(EnvironmentError::Variable { name: ENV_CHANNEL_INODE, value, expected });
     };
     let found = own(fd, inode)?;
-    let version = text(VERSION).unwrap_or_default();
+    let version = text(ENV_PROTOCOL).unwrap_or_default();
     if version != PROTOCOL.to_string() {
         return Err(EnvironmentError::Protocol(version));
     }
@@ -86,9 +82,9 @@ mod tests {
         version: &str,
     ) -> Result<OwnedFd, EnvironmentError> {
         channel_of(|name| match name {
-            CHANNEL => channel.map(OsString::from),
-            INODE => Some(inode.into()),
-            VERSION => Some(version.into()),
+            ENV_CHANNEL => channel.map(OsString::from),
+            ENV_CHANNEL_INODE => Some(inode.into()),
+            ENV_PROTOCOL => Some(version.into()),
             _ => None,
         })
     }

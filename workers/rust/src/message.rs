@@ -20,6 +20,18 @@ pub const MAX_MESSAGE: usize = 1024;
 /// A key is 1 to this many bytes, counted before escaping.
 pub const MAX_KEY: usize = 128;
 
+/// The variable that holds the number of the channel's descriptor.
+pub const ENV_CHANNEL: &str = "STICKY_CHANNEL";
+/// The variable that holds the inode of the channel, so that a process which inherited the variable
+/// but not the socket can tell.
+pub const ENV_CHANNEL_INODE: &str = "STICKY_CHANNEL_INODE";
+/// The variable that holds the version of the protocol.
+pub const ENV_PROTOCOL: &str = "STICKY_PROTOCOL";
+/// The variable that holds the worker's slot, counted from 0.
+pub const ENV_WORKER_ID: &str = "STICKY_WORKER_ID";
+/// The variable that holds the number of slots.
+pub const ENV_WORKERS: &str = "STICKY_WORKERS";
+
 /// What stands escaped in a key: everything that is not graphic ASCII, and `%` itself.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
 

@@ -1,0 +1,334 @@
+//! What was typed. Help, manual page and completions are made from this declaration.
+
+use std::ffi::OsString;
+use std::num::NonZeroU16;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use tracing_subscriber::filter::LevelFilter;
+
+use super::generate::Generate;
+use crate::logic::route::Balance;
+use crate::logic::route::key::KeyList;
+
+/// Run N copies of a server behind one listening socket, every client coming back to its own copy
+///
+/// sticky-run owns the listening socket and starts COMMAND as many times as asked. It accepts each
+/// connection, looks at its first bytes without consuming them, picks a worker, and passes the
+/// untouched socket to it. A client whose session lives in one worker reaches that worker again
+/// with every new connection. Workers that die are replaced; connections that they had not yet
+/// picked up are served by others.
+///
+/// A worker receives connections over a channel, a Unix socket that it inherits, instead of
+/// accepting them itself. Servers in Rust use the crate sticky-worker; for any other language the
+/// protocol is described in sticky-run-channel(7).
+#[derive(Debug, Parser)]
+#[command(
+    name = "sticky-run",
+    version,
+    max_term_width = 100,
+    override_usage = "sticky-run [OPTIONS] -- COMMAND [ARG]...",
+    after_long_help = AFTER_HELP
+)]
+pub(super) struct Args {
+    /// How many workers to run
+    ///
+    /// "auto" is the number of processors that the supervisor may run on, or the processor quota
+    /// of its control group, rounded up, if that is less. If neither the flag nor STICKY_WORKERS is
+    /// given, WEB_CONCURRENCY counts.
+    #[arg(short, long, value_name = "N|auto", env = "STICKY_WORKERS", hide_env_values = true)]
+    pub(super) workers: Option<WorkerCount>,
+
+    /// Where to listen; can be given several times [default: $PORT on all addresses, or :3000]
+    ///
+    /// 127.0.0.1:3000 or [::1]:3000 or localhost:3000 is an address, :3000 is that port on all
+    /// addresses of both families (as two sockets), unix:/run/app.sock is a Unix socket, fd:3 is a
+    /// listening socket that the supervisor inherits. Port 0 picks a free port; the log says which.
+    #[arg(
+        short,
+        long,
+        value_name = "ADDR",
+        env = "STICKY_LISTEN",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
+    pub(super) listen: Vec<String>,
+
+    /// What identifies a client: a list of sid, ip, query:NAME, header:NAME, cookie:NAME; or none
+    ///
+    /// The first key of the list that is present in the request decides. "sid" is the Engine.IO
+    /// session id in the query of the request, as Socket.IO clients send it. "ip" is the client's
+    /// address, an IPv6 client's /64. The others are a query parameter, a request header or a
+    /// cookie. "none" identifies nobody. A request without any of the keys goes to any worker.
+    ///
+    /// A key that a worker has announced belongs to that worker. Any other key belongs to the
+    /// worker where it was first placed, until it was unused for --key-idle.
+    #[arg(
+        short = 'k',
+        long,
+        value_name = "KEY[,KEY]...",
+        env = "STICKY_BY",
+        hide_env_values = true,
+        default_value = "sid"
+    )]
+    pub(super) by: KeyList,
+
+    /// How to choose a worker for a client that has none yet
+    #[arg(
+        short,
+        long,
+        value_name = "METHOD",
+        env = "STICKY_BALANCE",
+        hide_env_values = true,
+        default_value = "least-connection"
+    )]
+    pub(super) balance: BalanceArg,
+
+    /// How connections get into a worker
+    #[arg(
+        long,
+        value_name = "HOW",
+        env = "STICKY_HANDOFF",
+        hide_env_values = true,
+        default_value = "auto"
+    )]
+    pub(super) handoff: Handoff,
+
+    /// The time from the stop signal until workers are killed
+    ///
+    /// On TERM, INT or QUIT the supervisor stops listening, tells workers to finish, and waits until
+    /// no connection is open. Then, or when the last fifth of the time begins (5 s at most), workers
+    /// get TERM, and at its end KILL. A second signal shortens this to 1 s, a third one to nothing.
+    #[arg(long, value_name = "TIME", env = "STICKY_GRACE", hide_env_values = true,
+        default_value = "25s", value_parser = time)]
+    pub(super) grace: Duration,
+
+    /// The time a worker has to become ready
+    ///
+    /// A worker that is not ready by then is ended and started again. If no worker ever becomes
+    /// ready and one of them has failed 5 times, sticky-run gives up with exit code 1.
+    #[arg(long, value_name = "TIME", env = "STICKY_BOOT_TIMEOUT", hide_env_values = true,
+        default_value = "60s", value_parser = time)]
+    pub(super) boot_timeout: Duration,
+
+    /// The time a client has for its first bytes
+    ///
+    /// It counts while the key is not yet known, so it never counts with --by ip or none, which hand
+    /// over at once. A client that is late is disconnected.
+    #[arg(long, value_name = "TIME", env = "STICKY_HEAD_TIMEOUT", hide_env_values = true,
+        default_value = "10s", value_parser = time)]
+    pub(super) head_timeout: Duration,
+
+    /// The time after which a worker that picks up no connections loses those that may go elsewhere
+    #[arg(long, value_name = "TIME", env = "STICKY_STALL_TIMEOUT", hide_env_values = true,
+        default_value = "1s", value_parser = time)]
+    pub(super) stall_timeout: Duration,
+
+    /// How many announced keys to remember
+    ///
+    /// The workers share it evenly. A worker that announces more forgets its longest unused ones.
+    #[arg(
+        long,
+        value_name = "N",
+        env = "STICKY_MAX_SESSIONS",
+        hide_env_values = true,
+        default_value_t = 1 << 20
+    )]
+    pub(super) max_sessions: u32,
+
+    /// The time after which an announced key that no client presented is forgotten
+    #[arg(long, value_name = "TIME", env = "STICKY_SESSION_IDLE", hide_env_values = true,
+        default_value = "24h", value_parser = time)]
+    pub(super) session_idle: Duration,
+
+    /// How many keys that no worker announced to remember
+    #[arg(
+        long,
+        value_name = "N",
+        env = "STICKY_MAX_KEYS",
+        hide_env_values = true,
+        default_value_t = 1 << 20
+    )]
+    pub(super) max_keys: u32,
+
+    /// The time after which a key that no worker announced is forgotten unless it was used
+    #[arg(long, value_name = "TIME", env = "STICKY_KEY_IDLE", hide_env_values = true,
+        default_value = "1h", value_parser = time)]
+    pub(super) key_idle: Duration,
+
+    /// The seed of --balance hash; supervisors with the same seed place alike
+    #[arg(
+        long,
+        value_name = "N",
+        env = "STICKY_HASH_SEED",
+        hide_env_values = true,
+        default_value_t = 0
+    )]
+    pub(super) hash_seed: u64,
+
+    /// How much to log
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        env = "STICKY_LOG_LEVEL",
+        hide_env_values = true,
+        default_value = "info"
+    )]
+    pub(super) log_level: LogLevel,
+
+    /// Print this to standard output and exit
+    #[arg(long, value_name = "WHAT")]
+    pub(super) generate: Option<Generate>,
+
+    /// The command of every worker, and its arguments
+    #[arg(required_unless_present = "generate", trailing_var_arg = true, value_name = "COMMAND")]
+    pub(super) command: Vec<OsString>,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  Four copies of a Socket.IO server that uses the crate sticky-worker:
+      sticky-run -w 4 -l 127.0.0.1:3000 -- ./my-server
+  Clients stay by their address, without memory, also across a restart:
+      sticky-run --by ip --balance hash -- ./my-server
+  MCP sessions, else by address:
+      sticky-run --by header:mcp-session-id,ip -- ./my-server
+
+Times are written as 250ms, 10s, 2m or 1h.
+
+Environment:
+  Every flag has a variable, named after it; a flag wins over its variable. Workers find STICKY_CHANNEL,
+  STICKY_CHANNEL_INODE, STICKY_PROTOCOL, STICKY_WORKER_ID and STICKY_WORKERS, see sticky-run-channel(7).
+
+Signals:
+  TERM, INT, QUIT  stop in order (see --grace); again: stop fast
+  KILL             ends the supervisor, and with it every worker
+
+Exit codes:
+  0    stopped as asked
+  1    failed, or no worker ever became ready
+  2    the command line is wrong
+  126  COMMAND cannot be run
+  127  COMMAND is not found";
+
+/// A number of workers, or as many as there are processors.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum WorkerCount {
+    Auto,
+    Exactly(NonZeroU16),
+}
+
+impl FromStr for WorkerCount {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        let wrong = || format!("use a number from 1 to {MOST_WORKERS}, or auto");
+        let count: NonZeroU16 = text.parse().map_err(|_| wrong())?;
+        if count.get() <= MOST_WORKERS { Ok(Self::Exactly(count)) } else { Err(wrong()) }
+    }
+}
+
+/// More copies than this on one machine are a typing error.
+const MOST_WORKERS: u16 = 1024;
+
+/// The placements, by name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum BalanceArg {
+    /// The worker with the fewest open connections
+    LeastConnection,
+    /// One after the other
+    RoundRobin,
+    /// Any
+    Random,
+    /// By the key itself, the same after a restart; without a key as least-connection
+    Hash,
+}
+
+impl From<BalanceArg> for Balance {
+    fn from(balance: BalanceArg) -> Self {
+        match balance {
+            BalanceArg::LeastConnection => Self::LeastConnection,
+            BalanceArg::RoundRobin => Self::RoundRobin,
+            BalanceArg::Random => Self::Random,
+            BalanceArg::Hash => Self::Hash,
+        }
+    }
+}
+
+/// The handoffs, by name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum Handoff {
+    /// What fits the command; so far always channel
+    Auto,
+    /// Over the channel, for servers that use sticky-worker or speak sticky-run-channel(7)
+    Channel,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum LogLevel {
+    /// What ended the supervisor
+    Error,
+    /// What went wrong
+    Warn,
+    /// What happened to workers
+    Info,
+    /// What happened to connections
+    Debug,
+}
+
+impl From<LogLevel> for LevelFilter {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Error => Self::ERROR,
+            LogLevel::Warn => Self::WARN,
+            LogLevel::Info => Self::INFO,
+            LogLevel::Debug => Self::DEBUG,
+        }
+    }
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; write it as 250ms, 10s, 2m or 1h"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(words: &str) -> Result<Args, clap::Error> {
+        Args::try_parse_from(words.split_whitespace())
+    }
+
+    #[test]
+    fn the_declaration_holds_together() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn everything_after_the_command_belongs_to_it() {
+        for words in ["sticky-run -w 2 -- server -w 3 --by x", "sticky-run -w 2 server -w 3 --by x"]
+        {
+            let args = parse(words).unwrap();
+            assert_eq!(args.command, ["server", "-w", "3", "--by", "x"]);
+            assert_eq!(args.workers, Some(WorkerCount::Exactly(NonZeroU16::new(2).unwrap())));
+        }
+    }
+
+    #[test]
+    fn wrong_values_are_refused_with_a_way_out() {
+        let wrong = |words| parse(words).unwrap_err().to_string();
+        assert!(wrong("sticky-run -w 0 -- a").contains("a number from 1 to 1024, or auto"));
+        assert!(wrong("sticky-run -w 9999 -- a").contains("a number from 1 to 1024, or auto"));
+        assert!(wrong("sticky-run --grace 10 -- a").contains("write it as 250ms, 10s, 2m or 1h"));
+        assert!(wrong("sticky-run --by sib -- a").contains("unknown key \"sib\""));
+        assert!(wrong("sticky-run").contains("COMMAND"));
+    }
+}

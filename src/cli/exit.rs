@@ -1,0 +1,66 @@
+//! How the program ends: one line of error and one exit code.
+
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+
+use crate::engine::CommandError;
+use crate::logic::fleet::Outcome;
+
+/// The command line is wrong.
+const USAGE: u8 = 2;
+/// The command cannot be run (POSIX shell, "Exit Status for Commands").
+const CANNOT_RUN: u8 = 126;
+/// The command is not found (likewise).
+const NOT_FOUND: u8 = 127;
+
+/// The exit code of a fleet that has finished.
+pub(super) fn code(outcome: Outcome) -> ExitCode {
+    match outcome {
+        Outcome::Stopped => ExitCode::SUCCESS,
+        Outcome::NeverReady => ExitCode::FAILURE,
+    }
+}
+
+/// Says what went wrong, and the exit code for it.
+pub(super) fn fail(error: &anyhow::Error) -> ExitCode {
+    if let Some(usage) = error.downcast_ref::<clap::Error>() {
+        return fail_usage(usage);
+    }
+    eprintln!("sticky-run: {error:#}");
+    match error.downcast_ref::<CommandError>() {
+        Some(error) if error.is_not_found() => ExitCode::from(NOT_FOUND),
+        Some(_) => ExitCode::from(CANNOT_RUN),
+        None => ExitCode::FAILURE,
+    }
+}
+
+/// Asked-for help is no failure; everything else is told in one line.
+fn fail_usage(error: &clap::Error) -> ExitCode {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        // A reader that went away, such as a pager, is no failure either.
+        return match error.print() {
+            Ok(()) | Err(_) => ExitCode::SUCCESS,
+        };
+    }
+    eprintln!("sticky-run: {} (see sticky-run --help)", in_one_line(&error.to_string()));
+    ExitCode::from(USAGE)
+}
+
+/// The first paragraph of clap's message, without its label.
+fn in_one_line(message: &str) -> String {
+    let message = message.strip_prefix("error: ").unwrap_or(message);
+    let paragraph = message.split("\n\n").next().unwrap_or(message);
+    paragraph.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_of_several_lines_becomes_one() {
+        let message = "error: the following are missing:\n  <COMMAND>\n\nUsage: sticky-run\n";
+        assert_eq!(in_one_line(message), "the following are missing: <COMMAND>");
+    }
+}

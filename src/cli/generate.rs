@@ -1,0 +1,38 @@
+//! What is made from the declaration of the flags: the manual page and shell completions.
+
+use std::io;
+
+use clap::{CommandFactory, ValueEnum};
+use clap_complete::Shell;
+
+use super::args::Args;
+
+/// Something to print instead of running.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum Generate {
+    /// The manual page sticky-run(1)
+    Man,
+    /// Completions for bash
+    CompleteBash,
+    /// Completions for zsh
+    CompleteZsh,
+    /// Completions for fish
+    CompleteFish,
+}
+
+/// The text asked for.
+pub(super) fn text(what: Generate) -> io::Result<Vec<u8>> {
+    let mut command = Args::command();
+    let mut text = Vec::new();
+    let shell = match what {
+        Generate::Man => {
+            clap_mangen::Man::new(command).render(&mut text)?;
+            return Ok(text);
+        }
+        Generate::CompleteBash => Shell::Bash,
+        Generate::CompleteZsh => Shell::Zsh,
+        Generate::CompleteFish => Shell::Fish,
+    };
+    clap_complete::generate(shell, &mut command, "sticky-run", &mut text);
+    Ok(text)
+}

@@ -1,0 +1,153 @@
+//! From what was typed to what it means here: the environment and the machine are looked at.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::RawFd;
+
+use anyhow::{Context, bail};
+
+use super::args::{Args, Handoff, WorkerCount};
+use crate::logic::config::{Command, Config, Listen};
+use crate::logic::fleet::FleetConfig;
+use crate::logic::route::RouteConfig;
+
+/// The port when nobody names one.
+const PORT: u16 = 3000;
+/// How many messages may be in flight to a worker. Few enough that little has to be taken back
+/// from one that dies, and enough that a worker never runs dry between two looks.
+const IN_FLIGHT: usize = 32;
+/// How many connections may wait for one worker.
+const MAX_WAITING: usize = 1024;
+
+/// Checks and completes what was typed.
+pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
+    match args.handoff {
+        Handoff::Auto | Handoff::Channel => {}
+    }
+    let workers = workers(args.workers)?;
+    let mut command = args.command.into_iter();
+    let Some(program) = command.next() else { bail!("a command is needed after --") };
+    Ok(Config {
+        command: Command { program, arguments: command.collect() },
+        listen: listen(&args.listen)?,
+        fleet: FleetConfig {
+            workers,
+            boot_timeout: args.boot_timeout,
+            grace: args.grace,
+            seed: u64::from(std::process::id()),
+        },
+        route: RouteConfig {
+            keys: args.by,
+            balance: args.balance.into(),
+            hash_seed: args.hash_seed,
+            workers,
+            max_sessions: args.max_sessions as usize,
+            session_idle: args.session_idle,
+            max_keys: args.max_keys as usize,
+            key_idle: args.key_idle,
+            in_flight: IN_FLIGHT,
+            stall_timeout: args.stall_timeout,
+            max_waiting: MAX_WAITING,
+        },
+        head_timeout: args.head_timeout,
+    })
+}
+
+fn workers(typed: Option<WorkerCount>) -> anyhow::Result<u16> {
+    let count = match typed {
+        Some(count) => count,
+        None => match variable("WEB_CONCURRENCY")? {
+            Some(text) => text.parse().map_err(|error: String| {
+                anyhow::anyhow!("WEB_CONCURRENCY is \"{text}\": {error}")
+            })?,
+            None => WorkerCount::Auto,
+        },
+    };
+    Ok(match count {
+        WorkerCount::Exactly(count) => count.get(),
+        // The smaller of the affinity and the quota of the control group, rounded up.
+        WorkerCount::Auto => u16::try_from(num_cpus::get()).unwrap_or(u16::MAX),
+    })
+}
+
+fn listen(typed: &[String]) -> anyhow::Result<Vec<Listen>> {
+    if typed.is_empty() {
+        return Ok(vec![Listen::Port(default_port()?)]);
+    }
+    let mut listen = Vec::new();
+    for text in typed {
+        let resolved = address(text).with_context(|| format!("cannot listen on {text}"))?;
+        listen.extend(resolved);
+    }
+    Ok(listen)
+}
+
+fn default_port() -> anyhow::Result<u16> {
+    let Some(text) = variable("PORT")? else { return Ok(PORT) };
+    text.parse().with_context(|| format!("PORT is \"{text}\", which is no port number"))
+}
+
+/// What one `--listen` means; a name may stand for several addresses.
+fn address(text: &str) -> anyhow::Result<Vec<Listen>> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        if path.is_empty() {
+            bail!("the path is missing, as in unix:/run/app.sock");
+        }
+        return Ok(vec![Listen::Unix(path.into())]);
+    }
+    if let Some(number) = text.strip_prefix("fd:") {
+        let number: Option<RawFd> = number.parse().ok().filter(|number| *number >= 0);
+        let number = number.context("the number of a descriptor is needed, as in fd:3")?;
+        return Ok(vec![Listen::Inherited(number)]);
+    }
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Ok(vec![Listen::Tcp(address)]);
+    }
+    let form = "use ADDRESS:PORT, :PORT, unix:PATH or fd:NUMBER";
+    let (host, port) = text.rsplit_once(':').context(form)?;
+    let port: u16 = port.parse().map_err(|_| anyhow::anyhow!("\"{port}\" is no port: {form}"))?;
+    if host.is_empty() {
+        return Ok(vec![Listen::Port(port)]);
+    }
+    let found = (host, port).to_socket_addrs().with_context(|| format!("no address \"{host}\""))?;
+    let mut found: Vec<_> = found.map(Listen::Tcp).collect();
+    found.dedup();
+    Ok(found)
+}
+
+/// A variable of the environment; an empty one counts as unset.
+#[expect(clippy::disallowed_methods, reason = "the command line includes the environment")]
+fn variable(name: &str) -> anyhow::Result<Option<String>> {
+    match std::env::var(name) {
+        Ok(value) if value.is_empty() => Ok(None),
+        Ok(value) => Ok(Some(value)),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(error @ std::env::VarError::NotUnicode(_)) => {
+            Err(error).with_context(|| format!("cannot read {name}"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_what_they_look_like() {
+        let one = |text| address(text).unwrap().pop().unwrap();
+        assert_eq!(one("127.0.0.1:80"), Listen::Tcp("127.0.0.1:80".parse().unwrap()));
+        assert_eq!(one("[::1]:0"), Listen::Tcp("[::1]:0".parse().unwrap()));
+        assert_eq!(one(":3000"), Listen::Port(3000));
+        assert_eq!(one("unix:/a b"), Listen::Unix("/a b".into()));
+        assert_eq!(one("fd:3"), Listen::Inherited(3));
+        assert!(address("localhost:3000").unwrap().contains(&one("127.0.0.1:3000")));
+    }
+
+    #[test]
+    fn what_is_no_address_says_what_to_write() {
+        let wrong = |text| format!("{:#}", address(text).unwrap_err());
+        assert!(wrong("3000").contains("use ADDRESS:PORT, :PORT, unix:PATH or fd:NUMBER"));
+        assert!(wrong("127.0.0.1:http").contains("\"http\" is no port"));
+        assert!(wrong("fd:-1").contains("fd:3"));
+        assert!(wrong("unix:").contains("the path is missing"));
+    }
+}

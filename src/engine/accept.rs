@@ -1,0 +1,162 @@
+//! Accepting: from the listeners, for as long as there is room.
+
+use std::io;
+use std::mem;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use anyhow::Context;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry};
+use nix::libc;
+use tracing::{info, warn};
+
+use super::tokens::Source;
+use super::{Connection, Engine};
+use crate::logic::throttle::Throttle;
+use crate::logic::time::Time;
+use crate::os::listen::{Accepted, DEFERRED, Listener};
+
+/// Connections accepted from one listener before others get their turn.
+const BATCH: usize = 64;
+/// The rest after the system had no descriptor or no memory for a connection.
+const REST: Duration = Duration::from_millis(100);
+
+/// The listeners and whether they may accept.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    listeners: Vec<Entry>,
+    /// No accept before this time: the system had no room.
+    resting_until: Option<Time>,
+    no_room: Throttle,
+}
+
+#[derive(Debug)]
+struct Entry {
+    listener: Listener,
+    /// The kernel said that there is something, and not yet that there is no more.
+    readable: bool,
+}
+
+/// What became of one attempt to accept.
+enum Attempt {
+    Accepted(Accepted),
+    /// This connection failed before it was accepted; the next one may be there.
+    Aborted,
+    Empty,
+    NoRoom(io::Error),
+}
+
+impl Listeners {
+    pub(super) fn register(registry: &Registry, listeners: Vec<Listener>) -> anyhow::Result<Self> {
+        for (number, listener) in listeners.iter().enumerate() {
+            let token = Source::Listener(number).into();
+            registry
+                .register(&mut SourceFd(&listener.as_raw_fd()), token, Interest::READABLE)
+                .with_context(|| format!("cannot wait for connections on {listener}"))?;
+            info!("listening on {listener}");
+        }
+        let entry = |listener| Entry { listener, readable: true };
+        let listeners = listeners.into_iter().map(entry).collect();
+        Ok(Self { listeners, resting_until: None, no_room: Throttle::default() })
+    }
+
+    pub(super) fn became_readable(&mut self, number: usize) {
+        if let Some(entry) = self.listeners.get_mut(number) {
+            entry.readable = true;
+        }
+    }
+
+    /// Whether accepting can go on at once, but for the room in the supervisor.
+    pub(super) fn has_more(&self) -> bool {
+        self.resting_until.is_none() && self.listeners.iter().any(|entry| entry.readable)
+    }
+
+    pub(super) fn resting_until(&self) -> Option<Time> {
+        self.resting_until
+    }
+}
+
+impl Engine {
+    /// Accepts from every listener that has something.
+    pub(super) fn accept_all(&mut self) {
+        if self.listeners.resting_until.is_some_and(|until| self.now < until) {
+            return;
+        }
+        self.listeners.resting_until = None;
+        for number in 0..self.listeners.listeners.len() {
+            self.accept_some(number, BATCH);
+        }
+    }
+
+    /// Accepts what the kernel has already completed, then listens no more.
+    pub(super) fn close_listeners(&mut self) {
+        for number in 0..self.listeners.listeners.len() {
+            self.accept_some(number, usize::MAX);
+        }
+        for entry in mem::take(&mut self.listeners.listeners) {
+            // The descriptor may be inherited and so be open elsewhere: closing is not enough.
+            let fd = entry.listener.as_raw_fd();
+            if let Err(error) = self.poll.registry().deregister(&mut SourceFd(&fd)) {
+                warn!("cannot stop waiting on {}: {error}", entry.listener);
+            }
+        }
+    }
+
+    fn accept_some(&mut self, number: usize, most: usize) {
+        for _ in 0..most {
+            if self.is_full() {
+                return;
+            }
+            let entry = &mut self.listeners.listeners[number];
+            if !entry.readable {
+                return;
+            }
+            let deferred = entry.listener.is_deferred();
+            match attempt(&entry.listener) {
+                Attempt::Accepted(accepted) => self.arrive(number, deferred, accepted),
+                Attempt::Aborted => {}
+                Attempt::Empty => entry.readable = false,
+                Attempt::NoRoom(error) => {
+                    self.rest(&error);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn arrive(&mut self, listener: usize, deferred: bool, accepted: Accepted) {
+        let Accepted { socket, client } = accepted;
+        let listener = u16::try_from(listener).ok();
+        // Where the kernel held the connection back, this long has gone by if it is still silent.
+        let waited = if deferred { DEFERRED } else { Duration::ZERO };
+        self.welcome(Connection { socket, client, listener }, waited);
+    }
+
+    fn rest(&mut self, error: &io::Error) {
+        let listeners = &mut self.listeners;
+        listeners.resting_until = Some(self.now + REST);
+        if let Some(before) = listeners.no_room.say(self.now) {
+            warn!(
+                "cannot accept: {error}; clients wait in the backlog, trying again every {} ms \
+                 (raise the limit on open files; {before} earlier times not shown)",
+                REST.as_millis()
+            );
+        }
+    }
+}
+
+fn attempt(listener: &Listener) -> Attempt {
+    match listener.accept() {
+        Ok(accepted) => Attempt::Accepted(accepted),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Attempt::Empty,
+        Err(error) => match error.raw_os_error() {
+            Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
+                Attempt::NoRoom(error)
+            }
+            // accept(2): errors of the network that are pending on the new socket are reported
+            // here and are to be treated like no connection.
+            _ => Attempt::Aborted,
+        },
+    }
+}

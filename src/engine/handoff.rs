@@ -1,0 +1,336 @@
+//! Handing over: from a connection to the worker that the router names, and back from a worker.
+
+use std::collections::{HashMap, VecDeque};
+use std::mem;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use nix::libc;
+use nix::sys::stat::fstat;
+use sticky_worker::message::{MAX_MESSAGE, ToWorker};
+use tracing::{debug, info, warn};
+
+use super::pending::Waiter;
+use super::workers::Unread;
+use super::{Channels, Connection, Engine};
+use crate::logic::Worker;
+use crate::logic::route::head::MAX_HEAD;
+use crate::logic::route::{Arrival, Conn, Give, InFlight, Look, Pulse, Returned, Verdict};
+use crate::logic::throttle::Throttle;
+use crate::logic::time::Time;
+use crate::os::peek::{Peeked, peek};
+
+/// The rest after the kernel had no room for a message although the window had.
+const BLOCKED: Duration = Duration::from_millis(10);
+/// How often workers may hand one connection back before it is closed.
+const MOST_RETURNS: u32 = 16;
+/// How many connections that came back are remembered.
+const RETURNS_REMEMBERED: usize = 1024;
+
+/// What handing over needs to remember.
+#[derive(Debug)]
+pub(super) struct Handoff {
+    /// The number of the next connection.
+    next: u64,
+    /// Where first bytes are peeked into.
+    head: Box<[u8]>,
+    /// Connections that came back from workers and have to be routed again.
+    returned: VecDeque<(Connection, Returned)>,
+    /// How often a connection came back, by the inode of its socket.
+    returns: HashMap<u64, u32>,
+    /// No sending before this time: the kernel had no room.
+    blocked_until: Option<Time>,
+    refused: Throttle,
+}
+
+/// What is known of a connection when its first bytes were looked at.
+#[derive(Clone, Copy, Debug)]
+enum Seen {
+    /// So many bytes, and whether more can come.
+    Bytes(usize, bool),
+    /// There is nobody to serve.
+    Nobody,
+}
+
+impl Handoff {
+    pub(super) fn new() -> Self {
+        Self {
+            next: 0,
+            head: vec![0; MAX_HEAD].into_boxed_slice(),
+            returned: VecDeque::new(),
+            returns: HashMap::new(),
+            blocked_until: None,
+            refused: Throttle::default(),
+        }
+    }
+
+    pub(super) fn has_returned(&self) -> bool {
+        !self.returned.is_empty()
+    }
+
+    pub(super) fn returned(&self) -> usize {
+        self.returned.len()
+    }
+
+    pub(super) fn blocked_until(&self) -> Option<Time> {
+        self.blocked_until
+    }
+
+    /// Takes a connection back that a worker gave back or did not pick up.
+    pub(super) fn take_back(&mut self, connection: Connection, how: Returned) {
+        self.returned.push_back((connection, how));
+    }
+
+    /// Counts that a worker handed this connection back; returns whether that was too often.
+    fn is_bounced(&mut self, socket: &OwnedFd) -> bool {
+        if self.returns.len() >= RETURNS_REMEMBERED {
+            self.returns.clear();
+        }
+        let Ok(status) = fstat(socket) else { return true };
+        let count = self.returns.entry(status.st_ino).or_default();
+        *count += 1;
+        *count > MOST_RETURNS
+    }
+
+    fn number(&mut self) -> Conn {
+        self.next += 1;
+        Conn(self.next)
+    }
+
+    /// Looks at the first bytes, where the keys need them.
+    fn look(&mut self, connection: &Connection, needed: bool, closed: bool) -> Seen {
+        if !needed {
+            return Seen::Bytes(0, true);
+        }
+        match peek(connection.socket.as_fd(), &mut self.head) {
+            Ok(Peeked::Bytes(count)) => Seen::Bytes(count, closed),
+            Ok(Peeked::Nothing) => Seen::Bytes(0, closed),
+            Ok(Peeked::End) => Seen::Nobody,
+            Err(error) => {
+                debug!("a client is gone before its first bytes: {error}");
+                Seen::Nobody
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// A connection has just been accepted; if it is silent, it was so for `waited` already.
+    pub(super) fn welcome(&mut self, connection: Connection, waited: Duration) {
+        self.route(connection, None, self.now.earlier(waited));
+    }
+
+    /// Routes what came back from workers.
+    pub(super) fn route_returned(&mut self) {
+        // A connection that comes back again meanwhile has to wait for the next turn.
+        for (connection, how) in mem::take(&mut self.handoff.returned) {
+            let bounced = matches!(how, Returned::Back(_));
+            if bounced && self.handoff.is_bounced(&connection.socket) {
+                warn!(
+                    "closing a connection that no worker wants: it was given back {MOST_RETURNS} times"
+                );
+                continue;
+            }
+            self.route(connection, Some(how), self.now);
+        }
+    }
+
+    /// Sends what waits and may go now.
+    pub(super) fn send_waiting(&mut self) {
+        if self.waiting.is_empty() || self.handoff.blocked_until.is_some_and(|at| self.now < at) {
+            return;
+        }
+        self.handoff.blocked_until = None;
+        for worker in self.workers.live() {
+            if self.router.is_wanted(worker) {
+                self.look_at(worker);
+            }
+        }
+        while self.handoff.blocked_until.is_none()
+            && let Some((conn, give)) = self.router.next(self.now)
+        {
+            let connection = self.waiting.remove(&conn);
+            let connection = connection.expect("the router queues only what waits here");
+            self.hand_over(conn, connection, give);
+        }
+    }
+
+    /// More bytes of a pending connection may be there, or its end.
+    pub(super) fn head_grew(&mut self, conn: Conn, closed: bool) {
+        let Some(mut waiter) = self.pending.take(conn) else { return };
+        let verdict = match self.handoff.look(&waiter.connection, true, closed) {
+            Seen::Nobody => None,
+            Seen::Bytes(count, last) => {
+                waiter.started |= count > 0;
+                Some(self.decide(conn, &waiter.connection, count, last, None))
+            }
+        };
+        if verdict == Some(Verdict::More) {
+            self.pending.put(conn, waiter);
+            return;
+        }
+        match (waiter.release(self.poll.registry()), verdict) {
+            (Ok(connection), Some(verdict)) => self.settle(conn, connection, verdict),
+            (Ok(_), None) => {}
+            (Err(error), _) => warn!("cannot stop waiting for a connection: {error}"),
+        }
+    }
+
+    /// Gives up on a connection whose head did not come.
+    pub(super) fn close_pending(&mut self, conn: Conn) {
+        if let Some(waiter) = self.pending.take(conn)
+            && let Err(error) = waiter.release(self.poll.registry())
+        {
+            warn!("cannot stop waiting for a connection: {error}");
+        }
+    }
+
+    /// Looks how much a worker has not picked up.
+    pub(super) fn look_at(&mut self, worker: Worker) {
+        let unread = match self.workers.unread(worker) {
+            Ok(unread) => unread,
+            Err(error) => {
+                warn!("cannot look at the channel of {worker}: {error}");
+                return;
+            }
+        };
+        match self.router.looked(self.now, worker, unread) {
+            Pulse::Unchanged => {}
+            Pulse::Stopped => self.relieve(worker),
+            Pulse::Resumed => info!("{worker} reads its channel again"),
+        }
+    }
+
+    /// Takes back everything that a worker which stopped reading has not picked up.
+    fn relieve(&mut self, worker: Worker) {
+        let taken = self.workers.take_back(worker);
+        let kinds = self.router.take_back(self.now, worker, taken.len());
+        warn!(
+            "{worker} has stopped reading its channel: taking back what it did not pick up \
+             ({} messages); its own clients wait for it, others go elsewhere",
+            taken.len()
+        );
+        for (message, kind) in taken.into_iter().zip(kinds) {
+            let how = match kind {
+                InFlight::Movable => Returned::Moved(worker),
+                InFlight::Owned | InFlight::Note => Returned::Recovered,
+            };
+            self.return_unread(worker, message, how);
+        }
+        // As long as this one is unread, the worker still does not read.
+        self.send_note(worker, &ToWorker::Ping);
+    }
+
+    /// Takes back everything that a worker which is gone did not pick up.
+    pub(super) fn recover(&mut self, worker: Worker) {
+        for message in self.workers.take_back(worker) {
+            self.return_unread(worker, message, Returned::Recovered);
+        }
+    }
+
+    fn return_unread(&mut self, worker: Worker, message: Unread, how: Returned) {
+        match message {
+            Unread::Connection(connection) => self.handoff.take_back(connection, how),
+            Unread::Drain => self.workers.drain_later(worker),
+            Unread::Ping => {}
+        }
+    }
+
+    /// Sends a message without a connection.
+    pub(super) fn send_note(&mut self, worker: Worker, message: &ToWorker) -> bool {
+        let mut buffer = [0; MAX_MESSAGE];
+        match self.workers.send(worker, message.encode(&mut buffer), None) {
+            Ok(()) => {
+                self.router.note_sent(self.now, worker);
+                true
+            }
+            Err(error) => {
+                debug!("cannot tell {worker} {message:?}: {error}");
+                false
+            }
+        }
+    }
+
+    /// Routes a connection that is with the supervisor and waits for nothing.
+    fn route(&mut self, connection: Connection, returned: Option<Returned>, since: Time) {
+        let conn = self.handoff.number();
+        let needed = self.router.needs_head(connection.client.is_some());
+        let seen = self.handoff.look(&connection, needed, false);
+        let Seen::Bytes(count, last) = seen else { return };
+        let verdict = self.decide(conn, &connection, count, last, returned);
+        if verdict != Verdict::More {
+            self.settle(conn, connection, verdict);
+            return;
+        }
+        let since = if count == 0 { since } else { self.now };
+        match Waiter::register(self.poll.registry(), conn, connection, since, count > 0) {
+            Ok(waiter) => self.pending.put(conn, waiter),
+            Err(error) => warn!("cannot wait for the first bytes of a connection: {error}"),
+        }
+    }
+
+    /// Asks the router, and asks again when everything in the channels was heard.
+    fn decide(
+        &mut self,
+        conn: Conn,
+        connection: &Connection,
+        count: usize,
+        last: bool,
+        returned: Option<Returned>,
+    ) -> Verdict {
+        let ip = connection.client.map(|client| client.ip());
+        let ask = |engine: &mut Self, look| {
+            let bytes = &engine.handoff.head[..count];
+            engine.router.route(engine.now, &Arrival { conn, ip, bytes, last, returned }, look)
+        };
+        match ask(self, Look::First) {
+            Verdict::LookAgain => {
+                self.read_channels(Channels::All);
+                ask(self, Look::Second)
+            }
+            verdict => verdict,
+        }
+    }
+
+    /// Does what the router decided about a connection.
+    fn settle(&mut self, conn: Conn, connection: Connection, verdict: Verdict) {
+        match verdict {
+            Verdict::Give(give) => self.hand_over(conn, connection, give),
+            Verdict::Wait => {
+                self.waiting.insert(conn, connection);
+            }
+            Verdict::Refuse(worker) => {
+                if let Some(before) = self.handoff.refused.say(self.now) {
+                    warn!(
+                        "closing a connection: too many wait for {worker} already, which does \
+                         not pick them up ({before} earlier ones not shown)"
+                    );
+                }
+            }
+            Verdict::More | Verdict::LookAgain => {
+                debug_assert!(false, "an undecided connection is kept by the caller");
+            }
+        }
+    }
+
+    /// Sends a connection to its worker; the supervisor's copy of the socket is closed with it.
+    fn hand_over(&mut self, conn: Conn, connection: Connection, give: Give) {
+        let Connection { client, listener, .. } = connection;
+        let mut buffer = [0; MAX_MESSAGE];
+        let message = ToWorker::Conn { client, listener }.encode(&mut buffer);
+        let sent = self.workers.send(give.worker, message, Some(connection.socket.as_fd()));
+        match sent {
+            Ok(()) => debug!("{:?} to {}: {:?}", client, give.worker, give.reason),
+            Err(error) => {
+                let no_room =
+                    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ETOOMANYREFS));
+                if !no_room {
+                    warn!("cannot hand a connection to {}: {error}", give.worker);
+                }
+                self.handoff.blocked_until = Some(self.now + BLOCKED);
+                self.router.not_sent(give);
+                self.waiting.insert(conn, connection);
+            }
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! The one loop: events in, actions out. What is to be done is decided on the ground floor.
+//!
+//! A turn of the loop waits for events, hears them, lets the fleet and the router decide, and does
+//! what they say. The life of a connection is in [`accept`], [`pending`] and [`handoff`], in this
+//! order; the life of a worker is in [`workers`] and [`messages`].
+
+mod accept;
+mod handoff;
+mod messages;
+mod pending;
+mod tokens;
+mod workers;
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use anyhow::Context;
+use mio::{Events, Poll};
+use tracing::{info, warn};
+
+use self::accept::Listeners;
+use self::handoff::Handoff;
+use self::pending::Pending;
+use self::tokens::Source;
+pub use self::workers::CommandError;
+use self::workers::Workers;
+use crate::logic::config::Config;
+use crate::logic::fleet::{Action, Fleet, Input, Outcome};
+use crate::logic::route::{Conn, RouteConfig, Router};
+use crate::logic::time::Time;
+use crate::os::limits::raise_file_limit;
+use crate::os::signals::{Came, Inherited, Signals};
+use crate::os::spawn::Spawner;
+use crate::os::{clock, listen};
+
+/// Descriptors for everything that is not a connection and not a channel: stdio, the loop, signals,
+/// listeners, the pipe of a spawn, a message with descriptors.
+const RESERVED_FILES: usize = 32;
+/// The most connections that the supervisor holds at once, pending and waiting.
+const MOST_HELD: usize = 16 * 1024;
+/// The part of them that may wait for one worker.
+const SHARE_OF_ONE: usize = 4;
+
+/// A connection while it is with the supervisor.
+#[derive(Debug)]
+struct Connection {
+    socket: OwnedFd,
+    /// The address of its client, unless that came over a Unix socket.
+    client: Option<SocketAddr>,
+    /// The number of the listener that it came from, unless a worker gave it back.
+    listener: Option<u16>,
+}
+
+/// The supervisor at work.
+#[derive(Debug)]
+pub struct Engine {
+    poll: Poll,
+    signals: Signals,
+    /// The time of this turn.
+    now: Time,
+    fleet: Fleet,
+    router: Router,
+    listeners: Listeners,
+    pending: Pending,
+    /// Connections that the router has in a queue.
+    waiting: HashMap<Conn, Connection>,
+    handoff: Handoff,
+    workers: Workers,
+    /// The most connections held at once.
+    most_held: usize,
+    /// Accepting has paused since that many were held.
+    paused: bool,
+    /// The open connections as the fleet last heard, while it stops.
+    reported: Option<u64>,
+    outcome: Option<Outcome>,
+}
+
+impl Engine {
+    /// Opens the listeners and starts nothing yet.
+    pub fn new(config: Config) -> anyhow::Result<Self> {
+        let now = clock::now();
+        let poll = Poll::new().context("cannot create the event loop")?;
+        let inherited = Inherited::read().context("cannot read how signals are set")?;
+        let signals = Signals::register(poll.registry(), Source::Signals.into())
+            .context("cannot handle signals")?;
+        let file_limit = raise_file_limit().context("cannot raise the limit on open files")?;
+        let listeners = open_listeners(&config)?;
+        let workers = config.fleet.workers;
+        let channels = 2 * usize::from(workers);
+        let left = file_limit.raised().saturating_sub(RESERVED_FILES + channels);
+        let most_held = left.clamp(1, MOST_HELD);
+        let max_waiting = config.route.max_waiting.min((most_held / SHARE_OF_ONE).max(1));
+        let route = RouteConfig { max_waiting, ..config.route };
+        let spawner = Spawner { command: config.command, workers, file_limit, signals: inherited };
+        let (secret, seed) = random().context("cannot get random numbers from the kernel")?;
+        Ok(Self {
+            listeners: Listeners::register(poll.registry(), listeners)?,
+            signals,
+            now,
+            fleet: Fleet::new(now, config.fleet),
+            router: Router::new(now, route, secret, seed),
+            pending: Pending::new(config.head_timeout),
+            waiting: HashMap::new(),
+            handoff: Handoff::new(),
+            workers: Workers::new(spawner).context("cannot measure a channel")?,
+            most_held,
+            paused: false,
+            reported: None,
+            outcome: None,
+            poll,
+        })
+    }
+
+    /// Runs until the fleet has finished.
+    ///
+    /// Fails when the loop itself breaks, or when the command cannot be run at all: then the
+    /// source is the error of `execve(2)`.
+    pub fn run(mut self) -> anyhow::Result<Outcome> {
+        let mut events = Events::with_capacity(1024);
+        loop {
+            self.act()?;
+            if let Some(outcome) = self.outcome {
+                info!("stopped");
+                return Ok(outcome);
+            }
+            let timeout = self.timeout();
+            match self.poll.poll(&mut events, timeout) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
+                Err(error) => return Err(error).context("cannot wait for events"),
+            }
+            self.now = clock::now();
+            for event in &events {
+                match Source::from(event.token()) {
+                    Source::Signals => self.hear_signals(),
+                    Source::Listener(number) => self.listeners.became_readable(number),
+                    Source::Channel(slot) => self.workers.became_ready(slot, event.is_readable()),
+                    Source::Pending(conn) => self.head_grew(conn, event.is_read_closed()),
+                }
+            }
+            self.read_channels(Channels::Readable);
+            self.accept_all();
+            self.look_after_time();
+        }
+    }
+
+    /// Does what was decided, until nothing is left to do: what the fleet wants done can free
+    /// connections to go, and these can be what the fleet waits for.
+    fn act(&mut self) -> anyhow::Result<()> {
+        loop {
+            self.route_returned();
+            self.send_waiting();
+            self.report_open();
+            let Some(action) = self.fleet.poll_action() else { break };
+            self.carry_out(action)?;
+        }
+        if self.held() == 0 {
+            self.send_drains();
+        }
+        self.watch_wanted();
+        Ok(())
+    }
+
+    fn carry_out(&mut self, action: Action) -> anyhow::Result<()> {
+        match action {
+            Action::Spawn(worker) => self.spawn(worker)?,
+            Action::Place(worker) => self.place(worker),
+            Action::Retire(worker) => self.router.gone(self.now, worker),
+            Action::Drain(worker) => self.workers.drain_later(worker),
+            Action::Terminate(worker) => self.workers.terminate(worker),
+            Action::Kill(worker) => self.workers.kill(worker),
+            Action::CloseListeners => self.close_down(),
+            Action::Report(event) => report(&event),
+            Action::Finish(outcome) => self.outcome = Some(outcome),
+        }
+        Ok(())
+    }
+
+    /// Everything that is due by now.
+    fn look_after_time(&mut self) {
+        while let Some(conn) = self.pending.overdue(self.now, self.paused) {
+            self.close_pending(conn);
+        }
+        while let Some(worker) = self.router.due(self.now) {
+            self.look_at(worker);
+        }
+        self.fleet.handle_timeout(self.now);
+    }
+
+    /// How long the loop may sleep; without an end when nothing is due.
+    fn timeout(&mut self) -> Option<Duration> {
+        let busy = self.workers.has_more()
+            || self.handoff.has_returned()
+            || (self.listeners.has_more() && !self.is_full());
+        if busy {
+            return Some(Duration::ZERO);
+        }
+        let due = [
+            self.fleet.poll_timeout(),
+            self.router.poll_timeout(self.now),
+            self.pending.deadline(self.paused),
+            self.listeners.resting_until(),
+            self.handoff.blocked_until(),
+        ];
+        due.into_iter().flatten().min().map(|due| due - clock::now())
+    }
+
+    fn hear_signals(&mut self) {
+        let came: Vec<_> = self.signals.came().collect();
+        for signal in came {
+            match signal {
+                Came::Stop(name) => {
+                    info!("got {name}");
+                    self.fleet.handle(self.now, Input::Stop);
+                }
+                Came::Child => self.reap_children(),
+            }
+        }
+    }
+
+    /// The beginning of a stop: nobody new, and nobody who has not said anything.
+    fn close_down(&mut self) {
+        self.close_listeners();
+        for conn in self.pending.silent() {
+            self.close_pending(conn);
+        }
+    }
+
+    /// Tells a fleet that stops how many connections are left.
+    fn report_open(&mut self) {
+        if !self.fleet.is_stopping() {
+            return;
+        }
+        let open = self.router.open() + self.held() as u64;
+        if self.reported != Some(open) {
+            self.reported = Some(open);
+            self.fleet.handle(self.now, Input::Open(open));
+        }
+    }
+
+    /// How many connections are with the supervisor.
+    fn held(&self) -> usize {
+        self.pending.len() + self.waiting.len() + self.handoff.returned()
+    }
+
+    /// Whether no more can be held. Accepting goes on when a tenth has become free.
+    fn is_full(&mut self) -> bool {
+        let held = self.held();
+        if self.paused {
+            self.paused = held > self.most_held - self.most_held.div_ceil(10);
+        } else {
+            self.paused = held >= self.most_held;
+        }
+        self.paused
+    }
+}
+
+/// Which channels to read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Channels {
+    /// Those that the loop found readable, fairly.
+    Readable,
+    /// All, and everything that is in them by now.
+    All,
+}
+
+fn open_listeners(config: &Config) -> anyhow::Result<Vec<listen::Listener>> {
+    // The kernel rounds to seconds, and a shorter head timeout has to be kept too.
+    let defer = config.route.keys.needs_head(true) && config.head_timeout > listen::DEFERRED;
+    let mut listeners = Vec::new();
+    for listen in &config.listen {
+        listeners.extend(listen::open(listen, defer)?);
+    }
+    Ok(listeners)
+}
+
+/// A secret for fingerprints and a seed for placement.
+fn random() -> io::Result<((u64, u64), u64)> {
+    let number = || getrandom::u64().map_err(io::Error::other);
+    Ok(((number()?, number()?), number()?))
+}
+
+fn report(event: &crate::logic::fleet::Event) {
+    if event.is_trouble() { warn!("{event}") } else { info!("{event}") }
+}

@@ -1,0 +1,302 @@
+//! Workers: started and buried as the fleet says, and what is sent to them.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use mio::Interest;
+use mio::unix::SourceFd;
+use nix::libc;
+use nix::unistd::Pid;
+use sticky_worker::message::{MAX_MESSAGE, ToWorker};
+use tracing::{info, warn};
+
+use super::tokens::Source;
+use super::{Connection, Engine};
+use crate::logic::Worker;
+use crate::logic::fleet::Input;
+use crate::logic::throttle::Throttle;
+use crate::os::fdpass::{Buffer, Channel, Incoming, Received};
+use crate::os::reap;
+use crate::os::spawn::Spawner;
+
+/// More messages than any channel holds at once, so that reading everything that is there by now
+/// ends even while the worker goes on writing.
+pub(super) const MOST_QUEUED: usize = 2048;
+/// The longest message with a connection, to measure what one costs.
+const LONGEST: &[u8] =
+    b"CONN client=[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff%4294967295]:65535 listener=65535\n";
+
+/// All live workers and how they are started.
+#[derive(Debug)]
+pub(super) struct Workers {
+    spawner: Spawner,
+    pub(super) slots: Vec<Option<Live>>,
+    /// What the kernel charges for one message in flight, in bytes.
+    charge: usize,
+    pub(super) buffer: Box<Buffer>,
+    /// Workers that are to be told `DRAIN` once no connection is on its way to them.
+    drains: Vec<Worker>,
+    /// Whether the command could ever be started.
+    started: bool,
+}
+
+/// A worker whose process exists.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) worker: Worker,
+    pub(super) channel: Channel,
+    /// The loop said that there is something to read, and nothing said yet that there is no more.
+    pub(super) readable: bool,
+    pub(super) told_off: Throttle,
+    pid: Pid,
+    /// The loop tells when the worker picks something up.
+    watched: bool,
+}
+
+/// A message that a worker did not pick up.
+#[derive(Debug)]
+pub(super) enum Unread {
+    Connection(Connection),
+    Drain,
+    Ping,
+}
+
+/// The command cannot be run at all.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot run {}: {}", program.display(), self.reason())]
+pub struct CommandError {
+    program: OsString,
+    error: io::Error,
+}
+
+impl CommandError {
+    /// Whether there is no such command.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self.error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR))
+    }
+
+    fn reason(&self) -> &'static str {
+        match self.error.raw_os_error() {
+            Some(libc::ENOENT | libc::ENOTDIR) => {
+                "not found (check the name and PATH; for a script, the interpreter in its first line)"
+            }
+            Some(libc::ENOEXEC) => "not a program (a script needs a first line such as #!/bin/sh)",
+            _ => "permission denied (it has to be an executable file: chmod +x)",
+        }
+    }
+}
+
+impl Workers {
+    pub(super) fn new(spawner: Spawner) -> io::Result<Self> {
+        let slots = (0..spawner.workers).map(|_| None).collect();
+        Ok(Self {
+            spawner,
+            slots,
+            charge: Channel::charge(LONGEST)?,
+            buffer: Box::new([0; MAX_MESSAGE + 1]),
+            drains: Vec::new(),
+            started: false,
+        })
+    }
+
+    pub(super) fn became_ready(&mut self, slot: u16, readable: bool) {
+        if let Some(Some(live)) = self.slots.get_mut(usize::from(slot)) {
+            live.readable |= readable;
+        }
+    }
+
+    /// Whether a channel has messages that were left for the next turn.
+    pub(super) fn has_more(&self) -> bool {
+        self.slots.iter().flatten().any(|live| live.readable)
+    }
+
+    /// All live workers.
+    pub(super) fn live(&self) -> Vec<Worker> {
+        self.slots.iter().flatten().map(|live| live.worker).collect()
+    }
+
+    pub(super) fn drain_later(&mut self, worker: Worker) {
+        self.drains.push(worker);
+    }
+
+    pub(super) fn terminate(&self, worker: Worker) {
+        if let Some(live) = self.get(worker)
+            && let Err(error) = reap::terminate(live.pid)
+        {
+            warn!("cannot end {worker} (pid {}): {error}", live.pid);
+        }
+    }
+
+    pub(super) fn kill(&self, worker: Worker) {
+        if let Some(live) = self.get(worker)
+            && let Err(error) = reap::kill_group(live.pid)
+        {
+            warn!("cannot kill {worker} (pid {}): {error}", live.pid);
+        }
+    }
+
+    pub(super) fn send(
+        &self,
+        worker: Worker,
+        message: &[u8],
+        socket: Option<BorrowedFd<'_>>,
+    ) -> io::Result<()> {
+        let live = self.get(worker).ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
+        live.channel.send(message, socket)
+    }
+
+    /// How many messages a worker has not picked up.
+    pub(super) fn unread(&self, worker: Worker) -> io::Result<usize> {
+        let Some(live) = self.get(worker) else { return Ok(0) };
+        Ok(live.channel.unread_bytes()?.div_ceil(self.charge))
+    }
+
+    /// Everything that a worker has not picked up, out of its own end of the channel.
+    pub(super) fn take_back(&mut self, worker: Worker) -> Vec<Unread> {
+        let mut taken = Vec::new();
+        let Some(Some(live)) = self.slots.get(usize::from(worker.slot)) else { return taken };
+        while taken.len() < MOST_QUEUED {
+            match live.channel.take_back(&mut self.buffer) {
+                Ok(Incoming::Message(received)) => {
+                    taken.extend(unread(&self.buffer, received));
+                }
+                Ok(Incoming::Nothing | Incoming::ShutDown) => break,
+                Err(error) => {
+                    warn!("cannot take back what {worker} did not pick up: {error}");
+                    break;
+                }
+            }
+        }
+        taken
+    }
+
+    fn get(&self, worker: Worker) -> Option<&Live> {
+        let live = self.slots.get(usize::from(worker.slot))?.as_ref()?;
+        (live.worker == worker).then_some(live)
+    }
+
+    fn of_pid(&self, pid: Pid) -> Option<Worker> {
+        self.slots.iter().flatten().find(|live| live.pid == pid).map(|live| live.worker)
+    }
+}
+
+impl Engine {
+    /// Starts a worker. Fails only if the command could never be started.
+    pub(super) fn spawn(&mut self, worker: Worker) -> anyhow::Result<()> {
+        let error = match self.try_spawn(worker) {
+            Ok(pid) => {
+                self.workers.started = true;
+                info!("{worker} started (pid {pid})");
+                self.fleet.handle(self.now, Input::Spawned(worker));
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        let short_of = [libc::EAGAIN, libc::ENOMEM, libc::EMFILE, libc::ENFILE];
+        let temporary = error.raw_os_error().is_none_or(|errno| short_of.contains(&errno));
+        let error = CommandError { program: self.workers.spawner.command.program.clone(), error };
+        if !temporary && !self.workers.started {
+            return Err(error.into());
+        }
+        warn!("cannot start {worker}: {}", error.error);
+        self.fleet.handle(self.now, Input::SpawnFailed(worker));
+        Ok(())
+    }
+
+    fn try_spawn(&mut self, worker: Worker) -> io::Result<Pid> {
+        let channel = Channel::new()?;
+        let pid = self.workers.spawner.spawn(worker, channel.workers_end())?;
+        let live = Live {
+            worker,
+            channel,
+            readable: false,
+            told_off: Throttle::default(),
+            pid,
+            watched: false,
+        };
+        let token = Source::Channel(worker.slot).into();
+        let fd = live.channel.as_raw_fd();
+        let registered =
+            self.poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE);
+        self.workers.slots[usize::from(worker.slot)] = Some(live);
+        if let Err(error) = registered {
+            // Without events nothing of it would ever be heard, so it goes the way of a worker
+            // that is not ready in time, only sooner.
+            warn!("cannot wait for messages of {worker}: {error}");
+            self.workers.kill(worker);
+        }
+        Ok(pid)
+    }
+
+    /// A worker became ready.
+    pub(super) fn place(&mut self, worker: Worker) {
+        info!("{worker} is ready");
+        self.router.ready(self.now, worker);
+    }
+
+    /// Tells workers to drain, now that no connection is on its way to them any more.
+    pub(super) fn send_drains(&mut self) {
+        for worker in std::mem::take(&mut self.workers.drains) {
+            let live = self.workers.get(worker).is_some();
+            if live && !self.send_note(worker, &ToWorker::Drain) {
+                self.workers.drain_later(worker);
+            }
+        }
+    }
+
+    /// Has the loop tell when a worker picks something up, for as long as that matters.
+    pub(super) fn watch_wanted(&mut self) {
+        for live in self.workers.slots.iter_mut().flatten() {
+            let wanted = self.router.is_wanted(live.worker);
+            if wanted == live.watched {
+                continue;
+            }
+            let interest =
+                if wanted { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+            let token = Source::Channel(live.worker.slot).into();
+            let fd = live.channel.as_raw_fd();
+            match self.poll.registry().reregister(&mut SourceFd(&fd), token, interest) {
+                Ok(()) => live.watched = wanted,
+                Err(error) => warn!("cannot watch the channel of {}: {error}", live.worker),
+            }
+        }
+    }
+
+    /// Buries the children that have ended: workers, and as PID 1 anybody.
+    pub(super) fn reap_children(&mut self) {
+        loop {
+            let ended = match reap::next_ended() {
+                Ok(Some(ended)) => ended,
+                Ok(None) => return,
+                Err(error) => return warn!("cannot wait for children: {error}"),
+            };
+            let worker = self.workers.of_pid(ended.pid);
+            if let Some(worker) = worker {
+                self.read_channel(usize::from(worker.slot), MOST_QUEUED);
+            }
+            if let Err(error) = reap::reap(ended.pid, worker.is_some()) {
+                return warn!("cannot reap pid {}: {error}", ended.pid);
+            }
+            if let Some(worker) = worker {
+                self.recover(worker);
+                self.workers.slots[usize::from(worker.slot)] = None;
+                self.router.gone(self.now, worker);
+                self.fleet.handle(self.now, Input::Exited(worker, ended.exit));
+            }
+        }
+    }
+}
+
+/// Reads a message of ours out of the worker's end of a channel.
+fn unread(buffer: &Buffer, mut received: Received) -> Option<Unread> {
+    match ToWorker::parse(&buffer[..received.len.min(MAX_MESSAGE)]) {
+        Ok(Some(ToWorker::Conn { client, listener })) => {
+            let socket = received.descriptors.pop()?;
+            Some(Unread::Connection(Connection { socket, client, listener }))
+        }
+        Ok(Some(ToWorker::Drain)) => Some(Unread::Drain),
+        Ok(Some(ToWorker::Ping)) => Some(Unread::Ping),
+        Ok(None) | Err(_) => None,
+    }
+}

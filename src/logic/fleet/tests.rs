@@ -1,0 +1,348 @@
+//! The fleet as a whole, one story at a time, in virtual time.
+
+use super::*;
+
+/// A fleet and the hands that carry out what it wants.
+struct World {
+    fleet: Fleet,
+    now: Time,
+    /// What was reported since the last look.
+    events: Vec<Event>,
+}
+
+impl World {
+    fn new(workers: u16, grace: u64) -> Self {
+        let config = FleetConfig {
+            workers,
+            boot_timeout: Duration::from_secs(60),
+            grace: Duration::from_millis(grace),
+            seed: 11,
+        };
+        let now = Time::since_zero(Duration::from_secs(1_000));
+        Self { fleet: Fleet::new(now, config), now, events: Vec::new() }
+    }
+
+    /// A fleet in which every worker is ready.
+    fn ready(workers: u16, grace: u64) -> Self {
+        let mut world = Self::new(workers, grace);
+        for slot in 0..workers {
+            world.fleet.handle(world.now, Input::Spawned(worker(slot, 0)));
+            world.fleet.handle(world.now, Input::Ready(worker(slot, 0)));
+        }
+        world.actions();
+        world
+    }
+
+    /// What it wants now; reports go to `events`.
+    fn actions(&mut self) -> Vec<Action> {
+        let mut actions = Vec::new();
+        while let Some(action) = self.fleet.poll_action() {
+            match action {
+                Action::Report(event) => self.events.push(event),
+                action => actions.push(action),
+            }
+        }
+        actions
+    }
+
+    /// Hands in one input and returns what it leads to.
+    fn handle(&mut self, input: Input) -> Vec<Action> {
+        self.fleet.handle(self.now, input);
+        self.actions()
+    }
+
+    /// Lets so many milliseconds go by, stopping at each timeout.
+    fn pass(&mut self, millis: u64) -> Vec<Action> {
+        let end = self.now + Duration::from_millis(millis);
+        let mut actions = Vec::new();
+        while let Some(at) = self.fleet.poll_timeout().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.fleet.handle_timeout(self.now);
+            actions.extend(self.actions());
+        }
+        self.now = end;
+        actions
+    }
+
+    /// A start of `worker` that ends at once. Returns what this leads to.
+    fn fail(&mut self, worker: Worker) -> Vec<Action> {
+        self.handle(Input::Spawned(worker));
+        self.handle(Input::Exited(worker, Exit::Code(1)))
+    }
+}
+
+fn worker(slot: u16, generation: u32) -> Worker {
+    Worker { slot, generation }
+}
+
+const CODE_0: Exit = Exit::Code(0);
+const KILLED: Exit = Exit::Signal(9);
+
+#[test]
+fn a_start_spawns_every_slot_and_then_sleeps() {
+    let mut world = World::new(2, 1_000);
+    let (first, second) = (worker(0, 0), worker(1, 0));
+    assert_eq!(world.actions(), [Action::Spawn(first), Action::Spawn(second)]);
+    for worker in [first, second] {
+        assert_eq!(world.handle(Input::Spawned(worker)), []);
+        assert!(!world.fleet.is_ready(worker));
+        assert_eq!(world.handle(Input::Ready(worker)), [Action::Place(worker)]);
+        assert!(world.fleet.is_ready(worker));
+        assert_eq!(world.handle(Input::Ready(worker)), []);
+    }
+    assert_eq!(world.fleet.poll_timeout(), None);
+    assert_eq!(world.events, []);
+}
+
+#[test]
+fn a_killed_worker_is_back_within_120_ms_as_the_next_generation() {
+    let mut world = World::ready(2, 1_000);
+    let (old, new) = (worker(1, 0), worker(1, 1));
+    assert_eq!(world.handle(Input::Exited(old, KILLED)), [Action::Retire(old)]);
+    assert!(!world.fleet.is_ready(old));
+    assert_eq!(world.events[0], Event::Ended { worker: old, exit: KILLED });
+    assert_eq!(world.pass(79), []);
+    assert_eq!(world.pass(41), [Action::Spawn(new)]);
+}
+
+#[test]
+fn what_is_said_of_others_than_the_present_worker_changes_nothing() {
+    let mut world = World::ready(1, 1_000);
+    world.handle(Input::Exited(worker(0, 0), CODE_0));
+    world.pass(120);
+    let before = format!("{:?}", world.fleet);
+    for stranger in [worker(0, 0), worker(0, 2), worker(1, 0), worker(u16::MAX, 1)] {
+        assert_eq!(world.handle(Input::Spawned(stranger)), []);
+        assert_eq!(world.handle(Input::SpawnFailed(stranger)), []);
+        assert_eq!(world.handle(Input::Ready(stranger)), []);
+        assert_eq!(world.handle(Input::Exited(stranger, CODE_0)), []);
+    }
+    assert_eq!(world.handle(Input::Open(3)), []);
+    world.fleet.handle_timeout(world.now);
+    world.fleet.handle_timeout(Time::default());
+    assert_eq!(format!("{:?}", world.fleet), before);
+}
+
+#[test]
+fn a_worker_that_is_late_gets_term_then_kill_and_counts_as_failed() {
+    let mut world = World::new(1, 1_000);
+    let late = worker(0, 0);
+    world.actions();
+    world.handle(Input::Spawned(late));
+    assert_eq!(world.pass(59_999), []);
+    assert_eq!(world.pass(1), [Action::Retire(late), Action::Terminate(late)]);
+    assert_eq!(world.events, [Event::BootTimeout { worker: late, had: Duration::from_secs(60) }]);
+    assert_eq!(world.handle(Input::Ready(late)), []);
+    assert_eq!(world.pass(4_999), []);
+    assert_eq!(world.pass(1), [Action::Kill(late)]);
+    assert_eq!(world.pass(60_000), []);
+    assert_eq!(world.handle(Input::Exited(late, KILLED)), []);
+    let why = FailedStart::NotInTime;
+    let failed = Event::FailedStart { worker: late, why, failed: 1, allowed: Some(5) };
+    assert_eq!(world.events[1], failed);
+    assert_eq!(world.pass(120), [Action::Spawn(worker(0, 1))]);
+}
+
+#[test]
+fn a_ready_that_waited_for_a_late_supervisor_is_in_time() {
+    let mut world = World::new(2, 1_000);
+    world.actions();
+    world.handle(Input::Spawned(worker(0, 0)));
+    world.handle(Input::Spawned(worker(1, 0)));
+    world.now = world.now + Duration::from_secs(300);
+    assert_eq!(world.handle(Input::Ready(worker(0, 0))), [Action::Place(worker(0, 0))]);
+    assert_eq!(world.handle(Input::Ready(worker(1, 0))), [Action::Place(worker(1, 0))]);
+    assert_eq!(world.pass(1_000), []);
+}
+
+#[test]
+fn it_gives_up_when_no_worker_was_ever_ready() {
+    let mut world = World::new(2, 25_000);
+    world.actions();
+    world.handle(Input::Spawned(worker(1, 0)));
+    for generation in 0..4 {
+        assert_eq!(world.fail(worker(0, generation)), [Action::Retire(worker(0, generation))]);
+        assert_eq!(world.pass(2_000), [Action::Spawn(worker(0, generation + 1))]);
+    }
+    let other = worker(1, 0);
+    let last = [
+        Action::Retire(worker(0, 4)),
+        Action::CloseListeners,
+        Action::Retire(other),
+        Action::Terminate(other),
+    ];
+    assert_eq!(world.fail(worker(0, 4)), last);
+    assert_eq!(world.events.last(), Some(&Event::GaveUp { worker: worker(0, 4), failed: 5 }));
+    assert!(world.fleet.is_stopping());
+    assert_eq!(world.handle(Input::Ready(other)), []);
+    assert_eq!(world.handle(Input::Stop), []);
+    assert_eq!(world.pass(999), []);
+    assert_eq!(world.pass(1), [Action::Kill(other)]);
+    let finish = [Action::Finish(Outcome::NeverReady)];
+    assert_eq!(world.handle(Input::Exited(other, KILLED)), finish);
+}
+
+#[test]
+fn a_process_that_never_came_to_be_is_a_failed_start_too() {
+    let mut world = World::new(1, 25_000);
+    for generation in 0..5 {
+        assert_eq!(world.actions(), [Action::Spawn(worker(0, generation))]);
+        world.fleet.handle(world.now, Input::SpawnFailed(worker(0, generation)));
+        world.now = world.now + Duration::from_secs(2);
+        world.fleet.handle_timeout(world.now);
+    }
+    let finish = [Action::CloseListeners, Action::Finish(Outcome::NeverReady)];
+    assert_eq!(world.actions(), finish);
+}
+
+#[test]
+fn it_never_gives_up_once_a_worker_was_ready_but_slows_down() {
+    let mut world = World::ready(2, 25_000);
+    world.handle(Input::Exited(worker(0, 0), CODE_0));
+    let mut spawned = 0;
+    for _ in 0..60_000 {
+        for action in world.pass(1) {
+            let Action::Spawn(next) = action else { panic!("{action:?}") };
+            spawned += 1;
+            assert_eq!(world.fail(next), [Action::Retire(next)]);
+        }
+    }
+    assert!((8..=11).contains(&spawned), "{spawned} starts in a minute");
+    assert!(!world.fleet.is_stopping());
+}
+
+#[test]
+fn failed_starts_are_counted_from_the_last_ready_worker() {
+    let mut world = World::new(1, 25_000);
+    world.actions();
+    for (generation, expected) in [(0, 1), (1, 2), (3, 1)] {
+        world.fail(worker(0, generation));
+        let Some(Event::FailedStart { failed, .. }) = world.events.iter().rev().nth(1) else {
+            panic!("{:?}", world.events)
+        };
+        assert_eq!(*failed, expected);
+        assert_eq!(world.pass(2_000), [Action::Spawn(worker(0, generation + 1))]);
+        if generation == 1 {
+            world.handle(Input::Ready(worker(0, 2)));
+            world.handle(Input::Exited(worker(0, 2), KILLED));
+            world.pass(2_000);
+        }
+    }
+}
+
+#[test]
+fn a_stop_waits_for_connections_then_ends_all() {
+    let mut world = World::ready(2, 25_000);
+    let (first, second) = (worker(0, 0), worker(1, 0));
+    world.handle(Input::Open(0));
+    let drain = [Action::CloseListeners, Action::Drain(first), Action::Drain(second)];
+    assert_eq!(world.handle(Input::Stop), drain);
+    assert_eq!(world.pass(10_000), []);
+    assert_eq!(world.handle(Input::Open(2)), []);
+    assert_eq!(world.handle(Input::Exited(first, CODE_0)), [Action::Retire(first)]);
+    assert_eq!(world.pass(5_000), []);
+    assert_eq!(world.handle(Input::Open(1)), []);
+    let end = [Action::Retire(second), Action::Terminate(second)];
+    assert_eq!(world.handle(Input::Open(0)), end);
+    let finish = [Action::Finish(Outcome::Stopped)];
+    assert_eq!(world.handle(Input::Exited(second, CODE_0)), finish);
+    assert_eq!(world.fleet.poll_timeout(), None);
+    let grace = Duration::from_secs(25);
+    assert_eq!(world.events, [Event::Stopping { grace }, Event::Waiting { open: 2 }]);
+}
+
+#[test]
+fn a_stop_ends_at_its_deadline_whatever_the_workers_do() {
+    let mut world = World::ready(1, 25_000);
+    let stuck = worker(0, 0);
+    world.handle(Input::Stop);
+    assert_eq!(world.pass(19_999), []);
+    assert_eq!(world.pass(1), [Action::Retire(stuck), Action::Terminate(stuck)]);
+    assert_eq!(world.pass(4_999), []);
+    assert_eq!(world.pass(1), [Action::Kill(stuck)]);
+    assert_eq!(world.pass(1_999), []);
+    assert_eq!(world.pass(1), [Action::Finish(Outcome::Stopped)]);
+    assert_eq!(world.events.last(), Some(&Event::LeftBehind { worker: stuck }));
+    assert_eq!(world.handle(Input::Exited(stuck, KILLED)), []);
+}
+
+#[test]
+fn a_second_stop_ends_fast_and_a_third_kills() {
+    let only = worker(0, 0);
+    let mut world = World::ready(1, 25_000);
+    world.handle(Input::Stop);
+    let end = [Action::Retire(only), Action::Terminate(only)];
+    assert_eq!(world.handle(Input::Stop), end);
+    assert_eq!(world.pass(999), []);
+    assert_eq!(world.pass(1), [Action::Kill(only)]);
+
+    let mut world = World::ready(1, 25_000);
+    world.handle(Input::Stop);
+    world.handle(Input::Stop);
+    assert_eq!(world.handle(Input::Stop), [Action::Kill(only)]);
+    assert_eq!(world.handle(Input::Stop), []);
+    assert_eq!(world.pass(2_000), [Action::Finish(Outcome::Stopped)]);
+
+    // The second one is never later than the deadline.
+    let mut world = World::ready(1, 25_000);
+    world.handle(Input::Stop);
+    world.pass(24_500);
+    assert_eq!(world.handle(Input::Stop), []);
+    assert_eq!(world.pass(500), [Action::Kill(only)]);
+}
+
+#[test]
+fn a_stop_meets_workers_in_every_state_of_their_start() {
+    let mut world = World::new(5, 25_000);
+    let [spawning, booting, resting, ready, late] = [0, 1, 2, 3, 4].map(|slot| worker(slot, 0));
+    world.actions();
+    world.handle(Input::Spawned(late));
+    world.pass(59_000);
+    world.handle(Input::Spawned(booting));
+    world.handle(Input::Ready(ready));
+    world.pass(1_000);
+    world.fail(resting);
+    let drain = [
+        Action::CloseListeners,
+        Action::Retire(booting),
+        Action::Terminate(booting),
+        Action::Drain(ready),
+    ];
+    assert_eq!(world.handle(Input::Stop), drain);
+    let end = [Action::Retire(spawning), Action::Terminate(spawning)];
+    assert_eq!(world.handle(Input::Spawned(spawning)), end);
+    assert_eq!(world.pass(5_000), [Action::Kill(late)]);
+    assert_eq!(world.handle(Input::Ready(booting)), []);
+    for ended in [late, booting, spawning] {
+        assert_eq!(world.handle(Input::Exited(ended, KILLED)), []);
+    }
+    let finish = [Action::Retire(ready), Action::Finish(Outcome::Stopped)];
+    assert_eq!(world.handle(Input::Exited(ready, CODE_0)), finish);
+}
+
+#[test]
+fn a_stop_with_nothing_running_finishes_at_once() {
+    let finish = [Action::CloseListeners, Action::Finish(Outcome::Stopped)];
+    // The spawns that nobody has fetched are taken back.
+    assert_eq!(World::new(3, 25_000).handle(Input::Stop), finish);
+    let mut world = World::ready(1, 25_000);
+    world.handle(Input::Exited(worker(0, 0), CODE_0));
+    assert_eq!(world.handle(Input::Stop), finish);
+}
+
+#[test]
+fn a_grace_of_zero_kills_at_once_and_catches_late_births() {
+    let (ready, spawning) = (worker(0, 0), worker(1, 0));
+    let mut world = World::new(2, 0);
+    world.actions();
+    world.handle(Input::Spawned(ready));
+    world.handle(Input::Ready(ready));
+    assert_eq!(world.handle(Input::Stop), [Action::CloseListeners, Action::Drain(ready)]);
+    let kill = [Action::Retire(ready), Action::Terminate(ready), Action::Kill(ready)];
+    assert_eq!(world.pass(0), kill);
+    let late = [Action::Retire(spawning), Action::Kill(spawning)];
+    assert_eq!(world.handle(Input::Spawned(spawning)), late);
+    assert_eq!(world.handle(Input::Exited(spawning, KILLED)), []);
+    let finish = [Action::Finish(Outcome::Stopped)];
+    assert_eq!(world.handle(Input::Exited(ready, KILLED)), finish);
+}

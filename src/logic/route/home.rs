@@ -1,0 +1,166 @@
+//! Homes: on which worker a key lives.
+//!
+//! A key that a worker has announced lives there. Any other key lives in its own slot with `hash`
+//! placement, and else where it was first placed. The two memories are apart, so that keys which
+//! clients make up never push out announced ones.
+
+use super::RouteConfig;
+use super::hash::{Fingerprint, HashPoint};
+use super::key::{Found, text_identity};
+use super::memory::Memory;
+use super::placement::Balance;
+use super::seat::Seat;
+use super::terms::{Client, Kind, OwnedByAnother, Returned, Visitor};
+use crate::logic::Worker;
+use crate::logic::time::Time;
+
+/// Where a key lives.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Home {
+    /// On this live worker.
+    Owner(Worker),
+    /// On a worker that is gone.
+    OwnerGone,
+    /// Nowhere yet.
+    Nowhere,
+}
+
+/// What is known of where keys live.
+#[derive(Debug)]
+pub(super) struct Homes {
+    /// The secret under which keys become fingerprints.
+    secret: (u64, u64),
+    hash_seed: u64,
+    /// Whether keys live in their own slots.
+    by_hash: bool,
+    /// Announced keys, a shelf for each slot.
+    announced: Memory,
+    /// Presented keys, on one shelf.
+    presented: Memory,
+}
+
+impl Homes {
+    pub(super) fn new(config: &RouteConfig, secret: (u64, u64)) -> Self {
+        let share = config.max_sessions / usize::from(config.workers.max(1));
+        Self {
+            secret,
+            hash_seed: config.hash_seed,
+            by_hash: config.balance == Balance::Hash,
+            announced: Memory::new(config.workers, share, config.session_idle),
+            presented: Memory::new(1, config.max_keys, config.key_idle),
+        }
+    }
+
+    /// A key in the form in which homes are looked up.
+    pub(super) fn client(&self, found: &Found<'_>) -> Client {
+        let identity = found.identity();
+        let kind = match found {
+            Found::Sid(_) => Kind::Sid,
+            Found::Text(_) => Kind::Text,
+            Found::Ip(_) => Kind::Ip,
+        };
+        Client {
+            key: Fingerprint::new(self.secret, &identity),
+            point: HashPoint::new(self.hash_seed, &identity),
+            kind,
+        }
+    }
+
+    /// Whether the announcement of this key may lie unread in a channel.
+    pub(super) fn may_be_announced(&mut self, now: Time, client: Client) -> bool {
+        client.kind != Kind::Ip
+            && self.announced.get(now, client.key).is_none()
+            && self.presented.get(now, client.key).is_none()
+    }
+
+    /// Where the key of a connection lives.
+    pub(super) fn find(&mut self, now: Time, seats: &[Seat], visitor: &Visitor) -> Option<Home> {
+        visitor.client.map(|client| self.home(now, seats, client, visitor.returned))
+    }
+
+    fn home(
+        &mut self,
+        now: Time,
+        seats: &[Seat],
+        client: Client,
+        returned: Option<Returned>,
+    ) -> Home {
+        let announced = self.announced.get(now, client.key);
+        if let Some(owner) = announced {
+            if is_live(seats, owner) {
+                return Home::Owner(owner);
+            }
+            self.announced.forget(client.key);
+        }
+        let placed = if self.by_hash {
+            own_worker(seats, client.point, returned)
+        } else {
+            self.presented.get(now, client.key)
+        };
+        match placed {
+            Some(owner) if is_live(seats, owner) => Home::Owner(owner),
+            Some(_) => Home::OwnerGone,
+            None if announced.is_some() => Home::OwnerGone,
+            None => Home::Nowhere,
+        }
+    }
+
+    /// A key was placed on a worker and lives there from now on.
+    pub(super) fn bind(&mut self, now: Time, client: Client, worker: Worker) {
+        if !self.by_hash {
+            self.presented.set(now, client.key, worker, 0);
+        }
+    }
+
+    /// Forgets that the key of a returned connection lives where it came from.
+    pub(super) fn unbind(&mut self, now: Time, client: Client, returned: Returned) {
+        let (Returned::Back(from) | Returned::Moved(from)) = returned else { return };
+        if self.presented.get(now, client.key) == Some(from) {
+            self.presented.forget(client.key);
+        }
+        let disowned = matches!(returned, Returned::Back(_));
+        if disowned && self.announced.get(now, client.key) == Some(from) {
+            self.announced.forget(client.key);
+        }
+    }
+
+    /// A worker announces a key.
+    pub(super) fn announce(
+        &mut self,
+        now: Time,
+        seats: &[Seat],
+        worker: Worker,
+        key: &[u8],
+    ) -> Result<(), OwnedByAnother> {
+        let key = Fingerprint::new(self.secret, &text_identity(key));
+        match self.announced.get(now, key) {
+            Some(owner) if owner != worker && is_live(seats, owner) => Err(OwnedByAnother(owner)),
+            _ => {
+                self.announced.set(now, key, worker, worker.slot);
+                Ok(())
+            }
+        }
+    }
+
+    /// A worker says that a key is over; only its own are.
+    pub(super) fn end(&mut self, now: Time, worker: Worker, key: &[u8]) {
+        let key = Fingerprint::new(self.secret, &text_identity(key));
+        if self.announced.get(now, key) == Some(worker) {
+            self.announced.forget(key);
+        }
+    }
+}
+
+fn is_live(seats: &[Seat], worker: Worker) -> bool {
+    seats.get(usize::from(worker.slot)).is_some_and(|seat| seat.worker == Some(worker))
+}
+
+/// The worker in the key's own slot, among the slots that have one; the one that gave the
+/// connection back is not asked again as long as there is another.
+fn own_worker(seats: &[Seat], point: HashPoint, returned: Option<Returned>) -> Option<Worker> {
+    let best = |fits: &dyn Fn(Worker) -> bool| {
+        let workers = seats.iter().filter_map(|seat| seat.worker).filter(|worker| fits(*worker));
+        workers.max_by_key(|worker| point.score(worker.slot))
+    };
+    best(&|worker| returned != Some(Returned::Back(worker))).or_else(|| best(&|_| true))
+}

@@ -1,0 +1,241 @@
+//! Keys: what identifies a client, and where in a connection it stands.
+
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv6Addr};
+use std::str::FromStr;
+
+use sticky_worker::message::MAX_KEY;
+
+use super::head::{Answer, Head};
+
+/// The sources of keys in the order in which they are asked: the first one present decides.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct KeyList(Vec<Source>);
+
+/// One place where a key can stand.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Source {
+    /// The Engine.IO session id: the query parameter `sid`.
+    Sid,
+    /// The address of the client.
+    Ip,
+    /// The query parameter of this name.
+    Query(String),
+    /// The header of this name.
+    Header(String),
+    /// The cookie of this name.
+    Cookie(String),
+}
+
+/// A key as it was found on a connection.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Found<'a> {
+    /// An Engine.IO session id, which a worker has announced or should have.
+    Sid(Cow<'a, [u8]>),
+    /// Any other text, which a worker may have announced.
+    Text(Cow<'a, [u8]>),
+    /// An address, in the part of it that stays with a client.
+    Ip(IpKey),
+}
+
+/// The part of an address that stays with a client: all of an IPv4 address, the /64 of an IPv6 one.
+///
+/// An IPv4-mapped address is the IPv4 address. A link-local address counts whole, since all of
+/// them share one /64.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct IpKey(Ipv6Addr);
+
+/// Why a key list cannot be used.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum WrongKey {
+    /// Not the name of a source.
+    #[error("unknown key \"{0}\": use sid, ip, query:NAME, header:NAME, cookie:NAME or none")]
+    Unknown(String),
+    /// A source that needs a name has none, or one that could never match.
+    #[error("\"{0}\" needs a name made of letters, digits and -_.!#$%&'*+^`|~ after the colon")]
+    Name(String),
+    /// `none` together with others.
+    #[error("\"none\" stands alone, without other keys")]
+    NoneStandsAlone,
+}
+
+impl KeyList {
+    /// The first key that is present, as far as the head tells.
+    pub fn find<'a>(&self, client: Option<IpAddr>, head: &Head<'a>) -> Answer<Found<'a>> {
+        for source in &self.0 {
+            match source.find(client, head) {
+                Answer::No => {}
+                decided => return decided,
+            }
+        }
+        Answer::No
+    }
+
+    /// Whether the bytes of a connection have to be seen before its key is known; `has_ip` tells
+    /// whether its client has an address.
+    pub fn needs_head(&self, has_ip: bool) -> bool {
+        let first = self.0.iter().find(|source| has_ip || **source != Source::Ip);
+        first.is_some_and(|source| *source != Source::Ip)
+    }
+}
+
+impl FromStr for KeyList {
+    type Err = WrongKey;
+
+    /// Reads a list such as `sid,cookie:user,ip`; `none` is the empty list.
+    fn from_str(list: &str) -> Result<Self, WrongKey> {
+        if list == "none" {
+            return Ok(Self(Vec::new()));
+        }
+        list.split(',').map(str::parse).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl FromStr for Source {
+    type Err = WrongKey;
+
+    fn from_str(text: &str) -> Result<Self, WrongKey> {
+        let (kind, name) =
+            text.split_once(':').map_or((text, None), |(kind, name)| (kind, Some(name)));
+        let named = |name: &str| {
+            let legal =
+                |byte: u8| byte.is_ascii_alphanumeric() || b"-_.!#$%&'*+^`|~".contains(&byte);
+            let legal = !name.is_empty() && name.bytes().all(legal);
+            legal.then(|| name.to_owned()).ok_or_else(|| WrongKey::Name(text.to_owned()))
+        };
+        match (kind, name) {
+            ("sid", None) => Ok(Self::Sid),
+            ("ip", None) => Ok(Self::Ip),
+            ("query", name) => named(name.unwrap_or_default()).map(Self::Query),
+            ("header", name) => named(name.unwrap_or_default()).map(Self::Header),
+            ("cookie", name) => named(name.unwrap_or_default()).map(Self::Cookie),
+            ("none", None) => Err(WrongKey::NoneStandsAlone),
+            _ => Err(WrongKey::Unknown(text.to_owned())),
+        }
+    }
+}
+
+impl Source {
+    fn find<'a>(&self, client: Option<IpAddr>, head: &Head<'a>) -> Answer<Found<'a>> {
+        match self {
+            Self::Ip => client.map_or(Answer::No, |ip| Answer::Yes(Found::Ip(IpKey::new(ip)))),
+            Self::Sid => match head.query("sid") {
+                // A longer id cannot be announced, so it is nobody's.
+                Answer::Yes(sid) if sid.len() > MAX_KEY => Answer::No,
+                answer => answer.map(|sid| Found::Sid(into_bytes(sid))),
+            },
+            Self::Query(name) => head.query(name).map(|text| Found::Text(into_bytes(text))),
+            Self::Header(name) => head.header(name).map(|text| Found::Text(text.into())),
+            Self::Cookie(name) => head.cookie(name).map(|text| Found::Text(text.into())),
+        }
+    }
+}
+
+impl Found<'_> {
+    /// The bytes that stand for this key in a memory or a hash. Text and addresses never meet.
+    pub fn identity(&self) -> Cow<'_, [u8]> {
+        match self {
+            Self::Sid(text) | Self::Text(text) => text_identity(text),
+            Self::Ip(ip) => [b"\0ip".as_slice(), &ip.0.octets()].concat().into(),
+        }
+    }
+}
+
+/// The identity of a key that is text, whoever presents or announces it.
+pub fn text_identity(text: &[u8]) -> Cow<'_, [u8]> {
+    // A leading NUL would look like an address; it is told apart by a second one.
+    if text.first() == Some(&0) { [b"\0", text].concat().into() } else { text.into() }
+}
+
+impl IpKey {
+    fn new(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            IpAddr::V4(ip) => Self(ip.to_ipv6_mapped()),
+            IpAddr::V6(ip) if ip.is_unicast_link_local() => Self(ip),
+            IpAddr::V6(ip) => Self(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
+        }
+    }
+}
+
+fn into_bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(keys: &str, head: &str) -> Answer<String> {
+        let keys: KeyList = keys.parse().unwrap();
+        let client = Some(IpAddr::from([127, 0, 0, 1]));
+        keys.find(client, &Head::new(head.as_bytes(), false)).map(|found| match found {
+            Found::Sid(text) => format!("sid {}", String::from_utf8_lossy(&text)),
+            Found::Text(text) => format!("text {}", String::from_utf8_lossy(&text)),
+            Found::Ip(_) => "ip".to_owned(),
+        })
+    }
+
+    fn yes(text: &str) -> Answer<String> {
+        Answer::Yes(text.to_owned())
+    }
+
+    #[test]
+    fn the_first_key_present_decides_and_does_not_wait_for_later_ones() {
+        let line = "GET /?sid=a&user=b HTTP/1.1\r\n";
+        let whole = "GET /?user=b HTTP/1.1\r\nCookie: c=d\r\nX-E: f\r\n\r\n";
+        assert_eq!(find("sid,cookie:c", line), yes("sid a"));
+        assert_eq!(find("cookie:c,sid", line), Answer::NotYet);
+        assert_eq!(find("sid,cookie:c", whole), yes("text d"));
+        assert_eq!(find("header:x-e,query:user", whole), yes("text f"));
+        assert_eq!(find("sid,query:user,ip", whole), yes("text b"));
+        assert_eq!(find("sid,ip", whole), yes("ip"));
+        assert_eq!(find("ip,sid", ""), yes("ip"));
+        assert_eq!(find("sid", whole), Answer::No);
+        assert_eq!(find("none", line), Answer::No);
+        assert_eq!(find("sid,ip", "\x16\x03\x01"), yes("ip"));
+    }
+
+    #[test]
+    fn a_sid_has_1_to_128_bytes() {
+        let sid = |length| find("sid", &format!("GET /?sid={} HTTP/1.1\r\n", "x".repeat(length)));
+        assert_eq!(sid(0), Answer::No);
+        assert_eq!(sid(1), yes("sid x"));
+        assert_eq!(sid(128), yes(&format!("sid {}", "x".repeat(128))));
+        assert_eq!(sid(129), Answer::No);
+    }
+
+    #[test]
+    fn only_the_keys_that_stand_in_the_bytes_need_them() {
+        let needs = |keys: &str, has_ip| keys.parse::<KeyList>().unwrap().needs_head(has_ip);
+        assert!(needs("sid", true));
+        assert!(needs("header:a,ip", true));
+        assert!(!needs("ip,sid", true));
+        assert!(needs("ip,sid", false));
+        assert!(!needs("ip", false));
+        assert!(!needs("none", true));
+    }
+
+    #[test]
+    fn an_ip_is_keyed_by_what_stays_with_a_client() {
+        let key = |ip: &str| IpKey::new(ip.parse().unwrap());
+        assert_eq!(key("::ffff:192.0.2.1"), key("192.0.2.1"));
+        assert_ne!(key("192.0.2.1"), key("192.0.2.2"));
+        assert_eq!(key("2001:db8:1:2:3::4"), key("2001:db8:1:2:ffff::1"));
+        assert_ne!(key("2001:db8:1:2::1"), key("2001:db8:1:3::1"));
+        assert_ne!(key("fe80::1"), key("fe80::2"));
+    }
+
+    #[test]
+    fn wrong_lists_say_what_is_wrong() {
+        let wrong = |keys: &str| keys.parse::<KeyList>().unwrap_err();
+        assert_eq!(wrong("sid,"), WrongKey::Unknown(String::new()));
+        assert_eq!(wrong("sid:x"), WrongKey::Unknown("sid:x".to_owned()));
+        assert_eq!(wrong("header:"), WrongKey::Name("header:".to_owned()));
+        assert_eq!(wrong("cookie"), WrongKey::Name("cookie".to_owned()));
+        assert_eq!(wrong("header:a b"), WrongKey::Name("header:a b".to_owned()));
+        assert_eq!(wrong("sid,none"), WrongKey::NoneStandsAlone);
+    }
+}

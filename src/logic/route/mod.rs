@@ -1,0 +1,357 @@
+//! Route: who gets a connection.
+//!
+//! The [`Router`] hears of connections, workers and their messages, and answers with who gets what.
+//! It holds no socket. A connection is a number to it, and what was said about it here happens
+//! because the engine does it.
+//!
+//! A connection whose key lives on a worker (its *owner*) goes there and nowhere else; when the
+//! owner has no room it waits for it. Any other connection goes where the placement says, and when
+//! no worker has room it waits for the first one that has. Nobody overtakes within a queue.
+//!
+//! After [`Router::ready`], [`Router::looked`], [`Router::gone`] and [`Router::closed`], and when the time of
+//! [`Router::poll_timeout`] has come, waiting connections may have become free to go: ask
+//! [`Router::next`] until it has none.
+
+pub mod hash;
+pub mod head;
+mod home;
+pub mod key;
+pub mod memory;
+mod placement;
+mod seat;
+mod shelf;
+mod terms;
+#[cfg(test)]
+mod tests;
+mod window;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+pub use placement::Balance;
+pub use terms::{Arrival, Conn, Give, Look, OwnedByAnother, Pulse, Reason, Returned, Verdict};
+use terms::{Kind, Visitor};
+pub use window::InFlight;
+
+use self::head::{Answer, Head};
+use self::home::{Home, Homes};
+use self::key::KeyList;
+use self::placement::Placement;
+use self::seat::Seat;
+use super::Worker;
+use super::time::Time;
+
+/// How connections are routed.
+#[derive(Clone, Debug)]
+pub struct RouteConfig {
+    /// What identifies a client.
+    pub keys: KeyList,
+    /// How a worker is chosen for a key that has none yet.
+    pub balance: Balance,
+    /// The seed of `hash` placement.
+    pub hash_seed: u64,
+    /// How many slots there are.
+    pub workers: u16,
+    /// How many announced keys are remembered, shared evenly by the slots.
+    pub max_sessions: usize,
+    /// After this time an announced key that no client presented is forgotten.
+    pub session_idle: Duration,
+    /// How many presented keys are remembered.
+    pub max_keys: usize,
+    /// After this time a presented key that was not presented again is forgotten.
+    pub key_idle: Duration,
+    /// How many messages may be in flight to a worker.
+    pub in_flight: usize,
+    /// A worker that picks nothing up for this long loses what may go elsewhere.
+    pub stall_timeout: Duration,
+    /// How many connections may wait for one worker.
+    pub max_waiting: usize,
+}
+
+/// Who gets a connection: keys, memories, placement and the queues of those that wait.
+#[derive(Debug)]
+pub struct Router {
+    config: RouteConfig,
+    placement: Placement,
+    homes: Homes,
+    seats: Vec<Seat>,
+    /// Connections that wait for any worker.
+    anywhere: VecDeque<Visitor>,
+}
+
+impl Router {
+    /// A router without workers. `secret` must be unpredictable, `seed` needs only differ.
+    pub fn new(now: Time, config: RouteConfig, secret: (u64, u64), seed: u64) -> Self {
+        Self {
+            placement: Placement::new(config.balance, seed),
+            homes: Homes::new(&config, secret),
+            seats: (0..config.workers).map(|_| Seat::new(now, config.in_flight)).collect(),
+            anywhere: VecDeque::new(),
+            config,
+        }
+    }
+
+    /// Whether the first bytes of a connection have to be looked at; `has_ip` tells whether its
+    /// client has an address.
+    pub fn needs_head(&self, has_ip: bool) -> bool {
+        self.config.keys.needs_head(has_ip)
+    }
+
+    /// Decides about a connection, with what is known of it so far.
+    #[must_use]
+    pub fn route(&mut self, now: Time, arrival: &Arrival<'_>, look: Look) -> Verdict {
+        let head = Head::new(arrival.bytes, arrival.last);
+        let client = match self.config.keys.find(arrival.ip, &head) {
+            Answer::NotYet => return Verdict::More,
+            Answer::No => None,
+            Answer::Yes(found) => Some(self.homes.client(&found)),
+        };
+        if let (Some(client), Some(returned)) = (client, arrival.returned) {
+            self.homes.unbind(now, client, returned);
+        }
+        let first = look == Look::First;
+        if first && client.is_some_and(|client| self.homes.may_be_announced(now, client)) {
+            return Verdict::LookAgain;
+        }
+        self.admit(now, Visitor { conn: arrival.conn, client, returned: arrival.returned })
+    }
+
+    /// The next waiting connection that can go, and where. It counts as sent.
+    #[must_use]
+    pub fn next(&mut self, now: Time) -> Option<(Conn, Give)> {
+        loop {
+            let bound = self.first_bound();
+            let first = self.anywhere.front().map(|visitor| visitor.conn);
+            let turn = match (first, bound) {
+                (Some(first), Some((conn, _))) => first < conn,
+                (first, _) => first.is_some(),
+            };
+            if turn && let Some(step) = self.next_anywhere(now) {
+                match step {
+                    Some(given) => return Some(given),
+                    None => continue,
+                }
+            }
+            let (_, slot) = bound?;
+            let visitor = self.seats[slot].queue.pop_front()?;
+            return Some((visitor.conn, self.give(now, slot, visitor, Reason::OwnedKey)));
+        }
+    }
+
+    /// A connection that [`Self::route`] or [`Self::next`] gave away could not be sent, since the
+    /// kernel had no room. It waits in front of all others.
+    pub fn not_sent(&mut self, give: Give) {
+        if let Some(seat) = self.seat(give.worker) {
+            seat.open = seat.open.saturating_sub(1);
+            seat.window.not_sent();
+        }
+        self.anywhere.push_front(give.visitor);
+    }
+
+    /// Connections may go to this worker from now on.
+    pub fn ready(&mut self, now: Time, worker: Worker) {
+        if let Some(seat) = self.seats.get_mut(usize::from(worker.slot)) {
+            seat.occupy(now, worker);
+        }
+    }
+
+    /// No connection goes to this worker any more. Those that waited for it find another.
+    pub fn gone(&mut self, now: Time, worker: Worker) {
+        let Some(orphans) = self.seat(worker).map(|seat| seat.vacate(now)) else { return };
+        self.anywhere.extend(orphans);
+        self.anywhere.make_contiguous().sort_by_key(|visitor| visitor.conn);
+    }
+
+    /// A worker announces a key.
+    pub fn session(&mut self, now: Time, worker: Worker, key: &[u8]) -> Result<(), OwnedByAnother> {
+        self.homes.announce(now, &self.seats, worker, key)
+    }
+
+    /// A worker says that a key is over. It may have been forgotten before.
+    pub fn end(&mut self, now: Time, worker: Worker, key: &[u8]) {
+        self.homes.end(now, worker, key);
+    }
+
+    /// A worker has finished this many connections; returns whether it had as many.
+    pub fn closed(&mut self, worker: Worker, count: u32) -> bool {
+        let Some(seat) = self.seat(worker) else { return true };
+        let plausible = count <= seat.open;
+        seat.open = seat.open.saturating_sub(count);
+        plausible
+    }
+
+    /// A message without a connection was sent to a worker.
+    pub fn note_sent(&mut self, now: Time, worker: Worker) {
+        if let Some(seat) = self.seat(worker) {
+            seat.window.sent(now, InFlight::Note);
+        }
+    }
+
+    /// A look at a worker's channel found this many messages unread.
+    pub fn looked(&mut self, now: Time, worker: Worker, unread: usize) -> Pulse {
+        let stall = self.config.stall_timeout;
+        let Some(seat) = self.seat(worker) else { return Pulse::Unchanged };
+        let before = seat.window.len();
+        seat.window.looked(now, unread);
+        let still = seat.window.still_at(stall).is_some_and(|at| at <= now);
+        match (seat.still, still) {
+            (false, true) => {
+                seat.still = true;
+                Pulse::Stopped
+            }
+            (true, _) if seat.window.len() < before => {
+                seat.still = false;
+                Pulse::Resumed
+            }
+            _ => Pulse::Unchanged,
+        }
+    }
+
+    /// The last `count` messages in flight to a worker were taken back; the worker had picked up
+    /// the others. Returns what they were, in the order of their sending. Connections among them no
+    /// longer count as given.
+    pub fn take_back(&mut self, now: Time, worker: Worker, count: usize) -> Vec<InFlight> {
+        let Some(seat) = self.seat(worker) else { return Vec::new() };
+        seat.window.looked(now, count);
+        let taken = seat.window.take_back(now);
+        let connections = taken.iter().filter(|what| **what != InFlight::Note).count();
+        seat.open = seat.open.saturating_sub(u32::try_from(connections).unwrap_or(u32::MAX));
+        taken
+    }
+
+    /// A worker whose channel should be looked at now, since it seems to have stopped reading.
+    #[must_use]
+    pub fn due(&self, now: Time) -> Option<Worker> {
+        let due = |seat: &&Seat| self.stall_at(seat).is_some_and(|at| at <= now);
+        self.seats.iter().find(due)?.worker
+    }
+
+    /// Whether it matters when this worker picks something up: somebody waits for it, or it has
+    /// stopped reading.
+    pub fn is_wanted(&self, worker: Worker) -> bool {
+        let seat = self.seats.get(usize::from(worker.slot));
+        seat.filter(|seat| seat.worker == Some(worker)).is_some_and(|seat| {
+            let full = !seat.window.has_room();
+            seat.still || (full && !(seat.queue.is_empty() && self.anywhere.is_empty()))
+        })
+    }
+
+    /// When to ask [`Self::due`] and [`Self::next`] again, if nothing happens before.
+    #[must_use]
+    pub fn poll_timeout(&self, now: Time) -> Option<Time> {
+        let stalls = self.seats.iter().filter_map(|seat| self.stall_at(seat));
+        let patience = self.seats.iter().filter(|_| !self.anywhere.is_empty());
+        let patience = patience.filter_map(Seat::patience_ends).filter(|end| *end > now);
+        stalls.chain(patience).min()
+    }
+
+    /// How many connections wait.
+    pub fn waiting(&self) -> usize {
+        self.anywhere.len() + self.seats.iter().map(|seat| seat.queue.len()).sum::<usize>()
+    }
+
+    /// How many connections were given to workers and are not yet closed.
+    pub fn open(&self) -> u64 {
+        self.seats.iter().map(|seat| u64::from(seat.open)).sum()
+    }
+
+    fn seat(&mut self, worker: Worker) -> Option<&mut Seat> {
+        let seat = self.seats.get_mut(usize::from(worker.slot))?;
+        (seat.worker == Some(worker)).then_some(seat)
+    }
+
+    fn stall_at(&self, seat: &Seat) -> Option<Time> {
+        if seat.still { None } else { seat.window.still_at(self.config.stall_timeout) }
+    }
+
+    /// Gives a connection away or puts it into the right queue.
+    fn admit(&mut self, now: Time, visitor: Visitor) -> Verdict {
+        let home = self.homes.find(now, &self.seats, &visitor);
+        if let Some(Home::Owner(owner)) = home {
+            return self.admit_to(now, owner, visitor);
+        }
+        let reason = reason(&visitor, home);
+        if self.anywhere.is_empty()
+            && let Some(slot) = self.choose(now, &visitor)
+        {
+            return Verdict::Give(self.give(now, slot, visitor, reason));
+        }
+        self.anywhere.push_back(visitor);
+        Verdict::Wait
+    }
+
+    /// Gives a connection to its owner or lets it wait for it.
+    fn admit_to(&mut self, now: Time, owner: Worker, visitor: Visitor) -> Verdict {
+        let slot = usize::from(owner.slot);
+        let seat = &mut self.seats[slot];
+        if seat.queue.is_empty() && seat.window.has_room() {
+            return Verdict::Give(self.give(now, slot, visitor, Reason::OwnedKey));
+        }
+        if seat.queue.len() >= self.config.max_waiting {
+            return Verdict::Refuse(owner);
+        }
+        seat.queue.push_back(visitor);
+        Verdict::Wait
+    }
+
+    /// The seat for a connection that may go anywhere; not the one it came back from, unless
+    /// there is no other.
+    fn choose(&mut self, now: Time, visitor: &Visitor) -> Option<usize> {
+        let avoid = match visitor.returned {
+            Some(Returned::Back(worker) | Returned::Moved(worker)) => Some(worker),
+            Some(Returned::Recovered) | None => None,
+        };
+        let others = |seat: &Seat| seat.takes_anyone() && seat.worker != avoid;
+        if avoid.is_some() && !self.seats.iter().any(others) {
+            return self.placement.choose(now, &self.seats, Seat::takes_anyone);
+        }
+        self.placement.choose(now, &self.seats, others)
+    }
+
+    /// Counts a connection as sent to the worker in this slot, which its key lives on from now on.
+    fn give(&mut self, now: Time, slot: usize, visitor: Visitor, reason: Reason) -> Give {
+        let seat = &mut self.seats[slot];
+        let worker = seat.worker.expect("only a seat with a worker is chosen");
+        let owned = reason == Reason::OwnedKey;
+        seat.given(now, if owned { InFlight::Owned } else { InFlight::Movable });
+        if let Some(client) = visitor.client
+            && !owned
+        {
+            self.homes.bind(now, client, worker);
+        }
+        Give { worker, reason, visitor }
+    }
+
+    /// The oldest connection that waits for a worker which has room.
+    fn first_bound(&self) -> Option<(Conn, usize)> {
+        let free = self.seats.iter().enumerate().filter(|(_, seat)| seat.window.has_room());
+        free.filter_map(|(slot, seat)| Some((seat.queue.front()?.conn, slot))).min()
+    }
+
+    /// Takes the first connection that waits for anyone: `None` when it has to wait on,
+    /// `Some(None)` when its key has an owner by now and it waits for that one.
+    fn next_anywhere(&mut self, now: Time) -> Option<Option<(Conn, Give)>> {
+        let visitor = *self.anywhere.front()?;
+        let home = self.homes.find(now, &self.seats, &visitor);
+        if let Some(Home::Owner(owner)) = home {
+            self.anywhere.pop_front();
+            self.seats[usize::from(owner.slot)].queue.push_back(visitor);
+            return Some(None);
+        }
+        let slot = self.choose(now, &visitor)?;
+        self.anywhere.pop_front();
+        let reason = reason(&visitor, home);
+        Some(Some((visitor.conn, self.give(now, slot, visitor, reason))))
+    }
+}
+
+/// Why a connection without an owner is placed.
+fn reason(visitor: &Visitor, home: Option<Home>) -> Reason {
+    match (visitor.returned, home, visitor.client.map(|client| client.kind)) {
+        (Some(_), _, _) => Reason::Moved,
+        (None, Some(Home::OwnerGone), _) => Reason::OwnerGone,
+        (None, _, Some(Kind::Sid)) => Reason::UnknownSid,
+        (None, _, Some(Kind::Text | Kind::Ip)) => Reason::NewKey,
+        (None, _, None) => Reason::NoKey,
+    }
+}

@@ -1,0 +1,78 @@
+//! Placement: choosing a worker for a connection that may go to any.
+
+use super::seat::Seat;
+use crate::logic::rng::Rng;
+use crate::logic::time::Time;
+
+/// How a worker is chosen for a key that has none yet.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Balance {
+    /// The worker with the fewest connections given and not yet closed.
+    LeastConnection,
+    /// One after the other.
+    RoundRobin,
+    /// Any, with equal chances.
+    Random,
+    /// The key's own slot, without memory; without a key as least-connection.
+    Hash,
+}
+
+/// The chooser and what it remembers of its last choice.
+#[derive(Debug)]
+pub(super) struct Placement {
+    pub(super) balance: Balance,
+    /// The slot after the one chosen last: where a round goes on and where ties are broken.
+    next: usize,
+    rng: Rng,
+}
+
+impl Placement {
+    pub(super) fn new(balance: Balance, seed: u64) -> Self {
+        Self { balance, next: 0, rng: Rng::new(seed) }
+    }
+
+    /// The slot for a connection among the seats that `fit`, or `None` when it has to wait.
+    pub(super) fn choose(
+        &mut self,
+        now: Time,
+        seats: &[Seat],
+        fit: impl Fn(&Seat) -> bool,
+    ) -> Option<usize> {
+        let chosen = match self.balance {
+            Balance::RoundRobin => self.first(seats, |seat| fit(seat) && seat.window.has_room()),
+            Balance::Random => self.any(seats, |seat| fit(seat) && seat.window.has_room()),
+            Balance::LeastConnection | Balance::Hash => self.least(now, seats, fit),
+        }?;
+        self.next = (chosen + 1) % seats.len();
+        Some(chosen)
+    }
+
+    /// The slots, from the one after the last choice all the way round.
+    fn round(&self, seats: &[Seat]) -> impl Iterator<Item = usize> + use<> {
+        let (start, end) = (self.next.min(seats.len()), seats.len());
+        (start..end).chain(0..start)
+    }
+
+    fn first(&self, seats: &[Seat], fit: impl Fn(&Seat) -> bool) -> Option<usize> {
+        self.round(seats).find(|slot| fit(&seats[*slot]))
+    }
+
+    fn any(&mut self, seats: &[Seat], fit: impl Fn(&Seat) -> bool) -> Option<usize> {
+        let fitting = seats.iter().filter(|seat| fit(seat)).count();
+        let nth = self.rng.below(u32::try_from(fitting).unwrap_or(u32::MAX));
+        let mut slots = (0..seats.len()).filter(|slot| fit(&seats[*slot]));
+        slots.nth(nth as usize)
+    }
+
+    fn least(&self, now: Time, seats: &[Seat], fit: impl Fn(&Seat) -> bool) -> Option<usize> {
+        let fit = |seat: &Seat| fit(seat) && seat.is_picking_up(now);
+        let settled = seats.iter().filter(|seat| fit(seat) && !seat.is_fresh(now));
+        let floor = settled.map(|seat| seat.open).min().unwrap_or(0);
+        // The first of several minima is the next one in the round.
+        let least = self
+            .round(seats)
+            .filter(|slot| fit(&seats[*slot]))
+            .min_by_key(|slot| seats[*slot].load(now, floor))?;
+        seats[least].window.has_room().then_some(least)
+    }
+}

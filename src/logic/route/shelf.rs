@@ -1,0 +1,149 @@
+//! The entries of a memory, each on one of several shelves, the longest unused one first.
+//!
+//! An entry takes 36 bytes. Entries lie in blocks that never move, so a memory that grows copies
+//! none of them.
+
+use std::mem;
+
+use super::hash::Fingerprint;
+use crate::logic::Worker;
+
+/// The number of an entry, or [`NIL`].
+pub(super) type Index = u32;
+/// No entry.
+const NIL: Index = Index::MAX;
+/// Entries in one block.
+const BLOCK: usize = 4096;
+
+/// One remembered key.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    pub(super) key: Fingerprint,
+    /// When it was last used, in seconds of the monotonic clock.
+    pub(super) used: u32,
+    generation: u32,
+    slot: u16,
+    /// The shelf that it stands on.
+    shelf: u16,
+    before: Index,
+    after: Index,
+}
+
+impl Entry {
+    pub(super) fn new(key: Fingerprint, worker: Worker, shelf: u16, used: u32) -> Self {
+        let Worker { slot, generation } = worker;
+        Self { key, used, generation, slot, shelf, before: NIL, after: NIL }
+    }
+
+    pub(super) fn worker(&self) -> Worker {
+        Worker { slot: self.slot, generation: self.generation }
+    }
+}
+
+/// A doubly linked list through entries.
+#[derive(Clone, Copy, Debug)]
+struct List {
+    oldest: Index,
+    newest: Index,
+    len: usize,
+}
+
+const EMPTY: List = List { oldest: NIL, newest: NIL, len: 0 };
+
+/// All entries, on their shelves, and those that are free to be used again.
+#[derive(Debug)]
+pub(super) struct Shelves {
+    blocks: Vec<Vec<Entry>>,
+    shelves: Vec<List>,
+    /// The first free entry; the others follow by `after`.
+    free: Index,
+}
+
+impl Shelves {
+    pub(super) fn new(count: u16) -> Self {
+        Self { blocks: Vec::new(), shelves: vec![EMPTY; usize::from(count)], free: NIL }
+    }
+
+    pub(super) fn len(&self, shelf: u16) -> usize {
+        self.shelves[usize::from(shelf)].len
+    }
+
+    /// The longest unused entry of a shelf.
+    pub(super) fn oldest(&self, shelf: u16) -> Option<Index> {
+        let oldest = self.shelves[usize::from(shelf)].oldest;
+        (oldest != NIL).then_some(oldest)
+    }
+
+    pub(super) fn entry(&self, index: Index) -> &Entry {
+        &self.blocks[index as usize / BLOCK][index as usize % BLOCK]
+    }
+
+    /// Adds an entry as the newest of its shelf.
+    pub(super) fn add(&mut self, entry: Entry) -> Index {
+        let index = if self.free == NIL {
+            self.push(entry)
+        } else {
+            let index = self.free;
+            self.free = mem::replace(self.entry_mut(index), entry).after;
+            index
+        };
+        self.link(index);
+        index
+    }
+
+    /// Makes an entry the newest of its shelf, used at `now`.
+    pub(super) fn touch(&mut self, index: Index, now: u32) {
+        self.unlink(index);
+        self.entry_mut(index).used = now;
+        self.link(index);
+    }
+
+    /// Takes an entry off its shelf; its number is free from now on.
+    pub(super) fn remove(&mut self, index: Index) {
+        self.unlink(index);
+        self.entry_mut(index).after = self.free;
+        self.free = index;
+    }
+
+    fn push(&mut self, entry: Entry) -> Index {
+        if self.blocks.last().is_none_or(|block| block.len() == BLOCK) {
+            self.blocks.push(Vec::with_capacity(BLOCK));
+        }
+        let blocks = self.blocks.len();
+        let block = self.blocks.last_mut().expect("a block with room was just made sure of");
+        let index = (blocks - 1) * BLOCK + block.len();
+        block.push(entry);
+        Index::try_from(index).expect("a memory is capped far below 2^32 entries")
+    }
+
+    fn entry_mut(&mut self, index: Index) -> &mut Entry {
+        &mut self.blocks[index as usize / BLOCK][index as usize % BLOCK]
+    }
+
+    fn link(&mut self, index: Index) {
+        let shelf = usize::from(self.entry(index).shelf);
+        let newest = self.shelves[shelf].newest;
+        let entry = self.entry_mut(index);
+        (entry.before, entry.after) = (newest, NIL);
+        match newest {
+            NIL => self.shelves[shelf].oldest = index,
+            newest => self.entry_mut(newest).after = index,
+        }
+        self.shelves[shelf].newest = index;
+        self.shelves[shelf].len += 1;
+    }
+
+    fn unlink(&mut self, index: Index) {
+        let Entry { shelf, before, after, .. } = *self.entry(index);
+        let shelf = usize::from(shelf);
+        match before {
+            NIL => self.shelves[shelf].oldest = after,
+            before => self.entry_mut(before).after = after,
+        }
+        match after {
+            NIL => self.shelves[shelf].newest = before,
+            after => self.entry_mut(after).before = before,
+        }
+        self.shelves[shelf].len -= 1;
+    }
+}

@@ -1,0 +1,128 @@
+//! What the router is asked and what it answers.
+
+use std::net::IpAddr;
+
+use super::hash::{Fingerprint, HashPoint};
+use crate::logic::Worker;
+
+/// The number of a connection, never used twice.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Conn(pub u64);
+
+/// A connection that wants to be routed, and what is known of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival<'a> {
+    /// Its number.
+    pub conn: Conn,
+    /// The address of its client, if it has one.
+    pub ip: Option<IpAddr>,
+    /// Its first bytes, as far as they are there.
+    pub bytes: &'a [u8],
+    /// No more bytes will come.
+    pub last: bool,
+    /// It was with a worker before, which did not serve it.
+    pub returned: Option<Returned>,
+}
+
+/// How a connection came back from a worker unserved.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Returned {
+    /// The worker said that it is not its own.
+    Back(Worker),
+    /// It was placed there, and the worker stopped reading.
+    Moved(Worker),
+    /// It was on its way to its owner, which stopped reading or is gone.
+    Recovered,
+}
+
+/// Which look at an unknown key this is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Look {
+    /// A worker may have announced the key already: the announcement may lie in its channel.
+    First,
+    /// Everything that the channels held is known.
+    Second,
+}
+
+/// What happens to an arrival.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// More of its bytes are needed.
+    More,
+    /// Handle everything that the channels hold, then ask again with [`Look::Second`].
+    LookAgain,
+    /// Send it to this worker now.
+    Give(Give),
+    /// Keep it until [`Router::next`] names it.
+    Wait,
+    /// Too many wait for its owner already: close it.
+    Refuse(Worker),
+}
+
+/// A connection goes to a worker.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Give {
+    /// To whom.
+    pub worker: Worker,
+    /// Why there.
+    pub reason: Reason,
+    /// Who it is, in case that it cannot be sent.
+    pub(super) visitor: Visitor,
+}
+
+/// Why a connection went to its worker.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reason {
+    /// Its key lives there.
+    OwnedKey,
+    /// Its key was new and was placed there.
+    NewKey,
+    /// Its sid was never announced, or was forgotten.
+    UnknownSid,
+    /// It had no key.
+    NoKey,
+    /// The worker of its key is gone.
+    OwnerGone,
+    /// It came back unserved from another worker.
+    Moved,
+}
+
+/// What a look at a channel tells of its worker.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Pulse {
+    /// As before.
+    Unchanged,
+    /// It has stopped reading: take back what is in flight and send it a `PING` to notice when it
+    /// reads again.
+    Stopped,
+    /// It reads again.
+    Resumed,
+}
+
+/// Why an announced key was not taken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the key lives on {0}")]
+pub struct OwnedByAnother(pub Worker);
+
+/// A connection, as it waits.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Visitor {
+    pub(super) conn: Conn,
+    pub(super) client: Option<Client>,
+    pub(super) returned: Option<Returned>,
+}
+
+/// A key, as the router handles it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Client {
+    pub(super) key: Fingerprint,
+    pub(super) point: HashPoint,
+    pub(super) kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Kind {
+    Sid,
+    Text,
+    Ip,
+}

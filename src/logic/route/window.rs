@@ -1,0 +1,129 @@
+//! In flight: what was sent to a worker and not yet picked up, and whether the worker still reads.
+//!
+//! The window only knows what it is told. What was picked up is learned from a look at the channel,
+//! which is worth a system call only when the window seems full or nothing seems to move.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::logic::time::Time;
+
+/// What was sent to one worker and not yet picked up, the first sent first.
+#[derive(Debug)]
+pub(super) struct Window {
+    limit: usize,
+    unread: VecDeque<Sent>,
+    /// When the worker was last seen to have picked something up, or to have nothing to pick up.
+    progress: Time,
+}
+
+/// One message in flight.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    at: Time,
+    what: InFlight,
+}
+
+/// What a message in flight is, for the day when it has to be taken back.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum InFlight {
+    /// A connection that any worker may serve.
+    Movable,
+    /// A connection whose key lives on this worker.
+    Owned,
+    /// A message without a connection.
+    Note,
+}
+
+impl Window {
+    pub(super) fn new(now: Time, limit: usize) -> Self {
+        Self { limit, unread: VecDeque::with_capacity(limit), progress: now }
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.unread.len() < self.limit
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.unread.len()
+    }
+
+    pub(super) fn sent(&mut self, now: Time, what: InFlight) {
+        if self.unread.is_empty() {
+            self.progress = now;
+        }
+        self.unread.push_back(Sent { at: now, what });
+    }
+
+    /// Takes back the last `sent`, since the message did not fit after all.
+    pub(super) fn not_sent(&mut self) {
+        self.unread.pop_back();
+    }
+
+    /// A look at the channel found `count` messages unread.
+    pub(super) fn looked(&mut self, now: Time, count: usize) {
+        if count < self.unread.len() {
+            self.unread.drain(..self.unread.len() - count);
+            self.progress = now;
+        }
+    }
+
+    /// Takes everything back that is unread, in the order in which it was sent.
+    pub(super) fn take_back(&mut self, now: Time) -> Vec<InFlight> {
+        self.progress = now;
+        self.unread.drain(..).map(|sent| sent.what).collect()
+    }
+
+    /// When a worker that picks nothing up will have been still for `patience`.
+    pub(super) fn still_at(&self, patience: Duration) -> Option<Time> {
+        let first = self.unread.front()?;
+        Some(first.at.max(self.progress) + patience)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(1);
+
+    fn at(millis: u64) -> Time {
+        Time::since_zero(Duration::from_millis(millis))
+    }
+
+    #[test]
+    fn a_look_at_the_channel_makes_room() {
+        let mut window = Window::new(at(0), 2);
+        window.sent(at(0), InFlight::Movable);
+        window.sent(at(0), InFlight::Owned);
+        assert!(!window.has_room());
+        window.looked(at(1), 2);
+        assert!(!window.has_room());
+        window.looked(at(1), 1);
+        assert!(window.has_room());
+        assert_eq!(window.take_back(at(2)), [InFlight::Owned]);
+        assert_eq!(window.len(), 0);
+    }
+
+    #[test]
+    fn a_worker_is_still_when_it_picked_nothing_up_for_its_time() {
+        let mut window = Window::new(at(0), 8);
+        assert_eq!(window.still_at(PATIENCE), None);
+        window.sent(at(5_000), InFlight::Movable);
+        window.sent(at(5_100), InFlight::Movable);
+        window.looked(at(5_500), 2);
+        assert_eq!(window.still_at(PATIENCE), Some(at(6_000)));
+        window.looked(at(5_600), 1);
+        assert_eq!(window.still_at(PATIENCE), Some(at(6_600)));
+        window.looked(at(5_700), 0);
+        assert_eq!(window.still_at(PATIENCE), None);
+    }
+
+    #[test]
+    fn what_did_not_fit_was_never_in_flight() {
+        let mut window = Window::new(at(0), 1);
+        window.sent(at(0), InFlight::Note);
+        window.not_sent();
+        assert!(window.has_room());
+    }
+}

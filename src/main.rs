@@ -1,0 +1,7 @@
+//! The door: everything is behind [`sticky_run::cli::run`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sticky_run::cli::run()
+}

@@ -1,0 +1,211 @@
+//! A channel as a socket: datagrams with descriptors, `unix(7)`.
+
+use std::io::{self, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::net::Shutdown;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixDatagram;
+
+use nix::libc;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
+use sendfd::SendWithFd;
+use sticky_worker::message::MAX_MESSAGE;
+
+/// Room for every descriptor that one message can carry (`SCM_MAX_FD`), so that the kernel never
+/// has to drop some for want of room.
+const CONTROL_SPACE: usize = rustix::cmsg_space!(ScmRights(253));
+
+/// Both ends of the channel to one worker.
+///
+/// The worker's end stays open here too, so that what a dead worker did not pick up can be read
+/// back from it.
+#[derive(Debug)]
+pub struct Channel {
+    ours: UnixDatagram,
+    theirs: OwnedFd,
+}
+
+/// A datagram that was received.
+#[derive(Debug)]
+pub struct Received {
+    /// Its length in bytes; only the first [`MAX_MESSAGE`] and one more are kept.
+    pub len: usize,
+    /// The descriptors that came with it, close-on-exec.
+    pub descriptors: Vec<OwnedFd>,
+    /// Some descriptors were lost, since this process has too many.
+    pub lost: bool,
+}
+
+/// What a receive came to.
+#[derive(Debug)]
+pub enum Incoming {
+    /// A datagram, its bytes in the buffer.
+    Message(Received),
+    /// Nothing there.
+    Nothing,
+    /// The other side has shut the channel down for writing.
+    ShutDown,
+}
+
+/// Where the bytes of a datagram go: one more than allowed, so that a longer one is seen.
+pub type Buffer = [u8; MAX_MESSAGE + 1];
+
+impl Channel {
+    /// A new channel. Only the supervisor's own end is non-blocking: the flag of the worker's end
+    /// is shared with the worker.
+    pub fn new() -> io::Result<Self> {
+        let (ours, theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+        let ours = UnixDatagram::from(ours);
+        ours.set_nonblocking(true)?;
+        Ok(Self { ours, theirs })
+    }
+
+    /// The end that the worker inherits.
+    pub fn workers_end(&self) -> BorrowedFd<'_> {
+        self.theirs.as_fd()
+    }
+
+    /// Sends a datagram, with a descriptor or without. `WouldBlock` and `ETOOMANYREFS` are about
+    /// room (`unix(7)`).
+    pub fn send(&self, message: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        match descriptor {
+            Some(descriptor) => self.ours.send_with_fd(message, &[descriptor.as_raw_fd()])?,
+            None => self.ours.send(message)?,
+        };
+        Ok(())
+    }
+
+    /// Receives the next datagram of the worker.
+    pub fn receive(&self, buffer: &mut Buffer) -> io::Result<Incoming> {
+        receive(self.ours.as_fd(), buffer)
+    }
+
+    /// Takes back the next datagram that the worker has not picked up.
+    pub fn take_back(&self, buffer: &mut Buffer) -> io::Result<Incoming> {
+        receive(self.theirs.as_fd(), buffer)
+    }
+
+    /// How many bytes of kernel memory hold what the worker has not picked up (`SIOCOUTQ`).
+    #[expect(unsafe_code, reason = "ioctl(2) has no safe wrapper")]
+    pub fn unread_bytes(&self) -> io::Result<usize> {
+        let mut bytes: libc::c_int = 0;
+        // SAFETY: the request writes one int, and `bytes` is one that outlives the call.
+        let done = unsafe { libc::ioctl(self.ours.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+        if done < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        usize::try_from(bytes).map_err(io::Error::other)
+    }
+
+    /// What the kernel charges for one message with a descriptor, in the unit of
+    /// [`Self::unread_bytes`]. It differs between kernels, so it is measured on a channel of its own.
+    pub fn charge(message: &[u8]) -> io::Result<usize> {
+        let scratch = Self::new()?;
+        scratch.send(message, Some(scratch.theirs.as_fd()))?;
+        let charge = scratch.unread_bytes()?;
+        scratch.ours.shutdown(Shutdown::Both)?;
+        if charge == 0 {
+            return Err(io::Error::other(
+                "the kernel does not tell what a channel holds (SIOCOUTQ)",
+            ));
+        }
+        Ok(charge)
+    }
+}
+
+impl AsRawFd for Channel {
+    /// The supervisor's own end.
+    fn as_raw_fd(&self) -> RawFd {
+        self.ours.as_raw_fd()
+    }
+}
+
+fn receive(socket: BorrowedFd<'_>, buffer: &mut Buffer) -> io::Result<Incoming> {
+    let mut space = [MaybeUninit::uninit(); CONTROL_SPACE];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT | RecvFlags::TRUNC;
+    let received = match recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, flags) {
+        Ok(received) => received,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Incoming::Nothing),
+        Err(error) => return Err(error.into()),
+    };
+    let descriptors: Vec<_> = control
+        .drain()
+        .flat_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(descriptors) => descriptors.collect(),
+            _ => Vec::new(),
+        })
+        .collect();
+    if received.bytes == 0 && descriptors.is_empty() && is_shut_down(socket)? {
+        return Ok(Incoming::ShutDown);
+    }
+    let lost = received.flags.contains(ReturnFlags::CTRUNC);
+    Ok(Incoming::Message(Received { len: received.bytes, descriptors, lost }))
+}
+
+/// Tells the end of a channel from a datagram of no bytes.
+fn is_shut_down(socket: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut asked = [PollFd::new(&socket, PollFlags::RDHUP)];
+    Ok(poll(&mut asked, Some(&Timespec::default()))? > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(incoming: io::Result<Incoming>) -> Received {
+        match incoming {
+            Ok(Incoming::Message(received)) => received,
+            other => panic!("no message but {other:?}"),
+        }
+    }
+
+    fn of_worker(channel: &Channel) -> UnixDatagram {
+        UnixDatagram::from(channel.theirs.try_clone().unwrap())
+    }
+
+    #[test]
+    fn what_was_sent_is_counted_and_can_be_taken_back() {
+        let charge = Channel::charge(&[b'x'; 128]).unwrap();
+        let channel = Channel::new().unwrap();
+        for text in [&b"CONN one"[..], b"CONN two", &[b'x'; 128]] {
+            channel.send(text, Some(channel.theirs.as_fd())).unwrap();
+        }
+        assert_eq!(channel.unread_bytes().unwrap(), 3 * charge);
+        let mut buffer = [0; MAX_MESSAGE + 1];
+        let first = message(channel.take_back(&mut buffer));
+        assert_eq!((&buffer[..first.len], first.descriptors.len()), (&b"CONN one"[..], 1));
+        assert_eq!(channel.unread_bytes().unwrap(), 2 * charge);
+    }
+
+    #[test]
+    fn many_descriptors_and_long_datagrams_arrive_and_are_closed() {
+        let channel = Channel::new().unwrap();
+        let worker = of_worker(&channel);
+        let fd = channel.theirs.as_raw_fd();
+        worker.send_with_fd(&[b'x'; 5_000], &[fd; 253]).unwrap();
+        let mut buffer = [0; MAX_MESSAGE + 1];
+        let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+        let before = open();
+        let received = message(channel.receive(&mut buffer));
+        assert_eq!((received.len, received.descriptors.len(), received.lost), (5_000, 253, false));
+        drop(received);
+        // Other tests of this process open and close descriptors meanwhile, but far fewer.
+        assert!(open() < before + 100);
+    }
+
+    #[test]
+    fn an_empty_datagram_is_not_the_end_and_a_shut_down_is() {
+        let channel = Channel::new().unwrap();
+        let worker = of_worker(&channel);
+        let mut buffer = [0; MAX_MESSAGE + 1];
+        assert!(matches!(channel.receive(&mut buffer), Ok(Incoming::Nothing)));
+        worker.send(b"").unwrap();
+        assert_eq!(message(channel.receive(&mut buffer)).len, 0);
+        worker.shutdown(Shutdown::Write).unwrap();
+        assert!(matches!(channel.receive(&mut buffer), Ok(Incoming::ShutDown)));
+    }
+}

@@ -1,0 +1,248 @@
+//! Listening sockets and what they accept.
+
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::libc;
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::logic::config::Listen;
+
+/// How many connections the kernel may hold before they are accepted; it caps this at
+/// `net.core.somaxconn` (`listen(2)`).
+const BACKLOG: i32 = 4096;
+
+/// For how long the kernel keeps a connection without a byte to itself, where it is asked to.
+pub const DEFERRED: Duration = Duration::from_secs(1);
+
+/// A listening socket.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Socket,
+    name: String,
+    deferred: bool,
+    /// The socket's file, which goes with the listener.
+    _file: Option<SocketFile>,
+}
+
+/// A connection, as it was accepted.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The socket, in blocking mode and close-on-exec.
+    pub socket: OwnedFd,
+    /// The address of the client; a client of a Unix socket has none.
+    pub client: Option<SocketAddr>,
+}
+
+/// Why a socket does not listen.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {name}: {}{hint}", describe(.error))]
+pub struct ListenError {
+    name: String,
+    hint: &'static str,
+    error: io::Error,
+}
+
+/// A socket in the file system, known by its identity, so that another one at the same path is
+/// left alone.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+/// Opens everything that one `--listen` asks for. `defer` asks the kernel to hold back TCP
+/// connections without a byte, for [`DEFERRED`] at the most (`TCP_DEFER_ACCEPT` of `tcp(7)`).
+pub fn open(listen: &Listen, defer: bool) -> Result<Vec<Listener>, ListenError> {
+    match listen {
+        Listen::Tcp(address) => Ok(vec![open_tcp(*address, defer)?]),
+        Listen::Port(port) => open_both_families(*port, defer),
+        Listen::Unix(path) => {
+            let name = format!("unix:{}", path.display());
+            let opened = open_unix(path, name.clone());
+            Ok(vec![opened.map_err(|error| ListenError::new(name, error))?])
+        }
+        Listen::Inherited(fd) => {
+            let opened = adopt(*fd);
+            Ok(vec![opened.map_err(|error| ListenError::new(format!("fd:{fd}"), error))?])
+        }
+    }
+}
+
+impl Listener {
+    /// The next connection. Errors are those of `accept(2)`.
+    pub fn accept(&self) -> io::Result<Accepted> {
+        let (socket, client) = self.socket.accept()?;
+        Ok(Accepted { socket: socket.into(), client: client.as_socket() })
+    }
+
+    /// Whether the kernel holds back connections without a byte.
+    pub fn is_deferred(&self) -> bool {
+        self.deferred
+    }
+}
+
+impl fmt::Display for Listener {
+    /// Where it really listens, with the port that the kernel picked.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+impl AsRawFd for Listener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+impl ListenError {
+    fn new(name: String, error: io::Error) -> Self {
+        let hint = match error.raw_os_error() {
+            Some(libc::EACCES) if !name.starts_with("unix:") => {
+                " (ports below 1024 need root or CAP_NET_BIND_SERVICE)"
+            }
+            Some(libc::EADDRINUSE) => " (another process listens there: stop it or choose another)",
+            Some(libc::EADDRNOTAVAIL) => " (this machine does not have that address)",
+            Some(libc::ENOENT) => " (the directory of the socket has to exist)",
+            Some(libc::EBADF) => {
+                " (the descriptor has to be inherited open from the parent process)"
+            }
+            _ => "",
+        };
+        Self { name, hint, error }
+    }
+}
+
+/// The error's text without its number, in lower case.
+fn describe(error: &io::Error) -> String {
+    let text = error.to_string().to_lowercase();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}
+
+/// A port on every address of both families, as two sockets: one for both would show IPv4 clients
+/// as `::ffff:` addresses.
+fn open_both_families(port: u16, defer: bool) -> Result<Vec<Listener>, ListenError> {
+    let v4 = open_tcp(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), defer)?;
+    let port = v4.socket.local_addr().ok().and_then(|address| address.as_socket());
+    let port = port.map_or(0, |address| address.port());
+    match open_tcp(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), defer) {
+        Ok(v6) => Ok(vec![v4, v6]),
+        // A machine without IPv6 is no reason not to serve.
+        Err(error) if error.error.raw_os_error() == Some(libc::EAFNOSUPPORT) => Ok(vec![v4]),
+        Err(error) if error.error.raw_os_error() == Some(libc::EADDRNOTAVAIL) => Ok(vec![v4]),
+        Err(error) => Err(error),
+    }
+}
+
+fn open_tcp(address: SocketAddr, defer: bool) -> Result<Listener, ListenError> {
+    let open = || {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        // Connections of an earlier run that linger in TIME_WAIT do not keep the port.
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        if defer {
+            defer_accept(&socket)?;
+        }
+        socket.listen(BACKLOG)?;
+        socket.set_nonblocking(true)?;
+        let name = name_of(&socket.local_addr()?);
+        Ok(Listener { socket, name, deferred: defer, _file: None })
+    };
+    open().map_err(|error| ListenError::new(address.to_string(), error))
+}
+
+fn open_unix(path: &Path, name: String) -> io::Result<Listener> {
+    remove_stale(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    let file = SocketFile { path: path.to_owned(), identity: identity(path)? };
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(Listener { socket, name, deferred: false, _file: Some(file) })
+}
+
+/// Removes the socket file that a process left which does not listen any more, and nothing else.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    if !is_socket {
+        return Ok(());
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path)
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// Takes over a listening socket that was open when the supervisor started.
+fn adopt(fd: RawFd) -> io::Result<Listener> {
+    let socket = Socket::from(duplicate(fd)?);
+    if socket.r#type()? != Type::STREAM || !socket.is_listener()? {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is no listening stream socket",
+        ));
+    }
+    socket.set_nonblocking(true)?;
+    let name = name_of(&socket.local_addr()?);
+    Ok(Listener { socket, name, deferred: false, _file: None })
+}
+
+#[expect(unsafe_code, reason = "the user knows the descriptor by its number alone")]
+fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
+    if fd < 0 {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    // SAFETY: the number is only used to duplicate it, which fails if nothing is open there.
+    unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned()
+}
+
+#[expect(unsafe_code, reason = "no crate has a setter for this option")]
+fn defer_accept(socket: &Socket) -> io::Result<()> {
+    let seconds = libc::c_int::try_from(DEFERRED.as_secs()).map_err(io::Error::other)?;
+    let size = libc::socklen_t::try_from(size_of_val(&seconds)).map_err(io::Error::other)?;
+    // SAFETY: the option takes an int, `seconds` is one and outlives the call.
+    let set = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_DEFER_ACCEPT,
+            (&raw const seconds).cast(),
+            size,
+        )
+    };
+    if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn name_of(address: &SockAddr) -> String {
+    match (address.as_socket(), address.as_pathname()) {
+        (Some(address), _) => address.to_string(),
+        (None, Some(path)) => format!("unix:{}", path.display()),
+        (None, None) => "an unnamed unix socket".to_owned(),
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let file = std::fs::symlink_metadata(path)?;
+    Ok((file.dev(), file.ino()))
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if identity(&self.path).is_ok_and(|found| found == self.identity)
+            && let Err(error) = std::fs::remove_file(&self.path)
+        {
+            tracing::warn!("cannot remove {}: {error}", self.path.display());
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Starting a worker: its own process group, its channel and stdio, and nothing else of ours.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::libc;
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::Signal;
+use nix::sys::stat::fstat;
+use nix::unistd::{Pid, getppid};
+use sticky_worker::message::{
+    ENV_CHANNEL, ENV_CHANNEL_INODE, ENV_PROTOCOL, ENV_WORKER_ID, ENV_WORKERS, PROTOCOL,
+};
+
+use super::limits::FileLimit;
+use super::signals::Inherited;
+use crate::logic::Worker;
+use crate::logic::config::Command;
+
+/// Variables that tell a process about sockets and a watchdog of its own, which are the
+/// supervisor's here (`sd_listen_fds(3)`, `sd_notify(3)`, `sd_watchdog_enabled(3)`).
+const FOR_THE_SUPERVISOR_ONLY: [&str; 7] = [
+    "LISTEN_FDNAMES",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_PIDFDID",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+];
+
+/// How workers are started.
+#[derive(Clone, Debug)]
+pub struct Spawner {
+    /// The command of every worker.
+    pub command: Command,
+    /// How many slots there are.
+    pub workers: u16,
+    /// The limit on descriptors that workers get back.
+    pub file_limit: FileLimit,
+    /// The signals as the supervisor found them.
+    pub signals: Inherited,
+}
+
+impl Spawner {
+    /// Starts a worker that has `channel` as its end of the channel.
+    ///
+    /// Errors are those of `fork(2)` and `execve(2)`; `NotFound` and `PermissionDenied` are about
+    /// the command.
+    pub fn spawn(&self, worker: Worker, channel: BorrowedFd<'_>) -> io::Result<Pid> {
+        let mut command = process::Command::new(&self.command.program);
+        command
+            .args(&self.command.arguments)
+            .env(ENV_CHANNEL, channel.as_raw_fd().to_string())
+            .env(ENV_CHANNEL_INODE, fstat(channel)?.st_ino.to_string())
+            .env(ENV_PROTOCOL, PROTOCOL.to_string())
+            .env(ENV_WORKER_ID, worker.slot.to_string())
+            .env(ENV_WORKERS, self.workers.to_string())
+            .process_group(0);
+        for name in FOR_THE_SUPERVISOR_ONLY {
+            command.env_remove(name);
+        }
+        let child = with_hook(&mut command, self.before_exec(channel.as_raw_fd())).spawn()?;
+        let pid = i32::try_from(child.id()).expect("a pid of Linux fits into 31 bits");
+        Ok(Pid::from_raw(pid))
+    }
+
+    /// What the child does before it becomes the worker. Only async-signal-safe calls.
+    fn before_exec(&self, channel: RawFd) -> impl FnMut() -> io::Result<()> + Send + Sync + use<> {
+        let supervisor = Pid::this();
+        let (limit, signals) = (self.file_limit, self.signals.clone());
+        move || {
+            set_pdeathsig(Signal::SIGKILL)?;
+            if getppid() != supervisor {
+                // It died before the line above, so its death will not be signalled any more.
+                return Err(Errno::ESRCH.into());
+            }
+            keep_only_stdio_and(channel)?;
+            setrlimit(Resource::RLIMIT_NOFILE, limit.soft, limit.hard)?;
+            signals.restore()
+        }
+    }
+}
+
+#[expect(unsafe_code, reason = "the hook runs between fork and exec")]
+fn with_hook(
+    command: &mut process::Command,
+    hook: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
+) -> &mut process::Command {
+    // SAFETY: the supervisor has one thread, and the hook neither allocates nor locks: it makes
+    // plain system calls on values that were captured before the fork.
+    unsafe { command.pre_exec(hook) }
+}
+
+/// Marks everything above stdio close-on-exec, whoever opened it, except the channel.
+#[expect(
+    unsafe_code,
+    reason = "close_range(2) has no safe wrapper, and a number becomes a descriptor"
+)]
+fn keep_only_stdio_and(channel: RawFd) -> io::Result<()> {
+    // SAFETY: setting the flag closes nothing in this process image.
+    let marked = unsafe {
+        libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC)
+    };
+    // Before Linux 5.11 descriptors that the supervisor inherited without the flag stay open. Its
+    // own all have the flag.
+    if marked < 0 && !matches!(Errno::last(), Errno::ENOSYS | Errno::EINVAL) {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the channel is open: the parent holds it while it spawns.
+    let channel = unsafe { BorrowedFd::borrow_raw(channel) };
+    fcntl(channel, FcntlArg::F_SETFD(FdFlag::empty()))?;
+    Ok(())
+}

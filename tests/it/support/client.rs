@@ -1,0 +1,84 @@
+//! A client of the test workers: HTTP/1.1, one request a connection.
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
+
+/// No answer takes this long on the busiest machine.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What a test worker answers: who it is and what it saw.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Answer {
+    /// The slot of the worker.
+    pub slot: u16,
+    /// Its pid.
+    pub pid: i32,
+    /// The rest of the answer, one `name=value` a line.
+    pub text: String,
+}
+
+impl Answer {
+    /// The value of this name in the answer.
+    #[track_caller]
+    pub fn value(&self, name: &str) -> &str {
+        let mut values = self.text.lines().filter_map(|line| line.split_once('='));
+        values.find(|(found, _)| *found == name).expect("the answer has the name").1
+    }
+}
+
+/// Asks for a path on a new connection.
+#[track_caller]
+pub fn get(address: SocketAddr, path: &str) -> Answer {
+    request(address, &format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n")).expect("an answer")
+}
+
+/// Asks for a path on a new connection from a source address such as 127.1.2.3.
+#[track_caller]
+pub fn get_from(source: IpAddr, address: SocketAddr, path: &str) -> Answer {
+    let mut stream = connect_from(source, address).expect("a connection");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").expect("a request");
+    read_answer(&mut stream).expect("an answer")
+}
+
+/// Sends these bytes on a new connection and reads the answer.
+pub fn request(address: SocketAddr, bytes: &str) -> io::Result<Answer> {
+    let mut stream = connect(address)?;
+    stream.write_all(bytes.as_bytes())?;
+    read_answer(&mut stream)
+}
+
+/// A new connection that gives up after a time.
+pub fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
+    Ok(stream)
+}
+
+/// A new connection from this address of the machine.
+pub fn connect_from(source: IpAddr, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from((source, 0)).into())?;
+    socket.set_read_timeout(Some(TIMEOUT))?;
+    socket.set_write_timeout(Some(TIMEOUT))?;
+    socket.connect(&address.into())?;
+    Ok(socket.into())
+}
+
+/// Reads an answer to the end of the connection.
+pub fn read_answer(stream: &mut impl Read) -> io::Result<Answer> {
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    let body = text.split_once("\r\n\r\n").map(|(_, body)| body);
+    let body = body.ok_or(io::Error::from(io::ErrorKind::UnexpectedEof))?;
+    let value = |name: &str| {
+        let found = body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        found.ok_or_else(|| io::Error::other(format!("no {name} in {text:?}")))
+    };
+    let number = |text: &str| text.parse::<i32>().map_err(io::Error::other);
+    let slot = u16::try_from(number(value("slot")?)?).map_err(io::Error::other)?;
+    Ok(Answer { slot, pid: number(value("pid")?)?, text: body.to_owned() })
+}

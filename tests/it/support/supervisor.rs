@@ -1,0 +1,186 @@
+//! The supervisor as a child of the test: started, watched and ended.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Instant;
+
+use nix::sys::signal::Signal;
+
+use super::{SOON, eventually, pause, proc, worker};
+
+/// A command line of sticky-run that is being put together.
+pub struct Builder {
+    command: Command,
+    workers: u16,
+    worker: Vec<String>,
+    variables: Vec<(String, String)>,
+}
+
+/// A running sticky-run. It is ended when this is dropped, and its log is shown if the test fails.
+pub struct Supervisor {
+    child: Child,
+    log: Arc<Mutex<String>>,
+    workers: u16,
+}
+
+/// sticky-run with so many test workers on a free port, with these flags.
+pub fn sticky_run(workers: u16, flags: &[&str]) -> Builder {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sticky-run"));
+    command.args(["--workers", &workers.to_string()]).args(flags);
+    if !flags.contains(&"--listen") {
+        command.args(["--listen", "127.0.0.1:0"]);
+    }
+    Builder { command, workers, worker: worker::command(), variables: Vec::new() }
+}
+
+impl Builder {
+    /// Runs this command instead of the test worker.
+    pub fn command(mut self, words: &[&str]) -> Self {
+        self.worker = words.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    /// Sets a variable for the supervisor and so for its workers.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Runs the supervisor through `sh -c "<before> exec sticky-run ..."`, to change its limits.
+    pub fn after(mut self, before: &str) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("{before} exec \"$0\" \"$@\"")]);
+        shell.arg(self.command.get_program()).args(self.command.get_args());
+        self.command = shell;
+        self
+    }
+
+    /// Starts it, and waits for nothing.
+    pub fn spawn(mut self) -> Supervisor {
+        let command = self.command.arg("--").args(&self.worker).envs(self.variables);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = child.spawn().expect("sticky-run was built with the tests");
+        let log = Arc::new(Mutex::new(String::new()));
+        let stderr = child.stderr.take().expect("it was piped");
+        let copy = Arc::clone(&log);
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let mut log = copy.lock().unwrap();
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        Supervisor { child, log, workers: self.workers }
+    }
+
+    /// Starts it, and waits until it listens.
+    pub fn listening(self) -> Supervisor {
+        let supervisor = self.spawn();
+        supervisor.wait_for_log("listening on ");
+        supervisor
+    }
+
+    /// Starts it, and waits until all workers are ready.
+    pub fn start(self) -> Supervisor {
+        let supervisor = self.listening();
+        for slot in 0..supervisor.workers {
+            supervisor.wait_for_log(&format!("worker {slot} is ready"));
+        }
+        supervisor
+    }
+}
+
+impl Supervisor {
+    /// Where the first listener with an internet address listens.
+    pub fn address(&self) -> SocketAddr {
+        self.addresses()[0]
+    }
+
+    /// Where all listeners with an internet address listen.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let log = self.log();
+        let named = log.lines().filter_map(|line| line.split("listening on ").nth(1));
+        named.filter_map(|address| address.trim().parse().ok()).collect()
+    }
+
+    /// The pid of the supervisor.
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).expect("a pid fits")
+    }
+
+    /// The pids of the live workers; the order says nothing.
+    pub fn worker_pids(&self) -> Vec<i32> {
+        proc::children(self.pid()).into_iter().filter(|pid| proc::is_alive(*pid)).collect()
+    }
+
+    /// The pid of the newest worker in a slot.
+    pub fn pid_of(&self, slot: u16) -> i32 {
+        let log = self.log();
+        let started = format!("worker {slot} started (pid ");
+        let pid = log.rsplit(&started).next().and_then(|rest| rest.split(')').next());
+        pid.and_then(|pid| pid.parse().ok()).expect("the slot had a worker")
+    }
+
+    /// Everything logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// How often the log says this.
+    pub fn count_log(&self, text: &str) -> usize {
+        self.log().matches(text).count()
+    }
+
+    /// Waits until the log says this.
+    #[track_caller]
+    pub fn wait_for_log(&self, text: &str) {
+        self.wait_for_log_times(text, 1);
+    }
+
+    /// Waits until the log says this so many times.
+    #[track_caller]
+    pub fn wait_for_log_times(&self, text: &str, times: usize) {
+        eventually(&format!("{times} times in the log: {text}"), || {
+            (self.count_log(text) >= times).then_some(())
+        });
+    }
+
+    /// Sends a signal to the supervisor.
+    pub fn signal(&self, signal: Signal) {
+        proc::signal(self.pid(), signal);
+    }
+
+    /// Asks it to stop and waits for its end.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.signal(Signal::SIGTERM);
+        self.wait()
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub fn wait(&mut self) -> ExitStatus {
+        eventually("sticky-run ends", || self.child.try_wait().expect("it is our child"))
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("--- log of sticky-run ---\n{}--- end of log ---", self.log());
+        }
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        // A stopped worker could not follow the order to end, so nobody is asked twice.
+        let workers = self.worker_pids();
+        self.child.kill().ok();
+        self.child.wait().ok();
+        let deadline = Instant::now() + SOON;
+        while workers.iter().any(|pid| proc::is_alive(*pid)) && Instant::now() < deadline {
+            pause();
+        }
+    }
+}

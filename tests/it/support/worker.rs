@@ -1,0 +1,203 @@
+//! The test worker: it speaks the channel by hand, so that the supervisor is tested against the
+//! protocol and not against a library, and does what the path of a request says.
+//!
+//! | path | what it does |
+//! |---|---|
+//! | `/announce/ID` | announces the key before it answers |
+//! | `/end/ID` | ends the key before it answers |
+//! | `/hold` | answers with the head and keeps the connection until the client closes it |
+//! | `/body` | reads the body and answers with its length and digest |
+//! | `/tell/MESSAGE` | sends this message on the channel (`%` escapes), then answers |
+//! | `/back` | gives the connection back once; whoever gets it answers |
+//! | `/exit/CODE` | exits before it answers |
+//! | anything else | answers |
+//!
+//! `TEST_WORKER` in the environment is a list of words: `deaf` never says READY, `slow=MS` says it
+//! late, `exit=CODE` exits at once, `stubborn` ignores TERM, `greet` speaks first.
+
+use std::collections::HashMap;
+use std::env;
+use std::io::{self, IoSliceMut, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixDatagram;
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use sendfd::SendWithFd;
+
+/// The variable that turns the test binary into a worker.
+const SWITCH: &str = "STICKY_RUN_TEST_WORKER";
+
+/// The command that runs the test binary as a worker.
+pub fn command() -> Vec<String> {
+    let binary = env::current_exe().expect("the test binary has a path");
+    let words = ["env", &format!("{SWITCH}=1"), binary.to_str().expect("its path is text")];
+    let words = words.into_iter().chain(["--exact", "support::worker::main", "--nocapture"]);
+    words.map(str::to_owned).collect()
+}
+
+/// Not a test but the worker, when the supervisor runs this binary.
+#[test]
+fn main() {
+    if env::var_os(SWITCH).is_some() {
+        // The harness around it has threads of its own and would print its verdict.
+        process::exit(Worker::new().run());
+    }
+}
+
+struct Worker {
+    channel: UnixDatagram,
+    slot: u16,
+    traits: HashMap<String, String>,
+    accepted: AtomicU32,
+    gave_back: AtomicBool,
+}
+
+impl Worker {
+    fn new() -> Self {
+        let number = |name: &str| env::var(name).ok().and_then(|text| text.parse::<i32>().ok());
+        let fd: RawFd = number("STICKY_CHANNEL").expect("the supervisor has set it");
+        let words = env::var("TEST_WORKER").unwrap_or_default();
+        let traits =
+            words.split_whitespace().map(|word| word.split_once('=').unwrap_or((word, "")));
+        let traits = traits.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Self {
+            channel: UnixDatagram::from(own(fd)),
+            slot: u16::try_from(number("STICKY_WORKER_ID").unwrap()).unwrap(),
+            traits: traits.collect(),
+            accepted: AtomicU32::new(0),
+            gave_back: AtomicBool::new(false),
+        }
+    }
+
+    fn run(self) -> i32 {
+        if let Some(code) = self.traits.get("exit") {
+            return code.parse().unwrap();
+        }
+        if self.traits.contains_key("stubborn") {
+            let term = signal_hook::consts::SIGTERM;
+            signal_hook::flag::register(term, Arc::new(AtomicBool::new(false))).unwrap();
+        }
+        if let Some(millis) = self.traits.get("slow") {
+            thread::sleep(Duration::from_millis(millis.parse().unwrap()));
+        }
+        if !self.traits.contains_key("deaf") {
+            self.channel.send(b"READY\n").unwrap();
+        }
+        let worker = Arc::new(self);
+        while let Some((message, socket)) = worker.receive() {
+            let Some(socket) = socket else { continue };
+            let worker = Arc::clone(&worker);
+            worker.accepted.fetch_add(1, Ordering::Relaxed);
+            thread::spawn(move || worker.serve(&message, socket));
+        }
+        0
+    }
+
+    /// The next message; none when the supervisor is gone.
+    fn receive(&self) -> Option<(String, Option<OwnedFd>)> {
+        let mut bytes = [0; 1024];
+        let mut control = nix::cmsg_space!([RawFd; 1]);
+        let (len, socket) = {
+            let mut into = [IoSliceMut::new(&mut bytes)];
+            let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+            let fd = self.channel.as_raw_fd();
+            let received = recvmsg::<()>(fd, &mut into, Some(&mut control), flags).ok()?;
+            let fds = received.cmsgs().ok()?.find_map(|message| match message {
+                ControlMessageOwned::ScmRights(fds) => fds.first().copied(),
+                _ => None,
+            });
+            (received.bytes, fds.map(own))
+        };
+        let message = String::from_utf8_lossy(&bytes[..len]).into_owned();
+        (len > 0).then_some((message, socket))
+    }
+
+    fn serve(&self, message: &str, socket: OwnedFd) {
+        // A TcpStream reads and writes a Unix socket as well.
+        let mut stream = TcpStream::from(socket);
+        if self.traits.contains_key("greet") {
+            stream.write_all(self.answer(message, "").as_bytes()).ok();
+        } else if let Some(returned) = self.converse(message, &mut stream).unwrap_or(None) {
+            self.channel.send_with_fd(b"BACK\n", &[returned.as_raw_fd()]).unwrap();
+            return;
+        }
+        drop(stream);
+        self.channel.send(b"CLOSED 1\n").ok();
+    }
+
+    /// Serves one request. Returns the connection if it is to be given back.
+    fn converse(&self, message: &str, stream: &mut TcpStream) -> io::Result<Option<TcpStream>> {
+        let mut peeked = [0; 1024];
+        let seen = stream.peek(&mut peeked)?;
+        let first = String::from_utf8_lossy(&peeked[..seen]).into_owned();
+        if first.contains(" /back") && !self.gave_back.swap(true, Ordering::Relaxed) {
+            return stream.try_clone().map(Some);
+        }
+        let (head, rest) = read_head(stream)?;
+        let path = head.split(' ').nth(1).unwrap_or_default();
+        let mut parts = path.split('?').next().unwrap_or_default().splitn(3, '/').skip(1);
+        let (verb, argument) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let mut more = String::new();
+        match verb {
+            "announce" => _ = self.channel.send(format!("SESSION {argument}\n").as_bytes())?,
+            "end" => _ = self.channel.send(format!("END {argument}\n").as_bytes())?,
+            "tell" => self.tell(argument)?,
+            "exit" => process::exit(argument.parse().unwrap_or(1)),
+            "body" => more = super::worker_body::digest(stream, &head, rest)?,
+            _ => {}
+        }
+        stream.write_all(self.answer(message, &more).as_bytes())?;
+        if verb == "hold" {
+            stream.flush()?;
+            while stream.read(&mut peeked)? > 0 {}
+        }
+        Ok(None)
+    }
+
+    fn tell(&self, escaped: &str) -> io::Result<()> {
+        let message: Vec<u8> = percent_encoding::percent_decode_str(escaped).collect();
+        self.channel.send(&message).map(drop)
+    }
+
+    fn answer(&self, message: &str, more: &str) -> String {
+        let body = format!(
+            "slot={}\npid={}\naccepted={}\nmessage={}\n{more}",
+            self.slot,
+            process::id(),
+            self.accepted.load(Ordering::Relaxed),
+            message.trim_end(),
+        );
+        format!(
+            "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    }
+}
+
+/// Reads to the end of the head; returns it and what came after.
+fn read_head(stream: &mut TcpStream) -> io::Result<(String, Vec<u8>)> {
+    let mut bytes = Vec::new();
+    let mut chunk = [0; 65536];
+    loop {
+        if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            let rest = bytes.split_off(end + 4);
+            return Ok((String::from_utf8_lossy(&bytes).into_owned(), rest));
+        }
+        match stream.read(&mut chunk)? {
+            0 => return Ok((String::from_utf8_lossy(&bytes).into_owned(), Vec::new())),
+            count => bytes.extend_from_slice(&chunk[..count]),
+        }
+    }
+}
+
+#[expect(unsafe_code, reason = "the supervisor says which descriptor is the channel")]
+fn own(fd: RawFd) -> OwnedFd {
+    // SAFETY: nobody else in this process owns the channel or a descriptor that just came over it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
