@@ -1,0 +1,234 @@
+//! What blocking and asynchronous workers share: the channel, what is still to be said, and the
+//! meaning of what comes in. Nothing here waits.
+
+use std::error;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::channel::{Channel, Received};
+use crate::coalesce::{self, Bell};
+use crate::error::Error;
+use crate::message::{FromWorker, Key, MAX_MESSAGE, ToWorker};
+use crate::outbox::{Flushed, Outbox, Ticket};
+use crate::patience::Patience;
+
+const NO_DESCRIPTOR: &str =
+    "no free file descriptor, connections wait in the channel: raise `ulimit -n` or close some";
+
+/// A connection as it came out of the channel.
+pub(crate) struct Arrival {
+    pub(crate) fd: OwnedFd,
+    pub(crate) client: Option<SocketAddr>,
+    pub(crate) listener: Option<u16>,
+    pub(crate) open: Open,
+}
+
+/// What the next step of an accept found.
+pub(crate) enum Next {
+    /// A connection.
+    Arrival(Arrival),
+    /// `DRAIN` was read; go on.
+    Drain,
+    /// Nothing more; wait until the channel is readable.
+    Empty,
+    /// No descriptor is free; wait this long.
+    Starved(Duration),
+    /// The supervisor is gone.
+    End,
+}
+
+pub(crate) struct Core {
+    channel: Channel,
+    outbox: Outbox,
+    bell: Arc<Bell>,
+    patience: Patience,
+    /// Held while a datagram is taken: see [`Channel::receive`].
+    receiving: Mutex<()>,
+    /// Whether `READY` is said.
+    ready: AtomicBool,
+    /// Whether `DRAIN` was heard.
+    draining: AtomicBool,
+}
+
+impl Core {
+    pub(crate) fn new(socket: OwnedFd) -> Result<Arc<Self>, Error> {
+        let core = Arc::new(Self {
+            channel: Channel::new(socket),
+            outbox: Outbox::default(),
+            bell: Arc::default(),
+            patience: Patience::default(),
+            receiving: Mutex::new(()),
+            ready: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+        });
+        coalesce::start(Arc::clone(&core.bell), Arc::downgrade(&core))
+            .map_err(Error::io("start the thread that reports closed connections"))?;
+        Ok(core)
+    }
+
+    pub(crate) fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
+    pub(crate) fn draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Says `READY`, the first time.
+    pub(crate) fn ready(&self) -> Result<(), Error> {
+        if !self.ready.swap(true, Ordering::Relaxed) {
+            self.say(FromWorker::Ready)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the channel up to the next thing that matters to an accept.
+    pub(crate) fn next(self: &Arc<Self>) -> Result<Next, Error> {
+        let mut buffer = [0; MAX_MESSAGE + 1];
+        loop {
+            let _turn = self.receiving.lock().unwrap_or_else(PoisonError::into_inner);
+            let received = self.channel.receive(&mut buffer);
+            match received.map_err(Error::io("receive from the supervisor"))? {
+                Received::Datagram { length, fd, lost } => {
+                    if let Some(next) = self.take(&buffer[..length], fd, lost)? {
+                        self.patience.reset();
+                        return Ok(next);
+                    }
+                }
+                Received::Empty => {
+                    self.flush_all()?;
+                    return Ok(Next::Empty);
+                }
+                Received::Starved => {
+                    self.flush_all()?;
+                    return Ok(Next::Starved(self.patience.wait(NO_DESCRIPTOR)));
+                }
+                Received::End => return Ok(Next::End),
+            }
+        }
+    }
+
+    /// The meaning of one datagram; what has none for this version is ignored.
+    fn take(
+        self: &Arc<Self>,
+        datagram: &[u8],
+        fd: Option<OwnedFd>,
+        lost: bool,
+    ) -> Result<Option<Next>, Error> {
+        match (ToWorker::parse(datagram), fd) {
+            (Ok(Some(ToWorker::Conn { client, listener })), Some(fd)) => {
+                let open = Open { core: Some(Arc::clone(self)) };
+                Ok(Some(Next::Arrival(Arrival { fd, client, listener, open })))
+            }
+            (Ok(Some(ToWorker::Conn { .. })), None) if lost => {
+                // Another thread took the reserved number in between. The supervisor counts on us.
+                self.patience.wait(NO_DESCRIPTOR);
+                self.count_closed();
+                Ok(None)
+            }
+            (Ok(Some(ToWorker::Drain)), _) => {
+                self.draining.store(true, Ordering::Release);
+                Ok(Some(Next::Drain))
+            }
+            (Ok(Some(ToWorker::Ping)), _) => self.say(FromWorker::Pong).map(|_| None),
+            (Ok(Some(ToWorker::Conn { .. }) | None) | Err(_), _) => Ok(None),
+        }
+    }
+
+    /// Says something without waiting for room.
+    pub(crate) fn say(&self, message: FromWorker) -> Result<Ticket, Error> {
+        self.say_with(message, None)
+    }
+
+    pub(crate) fn say_with(
+        &self,
+        message: FromWorker,
+        fd: Option<OwnedFd>,
+    ) -> Result<Ticket, Error> {
+        let ticket = self.outbox.push(message, fd);
+        if self.outbox.flush(&self.channel)? != Flushed::Everything {
+            self.bell.ring();
+        }
+        Ok(ticket)
+    }
+
+    /// Sends what there is room for.
+    pub(crate) fn flush(&self) -> Result<Flushed, Error> {
+        self.outbox.flush(&self.channel)
+    }
+
+    pub(crate) fn flush_all(&self) -> Result<Flushed, Error> {
+        let flushed = self.outbox.flush_all(&self.channel)?;
+        if flushed != Flushed::Everything {
+            self.bell.ring();
+        }
+        Ok(flushed)
+    }
+
+    pub(crate) fn is_sent(&self, ticket: Ticket) -> Result<bool, Error> {
+        self.outbox.is_sent(ticket)
+    }
+
+    fn count_closed(&self) {
+        if self.outbox.count_closed() {
+            self.bell.ring();
+        }
+    }
+
+    /// Tells of a fault that no caller can be given.
+    pub(crate) fn complain(&self, action: &str, error: &dyn error::Error) {
+        self.patience.wait(&format!("cannot {action}: {error}"));
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        // The last word of a worker that goes on without its channel. Nobody is left to hear of a
+        // failure, and a supervisor that sees the end of file counts all connections as closed.
+        drop(self.outbox.flush_all(&self.channel));
+        self.bell.end();
+    }
+}
+
+/// Stands for one open connection: dropping it counts the connection as closed.
+///
+/// Drop it after the socket. A connection of a listener that this process bound itself has nobody to
+/// tell, and its `Open` does nothing.
+#[must_use = "dropping it tells the supervisor that the connection is closed"]
+pub struct Open {
+    core: Option<Arc<Core>>,
+}
+
+impl Open {
+    /// For a connection that no supervisor knows of.
+    pub(crate) fn alone() -> Self {
+        Self { core: None }
+    }
+
+    /// The connection is no longer this worker's to count.
+    pub(crate) fn forget(mut self) {
+        self.core = None;
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if let Some(core) = &self.core {
+            core.count_closed();
+        }
+    }
+}
+
+impl std::fmt::Debug for Open {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Open").field("counted", &self.core.is_some()).finish()
+    }
+}
+
+/// The key that a session id is.
+pub(crate) fn key(id: &str) -> Result<Key, Error> {
+    Key::new(id).ok_or(Error::KeyLength(id.len()))
+}
