@@ -41,6 +41,7 @@ pub(super) struct Handoff {
     /// No sending before this time: the kernel had no room.
     blocked_until: Option<Time>,
     refused: Throttle,
+    unwanted: Throttle,
 }
 
 /// What is known of a connection when its first bytes were looked at.
@@ -61,6 +62,7 @@ impl Handoff {
             returns: HashMap::new(),
             blocked_until: None,
             refused: Throttle::default(),
+            unwanted: Throttle::default(),
         }
     }
 
@@ -126,9 +128,12 @@ impl Engine {
         for (connection, how) in mem::take(&mut self.handoff.returned) {
             let bounced = matches!(how, Returned::Back(_));
             if bounced && self.handoff.is_bounced(&connection.socket) {
-                warn!(
-                    "closing a connection that no worker wants: it was given back {MOST_RETURNS} times"
-                );
+                if let Some(before) = self.handoff.unwanted.say(self.now) {
+                    warn!(
+                        "closing a connection that no worker wants: it was given back \
+                         {MOST_RETURNS} times ({before} earlier ones not shown)"
+                    );
+                }
                 continue;
             }
             self.route(connection, Some(how), self.now);
@@ -327,7 +332,9 @@ impl Engine {
             Err(error) => {
                 let no_room =
                     matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ETOOMANYREFS));
-                if !no_room {
+                if error.raw_os_error() == Some(libc::EPIPE) {
+                    self.end_shut_down(give.worker);
+                } else if !no_room {
                     warn!("cannot hand a connection to {}: {error}", give.worker);
                 }
                 self.handoff.blocked_until = Some(self.now + BLOCKED);
