@@ -6,7 +6,11 @@
 /// What the tests stand on: the supervisor as a child, clients, and the worker.
 mod support;
 
+/// Workers that misuse their channel.
+mod abuse;
 /// Workers on their way to being ready.
 mod boot;
+/// Workers that die.
+mod crash;
 /// The command line and the exit codes.
 mod usage;

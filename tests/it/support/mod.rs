@@ -1,5 +1,6 @@
 //! What the tests stand on.
 
+pub mod abuse;
 pub mod client;
 pub mod proc;
 pub mod supervisor;
@@ -25,6 +26,11 @@ pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T 
         assert!(Instant::now() < deadline, "not within {SOON:?}: {what}");
         pause();
     }
+}
+
+/// Whether the full numbers are wanted, which take their time.
+pub fn full() -> bool {
+    std::env::var_os("STICKY_TEST_FULL").is_some_and(|value| value == "1")
 }
 
 /// A short rest between two looks at a condition.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -31,6 +31,65 @@ pub fn open_files(pid: i32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
 }
 
+/// The descriptors that the process has open, and what each is.
+pub fn descriptors(pid: i32) -> Vec<(i32, String)> {
+    let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let describe = |entry: fs::DirEntry| {
+        let number = entry.file_name().to_str()?.parse().ok()?;
+        Some((number, fs::read_link(entry.path()).ok()?.to_string_lossy().into_owned()))
+    };
+    let mut files: Vec<_> = files.filter_map(describe).collect();
+    files.sort_unstable();
+    files
+}
+
+/// The variables that the process was started with.
+pub fn environment(pid: i32) -> Vec<(String, String)> {
+    let block = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let block = String::from_utf8_lossy(&block);
+    let pairs = block.split('\0').filter_map(|pair| pair.split_once('='));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// The soft and the hard limit on open files.
+pub fn file_limit(pid: i32) -> Option<(u64, u64)> {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    let mut numbers = line.split_whitespace().map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+/// The live processes of a process group.
+pub fn group(id: i32) -> Vec<i32> {
+    let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(|pid| group_of(*pid) == Some(id) && is_alive(*pid)).collect()
+}
+
+/// The process group of the process.
+pub fn group_of(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(") ").next()?.split(' ').nth(2)?.parse().ok()
+}
+
+/// Waits until the process has hardly used the processor for a while: one that spins never does.
+#[track_caller]
+pub fn wait_for_rest(pid: i32) {
+    super::eventually("the process rests", || {
+        let before = cpu_time(pid);
+        watch(Duration::from_millis(200));
+        (cpu_time(pid) - before < Duration::from_millis(4)).then_some(())
+    });
+}
+
+/// Lets this time go by, to see what does or does not happen in it.
+pub fn watch(time: Duration) {
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        super::pause();
+    }
+}
+
 /// The children of the process.
 pub fn children(pid: i32) -> Vec<i32> {
     let path = format!("/proc/{pid}/task/{pid}/children");
@@ -48,10 +107,27 @@ pub fn cpu_time(pid: i32) -> Duration {
     Duration::from_nanos(tasks.filter_map(|task| nanos(&task.path())).sum())
 }
 
-/// The memory that only this process has, in KiB.
+/// The processor time of all children that the process has reaped.
+pub fn cpu_time_of_children(pid: i32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
+    // cutime and cstime of proc_pid_stat(5), in ticks of 10 ms.
+    let ticks = fields.skip(13).take(2).filter_map(|ticks| ticks.parse::<u64>().ok());
+    Duration::from_millis(10 * ticks.sum::<u64>())
+}
+
+/// The signals of one mask in `/proc/PID/status`, bit 0 being signal 1.
+pub fn signals(pid: i32, name: &str) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let mask = status.lines().find_map(|line| line.strip_prefix(name))?;
+    u64::from_str_radix(mask.trim_start_matches(':').trim(), 16).ok()
+}
+
+/// The memory that only this process has, in KiB. Pages of its program are left out: they count as
+/// private or shared by whether another supervisor happens to run.
 pub fn private_kib(pid: i32) -> u64 {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-    let private = rollup.lines().filter(|line| line.starts_with("Private_"));
+    let private = rollup.lines().filter(|line| line.starts_with("Private_Dirty:"));
     private.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).sum()
 }
 

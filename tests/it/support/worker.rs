@@ -8,12 +8,16 @@
 //! | `/hold` | answers with the head and keeps the connection until the client closes it |
 //! | `/body` | reads the body and answers with its length and digest |
 //! | `/tell/MESSAGE` | sends this message on the channel (`%` escapes), then answers |
+//! | `/abuse/WHAT/COUNT` | misuses the channel, see `abuse.rs`, then answers |
+//! | `/all` | reads everything to the client's end and answers with its length and digest |
 //! | `/back` | gives the connection back once; whoever gets it answers |
+//! | `/unwanted` | gives the connection back every time |
 //! | `/exit/CODE` | exits before it answers |
 //! | anything else | answers |
 //!
 //! `TEST_WORKER` in the environment is a list of words: `deaf` never says READY, `slow=MS` says it
-//! late, `exit=CODE` exits at once, `stubborn` ignores TERM, `greet` speaks first.
+//! late, `exit=CODE` exits at once, `stubborn` ignores TERM, `greet` speaks first, `early=ID` announces
+//! the key before it is ready, `stays` lives on when its channel has ended.
 
 use std::collections::HashMap;
 use std::env;
@@ -86,6 +90,9 @@ impl Worker {
         if let Some(millis) = self.traits.get("slow") {
             thread::sleep(Duration::from_millis(millis.parse().unwrap()));
         }
+        if let Some(key) = self.traits.get("early") {
+            self.channel.send(format!("SESSION {key}\n").as_bytes()).unwrap();
+        }
         if !self.traits.contains_key("deaf") {
             self.channel.send(b"READY\n").unwrap();
         }
@@ -95,6 +102,9 @@ impl Worker {
             let worker = Arc::clone(&worker);
             worker.accepted.fetch_add(1, Ordering::Relaxed);
             thread::spawn(move || worker.serve(&message, socket));
+        }
+        while worker.traits.contains_key("stays") {
+            thread::park();
         }
         0
     }
@@ -136,7 +146,9 @@ impl Worker {
         let mut peeked = [0; 1024];
         let seen = stream.peek(&mut peeked)?;
         let first = String::from_utf8_lossy(&peeked[..seen]).into_owned();
-        if first.contains(" /back") && !self.gave_back.swap(true, Ordering::Relaxed) {
+        let unwanted = first.contains(" /unwanted");
+        let back = first.contains(" /back") && !self.gave_back.swap(true, Ordering::Relaxed);
+        if unwanted || back {
             return stream.try_clone().map(Some);
         }
         let (head, rest) = read_head(stream)?;
@@ -148,6 +160,8 @@ impl Worker {
             "announce" => _ = self.channel.send(format!("SESSION {argument}\n").as_bytes())?,
             "end" => _ = self.channel.send(format!("END {argument}\n").as_bytes())?,
             "tell" => self.tell(argument)?,
+            "abuse" => self.abuse(argument)?,
+            "all" => more = super::worker_body::digest_all(stream, &head, &rest)?,
             "exit" => process::exit(argument.parse().unwrap_or(1)),
             "body" => more = super::worker_body::digest(stream, &head, rest)?,
             _ => {}
@@ -163,6 +177,12 @@ impl Worker {
     fn tell(&self, escaped: &str) -> io::Result<()> {
         let message: Vec<u8> = percent_encoding::percent_decode_str(escaped).collect();
         self.channel.send(&message).map(drop)
+    }
+
+    fn abuse(&self, argument: &str) -> io::Result<()> {
+        let (what, count) = argument.split_once('/').unwrap_or((argument, "1"));
+        let count = count.parse().map_err(io::Error::other)?;
+        super::abuse::abuse(&self.channel, what, count)
     }
 
     fn answer(&self, message: &str, more: &str) -> String {
