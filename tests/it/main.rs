@@ -12,5 +12,9 @@ mod abuse;
 mod boot;
 /// Workers that die.
 mod crash;
+/// What a worker inherits.
+mod inherit;
+/// How it ends.
+mod stop;
 /// The command line and the exit codes.
 mod usage;
