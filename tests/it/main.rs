@@ -8,10 +8,16 @@ mod support;
 
 /// Workers that misuse their channel.
 mod abuse;
+/// Bytes of clients.
+mod bodies;
 /// Workers on their way to being ready.
 mod boot;
 /// Workers that die.
 mod crash;
+/// What is left after many connections.
+mod endurance;
+/// Too few descriptors.
+mod exhaustion;
 /// What a worker inherits.
 mod inherit;
 /// How it ends.

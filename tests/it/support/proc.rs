@@ -123,12 +123,13 @@ pub fn signals(pid: i32, name: &str) -> Option<u64> {
     u64::from_str_radix(mask.trim_start_matches(':').trim(), 16).ok()
 }
 
-/// The memory that only this process has, in KiB. Pages of its program are left out: they count as
-/// private or shared by whether another supervisor happens to run.
+/// The memory that only this process has, in KiB. Pages of files are left out: they count as its
+/// own or not by whether another supervisor happens to run.
 pub fn private_kib(pid: i32) -> u64 {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-    let private = rollup.lines().filter(|line| line.starts_with("Private_Dirty:"));
-    private.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).sum()
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Anonymous:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    kib.expect("the process lives")
 }
 
 /// The number in one line of `/proc/PID/status`.

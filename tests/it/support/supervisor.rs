@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use nix::sys::signal::Signal;
@@ -23,6 +23,8 @@ pub struct Builder {
 pub struct Supervisor {
     child: Child,
     log: Arc<Mutex<String>>,
+    /// Copies the log until nobody can write to it any more.
+    copier: JoinHandle<()>,
     workers: u16,
 }
 
@@ -66,14 +68,14 @@ impl Builder {
         let log = Arc::new(Mutex::new(String::new()));
         let stderr = child.stderr.take().expect("it was piped");
         let copy = Arc::clone(&log);
-        thread::spawn(move || {
+        let copier = thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 let mut log = copy.lock().unwrap();
                 log.push_str(&line);
                 log.push('\n');
             }
         });
-        Supervisor { child, log, workers: self.workers }
+        Supervisor { child, log, copier, workers: self.workers }
     }
 
     /// Starts it, and waits until it listens.
@@ -127,6 +129,12 @@ impl Supervisor {
     /// Everything logged so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
+    }
+
+    /// Everything that was ever logged, by a supervisor that has ended and so have its workers.
+    #[track_caller]
+    pub fn whole_log(&self) -> String {
+        eventually("the log ends", || self.copier.is_finished().then(|| self.log()))
     }
 
     /// How often the log says this.
