@@ -20,10 +20,14 @@ pub fn is_alive(pid: i32) -> bool {
     state.is_some_and(|state| state != 'Z' && state != 'X')
 }
 
-/// Whether the process is stopped by a signal.
+/// Whether the process is stopped by a signal. Its threads stop one after the other, and one that
+/// still runs may pick something up.
 pub fn is_stopped(pid: i32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let stat = |task: fs::DirEntry| fs::read_to_string(task.path().join("stat"));
+    let mut states = tasks.filter_map(|task| stat(task).ok()).peekable();
+    states.peek().is_some()
+        && states.all(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')))
 }
 
 /// How many descriptors the process has open.
