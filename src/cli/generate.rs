@@ -2,23 +2,10 @@
 
 use std::io;
 
-use clap::{CommandFactory, ValueEnum};
+use clap::CommandFactory;
 use clap_complete::Shell;
 
-use super::args::Args;
-
-/// Something to print instead of running.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub(super) enum Generate {
-    /// The manual page sticky-run(1)
-    Man,
-    /// Completions for bash
-    CompleteBash,
-    /// Completions for zsh
-    CompleteZsh,
-    /// Completions for fish
-    CompleteFish,
-}
+use super::args::{Args, Generate};
 
 /// The text asked for.
 pub(super) fn text(what: Generate) -> io::Result<Vec<u8>> {

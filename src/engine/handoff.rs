@@ -192,13 +192,10 @@ impl Engine {
 
     /// Looks how much a worker has not picked up.
     pub(super) fn look_at(&mut self, worker: Worker) {
-        let unread = match self.workers.unread(worker) {
-            Ok(unread) => unread,
-            Err(error) => {
-                warn!("cannot look at the channel of {worker}: {error}");
-                return;
-            }
-        };
+        let unread = self.workers.unread(worker).unwrap_or_else(|error| {
+            warn!("cannot look at the channel of {worker}: {error}");
+            usize::MAX
+        });
         match self.router.looked(self.now, worker, unread) {
             Pulse::Unchanged => {}
             Pulse::Stopped => self.relieve(worker),
