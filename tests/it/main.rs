@@ -6,5 +6,17 @@
 /// What the tests stand on: the supervisor as a child, clients, and the worker.
 mod support;
 
+/// Announced keys: the second look, who owns them, and when they are free.
+mod announced;
+/// Placement without memory.
+mod hash;
+/// Request heads as they come over the wire.
+mod heads;
+/// Each source of keys with each placement.
+mod keys;
+/// Listening sockets, and what workers are told about them.
+mod listeners;
+/// Clients that say nothing, or little.
+mod silent;
 /// The command line and the exit codes.
 mod usage;

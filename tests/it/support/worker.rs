@@ -9,11 +9,13 @@
 //! | `/body` | reads the body and answers with its length and digest |
 //! | `/tell/MESSAGE` | sends this message on the channel (`%` escapes), then answers |
 //! | `/back` | gives the connection back once; whoever gets it answers |
+//! | `/back/SLOT` | as often as it is asked, if it lives in that slot; in every slot for `/back/all` |
 //! | `/exit/CODE` | exits before it answers |
 //! | anything else | answers |
 //!
 //! `TEST_WORKER` in the environment is a list of words: `deaf` never says READY, `slow=MS` says it
-//! late, `exit=CODE` exits at once, `stubborn` ignores TERM, `greet` speaks first.
+//! late, `exit=CODE` exits at once, `stubborn` ignores TERM, `greet` speaks first, `raw` reads to the end
+//! and answers with the length and digest of all bytes.
 
 use std::collections::HashMap;
 use std::env;
@@ -136,8 +138,12 @@ impl Worker {
         let mut peeked = [0; 1024];
         let seen = stream.peek(&mut peeked)?;
         let first = String::from_utf8_lossy(&peeked[..seen]).into_owned();
-        if first.contains(" /back") && !self.gave_back.swap(true, Ordering::Relaxed) {
+        if self.is_returned(&first) {
             return stream.try_clone().map(Some);
+        }
+        if self.traits.contains_key("raw") {
+            let all = super::worker_body::digest_all(stream)?;
+            return stream.write_all(self.answer(message, &all).as_bytes()).map(|()| None);
         }
         let (head, rest) = read_head(stream)?;
         let path = head.split(' ').nth(1).unwrap_or_default();
@@ -158,6 +164,17 @@ impl Worker {
             while stream.read(&mut peeked)? > 0 {}
         }
         Ok(None)
+    }
+
+    /// Whether the first line asks that this worker gives the connection back.
+    fn is_returned(&self, first: &str) -> bool {
+        let path = first.split(' ').nth(1).and_then(|target| target.split('?').next());
+        match path.and_then(|path| path.strip_prefix("/back")) {
+            Some("") => !self.gave_back.swap(true, Ordering::Relaxed),
+            Some("/all") => true,
+            Some(slot) => slot == format!("/{}", self.slot),
+            None => false,
+        }
     }
 
     fn tell(&self, escaped: &str) -> io::Result<()> {
