@@ -8,6 +8,8 @@ mod support;
 
 /// Announced keys: the second look, who owns them, and when they are free.
 mod announced;
+/// How connections without an owner are spread.
+mod balance;
 /// Placement without memory.
 mod hash;
 /// Request heads as they come over the wire.

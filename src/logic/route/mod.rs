@@ -174,8 +174,10 @@ impl Router {
 
     /// Connections may go to this worker from now on.
     pub fn ready(&mut self, now: Time, worker: Worker) {
+        let others = self.seats.iter().filter(|seat| seat.takes_anyone());
+        let floor = others.map(|seat| seat.open).min().unwrap_or(0);
         if let Some(seat) = self.seats.get_mut(usize::from(worker.slot)) {
-            seat.occupy(now, worker);
+            seat.occupy(now, worker, floor);
         }
     }
 

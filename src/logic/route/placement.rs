@@ -66,13 +66,11 @@ impl Placement {
 
     fn least(&self, now: Time, seats: &[Seat], fit: impl Fn(&Seat) -> bool) -> Option<usize> {
         let fit = |seat: &Seat| fit(seat) && seat.is_picking_up(now);
-        let settled = seats.iter().filter(|seat| fit(seat) && !seat.is_fresh(now));
-        let floor = settled.map(|seat| seat.open).min().unwrap_or(0);
         // The first of several minima is the next one in the round.
         let least = self
             .round(seats)
             .filter(|slot| fit(&seats[*slot]))
-            .min_by_key(|slot| seats[*slot].load(now, floor))?;
+            .min_by_key(|slot| seats[*slot].load(now))?;
         seats[least].window.has_room().then_some(least)
     }
 }
