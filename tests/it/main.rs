@@ -8,6 +8,8 @@ mod support;
 
 /// Announced keys: the second look, who owns them, and when they are free.
 mod announced;
+/// Connections that workers give back.
+mod back;
 /// How connections without an owner are spread.
 mod balance;
 /// Placement without memory.

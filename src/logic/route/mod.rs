@@ -352,7 +352,7 @@ impl Router {
         }
     }
 
-    fn home(&mut self, now: Time, client: Client) -> Home {
+    fn home(&mut self, now: Time, client: Client, returned: Option<Returned>) -> Home {
         let mut gone = false;
         if let Some(owner) = self.sessions.get(now, client.key) {
             if self.is_live(owner) {
@@ -362,7 +362,13 @@ impl Router {
             gone = true;
         }
         if self.config.balance == Balance::Hash {
-            let workers = || self.seats.iter().filter_map(|seat| seat.worker);
+            // The slot of a worker that disowned the connection counts like one that is not there.
+            let disowner = match returned {
+                Some(Returned::Back(worker)) => Some(worker),
+                _ => None,
+            };
+            let workers = self.seats.iter().filter_map(|seat| seat.worker);
+            let workers = || workers.clone().filter(|worker| Some(*worker) != disowner);
             let slot = client.point.own_slot(workers().map(|worker| worker.slot));
             if let Some(owner) = workers().find(|worker| Some(worker.slot) == slot) {
                 return Home::Owner(owner);
@@ -378,7 +384,7 @@ impl Router {
 
     /// Gives a connection away or puts it into the right queue.
     fn admit(&mut self, now: Time, visitor: Visitor) -> Verdict {
-        let home = visitor.client.map(|client| self.home(now, client));
+        let home = visitor.client.map(|client| self.home(now, client, visitor.returned));
         if let Some(Home::Owner(owner)) = home {
             return self.admit_to(now, owner, visitor);
         }
@@ -445,7 +451,7 @@ impl Router {
     /// `Some(None)` when its key has an owner by now and it waits for that one.
     fn next_anywhere(&mut self, now: Time) -> Option<Option<(Conn, Give)>> {
         let visitor = *self.anywhere.front()?;
-        let home = visitor.client.map(|client| self.home(now, client));
+        let home = visitor.client.map(|client| self.home(now, client, visitor.returned));
         if let Some(Home::Owner(owner)) = home {
             self.anywhere.pop_front();
             self.seats[usize::from(owner.slot)].queue.push_back(visitor);
