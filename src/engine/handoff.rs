@@ -135,9 +135,10 @@ impl Engine {
         }
     }
 
-    /// Sends what waits and may go now.
+    /// Sends what waits and may go now, and notices when a stopped worker reads again.
     pub(super) fn send_waiting(&mut self) {
-        if self.waiting.is_empty() || self.handoff.blocked_until.is_some_and(|at| self.now < at) {
+        let nothing = self.waiting.is_empty() && !self.router.has_stopped_worker();
+        if nothing || self.handoff.blocked_until.is_some_and(|at| self.now < at) {
             return;
         }
         self.handoff.blocked_until = None;

@@ -22,5 +22,7 @@ mod keys;
 mod listeners;
 /// Clients that say nothing, or little.
 mod silent;
+/// Workers that have stopped reading.
+mod stalled;
 /// The command line and the exit codes.
 mod usage;

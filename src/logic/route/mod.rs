@@ -281,6 +281,12 @@ impl Router {
         })
     }
 
+    /// Whether a worker has stopped reading, so that it matters when one picks something up although
+    /// nobody waits.
+    pub fn has_stopped_worker(&self) -> bool {
+        self.seats.iter().any(|seat| seat.still)
+    }
+
     /// When to ask [`Self::due`] and [`Self::next`] again, if nothing happens before.
     #[must_use]
     pub fn poll_timeout(&self, now: Time) -> Option<Time> {
