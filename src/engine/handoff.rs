@@ -186,6 +186,13 @@ impl Engine {
         }
     }
 
+    /// Looks at the workers that seem to have no room, before new connections pass them over.
+    pub(super) fn look_at_full(&mut self) {
+        for worker in self.router.full() {
+            self.look_at(worker);
+        }
+    }
+
     /// Looks how much a worker has not picked up.
     pub(super) fn look_at(&mut self, worker: Worker) {
         let unread = match self.workers.unread(worker) {
@@ -321,7 +328,12 @@ impl Engine {
         let message = ToWorker::Conn { client, listener }.encode(&mut buffer);
         let sent = self.workers.send(give.worker, message, Some(connection.socket.as_fd()));
         match sent {
-            Ok(()) => debug!("{:?} to {}: {:?}", client, give.worker, give.reason),
+            Ok(()) => {
+                debug!("{:?} to {}: {:?}", client, give.worker, give.reason);
+                if self.router.is_full(give.worker) {
+                    self.look_at(give.worker);
+                }
+            }
             Err(error) => {
                 let no_room =
                     matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ETOOMANYREFS));

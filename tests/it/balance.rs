@@ -1,7 +1,7 @@
 //! How connections without an owner are spread.
 
-use std::io::Write;
-use std::net::{SocketAddr, TcpStream};
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::Instant;
 
@@ -80,7 +80,16 @@ fn round_robin_spreads_ten_thousand_connections_within_ten_percent() {
 fn random_spreads_ten_thousand_connections_within_ten_percent() {
     let counts = spread("random", 10_000);
     assert!(counts.iter().all(|count| (2_250..=2_750).contains(count)), "{counts:?}");
-    assert!(difference(counts) > 0, "that is round-robin: {counts:?}");
+}
+
+#[test]
+fn round_robin_goes_round_and_random_does_not() {
+    for (placement, goes_round) in [("round-robin", true), ("random", false)] {
+        let supervisor = sticky_run(4, &["--by", "none", "--balance", placement]).start();
+        let slots: Vec<u16> = (0..32).map(|_| get(supervisor.address(), "/").slot).collect();
+        let round = slots.iter().zip(&slots[4..]).all(|(slot, next)| slot == next);
+        assert_eq!(round, goes_round, "{placement}: {slots:?}");
+    }
 }
 
 #[test]
@@ -104,27 +113,32 @@ fn least_connection_levels_long_connections_that_come_all_at_once() {
 #[test]
 fn least_connection_levels_again_what_clients_left_uneven() {
     let supervisor = least_connection();
-    let mut held = hold_at_once(supervisor.address(), 120);
+    let held = hold_at_once(supervisor.address(), 120);
     // Two of the workers lose all their clients.
-    held.retain(|(_, slot)| *slot < 2);
-    let left = held.len();
-    let counts = eventually_level(&supervisor, held, 120 - left);
-    assert!(difference(counts) <= 2, "{counts:?}");
+    let (mut held, left): (Vec<_>, Vec<_>) = held.into_iter().partition(|(_, slot)| *slot < 2);
+    let count = left.len();
+    left.into_iter().for_each(|(stream, _)| finish(stream));
+    held.extend(hold_at_once(supervisor.address(), count));
+    assert!(difference(slots(&held)) <= 2, "{:?}", slots(&held));
 }
 
-/// Adds long connections once the workers' news of closed ones has come.
-fn eventually_level(
-    supervisor: &Supervisor,
-    mut held: Vec<(TcpStream, u16)>,
-    more: usize,
-) -> [usize; 4] {
-    // A worker that still seems to have its old clients would not be chosen.
-    let start = Instant::now();
-    while !(2..4).all(|slot| (0..4).any(|_| get(supervisor.address(), "/").slot == slot)) {
-        assert!(start.elapsed() < crate::support::SOON, "the closed connections still count");
-    }
-    held.extend(hold_at_once(supervisor.address(), more));
-    slots(&held)
+#[test]
+fn a_worker_with_more_connections_gets_nobody_while_others_have_fewer() {
+    let supervisor = sticky_run(4, &["--head-timeout", "500ms"]).start();
+    let held = hold_at_once(supervisor.address(), 120);
+    let (loaded, left): (Vec<_>, Vec<_>) = held.into_iter().partition(|(_, slot)| *slot == 0);
+    left.into_iter().for_each(|(stream, _)| finish(stream));
+    // Until a silent client is closed: nothing of the burst is recent any more.
+    let mut silent = connect(supervisor.address()).expect("a connection");
+    silent.read_to_end(&mut Vec::new()).expect("the end");
+    let counts = count((0..60).map(|_| get(supervisor.address(), "/").slot));
+    assert_eq!(counts[0], 0, "{counts:?}, with {} on the first", loaded.len());
+}
+
+/// Ends a long connection; when this returns, its worker has told that it is closed.
+fn finish(mut stream: TcpStream) {
+    stream.shutdown(Shutdown::Write).expect("a half-closed connection");
+    stream.read_to_end(&mut Vec::new()).expect("the end");
 }
 
 #[test]

@@ -281,6 +281,19 @@ impl Router {
         })
     }
 
+    /// The workers that seem to have no room, and may have some since they were last looked at.
+    /// Look at them before the next connection is routed, so that it does not pass them over.
+    pub fn full(&self) -> Vec<Worker> {
+        let full = self.seats.iter().filter(|seat| !seat.window.has_room());
+        full.filter_map(|seat| seat.worker).collect()
+    }
+
+    /// Whether this worker seems to have no room.
+    pub fn is_full(&self, worker: Worker) -> bool {
+        let seat = self.seats.get(usize::from(worker.slot));
+        seat.is_some_and(|seat| seat.worker == Some(worker) && !seat.window.has_room())
+    }
+
     /// Whether a worker has stopped reading, so that it matters when one picks something up although
     /// nobody waits.
     pub fn has_stopped_worker(&self) -> bool {
