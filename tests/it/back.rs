@@ -1,6 +1,7 @@
 //! Connections that workers give back.
 
 use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::time::Duration;
 
 use crate::support::{connect, eventually, get, proc, read_reply, sticky_run};
@@ -40,6 +41,26 @@ fn a_client_whose_connection_was_given_back_stays_with_whoever_served_it() {
                 "--by {by} --balance {balance}"
             );
         }
+    }
+}
+
+#[test]
+fn a_worker_that_gave_back_is_passed_over_although_it_has_the_fewest_connections() {
+    let supervisor = sticky_run(2, &[]).start();
+    let hold = || {
+        let mut stream = connect(supervisor.address()).expect("a connection");
+        stream.write_all(b"GET /hold HTTP/1.1\r\n\r\n").expect("a request");
+        let slot = read_reply(&mut stream).expect("an answer").slot;
+        (stream, slot)
+    };
+    let (first, second) = (hold(), hold());
+    assert_ne!(first.1, second.1);
+    let (mut idle, slot) = first;
+    idle.shutdown(Shutdown::Write).expect("a half-closed connection");
+    idle.read_to_end(&mut Vec::new()).expect("the end");
+    for _ in 0..4 {
+        let answer = get(supervisor.address(), &format!("/back/{slot}"));
+        assert_eq!(answer.slot, second.1);
     }
 }
 

@@ -31,13 +31,13 @@ fn arrive_untouched(supervisor: &Supervisor, pieces: &[&[u8]]) -> u16 {
 fn a_request_line_may_come_in_two_parts_split_at_any_byte() {
     let supervisor = sticky_run(3, &["--balance", "round-robin"]).start();
     let request = b"GET /?EIO=4&sid=a%62c HTTP/1.1\r\nHost: test\r\n\r\n";
+    let idle = proc::open_files(supervisor.pid());
     let home = read_reply(&mut send(&supervisor, &[request])).expect("an answer").slot;
-    let idle = eventually("nothing is pending", || {
-        let files = proc::open_files(supervisor.pid());
-        (files == proc::open_files(supervisor.pid())).then_some(files)
-    });
     let line = request.iter().position(|byte| *byte == b'\r').expect("the line has an end");
     for split in 1..request.len() {
+        eventually("the last connection is handed over", || {
+            (proc::open_files(supervisor.pid()) == idle).then_some(())
+        });
         let (first, rest) = request.split_at(split);
         let mut stream = send(&supervisor, &[first]);
         if split < line {
@@ -49,10 +49,6 @@ fn a_request_line_may_come_in_two_parts_split_at_any_byte() {
         stream.write_all(rest).expect("the rest of the request");
         let answer = read_reply(&mut stream).expect("an answer");
         assert_eq!(answer.slot, home, "split after {split} bytes");
-        drop(stream);
-        eventually("the connection is handed over", || {
-            (proc::open_files(supervisor.pid()) == idle).then_some(())
-        });
     }
 }
 

@@ -20,10 +20,11 @@ pub fn is_alive(pid: i32) -> bool {
     state.is_some_and(|state| state != 'Z' && state != 'X')
 }
 
-/// Whether the process is stopped by a signal.
+/// Whether all threads of the process are stopped by a signal.
 pub fn is_stopped(pid: i32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let mut states = tasks.map(|task| fs::read_to_string(task.path().join("stat")));
+    states.all(|stat| stat.is_ok_and(|stat| stat.contains(") T ")))
 }
 
 /// How many descriptors the process has open.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use nix::sys::signal::Signal;
@@ -25,6 +25,8 @@ pub struct Builder {
 pub struct Supervisor {
     child: Child,
     log: Arc<Mutex<String>>,
+    /// Copies the log, until nobody can write to it any more.
+    reader: JoinHandle<()>,
     workers: u16,
 }
 
@@ -80,14 +82,14 @@ impl Builder {
         let log = Arc::new(Mutex::new(String::new()));
         let stderr = child.stderr.take().expect("it was piped");
         let copy = Arc::clone(&log);
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 let mut log = copy.lock().unwrap();
                 log.push_str(&line);
                 log.push('\n');
             }
         });
-        Supervisor { child, log, workers: self.workers }
+        Supervisor { child, log, reader, workers: self.workers }
     }
 
     /// Starts it, and waits until it listens.
@@ -173,10 +175,13 @@ impl Supervisor {
         self.wait()
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and for the end of its log.
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
-        eventually("sticky-run ends", || self.child.try_wait().expect("it is our child"))
+        let ended = || self.child.try_wait().expect("it is our child");
+        let status = eventually("sticky-run ends", ended);
+        eventually("its log ends", || self.reader.is_finished().then_some(()));
+        status
     }
 }
 

@@ -129,8 +129,9 @@ impl Worker {
             self.channel.send_with_fd(b"BACK\n", &[returned.as_raw_fd()]).unwrap();
             return;
         }
-        drop(stream);
+        // Told first, so that a client that saw the end knows that the supervisor can know it.
         self.channel.send(b"CLOSED 1\n").ok();
+        drop(stream);
     }
 
     /// Serves one request. Returns the connection if it is to be given back.
