@@ -45,23 +45,24 @@ fn a_client_whose_connection_was_given_back_stays_with_whoever_served_it() {
 }
 
 #[test]
-fn a_worker_that_gave_back_is_passed_over_although_it_has_the_fewest_connections() {
-    let supervisor = sticky_run(2, &[]).start();
+fn the_only_worker_that_serves_a_connection_is_found_although_it_has_the_most() {
+    let supervisor = sticky_run(3, &[]).start();
     let hold = || {
         let mut stream = connect(supervisor.address()).expect("a connection");
         stream.write_all(b"GET /hold HTTP/1.1\r\n\r\n").expect("a request");
         let slot = read_reply(&mut stream).expect("an answer").slot;
         (stream, slot)
     };
-    let (first, second) = (hold(), hold());
-    assert_ne!(first.1, second.1);
-    let (mut idle, slot) = first;
-    idle.shutdown(Shutdown::Write).expect("a half-closed connection");
-    idle.read_to_end(&mut Vec::new()).expect("the end");
-    for _ in 0..4 {
-        let answer = get(supervisor.address(), &format!("/back/{slot}"));
-        assert_eq!(answer.slot, second.1);
+    let held = [hold(), hold(), hold()];
+    let (last, left): (Vec<_>, Vec<_>) = held.into_iter().partition(|(_, slot)| *slot == 0);
+    for (mut stream, _) in left {
+        stream.shutdown(Shutdown::Write).expect("a half-closed connection");
+        stream.read_to_end(&mut Vec::new()).expect("the end");
     }
+    for _ in 0..4 {
+        assert_eq!(get(supervisor.address(), "/back/1,2").slot, 0);
+    }
+    assert_eq!(last.len(), 1);
 }
 
 #[test]

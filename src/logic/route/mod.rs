@@ -442,6 +442,11 @@ impl Router {
         if avoid.is_some() && !self.seats.iter().any(others) {
             return self.placement.choose(now, &self.seats, Seat::takes_anyone);
         }
+        // The one with the fewest connections may have few since it gives them back: going round,
+        // every worker is asked.
+        if matches!(visitor.returned, Some(Returned::Back(_))) {
+            return self.placement.choose_next(&self.seats, others);
+        }
         self.placement.choose(now, &self.seats, others)
     }
 

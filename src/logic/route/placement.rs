@@ -39,10 +39,21 @@ impl Placement {
         fit: impl Fn(&Seat) -> bool,
     ) -> Option<usize> {
         let chosen = match self.balance {
-            Balance::RoundRobin => self.first(seats, |seat| fit(seat) && seat.window.has_room()),
+            Balance::RoundRobin => return self.choose_next(seats, fit),
             Balance::Random => self.any(seats, |seat| fit(seat) && seat.window.has_room()),
             Balance::LeastConnection | Balance::Hash => self.least(now, seats, fit),
         }?;
+        self.next = (chosen + 1) % seats.len();
+        Some(chosen)
+    }
+
+    /// The next slot in the round among the seats that `fit`, or `None` when it has to wait.
+    pub(super) fn choose_next(
+        &mut self,
+        seats: &[Seat],
+        fit: impl Fn(&Seat) -> bool,
+    ) -> Option<usize> {
+        let chosen = self.first(seats, |seat| fit(seat) && seat.window.has_room())?;
         self.next = (chosen + 1) % seats.len();
         Some(chosen)
     }

@@ -9,7 +9,7 @@
 //! | `/body` | reads the body and answers with its length and digest |
 //! | `/tell/MESSAGE` | sends this message on the channel (`%` escapes), then answers |
 //! | `/back` | gives the connection back once; whoever gets it answers |
-//! | `/back/SLOT` | as often as it is asked, if it lives in that slot; in every slot for `/back/all` |
+//! | `/back/SLOT,SLOT` | as often as it is asked, if it lives in one of them; for `/back/all` always |
 //! | `/exit/CODE` | exits before it answers |
 //! | anything else | answers |
 //!
@@ -173,7 +173,7 @@ impl Worker {
         match path.and_then(|path| path.strip_prefix("/back")) {
             Some("") => !self.gave_back.swap(true, Ordering::Relaxed),
             Some("/all") => true,
-            Some(slot) => slot == format!("/{}", self.slot),
+            Some(slots) => slots[1..].split(',').any(|slot| slot == self.slot.to_string()),
             None => false,
         }
     }
