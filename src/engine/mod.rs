@@ -142,6 +142,7 @@ impl Engine {
                 }
             }
             self.read_channels(Channels::Readable);
+            self.look_at_full();
             self.accept_all();
             self.look_after_time();
         }

@@ -208,7 +208,7 @@ fn connections_that_no_worker_wants_are_closed_and_told_at_a_limited_rate() {
     let supervisor = sticky_run(2, &[]).start();
     let since = Instant::now();
     for _ in 0..50 {
-        let answer = request(supervisor.address(), "GET /unwanted HTTP/1.1\r\n\r\n");
+        let answer = request(supervisor.address(), "GET /back/all HTTP/1.1\r\n\r\n");
         assert!(answer.is_err());
     }
     let most = 1 + since.elapsed().div_duration_f64(LINE_EVERY) as usize;

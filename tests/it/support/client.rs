@@ -62,7 +62,7 @@ pub fn send(address: SocketAddr, bytes: &str) -> TcpStream {
 #[track_caller]
 pub fn hold(address: SocketAddr, path: &str) -> (TcpStream, Answer) {
     let mut stream = send(address, &format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"));
-    let answer = read_held(&mut stream).expect("an answer");
+    let answer = read_reply(&mut stream).expect("an answer");
     (stream, answer)
 }
 
@@ -88,29 +88,30 @@ pub fn connect_from(source: IpAddr, address: SocketAddr) -> io::Result<TcpStream
 pub fn read_answer(stream: &mut impl Read) -> io::Result<Answer> {
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
-    parse(&text)
+    parse_answer(&text)
 }
 
-/// Reads an answer of the length that its head tells; the connection stays open.
-pub fn read_held(stream: &mut impl Read) -> io::Result<Answer> {
+/// Reads an answer to the end of its body, on a connection that may stay open.
+pub fn read_reply(stream: &mut impl Read) -> io::Result<Answer> {
     let mut bytes = Vec::new();
-    let length = loop {
-        let mut byte = [0];
-        stream.read_exact(&mut byte)?;
-        bytes.push(byte[0]);
-        if bytes.ends_with(b"\r\n\r\n") {
-            let head = String::from_utf8_lossy(&bytes);
+    let mut chunk = [0; 4096];
+    loop {
+        let text = String::from_utf8_lossy(&bytes);
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
             let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
-            break length.and_then(|length| length.parse::<usize>().ok());
+            let length: usize = length.and_then(|length| length.parse().ok()).unwrap_or(0);
+            if body.len() >= length {
+                return parse_answer(&text);
+            }
         }
-    };
-    let start = bytes.len();
-    bytes.resize(start + length.ok_or(io::Error::from(io::ErrorKind::InvalidData))?, 0);
-    stream.read_exact(&mut bytes[start..])?;
-    parse(&String::from_utf8_lossy(&bytes))
+        match stream.read(&mut chunk)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            count => bytes.extend_from_slice(&chunk[..count]),
+        }
+    }
 }
 
-fn parse(text: &str) -> io::Result<Answer> {
+fn parse_answer(text: &str) -> io::Result<Answer> {
     let body = text.split_once("\r\n\r\n").map(|(_, body)| body);
     let body = body.ok_or(io::Error::from(io::ErrorKind::UnexpectedEof))?;
     let value = |name: &str| {

@@ -11,13 +11,14 @@
 //! | `/abuse/WHAT/COUNT` | misuses the channel, see `abuse.rs`, then answers |
 //! | `/all` | reads everything to the client's end and answers with its length and digest |
 //! | `/back` | gives the connection back once; whoever gets it answers |
-//! | `/unwanted` | gives the connection back every time |
+//! | `/back/SLOT,SLOT` | as often as it is asked, if it lives in one of them; for `/back/all` always |
 //! | `/exit/CODE` | exits before it answers |
 //! | anything else | answers |
 //!
 //! `TEST_WORKER` in the environment is a list of words: `deaf` never says READY, `slow=MS` says it
 //! late, `exit=CODE` exits at once, `stubborn` ignores TERM, `greet` speaks first, `early=ID` announces
-//! the key before it is ready, `stays` lives on when its channel has ended.
+//! the key before it is ready, `stays` lives on when its channel has ended, `raw` reads to the end and
+//! answers with the length and digest of all bytes.
 
 use std::collections::HashMap;
 use std::env;
@@ -137,8 +138,9 @@ impl Worker {
             self.channel.send_with_fd(b"BACK\n", &[returned.as_raw_fd()]).unwrap();
             return;
         }
-        drop(stream);
+        // Told first, so that a client that saw the end knows that the supervisor can know it.
         self.channel.send(b"CLOSED 1\n").ok();
+        drop(stream);
     }
 
     /// Serves one request. Returns the connection if it is to be given back.
@@ -146,10 +148,12 @@ impl Worker {
         let mut peeked = [0; 1024];
         let seen = stream.peek(&mut peeked)?;
         let first = String::from_utf8_lossy(&peeked[..seen]).into_owned();
-        let unwanted = first.contains(" /unwanted");
-        let back = first.contains(" /back") && !self.gave_back.swap(true, Ordering::Relaxed);
-        if unwanted || back {
+        if self.is_returned(&first) {
             return stream.try_clone().map(Some);
+        }
+        if self.traits.contains_key("raw") {
+            let all = super::worker_body::digest_all(stream)?;
+            return stream.write_all(self.answer(message, &all).as_bytes()).map(|()| None);
         }
         let (head, rest) = read_head(stream)?;
         let path = head.split(' ').nth(1).unwrap_or_default();
@@ -161,7 +165,10 @@ impl Worker {
             "end" => _ = self.channel.send(format!("END {argument}\n").as_bytes())?,
             "tell" => self.tell(argument)?,
             "abuse" => self.abuse(argument)?,
-            "all" => more = super::worker_body::digest_all(stream, &head, &rest)?,
+            "all" => {
+                let before = io::Cursor::new([head.as_bytes(), &rest].concat());
+                more = super::worker_body::digest_all(&mut before.chain(&mut *stream))?;
+            }
             "exit" => process::exit(argument.parse().unwrap_or(1)),
             "body" => more = super::worker_body::digest(stream, &head, rest)?,
             _ => {}
@@ -172,6 +179,17 @@ impl Worker {
             while stream.read(&mut peeked)? > 0 {}
         }
         Ok(None)
+    }
+
+    /// Whether the first line asks that this worker gives the connection back.
+    fn is_returned(&self, first: &str) -> bool {
+        let path = first.split(' ').nth(1).and_then(|target| target.split('?').next());
+        match path.and_then(|path| path.strip_prefix("/back")) {
+            Some("") => !self.gave_back.swap(true, Ordering::Relaxed),
+            Some("/all") => true,
+            Some(slots) => slots[1..].split(',').any(|slot| slot == self.slot.to_string()),
+            None => false,
+        }
     }
 
     fn tell(&self, escaped: &str) -> io::Result<()> {

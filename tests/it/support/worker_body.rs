@@ -23,19 +23,19 @@ pub fn digest(stream: &mut TcpStream, head: &str, rest: Vec<u8>) -> io::Result<S
         let length = header("content-length").and_then(|value| value.parse().ok()).unwrap_or(0);
         digest.take(&mut body, length)?;
     }
-    Ok(digest.say())
+    Ok(digest.lines())
 }
 
-/// Reads on to the end of the connection, and says what it was from the first byte of the head on.
-pub fn digest_all(stream: &mut TcpStream, head: &str, rest: &[u8]) -> io::Result<String> {
+/// Reads everything up to the end of the connection, and says what it was.
+pub fn digest_all(stream: &mut impl Read) -> io::Result<String> {
     let mut digest = Digest::default();
-    digest.add(head.as_bytes());
-    digest.add(rest);
-    let mut chunk = [0; 65536];
-    while let count @ 1.. = stream.read(&mut chunk)? {
-        digest.add(&chunk[..count]);
+    let mut chunk = vec![0; 65536];
+    loop {
+        match stream.read(&mut chunk)? {
+            0 => return Ok(digest.lines()),
+            count => digest.add(&chunk[..count]),
+        }
     }
-    Ok(digest.say())
 }
 
 fn chunk_size(body: &mut impl BufRead) -> io::Result<u64> {
@@ -60,17 +60,17 @@ impl Default for Digest {
 }
 
 impl Digest {
+    /// What the test worker answers about bytes with this digest.
+    pub fn lines(&self) -> String {
+        format!("length={}\ndigest={:016x}\n", self.length, self.hash)
+    }
+
     /// Adds bytes.
     pub fn add(&mut self, bytes: &[u8]) {
         self.length += bytes.len() as u64;
         for byte in bytes {
             self.hash = (self.hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3);
         }
-    }
-
-    /// What a worker answers about them.
-    pub fn say(&self) -> String {
-        format!("length={}\ndigest={:016x}\n", self.length, self.hash)
     }
 
     fn take(&mut self, from: &mut impl Read, mut left: u64) -> io::Result<()> {
