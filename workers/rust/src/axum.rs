@@ -31,6 +31,7 @@ use ::axum::extract::connect_info::Connected;
 use ::axum::serve::{IncomingStream, ListenerExt, TapIo};
 use ::tokio::time::sleep;
 
+use crate::patience::say;
 use crate::tokio::{Connection, Listener};
 
 /// After an error of the channel or the listening socket that no wait is known to mend.
@@ -63,7 +64,7 @@ impl Listener {
                 Ok(Some(connection)) => return connection,
                 Ok(None) => pending().await,
                 Err(error) => {
-                    eprintln!("sticky-worker: {error}, will try again");
+                    say(&format!("{error}, will try again"));
                     sleep(AFTER_AN_ERROR).await;
                 }
             }

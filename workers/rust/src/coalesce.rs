@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use nix::sys::signal::SigSet;
 
+use crate::patience::say;
+
 /// How long a count may wait for more of its kind.
 const COALESCE: Duration = Duration::from_millis(10);
 
@@ -74,7 +76,7 @@ pub(crate) fn start(bell: Arc<Bell>, send: impl Fn() -> Left + Send + 'static) -
     let run = move || {
         // Signals are for the threads of the server. This fails for no valid set.
         if let Err(errno) = SigSet::all().thread_block() {
-            eprintln!("sticky-worker: cannot block signals in the sending thread: {errno}");
+            say(&format!("cannot block signals in the sending thread: {errno}"));
         }
         while bell.wait() {
             match send() {

@@ -1,5 +1,6 @@
 //! How long to wait when the process has no free descriptor, and how often to say so.
 
+use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,12 @@ struct State {
     said: Option<Instant>,
 }
 
+/// Writes a line to standard error. A server goes on also when nobody can read it, where `eprintln`
+/// would panic.
+pub(crate) fn say(line: &str) {
+    _ = writeln!(io::stderr(), "sticky-worker: {line}");
+}
+
 impl Patience {
     /// How long to wait now. Says `why` on standard error, at most once in 5 seconds.
     #[expect(clippy::disallowed_methods, reason = "the one clock of this crate's blocking part")]
@@ -29,7 +36,7 @@ impl Patience {
         let now = Instant::now();
         if state.said.is_none_or(|said| now.duration_since(said) >= SAID_EVERY) {
             state.said = Some(now);
-            eprintln!("sticky-worker: {why}");
+            say(why);
         }
         state.last = (state.last * 2).clamp(SHORTEST, LONGEST);
         state.last

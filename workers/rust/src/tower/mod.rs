@@ -54,6 +54,7 @@ use packet::OpenPacket;
 use request::{Asks, Paths};
 use table::{Held, Table};
 
+use crate::patience::say;
 use crate::tokio::Sessions;
 
 /// Wraps an Engine.IO server; see the [module](self).
@@ -170,7 +171,7 @@ impl Exchange {
     /// and this connection outlives it.
     async fn announce(&self, open: &OpenPacket, held: &Held) {
         if let Err(error) = self.table.announce(open, held).await {
-            eprintln!("sticky-worker: cannot announce session {:?}: {error}", open.sid);
+            say(&format!("cannot announce session {:?}: {error}", open.sid));
         }
     }
 }
