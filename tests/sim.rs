@@ -117,6 +117,7 @@ impl World {
             in_flight: WINDOW,
             stall_timeout: STALL,
             max_waiting: 20,
+            max_waiting_short: 40,
         };
         let fleet = FleetConfig { workers: SLOTS, boot_timeout: BOOT_TIMEOUT, grace: GRACE, seed };
         Self {
@@ -188,6 +189,7 @@ impl World {
         }
         if let Verdict::Refuse(owner) = verdict {
             self.look(owner);
+            self.send_waiting();
             verdict = self.router.route(self.now, &arrival, Look::Second);
         }
         match verdict {
@@ -331,7 +333,7 @@ impl World {
         }
         let process = self.processes.get_mut(&worker).unwrap();
         let taken: Vec<_> = std::mem::take(&mut process.channel).into();
-        let kinds = self.router.take_back(self.now, worker, taken.len());
+        let kinds = self.router.take_back(self.now, worker, taken.len(), 0);
         assert_eq!(kinds.len(), taken.len(), "the window does not know what is in flight");
         self.processes.get_mut(&worker).unwrap().channel.push_back(Sent::Ping);
         self.router.note_sent(self.now, worker);

@@ -108,7 +108,7 @@ pub(super) struct Args {
     /// A worker that is not ready by then is ended and started again. If no worker ever becomes
     /// ready and one of them has failed 5 times, sticky-run gives up with exit code 1.
     #[arg(long, value_name = "TIME", env = "STICKY_BOOT_TIMEOUT", hide_env_values = true,
-        default_value = "60s", value_parser = time)]
+        default_value = "60s", value_parser = some_time)]
     pub(super) boot_timeout: Duration,
 
     /// The time a client has for its first bytes
@@ -116,12 +116,12 @@ pub(super) struct Args {
     /// It counts while the key is not yet known, so it never counts with --by ip or none, which hand
     /// over at once. A client that is late is disconnected.
     #[arg(long, value_name = "TIME", env = "STICKY_HEAD_TIMEOUT", hide_env_values = true,
-        default_value = "10s", value_parser = time)]
+        default_value = "10s", value_parser = some_time)]
     pub(super) head_timeout: Duration,
 
     /// The time after which a worker that picks up no connections loses those that may go elsewhere
     #[arg(long, value_name = "TIME", env = "STICKY_STALL_TIMEOUT", hide_env_values = true,
-        default_value = "1s", value_parser = time)]
+        default_value = "1s", value_parser = some_time)]
     pub(super) stall_timeout: Duration,
 
     /// How many announced keys to remember
@@ -138,7 +138,7 @@ pub(super) struct Args {
 
     /// The time after which an announced key that no client presented is forgotten
     #[arg(long, value_name = "TIME", env = "STICKY_SESSION_IDLE", hide_env_values = true,
-        default_value = "24h", value_parser = time)]
+        default_value = "24h", value_parser = some_time)]
     pub(super) session_idle: Duration,
 
     /// How many keys that no worker announced to remember
@@ -153,7 +153,7 @@ pub(super) struct Args {
 
     /// The time after which a key that no worker announced is forgotten unless it was used
     #[arg(long, value_name = "TIME", env = "STICKY_KEY_IDLE", hide_env_values = true,
-        default_value = "1h", value_parser = time)]
+        default_value = "1h", value_parser = some_time)]
     pub(super) key_idle: Duration,
 
     /// The seed of --balance hash; supervisors with the same seed place alike
@@ -304,6 +304,13 @@ pub(super) enum Generate {
     CompleteFish,
 }
 
+fn some_time(text: &str) -> Result<Duration, String> {
+    match time(text)? {
+        Duration::ZERO => Err("it must be more than 0".to_owned()),
+        some => Ok(some),
+    }
+}
+
 fn time(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .map_err(|error| format!("{error}; write it as 250ms, 10s, 2m or 1h"))
@@ -340,6 +347,7 @@ mod tests {
         assert!(wrong("sticky-run -w 0 -- a").contains("a number from 1 to 1024, or auto"));
         assert!(wrong("sticky-run -w 9999 -- a").contains("a number from 1 to 1024, or auto"));
         assert!(wrong("sticky-run --grace 10 -- a").contains("write it as 250ms, 10s, 2m or 1h"));
+        assert!(wrong("sticky-run --stall-timeout 0s -- a").contains("more than 0"));
         assert!(wrong("sticky-run --by sib -- a").contains("unknown key \"sib\""));
         assert!(wrong("sticky-run").contains("COMMAND"));
     }

@@ -6,6 +6,7 @@ use clap::error::ErrorKind;
 
 use crate::engine::CommandError;
 use crate::logic::fleet::Outcome;
+use crate::os::stderr;
 
 /// The command line is wrong.
 const USAGE: u8 = 2;
@@ -32,7 +33,7 @@ pub(super) fn fail(error: &anyhow::Error) -> ExitCode {
     if let Some(usage) = error.downcast_ref::<clap::Error>() {
         return fail_usage(usage);
     }
-    eprintln!("sticky-run: {error:#}");
+    say(&format!("{error:#}"));
     if error.is::<Usage>() {
         return ExitCode::from(USAGE);
     }
@@ -51,8 +52,13 @@ fn fail_usage(error: &clap::Error) -> ExitCode {
             Ok(()) | Err(_) => ExitCode::SUCCESS,
         };
     }
-    eprintln!("sticky-run: {} (see sticky-run --help)", in_one_line(&error.to_string()));
+    say(&format!("{} (see sticky-run --help)", in_one_line(&error.to_string())));
     ExitCode::from(USAGE)
+}
+
+/// The last line of the program. If nobody can read it, the exit code has to do.
+fn say(line: &str) {
+    _ = stderr::write(format!("sticky-run: {line}\n").as_bytes());
 }
 
 /// The first paragraph of clap's message, without its label.

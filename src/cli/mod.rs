@@ -14,6 +14,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use self::args::Args;
 use crate::engine::Engine;
+use crate::os::stderr::Stderr;
 
 /// The whole program.
 pub fn run() -> ExitCode {
@@ -41,6 +42,8 @@ fn start_log(level: LevelFilter) {
         .with_max_level(level)
         .with_target(false)
         .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr)
+        // A log that cannot be written is no reason to stop, nor to say so on the same way.
+        .log_internal_errors(false)
+        .with_writer(Stderr::default())
         .init();
 }

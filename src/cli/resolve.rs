@@ -47,6 +47,7 @@ pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
             in_flight: IN_FLIGHT,
             stall_timeout: args.stall_timeout,
             max_waiting: MAX_WAITING,
+            max_waiting_short: MAX_WAITING,
         },
         head_timeout: args.head_timeout,
     })

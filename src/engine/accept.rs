@@ -19,14 +19,29 @@ use crate::os::listen::{Accepted, Listener};
 
 /// Connections accepted from one listener before others get their turn.
 const BATCH: usize = 64;
-/// The rest after the system had no descriptor or no memory for a connection.
+/// The rest after the system had no descriptor or no memory for a connection, or a listener failed.
 const REST: Duration = Duration::from_millis(100);
+/// Connections accepted from one listener before it is closed: more than any backlog holds.
+const WHOLE_BACKLOG: usize = 1 << 17;
+/// Errors that were pending on a new connection and say nothing about the listener (`accept(2)`).
+const OF_ONE_CONNECTION: [i32; 10] = [
+    libc::ECONNABORTED,
+    libc::EHOSTDOWN,
+    libc::EHOSTUNREACH,
+    libc::EINTR,
+    libc::ENETDOWN,
+    libc::ENETUNREACH,
+    libc::ENONET,
+    libc::ENOPROTOOPT,
+    libc::EOPNOTSUPP,
+    libc::EPROTO,
+];
 
 /// The listeners and whether they may accept.
 #[derive(Debug)]
 pub(super) struct Listeners {
     listeners: Vec<Entry>,
-    /// No accept before this time: the system had no room.
+    /// No accept before this time: the last one failed.
     resting_until: Option<Time>,
     no_room: Throttle,
 }
@@ -44,7 +59,7 @@ enum Attempt {
     /// This connection failed before it was accepted; the next one may be there.
     Aborted,
     Empty,
-    NoRoom(io::Error),
+    Failed(io::Error),
 }
 
 impl Listeners {
@@ -72,6 +87,10 @@ impl Listeners {
         self.resting_until.is_none() && self.listeners.iter().any(|entry| entry.readable)
     }
 
+    pub(super) fn are_closed(&self) -> bool {
+        self.listeners.is_empty()
+    }
+
     pub(super) fn resting_until(&self) -> Option<Time> {
         self.resting_until
     }
@@ -89,10 +108,13 @@ impl Engine {
         }
     }
 
-    /// Accepts what the kernel has already completed, then listens no more.
+    /// Accepts what the kernel has already completed, as far as there is room for it, then listens
+    /// no more.
     pub(super) fn close_listeners(&mut self) {
         for number in 0..self.listeners.listeners.len() {
-            self.accept_some(number, usize::MAX);
+            // Whether or not the loop has said so yet.
+            self.listeners.became_readable(number);
+            self.accept_some(number, WHOLE_BACKLOG);
         }
         for entry in mem::take(&mut self.listeners.listeners) {
             // The descriptor may be inherited and so be open elsewhere: closing is not enough.
@@ -117,7 +139,7 @@ impl Engine {
                 Attempt::Accepted(accepted) => self.arrive(number, deferred, accepted),
                 Attempt::Aborted => {}
                 Attempt::Empty => entry.readable = false,
-                Attempt::NoRoom(error) => {
+                Attempt::Failed(error) => {
                     self.rest(&error);
                     return;
                 }
@@ -135,9 +157,11 @@ impl Engine {
         let listeners = &mut self.listeners;
         listeners.resting_until = Some(self.now + REST);
         if let Some(before) = listeners.no_room.say(self.now) {
+            let full = error.raw_os_error() == Some(libc::EMFILE);
+            let hint = if full { "raise the limit on open files; " } else { "" };
             warn!(
                 "cannot accept: {error}; clients wait in the backlog, trying again every {} ms \
-                 (raise the limit on open files; {before} earlier times not shown)",
+                 ({hint}{before} earlier times not shown)",
                 REST.as_millis()
             );
         }
@@ -149,12 +173,8 @@ fn attempt(listener: &Listener) -> Attempt {
         Ok(accepted) => Attempt::Accepted(accepted),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Attempt::Empty,
         Err(error) => match error.raw_os_error() {
-            Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-                Attempt::NoRoom(error)
-            }
-            // accept(2): errors of the network that are pending on the new socket are reported
-            // here and are to be treated like no connection.
-            _ => Attempt::Aborted,
+            Some(errno) if OF_ONE_CONNECTION.contains(&errno) => Attempt::Aborted,
+            _ => Attempt::Failed(error),
         },
     }
 }

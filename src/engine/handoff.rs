@@ -1,32 +1,27 @@
-//! Handing over: from a connection to the worker that the router names, and back from a worker.
+//! Handing over: from a connection to the worker that the router names.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::mem;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use nix::libc;
-use nix::sys::stat::fstat;
 use sticky_worker::message::{MAX_MESSAGE, ToWorker};
 use tracing::{debug, info, warn};
 
 use super::pending::Waiter;
-use super::workers::Unread;
 use super::{Channels, Connection, Engine};
 use crate::logic::Worker;
 use crate::logic::route::head::MAX_HEAD;
-use crate::logic::route::{Arrival, Conn, Give, InFlight, Look, Pulse, Returned, Verdict};
+use crate::logic::route::returns::{MOST, Returns};
+use crate::logic::route::{Arrival, Conn, Give, Look, Pulse, Returned, Verdict};
 use crate::logic::throttle::Throttle;
 use crate::logic::time::Time;
 use crate::os::listen::held_back;
-use crate::os::peek::{Peeked, peek};
+use crate::os::peek::{self, Peeked, peek};
 
 /// The rest after the kernel had no room for a message although the window had.
 const BLOCKED: Duration = Duration::from_millis(10);
-/// How often workers may hand one connection back before it is closed.
-const MOST_RETURNS: u32 = 16;
-/// How many connections that came back are remembered.
-const RETURNS_REMEMBERED: usize = 1024;
 
 /// What handing over needs to remember.
 #[derive(Debug)]
@@ -37,8 +32,8 @@ pub(super) struct Handoff {
     head: Box<[u8]>,
     /// Connections that came back from workers and have to be routed again.
     returned: VecDeque<(Connection, Returned)>,
-    /// How often a connection came back, by the inode of its socket.
-    returns: HashMap<u64, u32>,
+    /// How often connections came back.
+    returns: Returns,
     /// No sending before this time: the kernel had no room.
     blocked_until: Option<Time>,
     refused: Throttle,
@@ -60,7 +55,7 @@ impl Handoff {
             next: 0,
             head: vec![0; MAX_HEAD].into_boxed_slice(),
             returned: VecDeque::new(),
-            returns: HashMap::new(),
+            returns: Returns::default(),
             blocked_until: None,
             refused: Throttle::default(),
             unwanted: Throttle::default(),
@@ -85,14 +80,8 @@ impl Handoff {
     }
 
     /// Counts that a worker handed this connection back; returns whether that was too often.
-    fn is_bounced(&mut self, socket: &OwnedFd) -> bool {
-        if self.returns.len() >= RETURNS_REMEMBERED {
-            self.returns.clear();
-        }
-        let Ok(status) = fstat(socket) else { return true };
-        let count = self.returns.entry(status.st_ino).or_default();
-        *count += 1;
-        *count > MOST_RETURNS
+    fn is_bounced(&mut self, connection: &Connection) -> bool {
+        peek::identity(connection.socket.as_fd()).map_or(true, |socket| self.returns.count(socket))
     }
 
     fn number(&mut self) -> Conn {
@@ -128,11 +117,11 @@ impl Engine {
         // A connection that comes back again meanwhile has to wait for the next turn.
         for (connection, how) in mem::take(&mut self.handoff.returned) {
             let bounced = matches!(how, Returned::Back(_));
-            if bounced && self.handoff.is_bounced(&connection.socket) {
+            if bounced && self.handoff.is_bounced(&connection) {
                 if let Some(before) = self.handoff.unwanted.say(self.now) {
                     warn!(
                         "closing a connection that no worker wants: it was given back \
-                         {MOST_RETURNS} times ({before} earlier ones not shown)"
+                         {MOST} times ({before} earlier ones not shown)"
                     );
                 }
                 continue;
@@ -207,43 +196,14 @@ impl Engine {
         });
         match self.router.looked(self.now, worker, unread) {
             Pulse::Unchanged => {}
-            Pulse::Stopped => self.relieve(worker),
+            Pulse::Stopped => {
+                warn!(
+                    "{worker} has stopped reading its channel: its own clients wait for it, \
+                     others go elsewhere"
+                );
+                self.relieve(worker);
+            }
             Pulse::Resumed => info!("{worker} reads its channel again"),
-        }
-    }
-
-    /// Takes back everything that a worker which stopped reading has not picked up.
-    fn relieve(&mut self, worker: Worker) {
-        let taken = self.workers.take_back(worker);
-        let kinds = self.router.take_back(self.now, worker, taken.len());
-        warn!(
-            "{worker} has stopped reading its channel: taking back what it did not pick up \
-             ({} messages); its own clients wait for it, others go elsewhere",
-            taken.len()
-        );
-        for (message, kind) in taken.into_iter().zip(kinds) {
-            let how = match kind {
-                InFlight::Movable => Returned::Moved(worker),
-                InFlight::Owned | InFlight::Note => Returned::Recovered,
-            };
-            self.return_unread(worker, message, how);
-        }
-        // As long as this one is unread, the worker still does not read.
-        self.send_note(worker, &ToWorker::Ping);
-    }
-
-    /// Takes back everything that a worker which is gone did not pick up.
-    pub(super) fn recover(&mut self, worker: Worker) {
-        for message in self.workers.take_back(worker) {
-            self.return_unread(worker, message, Returned::Recovered);
-        }
-    }
-
-    fn return_unread(&mut self, worker: Worker, message: Unread, how: Returned) {
-        match message {
-            Unread::Connection(connection) => self.handoff.take_back(connection, how),
-            Unread::Drain => self.workers.drain_later(worker),
-            Unread::Ping => {}
         }
     }
 
@@ -313,6 +273,7 @@ impl Engine {
         }
         if let Verdict::Refuse(owner) = verdict {
             self.look_at(owner);
+            self.send_waiting();
             verdict = ask(self, Look::Second);
         }
         verdict
@@ -353,12 +314,9 @@ impl Engine {
                 }
             }
             Err(error) => {
-                let no_room =
-                    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ETOOMANYREFS));
-                if error.raw_os_error() == Some(libc::EPIPE) {
-                    self.end_shut_down(give.worker);
-                } else if !no_room {
-                    warn!("cannot hand a connection to {}: {error}", give.worker);
+                let room = [libc::EAGAIN, libc::ETOOMANYREFS, libc::ENOBUFS, libc::ENOMEM];
+                if error.raw_os_error().is_none_or(|errno| !room.contains(&errno)) {
+                    self.end_unusable(give.worker, &error);
                 }
                 self.handoff.blocked_until = Some(self.now + BLOCKED);
                 self.router.not_sent(give);

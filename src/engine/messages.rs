@@ -4,10 +4,8 @@
 //! happens to it and to the others.
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
-use socket2::{SockRef, Type};
 use sticky_worker::message::{FromWorker, MAX_MESSAGE};
 use tracing::warn;
 
@@ -17,6 +15,7 @@ use crate::logic::Worker;
 use crate::logic::fleet::Input;
 use crate::logic::route::Returned;
 use crate::os::fdpass::{Incoming, Received};
+use crate::os::peek;
 
 /// Messages read from one channel before others get their turn.
 const BATCH: usize = 256;
@@ -47,7 +46,7 @@ impl Engine {
                 }
                 Ok(Incoming::ShutDown) => {
                     live.readable = false;
-                    self.end_shut_down(worker);
+                    self.end_unusable(worker, &io::ErrorKind::UnexpectedEof.into());
                     return;
                 }
                 Err(error) => {
@@ -104,7 +103,7 @@ impl Engine {
     /// It can give back no more than it was given, so it cannot fill the supervisor with
     /// connections of its own.
     fn hear_back(&mut self, worker: Worker, socket: OwnedFd) {
-        match client_of(&socket) {
+        match peek::client_of(&socket) {
             Ok(_) if !self.router.closed(worker, 1) => {
                 self.tell_off(worker, "it gave back more connections than it was given");
             }
@@ -117,8 +116,8 @@ impl Engine {
     }
 
     /// Ends a worker with which nothing can be exchanged any more.
-    pub(super) fn end_shut_down(&mut self, worker: Worker) {
-        self.tell_off(worker, "it shut its channel down, so it is ended");
+    pub(super) fn end_unusable(&mut self, worker: Worker, error: &io::Error) {
+        self.tell_off(worker, &format!("it shut its channel down, so it is ended: {error}"));
         self.workers.kill(worker);
     }
 
@@ -131,16 +130,4 @@ impl Engine {
             warn!("{worker} misuses its channel: {what} ({before} earlier ones not shown)");
         }
     }
-}
-
-/// The address of the client, if the descriptor is a connection at all. Another worker gets it in
-/// blocking mode, as everybody does.
-fn client_of(socket: &OwnedFd) -> io::Result<Option<SocketAddr>> {
-    let socket = SockRef::from(socket);
-    if socket.r#type()? != Type::STREAM {
-        return Err(io::Error::other("it is no stream socket"));
-    }
-    let client = socket.peer_addr()?.as_socket();
-    socket.set_nonblocking(false)?;
-    Ok(client)
 }

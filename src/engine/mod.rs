@@ -8,6 +8,7 @@ mod accept;
 mod handoff;
 mod messages;
 mod pending;
+mod recovery;
 mod tokens;
 mod workers;
 
@@ -24,6 +25,7 @@ use tracing::{info, warn};
 use self::accept::Listeners;
 use self::handoff::Handoff;
 use self::pending::Pending;
+use self::recovery::Recovery;
 use self::tokens::Source;
 pub use self::workers::CommandError;
 use self::workers::Workers;
@@ -34,14 +36,14 @@ use crate::logic::time::Time;
 use crate::os::limits::raise_file_limit;
 use crate::os::signals::{Came, Inherited, Signals};
 use crate::os::spawn::Spawner;
-use crate::os::{clock, listen};
+use crate::os::{clock, listen, random};
 
 /// Descriptors for everything that is not a connection and not a channel: stdio, the loop, signals,
-/// listeners, the pipe of a spawn, a message with descriptors.
+/// listeners, the pipe of a spawn, a few connections that come back from workers.
 const RESERVED_FILES: usize = 32;
 /// The most connections that the supervisor holds at once, pending and waiting.
 const MOST_HELD: usize = 16 * 1024;
-/// The part of them that may wait for one worker.
+/// A quarter of them may wait for one worker that picks nothing up, twice as many for one that does.
 const SHARE_OF_ONE: usize = 4;
 
 /// A connection while it is with the supervisor.
@@ -68,6 +70,7 @@ pub struct Engine {
     /// Connections that the router has in a queue.
     waiting: HashMap<Conn, Connection>,
     handoff: Handoff,
+    recovery: Recovery,
     workers: Workers,
     /// The most connections held at once.
     most_held: usize,
@@ -82,29 +85,33 @@ impl Engine {
     /// Opens the listeners and starts nothing yet.
     pub fn new(config: Config) -> anyhow::Result<Self> {
         let now = clock::now();
+        // First of all, since a descriptor that was not inherited could be one of ours later.
+        let listeners = open_listeners(&config)?;
         let poll = Poll::new().context("cannot create the event loop")?;
         let inherited = Inherited::read().context("cannot read how signals are set")?;
         let signals = Signals::register(poll.registry(), Source::Signals.into())
             .context("cannot handle signals")?;
         let file_limit = raise_file_limit().context("cannot raise the limit on open files")?;
-        let listeners = open_listeners(&config)?;
         let workers = config.fleet.workers;
         let channels = 2 * usize::from(workers);
         let left = file_limit.raised().saturating_sub(RESERVED_FILES + channels);
         let most_held = left.clamp(1, MOST_HELD);
         let max_waiting = config.route.max_waiting.min((most_held / SHARE_OF_ONE).max(1));
-        let route = RouteConfig { max_waiting, ..config.route };
+        let max_waiting_short = (2 * most_held / SHARE_OF_ONE).max(1);
+        let route = RouteConfig { max_waiting, max_waiting_short, ..config.route };
         let spawner = Spawner { command: config.command, workers, file_limit, signals: inherited };
-        let (secret, seed) = random().context("cannot get random numbers from the kernel")?;
+        let [first, second, seed] =
+            random::numbers().context("cannot get random numbers from the kernel")?;
         Ok(Self {
             listeners: Listeners::register(poll.registry(), listeners)?,
             signals,
             now,
             fleet: Fleet::new(now, config.fleet),
-            router: Router::new(now, route, secret, seed),
+            router: Router::new(now, route, (first, second), seed),
             pending: Pending::new(config.head_timeout),
             waiting: HashMap::new(),
             handoff: Handoff::new(),
+            recovery: Recovery::default(),
             workers: Workers::new(spawner).context("cannot measure a channel")?,
             most_held,
             paused: false,
@@ -152,6 +159,7 @@ impl Engine {
     /// connections to go, and these can be what the fleet waits for.
     fn act(&mut self) -> anyhow::Result<()> {
         loop {
+            self.recover_rest();
             self.route_returned();
             self.send_waiting();
             self.report_open();
@@ -182,7 +190,7 @@ impl Engine {
 
     /// Everything that is due by now.
     fn look_after_time(&mut self) {
-        while let Some(conn) = self.pending.overdue(self.now, self.paused) {
+        while let Some(conn) = self.pending.overdue(self.now, self.is_hurried()) {
             self.close_pending(conn);
         }
         while let Some(worker) = self.router.due(self.now) {
@@ -202,8 +210,9 @@ impl Engine {
         let due = [
             self.fleet.poll_timeout(),
             self.router.poll_timeout(self.now),
-            self.pending.deadline(self.paused),
+            self.pending.deadline(self.is_hurried()),
             self.listeners.resting_until(),
+            self.recovery.due(),
             self.handoff.blocked_until().filter(|_| !self.waiting.is_empty()),
         ];
         due.into_iter().flatten().min().map(|due| due - clock::now())
@@ -232,7 +241,7 @@ impl Engine {
 
     /// Tells a fleet that stops how many connections are left.
     fn report_open(&mut self) {
-        if !self.fleet.is_stopping() {
+        if !self.fleet.is_stopping() || !self.listeners.are_closed() {
             return;
         }
         let open = self.router.open() + self.held() as u64;
@@ -242,9 +251,18 @@ impl Engine {
         }
     }
 
+    /// Whether clients have less time for their first bytes: others wait for their place, or the
+    /// workers for the end.
+    fn is_hurried(&self) -> bool {
+        self.paused || self.fleet.is_stopping()
+    }
+
     /// How many connections are with the supervisor.
     fn held(&self) -> usize {
-        self.pending.len() + self.waiting.len() + self.handoff.returned()
+        self.pending.len()
+            + self.waiting.len()
+            + self.handoff.returned()
+            + self.recovery.abandoned()
     }
 
     /// Whether no more can be held. Accepting goes on when a tenth has become free.
@@ -276,12 +294,6 @@ fn open_listeners(config: &Config) -> anyhow::Result<Vec<listen::Listener>> {
         listeners.extend(listen::open(listen, defer)?);
     }
     Ok(listeners)
-}
-
-/// A secret for fingerprints and a seed for placement.
-fn random() -> io::Result<((u64, u64), u64)> {
-    let number = || getrandom::u64().map_err(io::Error::other);
-    Ok(((number()?, number()?), number()?))
 }
 
 fn report(event: &crate::logic::fleet::Event) {

@@ -13,7 +13,7 @@ use super::tokens::Source;
 use crate::logic::route::Conn;
 use crate::logic::time::Time;
 
-/// The head timeout while there is no room for more connections: enough for an honest client, and
+/// The head timeout while others wait for a place or for the end: enough for an honest client, and
 /// little for those that only hold a place.
 const HURRIED: Duration = Duration::from_secs(1);
 

@@ -11,18 +11,18 @@ use nix::unistd::Pid;
 use sticky_worker::message::{MAX_MESSAGE, ToWorker};
 use tracing::{info, warn};
 
+use super::Engine;
 use super::tokens::Source;
-use super::{Connection, Engine};
 use crate::logic::Worker;
 use crate::logic::fleet::Input;
 use crate::logic::throttle::Throttle;
-use crate::os::fdpass::{Buffer, Channel, Incoming, Received};
+use crate::os::fdpass::{Buffer, Channel};
 use crate::os::reap;
 use crate::os::spawn::Spawner;
 
-/// More messages than any channel holds at once, so that reading everything that is there by now
-/// ends even while the worker goes on writing.
-pub(super) const MOST_QUEUED: usize = 2048;
+/// More messages than a channel holds at once with the kernel's usual limits on buffers, so that
+/// reading everything that is there by now ends even while the worker goes on writing.
+pub(super) const MOST_QUEUED: usize = 8192;
 /// The longest message with a connection, to measure what one costs.
 const LONGEST: &[u8] =
     b"CONN client=[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff%4294967295]:65535 listener=65535\n";
@@ -54,14 +54,6 @@ pub(super) struct Live {
     watched: bool,
 }
 
-/// A message that a worker did not pick up.
-#[derive(Debug)]
-pub(super) enum Unread {
-    Connection(Connection),
-    Drain,
-    Ping,
-}
-
 /// The command cannot be run at all.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot run {}: {}", program.display(), self.reason())]
@@ -76,13 +68,19 @@ impl CommandError {
         matches!(self.error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR))
     }
 
-    fn reason(&self) -> &'static str {
+    fn reason(&self) -> String {
         match self.error.raw_os_error() {
             Some(libc::ENOENT | libc::ENOTDIR) => {
                 "not found (check the name and PATH; for a script, the interpreter in its first line)"
+                    .to_owned()
             }
-            Some(libc::ENOEXEC) => "not a program (a script needs a first line such as #!/bin/sh)",
-            _ => "permission denied (it has to be an executable file: chmod +x)",
+            Some(libc::EACCES) => {
+                "permission denied (it has to be an executable file: chmod +x)".to_owned()
+            }
+            Some(libc::ENOEXEC) => {
+                "not a program (a script needs a first line such as #!/bin/sh)".to_owned()
+            }
+            _ => self.error.to_string().to_lowercase(),
         }
     }
 }
@@ -152,26 +150,7 @@ impl Workers {
         Ok(live.channel.unread_bytes()?.div_ceil(self.charge))
     }
 
-    /// Everything that a worker has not picked up, out of its own end of the channel.
-    pub(super) fn take_back(&mut self, worker: Worker) -> Vec<Unread> {
-        let mut taken = Vec::new();
-        let Some(Some(live)) = self.slots.get(usize::from(worker.slot)) else { return taken };
-        while taken.len() < MOST_QUEUED {
-            match live.channel.take_back(&mut self.buffer) {
-                Ok(Incoming::Message(received)) => {
-                    taken.extend(unread(&self.buffer, received));
-                }
-                Ok(Incoming::Nothing | Incoming::ShutDown) => break,
-                Err(error) => {
-                    warn!("cannot take back what {worker} did not pick up: {error}");
-                    break;
-                }
-            }
-        }
-        taken
-    }
-
-    fn get(&self, worker: Worker) -> Option<&Live> {
+    pub(super) fn get(&self, worker: Worker) -> Option<&Live> {
         let live = self.slots.get(usize::from(worker.slot))?.as_ref()?;
         (live.worker == worker).then_some(live)
     }
@@ -193,13 +172,15 @@ impl Engine {
             }
             Err(error) => error,
         };
-        let short_of = [libc::EAGAIN, libc::ENOMEM, libc::EMFILE, libc::ENFILE];
-        let temporary = error.raw_os_error().is_none_or(|errno| short_of.contains(&errno));
+        // The machine is short of something, or the file is just being written.
+        let passing =
+            [libc::EAGAIN, libc::ENOMEM, libc::EMFILE, libc::ENFILE, libc::ETXTBSY, libc::EINTR];
+        let temporary = error.raw_os_error().is_none_or(|errno| passing.contains(&errno));
         let error = CommandError { program: self.workers.spawner.command.program.clone(), error };
         if !temporary && !self.workers.started {
             return Err(error.into());
         }
-        warn!("cannot start {worker}: {}", error.error);
+        warn!("cannot start {worker}: {}", error.reason());
         self.fleet.handle(self.now, Input::SpawnFailed(worker));
         Ok(())
     }
@@ -278,27 +259,15 @@ impl Engine {
                 self.read_channel(usize::from(worker.slot), MOST_QUEUED);
             }
             if let Err(error) = reap::reap(ended.pid, worker.is_some()) {
-                return warn!("cannot reap pid {}: {error}", ended.pid);
+                warn!("cannot end what pid {} left behind: {error}", ended.pid);
             }
             if let Some(worker) = worker {
-                self.recover(worker);
-                self.workers.slots[usize::from(worker.slot)] = None;
+                if let Some(live) = self.workers.slots[usize::from(worker.slot)].take() {
+                    self.recover(worker, live.channel);
+                }
                 self.router.gone(self.now, worker);
                 self.fleet.handle(self.now, Input::Exited(worker, ended.exit));
             }
         }
-    }
-}
-
-/// Reads a message of ours out of the worker's end of a channel.
-fn unread(buffer: &Buffer, mut received: Received) -> Option<Unread> {
-    match ToWorker::parse(&buffer[..received.len.min(MAX_MESSAGE)]) {
-        Ok(Some(ToWorker::Conn { client, listener })) => {
-            let socket = received.descriptors.pop()?;
-            Some(Unread::Connection(Connection { socket, client, listener }))
-        }
-        Ok(Some(ToWorker::Drain)) => Some(Unread::Drain),
-        Ok(Some(ToWorker::Ping)) => Some(Unread::Ping),
-        Ok(None) | Err(_) => None,
     }
 }

@@ -83,7 +83,11 @@ impl Channel {
     }
 
     /// Takes back the next datagram that the worker has not picked up.
+    ///
+    /// `EMFILE` and `ENFILE` mean that there is no free descriptor; the datagram stays where it is
+    /// then. Receiving it all the same would lose the connection in it (`recvmsg(2)`, `MSG_CTRUNC`).
     pub fn take_back(&self, buffer: &mut Buffer) -> io::Result<Incoming> {
+        drop(self.theirs.try_clone()?);
         receive(self.theirs.as_fd(), buffer)
     }
 

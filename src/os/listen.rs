@@ -4,9 +4,8 @@ use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -181,17 +180,21 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     if !is_socket {
         return Ok(());
     }
-    match UnixStream::connect(path) {
+    // Somebody who listens may have a full backlog, which is no reason to wait.
+    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    probe.set_nonblocking(true)?;
+    match probe.connect(&SockAddr::unix(path)?) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             std::fs::remove_file(path)
         }
-        Ok(_) | Err(_) => Ok(()),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 
-/// Takes over a listening socket that was open when the supervisor started.
+/// Takes over a listening socket that was open when the supervisor started. It becomes non-blocking
+/// for everybody who shares it.
 fn adopt(fd: RawFd) -> io::Result<Listener> {
-    let socket = Socket::from(duplicate(fd)?);
+    let socket = Socket::from(take_over(fd)?);
     if socket.r#type()? != Type::STREAM || !socket.is_listener()? {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
@@ -232,12 +235,19 @@ pub fn held_back(socket: BorrowedFd<'_>) -> io::Result<Duration> {
 }
 
 #[expect(unsafe_code, reason = "the user knows the descriptor by its number alone")]
-fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
+fn take_over(fd: RawFd) -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::Error::from_raw_os_error(libc::EBADF));
     }
     // SAFETY: the number is only used to duplicate it, which fails if nothing is open there.
-    unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned()
+    let ours = unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned()?;
+    if fd > libc::STDERR_FILENO {
+        // SAFETY: the descriptor is open, the user gave it to this listener, and nothing else in
+        // this process was opened before it. The first copy is closed here, so that the socket
+        // closes with the listener.
+        drop(unsafe { OwnedFd::from_raw_fd(fd) });
+    }
+    Ok(ours)
 }
 
 #[expect(unsafe_code, reason = "no crate has a setter for this option")]

@@ -1,12 +1,14 @@
 //! The first floor, towards the kernel: one facility a file, no decisions.
 //!
-//! Only here stands unsafe code, and only here the clock and the environment are read.
+//! Only here stands unsafe code, and only here the clock is read.
 
 pub mod clock;
 pub mod fdpass;
 pub mod limits;
 pub mod listen;
 pub mod peek;
+pub mod random;
 pub mod reap;
 pub mod signals;
 pub mod spawn;
+pub mod stderr;

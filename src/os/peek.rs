@@ -1,10 +1,13 @@
-//! A look at the first bytes of a connection, which leaves them where they are.
+//! What a connection is, and a look at its first bytes, which leaves them where they are.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
+use nix::sys::stat::fstat;
+use socket2::{SockRef, Type};
 
 /// What a look found.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -15,6 +18,11 @@ pub enum Peeked {
     Nothing,
     /// The client has closed the connection without a byte.
     End,
+}
+
+/// A number that no other socket has while this one is open, wherever it is open: its inode.
+pub fn identity(socket: BorrowedFd<'_>) -> io::Result<u64> {
+    Ok(fstat(socket)?.st_ino)
 }
 
 /// Copies the bytes that have arrived into `buffer` and leaves them in the socket.
@@ -28,4 +36,16 @@ pub fn peek(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Peeked> {
         Err(Errno::EAGAIN | Errno::EINTR) => Ok(Peeked::Nothing),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// The address of the client, if the descriptor is a connection at all. Another worker gets it in
+/// blocking mode, as everybody does.
+pub fn client_of(socket: &OwnedFd) -> io::Result<Option<SocketAddr>> {
+    let socket = SockRef::from(socket);
+    if socket.r#type()? != Type::STREAM {
+        return Err(io::Error::other("it is no stream socket"));
+    }
+    let client = socket.peer_addr()?.as_socket();
+    socket.set_nonblocking(false)?;
+    Ok(client)
 }

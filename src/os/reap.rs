@@ -1,10 +1,11 @@
 //! Children that have ended.
 
 use std::io;
+use std::mem::MaybeUninit;
 
 use nix::errno::Errno;
+use nix::libc;
 use nix::sys::signal::{Signal, kill, killpg};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 
 use crate::logic::fleet::Exit;
@@ -19,27 +20,40 @@ pub struct Ended {
 }
 
 /// The next child that has ended, if there is one. It stays a zombie until [`reap`].
+///
+/// The call is made by hand since a child may have ended by any signal, real-time ones included
+/// (`signal(7)`), for which the wrapper of nix has no name.
+#[expect(unsafe_code, reason = "waitid(2) tells in a union how a child ended")]
 pub fn next_ended() -> io::Result<Option<Ended>> {
-    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    match waitid(Id::All, flags) {
-        Ok(WaitStatus::Exited(pid, code)) => Ok(Some(Ended { pid, exit: Exit::Code(code) })),
-        Ok(WaitStatus::Signaled(pid, signal, _)) => {
-            Ok(Some(Ended { pid, exit: Exit::Signal(signal as i32) }))
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: `info` is valid for writes, and zeros are valid for it where nothing is written.
+    let (pid, status, code) = unsafe {
+        if libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), options) != 0 {
+            return match Errno::last() {
+                Errno::ECHILD | Errno::EINTR => Ok(None),
+                errno => Err(errno.into()),
+            };
         }
-        Ok(_) | Err(Errno::ECHILD) => Ok(None),
-        Err(errno) => Err(errno.into()),
-    }
+        let info = info.assume_init();
+        (info.si_pid(), info.si_status(), info.si_code)
+    };
+    let exit = if code == libc::CLD_EXITED { Exit::Code(status) } else { Exit::Signal(status) };
+    Ok((pid != 0).then_some(Ended { pid: Pid::from_raw(pid), exit }))
 }
 
-/// Ends what is left of the process group that a child led, and reaps the child.
+/// Reaps a child that has ended. If it led a process group, what is left of that is ended before.
 ///
-/// In this order the group's id is still the child's and cannot be somebody else's.
+/// In this order the group's id is still the child's and cannot be somebody else's. Errors tell
+/// that the rest of the group could not be ended; the child is reaped all the same.
 pub fn reap(pid: Pid, group: bool) -> io::Result<()> {
-    if group {
-        ignore_gone(killpg(pid, Signal::SIGKILL))?;
-    }
-    waitpid(pid, None)?;
-    Ok(())
+    let ended = if group { kill_group(pid) } else { Ok(()) };
+    let reaped = rustix::process::waitpid(
+        rustix::process::Pid::from_raw(pid.as_raw()),
+        rustix::process::WaitOptions::NOHANG,
+    );
+    reaped?;
+    ended
 }
 
 /// Asks a child to end.

@@ -1,9 +1,9 @@
 //! Starting a worker: its own process group, its channel and stdio, and nothing else of ours.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::process::CommandExt;
-use std::process;
+use std::process::{self, Stdio};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -62,6 +62,10 @@ impl Spawner {
             .env(ENV_WORKER_ID, worker.slot.to_string())
             .env(ENV_WORKERS, self.workers.to_string())
             .process_group(0);
+        if io::stdin().is_terminal() {
+            // A worker is in the background there, and reading would stop it (`SIGTTIN`).
+            command.stdin(Stdio::null());
+        }
         for name in FOR_THE_SUPERVISOR_ONLY {
             command.env_remove(name);
         }

@@ -75,14 +75,13 @@ fn one_worker_alone_gets_again_what_it_gave_back() {
 fn a_connection_that_no_worker_wants_is_closed_and_costs_nothing_after_that() {
     let supervisor = sticky_run(3, &[]).start();
     let before = (proc::open_files(supervisor.pid()), proc::cpu_time(supervisor.pid()));
-    for times in 1..=5 {
+    for _ in 0..5 {
         let mut stream = connect(supervisor.address()).expect("a connection");
         stream.write_all(b"GET /back/all HTTP/1.1\r\n\r\n").expect("a request");
         let mut answer = Vec::new();
         // The request was not read, so the end may come as a reset.
         stream.read_to_end(&mut answer).ok();
         assert!(answer.is_empty());
-        supervisor.wait_for_log_times("closing a connection that no worker wants", times);
     }
     eventually("the descriptors are closed", || {
         (proc::open_files(supervisor.pid()) == before.0).then_some(())

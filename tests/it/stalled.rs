@@ -117,6 +117,7 @@ fn a_flood_for_a_stopped_owner_is_bounded_and_others_are_served() {
     let answered =
         answers.filter_map(Result::ok).inspect(|answer| assert_eq!(answer.pid, owner.pid));
     let answered = answered.count();
-    // Those in flight and the queue of one worker; the rest was refused.
-    assert_eq!(answered, IN_FLIGHT + 1024);
+    // Those in flight and the queue of one worker, in which more may stand while nobody can know yet
+    // that it is stopped; the rest was refused.
+    assert!((IN_FLIGHT + 1024..1_500).contains(&answered), "{answered}");
 }

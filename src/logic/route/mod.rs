@@ -18,6 +18,7 @@ mod home;
 pub mod key;
 pub mod memory;
 mod placement;
+pub mod returns;
 mod seat;
 mod shelf;
 mod terms;
@@ -64,8 +65,10 @@ pub struct RouteConfig {
     pub in_flight: usize,
     /// A worker that picks nothing up for this long loses what may go elsewhere.
     pub stall_timeout: Duration,
-    /// How many connections may wait for one worker.
+    /// How many connections may wait for one worker that seems to pick nothing up.
     pub max_waiting: usize,
+    /// How many connections may wait for one worker that was just seen picking something up.
+    pub max_waiting_short: usize,
 }
 
 /// Who gets a connection: keys, memories, placement and the queues of those that wait.
@@ -209,13 +212,19 @@ impl Router {
         }
     }
 
-    /// The last `count` messages in flight to a worker were taken back; the worker had picked up
-    /// the others. Returns what they were, in the order of their sending. Connections among them no
-    /// longer count as given.
-    pub fn take_back(&mut self, now: Time, worker: Worker, count: usize) -> Vec<InFlight> {
+    /// So many messages in flight to a worker were taken back, and so many are left behind them; it
+    /// had picked up all before them. Returns what they were, in the order of their sending.
+    /// Connections among them no longer count as given.
+    pub fn take_back(
+        &mut self,
+        now: Time,
+        worker: Worker,
+        taken: usize,
+        left: usize,
+    ) -> Vec<InFlight> {
         let Some(seat) = self.seat(worker) else { return Vec::new() };
-        seat.window.looked(now, count);
-        let taken = seat.window.take_back(now);
+        seat.window.looked(now, taken + left);
+        let taken = seat.window.take_back(now, taken);
         let connections = taken.iter().filter(|what| **what != InFlight::Note).count();
         seat.open = seat.open.saturating_sub(u32::try_from(connections).unwrap_or(u32::MAX));
         taken
@@ -249,6 +258,12 @@ impl Router {
     pub fn is_full(&self, worker: Worker) -> bool {
         let seat = self.seats.get(usize::from(worker.slot));
         seat.is_some_and(|seat| seat.worker == Some(worker) && !seat.window.has_room())
+    }
+
+    /// Whether this worker has stopped reading.
+    pub fn is_still(&self, worker: Worker) -> bool {
+        let seat = self.seats.get(usize::from(worker.slot));
+        seat.is_some_and(|seat| seat.worker == Some(worker) && seat.still)
     }
 
     /// Whether a worker has stopped reading, so that it matters when one picks something up although
@@ -308,8 +323,13 @@ impl Router {
         if seat.queue.is_empty() && seat.window.has_room() {
             return Verdict::Give(self.give(now, slot, visitor, Reason::OwnedKey));
         }
-        // Behind an owner that picks up, the wait is short, and accepting pauses when all is full.
-        if seat.queue.len() >= self.config.max_waiting && !seat.is_picking_up(now) {
+        // Behind an owner that picks up, the wait is short and more may wait, but never so many that
+        // there is no room left for the clients of others.
+        let most = match seat.is_picking_up(now) {
+            true => self.config.max_waiting_short,
+            false => self.config.max_waiting,
+        };
+        if seat.queue.len() >= most {
             return Verdict::Refuse(owner);
         }
         seat.queue.push_back(visitor);

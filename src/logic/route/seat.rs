@@ -56,7 +56,7 @@ impl Seat {
         self.worker = None;
         self.still = false;
         self.open = 0;
-        self.window.take_back(now);
+        self.window.clear(now);
         std::mem::take(&mut self.queue)
     }
 

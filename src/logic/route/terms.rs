@@ -55,8 +55,8 @@ pub enum Verdict {
     Give(Give),
     /// Keep it until [`Router::next`] names it.
     Wait,
-    /// Too many wait for its owner already, which seems to pick nothing up. Look at its channel and
-    /// ask again; if the answer is the same, close it.
+    /// Too many wait for its owner already. Look at the channel of that one, send what waits and can
+    /// go, and ask again; if the answer is the same, close the connection.
     Refuse(Worker),
 }
 

@@ -25,6 +25,7 @@ impl World {
             in_flight: 4,
             stall_timeout: STALL,
             max_waiting: 3,
+            max_waiting_short: 5,
         };
         // Late enough that nobody counts as fresh before a test says so.
         let now = Time::since_zero(Duration::from_secs(1_000));
@@ -266,7 +267,7 @@ fn a_worker_that_stopped_reading_loses_what_may_go_elsewhere_and_gets_nobody_new
     world.pass(STALL);
     assert_eq!(world.router.due(world.now), Some(worker(0)));
     assert_eq!(world.router.looked(world.now, worker(0), 2), Pulse::Stopped);
-    let taken = world.router.take_back(world.now, worker(0), 2);
+    let taken = world.router.take_back(world.now, worker(0), 2, 0);
     assert_eq!(taken, [InFlight::Movable, InFlight::Owned]);
     let moved = world.route("/", Some(Returned::Moved(worker(0))));
     assert!(matches!(
@@ -289,7 +290,7 @@ fn a_key_moves_with_its_first_connection_when_that_was_never_picked_up() {
     world.router.looked(world.now, worker(0), 1);
     world.pass(STALL);
     assert_eq!(world.router.looked(world.now, worker(0), 1), Pulse::Stopped);
-    world.router.take_back(world.now, worker(0), 1);
+    world.router.take_back(world.now, worker(0), 1, 0);
     world.route("/?user=ann", Some(Returned::Moved(worker(0))));
     assert_eq!(world.give("/?user=ann"), (1, Reason::OwnedKey));
 }

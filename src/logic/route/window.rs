@@ -68,10 +68,17 @@ impl Window {
         }
     }
 
-    /// Takes everything back that is unread, in the order in which it was sent.
-    pub(super) fn take_back(&mut self, now: Time) -> Vec<InFlight> {
+    /// Takes the first `count` back that are unread, in the order in which they were sent.
+    pub(super) fn take_back(&mut self, now: Time, count: usize) -> Vec<InFlight> {
         self.progress = now;
-        self.unread.drain(..).map(|sent| sent.what).collect()
+        let count = count.min(self.unread.len());
+        self.unread.drain(..count).map(|sent| sent.what).collect()
+    }
+
+    /// Nothing is in flight any more.
+    pub(super) fn clear(&mut self, now: Time) {
+        self.progress = now;
+        self.unread.clear();
     }
 
     /// When a worker that picks nothing up will have been still for `patience`.
@@ -101,7 +108,7 @@ mod tests {
         assert!(!window.has_room());
         window.looked(at(1), 1);
         assert!(window.has_room());
-        assert_eq!(window.take_back(at(2)), [InFlight::Owned]);
+        assert_eq!(window.take_back(at(2), 5), [InFlight::Owned]);
         assert_eq!(window.len(), 0);
     }
 

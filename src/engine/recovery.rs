@@ -1,0 +1,159 @@
+//! Taking back what a worker did not pick up: from one that is gone, and from one that has stopped
+//! reading what may go elsewhere.
+//!
+//! Each connection taken back needs a descriptor here. When there is none, the rest stays in the
+//! channel, where it is safe, and is taken back later.
+
+use std::mem;
+use std::time::Duration;
+
+use nix::libc;
+use sticky_worker::message::{MAX_MESSAGE, ToWorker};
+use tracing::{info, warn};
+
+use super::{Connection, Engine};
+use crate::logic::Worker;
+use crate::logic::route::{InFlight, Returned};
+use crate::logic::time::Time;
+use crate::os::fdpass::{Buffer, Channel, Incoming, Received};
+
+/// When to try again after there was no descriptor.
+const AGAIN: Duration = Duration::from_millis(20);
+
+/// What could not be taken back yet.
+#[derive(Debug, Default)]
+pub(super) struct Recovery {
+    /// Channels of workers that are gone.
+    abandoned: Vec<(Worker, Channel)>,
+    /// Workers that have stopped reading.
+    unrelieved: Vec<Worker>,
+    /// When to try again.
+    again: Option<Time>,
+}
+
+/// A message that a worker did not pick up.
+#[derive(Debug)]
+enum Unread {
+    Connection(Connection),
+    Drain,
+    Ping,
+}
+
+/// What was taken back at one go.
+#[derive(Debug)]
+struct Taken {
+    messages: Vec<Unread>,
+    /// Nothing is left in the channel.
+    emptied: bool,
+}
+
+impl Recovery {
+    /// When to call [`Engine::recover_rest`].
+    pub(super) fn due(&self) -> Option<Time> {
+        self.again
+    }
+
+    /// How many channels may still hold connections of workers that are gone.
+    pub(super) fn abandoned(&self) -> usize {
+        self.abandoned.len()
+    }
+}
+
+impl Engine {
+    /// Takes back what a worker which has stopped reading did not pick up.
+    pub(super) fn relieve(&mut self, worker: Worker) {
+        let before = self.workers.unread(worker).ok();
+        let Some(live) = self.workers.get(worker) else { return };
+        let Taken { messages, emptied } = take_back(worker, &live.channel);
+        let left = if emptied { 0 } else { self.workers.unread(worker).unwrap_or(0) };
+        // If it has picked something up meanwhile, it reads again, and nobody can tell which of the
+        // messages these were.
+        let sure = before == Some(messages.len() + left);
+        info!("took {} messages back from {worker}, {left} left", messages.len());
+        let kinds = self.router.take_back(self.now, worker, messages.len(), left);
+        for (message, kind) in messages.into_iter().zip(kinds) {
+            let movable = sure && kind == InFlight::Movable;
+            let how = if movable { Returned::Moved(worker) } else { Returned::Recovered };
+            self.return_unread(worker, message, how);
+        }
+        if !emptied {
+            self.recovery.unrelieved.push(worker);
+            self.recovery.again = Some(self.now + AGAIN);
+        }
+        // As long as this one is unread, the worker still does not read.
+        self.send_note(worker, &ToWorker::Ping);
+    }
+
+    /// Takes back what a worker which is gone did not pick up.
+    pub(super) fn recover(&mut self, worker: Worker, channel: Channel) {
+        let Taken { messages, emptied } = take_back(worker, &channel);
+        for message in messages {
+            self.return_unread(worker, message, Returned::Recovered);
+        }
+        if !emptied {
+            self.recovery.abandoned.push((worker, channel));
+            self.recovery.again = Some(self.now + AGAIN);
+        }
+    }
+
+    /// Goes on with what there was no descriptor for.
+    pub(super) fn recover_rest(&mut self) {
+        if self.recovery.again.is_none_or(|again| self.now < again) {
+            return;
+        }
+        self.recovery.again = None;
+        for (worker, channel) in mem::take(&mut self.recovery.abandoned) {
+            self.recover(worker, channel);
+        }
+        for worker in mem::take(&mut self.recovery.unrelieved) {
+            if self.router.is_still(worker) {
+                self.relieve(worker);
+            }
+        }
+    }
+
+    fn return_unread(&mut self, worker: Worker, message: Unread, how: Returned) {
+        match message {
+            Unread::Connection(connection) => self.handoff.take_back(connection, how),
+            Unread::Drain => self.workers.drain_later(worker),
+            Unread::Ping => {}
+        }
+    }
+}
+
+/// Takes back as much as there are descriptors for.
+fn take_back(worker: Worker, channel: &Channel) -> Taken {
+    let mut buffer = [0; MAX_MESSAGE + 1];
+    let mut messages = Vec::new();
+    loop {
+        match channel.take_back(&mut buffer) {
+            Ok(Incoming::Message(received)) => messages.extend(unread(worker, &buffer, received)),
+            Ok(Incoming::Nothing | Incoming::ShutDown) => {
+                return Taken { messages, emptied: true };
+            }
+            Err(error) => {
+                let full = matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
+                if !full {
+                    warn!("cannot take back what {worker} did not pick up: {error}");
+                }
+                return Taken { messages, emptied: !full };
+            }
+        }
+    }
+}
+
+/// Reads a message of ours out of the worker's end of a channel.
+fn unread(worker: Worker, buffer: &Buffer, mut received: Received) -> Option<Unread> {
+    match ToWorker::parse(&buffer[..received.len.min(MAX_MESSAGE)]) {
+        Ok(Some(ToWorker::Conn { client, listener })) => {
+            let Some(socket) = received.descriptors.pop() else {
+                warn!("a connection that {worker} did not pick up is lost: too many open files");
+                return None;
+            };
+            Some(Unread::Connection(Connection { socket, client, listener }))
+        }
+        Ok(Some(ToWorker::Drain)) => Some(Unread::Drain),
+        Ok(Some(ToWorker::Ping)) => Some(Unread::Ping),
+        Ok(None) | Err(_) => None,
+    }
+}
