@@ -11,7 +11,7 @@ use mio::{Interest, Registry};
 use nix::libc;
 use tracing::{info, warn};
 
-use super::tokens::Source;
+use super::tokens::Subject;
 use super::{Connection, Engine};
 use crate::logic::throttle::Throttle;
 use crate::logic::time::Time;
@@ -65,7 +65,7 @@ enum Attempt {
 impl Listeners {
     pub(super) fn register(registry: &Registry, listeners: Vec<Listener>) -> anyhow::Result<Self> {
         for (number, listener) in listeners.iter().enumerate() {
-            let token = Source::Listener(number).into();
+            let token = Subject::Listener(number).into();
             registry
                 .register(&mut SourceFd(&listener.as_raw_fd()), token, Interest::READABLE)
                 .with_context(|| format!("cannot wait for connections on {listener}"))?;

@@ -9,7 +9,7 @@ use nix::libc;
 use sticky_worker::message::{MAX_MESSAGE, ToWorker};
 use tracing::{debug, info, warn};
 
-use super::pending::Waiter;
+use super::pending::PendingConnection;
 use super::{Channels, Connection, Engine};
 use crate::logic::Worker;
 use crate::logic::route::head::MAX_HEAD;
@@ -153,19 +153,23 @@ impl Engine {
 
     /// More bytes of a pending connection may be there, or its end.
     pub(super) fn head_grew(&mut self, conn: Conn, closed: bool) {
-        let Some(mut waiter) = self.pending.take(conn) else { return };
-        let verdict = match self.handoff.look(&waiter.connection, true, closed) {
+        if !closed && self.pending.rests(self.now, conn) {
+            return;
+        }
+        let Some(mut pending) = self.pending.take(conn) else { return };
+        let verdict = match self.handoff.look(&pending.connection, true, closed) {
             Seen::Nobody => None,
             Seen::Bytes(count, last) => {
-                waiter.started |= count > 0;
-                Some(self.decide(conn, &waiter.connection, count, last, None))
+                pending.started |= count > 0;
+                pending.looked(self.now, count);
+                Some(self.decide(conn, &pending.connection, count, last, None))
             }
         };
         if verdict == Some(Verdict::More) {
-            self.pending.put(conn, waiter);
+            self.pending.put(conn, pending);
             return;
         }
-        match (waiter.release(self.poll.registry()), verdict) {
+        match (pending.release(self.poll.registry()), verdict) {
             (Ok(connection), Some(verdict)) => self.settle(conn, connection, verdict),
             (Ok(_), None) => {}
             (Err(error), _) => warn!("cannot stop waiting for a connection: {error}"),
@@ -174,8 +178,8 @@ impl Engine {
 
     /// Gives up on a connection whose head did not come.
     pub(super) fn close_pending(&mut self, conn: Conn) {
-        if let Some(waiter) = self.pending.take(conn)
-            && let Err(error) = waiter.release(self.poll.registry())
+        if let Some(pending) = self.pending.take(conn)
+            && let Err(error) = pending.release(self.poll.registry())
         {
             warn!("cannot stop waiting for a connection: {error}");
         }
@@ -235,8 +239,11 @@ impl Engine {
         }
         let silent = count == 0;
         let since = if silent && deferred { self.silent_since(&connection) } else { self.now };
-        match Waiter::register(self.poll.registry(), conn, connection, since, !silent) {
-            Ok(waiter) => self.pending.put(conn, waiter),
+        match PendingConnection::register(self.poll.registry(), conn, connection, since, !silent) {
+            Ok(mut pending) => {
+                pending.looked(self.now, count);
+                self.pending.put(conn, pending);
+            }
             Err(error) => warn!("cannot wait for the first bytes of a connection: {error}"),
         }
     }

@@ -26,7 +26,7 @@ use self::accept::Listeners;
 use self::handoff::Handoff;
 use self::pending::Pending;
 use self::recovery::Recovery;
-use self::tokens::Source;
+use self::tokens::Subject;
 pub use self::workers::CommandError;
 use self::workers::Workers;
 use crate::logic::config::Config;
@@ -89,7 +89,7 @@ impl Engine {
         let listeners = open_listeners(&config)?;
         let poll = Poll::new().context("cannot create the event loop")?;
         let inherited = Inherited::read().context("cannot read how signals are set")?;
-        let signals = Signals::register(poll.registry(), Source::Signals.into())
+        let signals = Signals::register(poll.registry(), Subject::Signals.into())
             .context("cannot handle signals")?;
         let file_limit = raise_file_limit().context("cannot raise the limit on open files")?;
         let workers = config.fleet.workers;
@@ -141,11 +141,11 @@ impl Engine {
             }
             self.now = clock::now();
             for event in &events {
-                match Source::from(event.token()) {
-                    Source::Signals => self.hear_signals(),
-                    Source::Listener(number) => self.listeners.became_readable(number),
-                    Source::Channel(slot) => self.workers.became_ready(slot, event.is_readable()),
-                    Source::Pending(conn) => self.head_grew(conn, event.is_read_closed()),
+                match Subject::from(event.token()) {
+                    Subject::Signals => self.hear_signals(),
+                    Subject::Listener(number) => self.listeners.became_readable(number),
+                    Subject::Channel(slot) => self.workers.became_ready(slot, event.is_readable()),
+                    Subject::Pending(conn) => self.head_grew(conn, event.is_read_closed()),
                 }
             }
             self.read_channels(Channels::Readable);
@@ -190,6 +190,9 @@ impl Engine {
 
     /// Everything that is due by now.
     fn look_after_time(&mut self) {
+        while let Some(conn) = self.pending.rested(self.now) {
+            self.head_grew(conn, false);
+        }
         while let Some(conn) = self.pending.overdue(self.now, self.is_hurried()) {
             self.close_pending(conn);
         }
@@ -211,6 +214,7 @@ impl Engine {
             self.fleet.poll_timeout(),
             self.router.poll_timeout(self.now),
             self.pending.deadline(self.is_hurried()),
+            self.pending.rest_ends(),
             self.listeners.resting_until(),
             self.recovery.due(),
             self.handoff.blocked_until().filter(|_| !self.waiting.is_empty()),

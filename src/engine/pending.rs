@@ -9,7 +9,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 
 use super::Connection;
-use super::tokens::Source;
+use super::tokens::Subject;
 use crate::logic::route::Conn;
 use crate::logic::time::Time;
 
@@ -17,24 +17,31 @@ use crate::logic::time::Time;
 /// little for those that only hold a place.
 const HURRIED: Duration = Duration::from_secs(1);
 
+/// A head up to this length, in bytes, is looked at as often as it grows.
+const CHEAP: usize = 4096;
+
 /// A connection whose first bytes are awaited, and its place in the order of deadlines.
 #[derive(Debug)]
-pub(super) struct Waiter {
+pub(super) struct PendingConnection {
     pub(super) connection: Connection,
     /// Whether a byte of it was seen.
     pub(super) started: bool,
     since: Time,
+    /// No look before this time: the last one was dear.
+    rests_until: Time,
 }
 
 /// All connections whose first bytes are awaited.
 #[derive(Debug)]
 pub(super) struct Pending {
-    waiters: HashMap<Conn, Waiter>,
+    connections: HashMap<Conn, PendingConnection>,
     by_age: BTreeSet<(Time, Conn)>,
+    /// Those that have more bytes and rest before they are looked at again.
+    resting: BTreeSet<(Time, Conn)>,
     timeout: Duration,
 }
 
-impl Waiter {
+impl PendingConnection {
     /// Starts to wait for the bytes of a connection, which is silent since `since`.
     pub(super) fn register(
         registry: &Registry,
@@ -44,8 +51,17 @@ impl Waiter {
         started: bool,
     ) -> io::Result<Self> {
         let fd = connection.socket.as_raw_fd();
-        registry.register(&mut SourceFd(&fd), Source::Pending(conn).into(), Interest::READABLE)?;
-        Ok(Self { connection, started, since })
+        registry.register(&mut SourceFd(&fd), Subject::Pending(conn).into(), Interest::READABLE)?;
+        Ok(Self { connection, started, since, rests_until: since })
+    }
+
+    /// Notes that a head of so many bytes was looked at.
+    ///
+    /// Every look copies and reads all of it again, so a client that sends a long head byte by byte
+    /// would cost more with each byte. A long head rests in proportion to its length.
+    pub(super) fn looked(&mut self, now: Time, bytes: usize) {
+        let dear = bytes.saturating_sub(CHEAP) as u64;
+        self.rests_until = now + Duration::from_micros(dear);
     }
 
     /// Ends the events of a connection. They would go on after it was passed to a worker, since
@@ -58,22 +74,46 @@ impl Waiter {
 
 impl Pending {
     pub(super) fn new(timeout: Duration) -> Self {
-        Self { waiters: HashMap::new(), by_age: BTreeSet::new(), timeout }
+        Self {
+            connections: HashMap::new(),
+            by_age: BTreeSet::new(),
+            resting: BTreeSet::new(),
+            timeout,
+        }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.waiters.len()
+        self.connections.len()
     }
 
-    pub(super) fn put(&mut self, conn: Conn, waiter: Waiter) {
-        self.by_age.insert((waiter.since, conn));
-        self.waiters.insert(conn, waiter);
+    pub(super) fn put(&mut self, conn: Conn, pending: PendingConnection) {
+        self.by_age.insert((pending.since, conn));
+        self.connections.insert(conn, pending);
     }
 
-    pub(super) fn take(&mut self, conn: Conn) -> Option<Waiter> {
-        let waiter = self.waiters.remove(&conn)?;
-        self.by_age.remove(&(waiter.since, conn));
-        Some(waiter)
+    pub(super) fn take(&mut self, conn: Conn) -> Option<PendingConnection> {
+        let pending = self.connections.remove(&conn)?;
+        self.by_age.remove(&(pending.since, conn));
+        self.resting.remove(&(pending.rests_until, conn));
+        Some(pending)
+    }
+
+    /// Whether a connection has to rest before it is looked at. Then it is [`Self::rested`] later.
+    pub(super) fn rests(&mut self, now: Time, conn: Conn) -> bool {
+        let until = self.connections.get(&conn).map(|pending| pending.rests_until);
+        let Some(until) = until.filter(|until| now < *until) else { return false };
+        self.resting.insert((until, conn));
+        true
+    }
+
+    /// One that has more bytes and has rested.
+    pub(super) fn rested(&self, now: Time) -> Option<Conn> {
+        self.resting.first().filter(|(until, _)| *until <= now).map(|(_, conn)| *conn)
+    }
+
+    /// When the first of them will have rested.
+    pub(super) fn rest_ends(&self) -> Option<Time> {
+        self.resting.first().map(|(until, _)| *until)
     }
 
     /// When the first of them has waited too long.
@@ -90,7 +130,7 @@ impl Pending {
 
     /// Those that have not sent a byte.
     pub(super) fn silent(&self) -> Vec<Conn> {
-        let silent = self.waiters.iter().filter(|(_, waiter)| !waiter.started);
+        let silent = self.connections.iter().filter(|(_, pending)| !pending.started);
         silent.map(|(conn, _)| *conn).collect()
     }
 }

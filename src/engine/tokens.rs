@@ -2,9 +2,9 @@
 
 use crate::logic::route::Conn;
 
-/// The source of an event.
+/// What an event is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Source {
+pub(super) enum Subject {
     /// A signal came.
     Signals,
     /// The listener of this number.
@@ -17,19 +17,19 @@ pub(super) enum Source {
 
 const KINDS: usize = 4;
 
-impl From<Source> for mio::Token {
-    fn from(source: Source) -> Self {
-        let (kind, number) = match source {
-            Source::Signals => (0, 0),
-            Source::Listener(number) => (1, number),
-            Source::Channel(slot) => (2, usize::from(slot)),
-            Source::Pending(Conn(number)) => (3, number as usize),
+impl From<Subject> for mio::Token {
+    fn from(subject: Subject) -> Self {
+        let (kind, number) = match subject {
+            Subject::Signals => (0, 0),
+            Subject::Listener(number) => (1, number),
+            Subject::Channel(slot) => (2, usize::from(slot)),
+            Subject::Pending(Conn(number)) => (3, number as usize),
         };
         Self(number.wrapping_mul(KINDS) + kind)
     }
 }
 
-impl From<mio::Token> for Source {
+impl From<mio::Token> for Subject {
     fn from(token: mio::Token) -> Self {
         let number = token.0 / KINDS;
         match token.0 % KINDS {
@@ -46,18 +46,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_source_has_a_token_of_its_own() {
+    fn every_subject_has_a_token_of_its_own() {
         let all = [
-            Source::Signals,
-            Source::Listener(0),
-            Source::Listener(7),
-            Source::Channel(0),
-            Source::Channel(u16::MAX),
-            Source::Pending(Conn(0)),
-            Source::Pending(Conn(1 << 40)),
+            Subject::Signals,
+            Subject::Listener(0),
+            Subject::Listener(7),
+            Subject::Channel(0),
+            Subject::Channel(u16::MAX),
+            Subject::Pending(Conn(0)),
+            Subject::Pending(Conn(1 << 40)),
         ];
-        for source in all {
-            assert_eq!(Source::from(mio::Token::from(source)), source);
+        for subject in all {
+            assert_eq!(Subject::from(mio::Token::from(subject)), subject);
         }
     }
 }

@@ -12,13 +12,13 @@ use sticky_worker::message::{MAX_MESSAGE, ToWorker};
 use tracing::{info, warn};
 
 use super::Engine;
-use super::tokens::Source;
+use super::tokens::Subject;
 use crate::logic::Worker;
 use crate::logic::fleet::Input;
 use crate::logic::throttle::Throttle;
 use crate::os::fdpass::{Buffer, Channel};
-use crate::os::reap;
 use crate::os::spawn::Spawner;
+use crate::os::{errors, reap};
 
 /// More messages than a channel holds at once with the kernel's usual limits on buffers, so that
 /// reading everything that is there by now ends even while the worker goes on writing.
@@ -80,7 +80,7 @@ impl CommandError {
             Some(libc::ENOEXEC) => {
                 "not a program (a script needs a first line such as #!/bin/sh)".to_owned()
             }
-            _ => self.error.to_string().to_lowercase(),
+            _ => errors::text(&self.error),
         }
     }
 }
@@ -196,7 +196,7 @@ impl Engine {
             pid,
             watched: false,
         };
-        let token = Source::Channel(worker.slot).into();
+        let token = Subject::Channel(worker.slot).into();
         let fd = live.channel.as_raw_fd();
         let registered =
             self.poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE);
@@ -237,7 +237,7 @@ impl Engine {
             }
             let interest =
                 if wanted { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
-            let token = Source::Channel(live.worker.slot).into();
+            let token = Subject::Channel(live.worker.slot).into();
             let fd = live.channel.as_raw_fd();
             match self.poll.registry().reregister(&mut SourceFd(&fd), token, interest) {
                 Ok(()) => live.watched = wanted,

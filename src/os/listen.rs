@@ -12,6 +12,7 @@ use std::time::Duration;
 use nix::libc;
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use super::errors;
 use crate::logic::config::Listen;
 
 /// How many connections the kernel may hold before they are accepted; it caps this at
@@ -46,7 +47,7 @@ pub struct Accepted {
 
 /// Why a socket does not listen.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {name}: {}{hint}", describe(.error))]
+#[error("cannot listen on {name}: {}{hint}", errors::text(.error))]
 pub struct ListenError {
     name: String,
     hint: &'static str,
@@ -121,12 +122,6 @@ impl ListenError {
         };
         Self { name, hint, error }
     }
-}
-
-/// The error's text without its number, in lower case.
-fn describe(error: &io::Error) -> String {
-    let text = error.to_string().to_lowercase();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 /// A port on every address of both families, as two sockets: one for both would show IPv4 clients

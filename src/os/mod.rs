@@ -3,6 +3,7 @@
 //! Only here stands unsafe code, and only here the clock is read.
 
 pub mod clock;
+pub mod errors;
 pub mod fdpass;
 pub mod limits;
 pub mod listen;
