@@ -8,5 +8,7 @@ mod support;
 
 /// Workers on their way to being ready.
 mod boot;
+/// Real Socket.IO clients.
+mod socketio;
 /// The command line and the exit codes.
 mod usage;

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod proc;
+pub mod programs;
 pub mod supervisor;
 pub mod worker;
 pub mod worker_body;
@@ -25,6 +26,11 @@ pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T 
         assert!(Instant::now() < deadline, "not within {SOON:?}: {what}");
         pause();
     }
+}
+
+/// Whether to test with the full numbers: `STICKY_TEST_FULL=1`.
+pub fn full() -> bool {
+    std::env::var("STICKY_TEST_FULL").is_ok_and(|value| value == "1")
 }
 
 /// A short rest between two looks at a condition.
