@@ -8,6 +8,8 @@ mod support;
 
 /// Workers on their way to being ready.
 mod boot;
+/// The examples, as their READMEs say.
+mod examples;
 /// Real Socket.IO clients.
 mod socketio;
 /// The command line and the exit codes.

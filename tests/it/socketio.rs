@@ -202,3 +202,30 @@ fn a_killed_worker_takes_only_its_own_polling_sessions_with_it() {
 fn a_killed_worker_takes_only_its_own_websockets_with_it() {
     kill_one_under_load("websocket");
 }
+
+#[test]
+fn python_clients_stay_with_their_worker_by_polling_and_by_websocket() {
+    let supervisor = chat(&[]);
+    for transport in ["polling", "websocket"] {
+        let url = format!("http://{}", supervisor.address());
+        let arguments = json!({ "url": url, "sessions": 8, "rounds": 10, "transport": transport });
+        let Some(client) = programs::python("sessions.py", &arguments) else { return };
+        let sessions = client.next::<Verdict>().sessions;
+        assert_eq!(sessions.len(), 8);
+        for session in sessions {
+            assert!(session.is_undisturbed(), "{session:?}");
+            assert_eq!((session.echoes, session.binary), (10, 2), "{session:?}");
+            assert_eq!(session.transport.as_deref(), Some(transport));
+        }
+    }
+}
+
+#[test]
+fn a_bare_websocket_reaches_a_worker_and_is_left_alone() {
+    let supervisor = chat(&[]);
+    let url = format!("ws://{}", supervisor.address());
+    let Some(client) = programs::node("plain.js", &json!({ "url": url })) else { return };
+    let packets: Vec<String> = client.next();
+    assert!(packets[0].starts_with("0{"), "{packets:?}");
+    assert!(packets.iter().any(|packet| packet.contains("worker ")), "{packets:?}");
+}
