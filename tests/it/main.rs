@@ -10,6 +10,8 @@ mod support;
 mod boot;
 /// The examples, as their READMEs say.
 mod examples;
+/// The manual page and the completions.
+mod generated;
 /// Real Socket.IO clients.
 mod socketio;
 /// The command line and the exit codes.
