@@ -47,9 +47,12 @@ async function handshake(number) {
   for (const path of pages ?? []) await ask({ path });
   const posted = await ask({ sid, method: "POST", body: "40", socket });
   if (posted !== "ok") throw new Error(`the post was answered with ${posted}`);
-  const connected = await ask({ sid });
-  // The server may put its first ping before it.
-  if (!connected.split("\x1e").some((packet) => packet.startsWith("40{"))) throw new Error(`the poll was answered with ${connected}`);
+  // The server's first ping may have a poll of its own.
+  let polled = await ask({ sid });
+  if (polled === "2") polled = await ask({ sid });
+  if (!polled.split("\x1e").some((packet) => packet.startsWith("40{"))) {
+    throw new Error(`the poll was answered with ${polled}`);
+  }
   await ask({ sid, method: "POST", body: "1" });
 }
 

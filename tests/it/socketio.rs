@@ -1,5 +1,7 @@
 //! Real Socket.IO clients over workers of the example `chat`.
 
+use std::collections::BTreeMap;
+
 use nix::sys::signal::Signal;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -37,8 +39,16 @@ impl Session {
 #[derive(Debug, Deserialize)]
 struct Handshakes {
     done: u32,
-    statuses: std::collections::BTreeMap<u16, u32>,
+    /// How often each status was seen.
+    statuses: BTreeMap<u16, u32>,
     errors: Vec<String>,
+}
+
+impl Handshakes {
+    /// The statuses that were seen.
+    fn statuses(&self) -> Vec<u16> {
+        self.statuses.keys().copied().collect()
+    }
 }
 
 fn chat(flags: &[&str]) -> Supervisor {
@@ -150,7 +160,7 @@ fn the_next_request_after_a_handshake_finds_its_worker_also_when_it_comes_at_onc
     let supervisor = chat(&[]);
     let Some(seen) = handshakes(&supervisor, 300, None) else { return };
     assert_eq!(seen.errors, Vec::<String>::new());
-    assert_eq!((seen.done, seen.statuses), (300, [(200, 1200)].into()));
+    assert_eq!((seen.done, seen.statuses()), (300, vec![200]));
 }
 
 /// The negative control of the test above.
@@ -159,7 +169,7 @@ fn the_next_request_after_a_handshake_fails_when_nothing_identifies_a_client() {
     let supervisor = chat(&["--by", "none"]);
     let Some(seen) = handshakes(&supervisor, 40, None) else { return };
     assert!(seen.done < 20, "{} of 40 handshakes went well", seen.done);
-    assert!(seen.statuses.contains_key(&400), "{:?}", seen.statuses);
+    assert!(seen.statuses().contains(&400), "{:?}", seen.statuses);
 }
 
 /// A browser asks for an icon besides the page, and its next poll may take that connection.
@@ -168,7 +178,7 @@ fn no_answer_of_chat_leaves_a_connection_open_that_could_carry_polls_of_other_wo
     let supervisor = chat(&[]);
     let Some(seen) = handshakes(&supervisor, 100, Some(&["/", "/favicon.ico"])) else { return };
     assert_eq!(seen.errors, Vec::<String>::new());
-    assert_eq!((seen.done, seen.statuses), (100, [(200, 500), (404, 100)].into()));
+    assert_eq!((seen.done, seen.statuses()), (100, vec![200, 404]));
 }
 
 /// Kills a worker while its sessions and those of the others talk.
