@@ -81,8 +81,9 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         };
         wrong += row.compare(options, &floor, &sticky)?;
         if options.syscalls {
-            for (name, supervisor) in [("floor", &floor), ("sticky-run", &sticky)] {
-                let line = count_syscalls(supervisor, &row.load(options, row.stays))?;
+            let both = [("floor", &floor, Stays::Anywhere), ("sticky-run", &sticky, row.stays)];
+            for (name, supervisor, stays) in both {
+                let line = count_syscalls(supervisor, &row.load(options, stays))?;
                 notes.push(format!("{}, {name}: {line}", row.name));
             }
         }

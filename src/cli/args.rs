@@ -8,7 +8,6 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use tracing_subscriber::filter::LevelFilter;
 
-use super::generate::Generate;
 use crate::logic::route::Balance;
 use crate::logic::route::key::KeyList;
 
@@ -301,6 +300,19 @@ impl From<LogLevel> for LevelFilter {
             LogLevel::Debug => Self::DEBUG,
         }
     }
+}
+
+/// Something to print instead of running.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum Generate {
+    /// The manual page sticky-run(1)
+    Man,
+    /// Completions for bash
+    CompleteBash,
+    /// Completions for zsh
+    CompleteZsh,
+    /// Completions for fish
+    CompleteFish,
 }
 
 fn time(text: &str) -> Result<Duration, String> {

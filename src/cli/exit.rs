@@ -14,6 +14,11 @@ const CANNOT_RUN: u8 = 126;
 /// The command is not found (likewise).
 const NOT_FOUND: u8 = 127;
 
+/// What was typed, or is set in the environment, means nothing: the command line is wrong.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:#} (see sticky-run --help)")]
+pub(super) struct Usage(pub(super) anyhow::Error);
+
 /// The exit code of a fleet that has finished.
 pub(super) fn code(outcome: Outcome) -> ExitCode {
     match outcome {
@@ -28,6 +33,9 @@ pub(super) fn fail(error: &anyhow::Error) -> ExitCode {
         return fail_usage(usage);
     }
     eprintln!("sticky-run: {error:#}");
+    if error.is::<Usage>() {
+        return ExitCode::from(USAGE);
+    }
     match error.downcast_ref::<CommandError>() {
         Some(error) if error.is_not_found() => ExitCode::from(NOT_FOUND),
         Some(_) => ExitCode::from(CANNOT_RUN),

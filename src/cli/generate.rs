@@ -2,24 +2,11 @@
 
 use std::io;
 
-use clap::{Command, CommandFactory, ValueEnum};
+use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use roff::{Roff, roman};
 
-use super::args::Args;
-
-/// Something to print instead of running.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub(super) enum Generate {
-    /// The manual page sticky-run(1)
-    Man,
-    /// Completions for bash
-    CompleteBash,
-    /// Completions for zsh
-    CompleteZsh,
-    /// Completions for fish
-    CompleteFish,
-}
+use super::args::{Args, Generate};
 
 /// The text asked for.
 pub(super) fn text(what: Generate) -> io::Result<Vec<u8>> {

@@ -30,7 +30,7 @@ fn supervise(args: Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     start_log(args.log_level.into());
-    let config = resolve::resolve(args)?;
+    let config = resolve::resolve(args).map_err(exit::Usage)?;
     let outcome = Engine::new(config)?.run()?;
     Ok(exit::code(outcome))
 }

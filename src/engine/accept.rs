@@ -15,7 +15,7 @@ use super::tokens::Source;
 use super::{Connection, Engine};
 use crate::logic::throttle::Throttle;
 use crate::logic::time::Time;
-use crate::os::listen::{Accepted, DEFERRED, Listener};
+use crate::os::listen::{Accepted, Listener};
 
 /// Connections accepted from one listener before others get their turn.
 const BATCH: usize = 64;
@@ -128,9 +128,7 @@ impl Engine {
     fn arrive(&mut self, listener: usize, deferred: bool, accepted: Accepted) {
         let Accepted { socket, client } = accepted;
         let listener = u16::try_from(listener).ok();
-        // Where the kernel held the connection back, this long has gone by if it is still silent.
-        let waited = if deferred { DEFERRED } else { Duration::ZERO };
-        self.welcome(Connection { socket, client, listener }, waited);
+        self.welcome(Connection { socket, client, listener }, deferred);
     }
 
     fn rest(&mut self, error: &io::Error) {

@@ -18,6 +18,7 @@ use crate::logic::route::head::MAX_HEAD;
 use crate::logic::route::{Arrival, Conn, Give, InFlight, Look, Pulse, Returned, Verdict};
 use crate::logic::throttle::Throttle;
 use crate::logic::time::Time;
+use crate::os::listen::held_back;
 use crate::os::peek::{Peeked, peek};
 
 /// The rest after the kernel had no room for a message although the window had.
@@ -41,6 +42,7 @@ pub(super) struct Handoff {
     /// No sending before this time: the kernel had no room.
     blocked_until: Option<Time>,
     refused: Throttle,
+    unwanted: Throttle,
 }
 
 /// What is known of a connection when its first bytes were looked at.
@@ -61,6 +63,7 @@ impl Handoff {
             returns: HashMap::new(),
             blocked_until: None,
             refused: Throttle::default(),
+            unwanted: Throttle::default(),
         }
     }
 
@@ -115,9 +118,9 @@ impl Handoff {
 }
 
 impl Engine {
-    /// A connection has just been accepted; if it is silent, it was so for `waited` already.
-    pub(super) fn welcome(&mut self, connection: Connection, waited: Duration) {
-        self.route(connection, None, self.now.earlier(waited));
+    /// A connection has just been accepted, which the kernel may have held back.
+    pub(super) fn welcome(&mut self, connection: Connection, deferred: bool) {
+        self.route(connection, None, deferred);
     }
 
     /// Routes what came back from workers.
@@ -126,18 +129,22 @@ impl Engine {
         for (connection, how) in mem::take(&mut self.handoff.returned) {
             let bounced = matches!(how, Returned::Back(_));
             if bounced && self.handoff.is_bounced(&connection.socket) {
-                warn!(
-                    "closing a connection that no worker wants: it was given back {MOST_RETURNS} times"
-                );
+                if let Some(before) = self.handoff.unwanted.say(self.now) {
+                    warn!(
+                        "closing a connection that no worker wants: it was given back \
+                         {MOST_RETURNS} times ({before} earlier ones not shown)"
+                    );
+                }
                 continue;
             }
-            self.route(connection, Some(how), self.now);
+            self.route(connection, Some(how), false);
         }
     }
 
-    /// Sends what waits and may go now.
+    /// Sends what waits and may go now, and notices when a stopped worker reads again.
     pub(super) fn send_waiting(&mut self) {
-        if self.waiting.is_empty() || self.handoff.blocked_until.is_some_and(|at| self.now < at) {
+        let nothing = self.waiting.is_empty() && !self.router.has_stopped_worker();
+        if nothing || self.handoff.blocked_until.is_some_and(|at| self.now < at) {
             return;
         }
         self.handoff.blocked_until = None;
@@ -185,15 +192,19 @@ impl Engine {
         }
     }
 
+    /// Looks at the workers that seem to have no room, before new connections pass them over.
+    pub(super) fn look_at_full(&mut self) {
+        for worker in self.router.full() {
+            self.look_at(worker);
+        }
+    }
+
     /// Looks how much a worker has not picked up.
     pub(super) fn look_at(&mut self, worker: Worker) {
-        let unread = match self.workers.unread(worker) {
-            Ok(unread) => unread,
-            Err(error) => {
-                warn!("cannot look at the channel of {worker}: {error}");
-                return;
-            }
-        };
+        let unread = self.workers.unread(worker).unwrap_or_else(|error| {
+            warn!("cannot look at the channel of {worker}: {error}");
+            usize::MAX
+        });
         match self.router.looked(self.now, worker, unread) {
             Pulse::Unchanged => {}
             Pulse::Stopped => self.relieve(worker),
@@ -252,7 +263,7 @@ impl Engine {
     }
 
     /// Routes a connection that is with the supervisor and waits for nothing.
-    fn route(&mut self, connection: Connection, returned: Option<Returned>, since: Time) {
+    fn route(&mut self, connection: Connection, returned: Option<Returned>, deferred: bool) {
         let conn = self.handoff.number();
         let needed = self.router.needs_head(connection.client.is_some());
         let seen = self.handoff.look(&connection, needed, false);
@@ -262,10 +273,22 @@ impl Engine {
             self.settle(conn, connection, verdict);
             return;
         }
-        let since = if count == 0 { since } else { self.now };
-        match Waiter::register(self.poll.registry(), conn, connection, since, count > 0) {
+        let silent = count == 0;
+        let since = if silent && deferred { self.silent_since(&connection) } else { self.now };
+        match Waiter::register(self.poll.registry(), conn, connection, since, !silent) {
             Ok(waiter) => self.pending.put(conn, waiter),
             Err(error) => warn!("cannot wait for the first bytes of a connection: {error}"),
+        }
+    }
+
+    /// Since when a connection without a byte is there, which the kernel may have held back.
+    fn silent_since(&self, connection: &Connection) -> Time {
+        match held_back(connection.socket.as_fd()) {
+            Ok(held_back) => self.now.earlier(held_back),
+            Err(error) => {
+                debug!("cannot tell for how long a client has been silent: {error}");
+                self.now
+            }
         }
     }
 
@@ -323,11 +346,18 @@ impl Engine {
         let message = ToWorker::Conn { client, listener }.encode(&mut buffer);
         let sent = self.workers.send(give.worker, message, Some(connection.socket.as_fd()));
         match sent {
-            Ok(()) => debug!("{:?} to {}: {:?}", client, give.worker, give.reason),
+            Ok(()) => {
+                debug!("{:?} to {}: {:?}", client, give.worker, give.reason);
+                if self.router.is_full(give.worker) {
+                    self.look_at(give.worker);
+                }
+            }
             Err(error) => {
                 let no_room =
                     matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ETOOMANYREFS));
-                if !no_room {
+                if error.raw_os_error() == Some(libc::EPIPE) {
+                    self.end_shut_down(give.worker);
+                } else if !no_room {
                     warn!("cannot hand a connection to {}: {error}", give.worker);
                 }
                 self.handoff.blocked_until = Some(self.now + BLOCKED);

@@ -3,9 +3,11 @@
 //! A worker that says nonsense is told off in the log, at a limited rate, and that is all that
 //! happens to it and to the others.
 
+use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
-use socket2::SockRef;
+use socket2::{SockRef, Type};
 use sticky_worker::message::{FromWorker, MAX_MESSAGE};
 use tracing::warn;
 
@@ -45,8 +47,7 @@ impl Engine {
                 }
                 Ok(Incoming::ShutDown) => {
                     live.readable = false;
-                    self.tell_off(worker, "it shut its channel down, so it is ended");
-                    self.workers.kill(worker);
+                    self.end_shut_down(worker);
                     return;
                 }
                 Err(error) => {
@@ -98,22 +99,27 @@ impl Engine {
         }
     }
 
-    /// A worker gives a connection back, which may have become something else in its hands.
+    /// A worker gives a connection back, which may be anything in its hands.
+    ///
+    /// It can give back no more than it was given, so it cannot fill the supervisor with
+    /// connections of its own.
     fn hear_back(&mut self, worker: Worker, socket: OwnedFd) {
-        let client = {
-            let socket = SockRef::from(&socket);
-            // The next worker gets it in blocking mode, as everybody does.
-            socket.set_nonblocking(false).and_then(|()| socket.peer_addr())
-        };
-        match client {
+        match client_of(&socket) {
+            Ok(_) if !self.router.closed(worker, 1) => {
+                self.tell_off(worker, "it gave back more connections than it was given");
+            }
             Ok(client) => {
-                self.router.closed(worker, 1);
-                let client = client.as_socket();
                 let connection = Connection { socket, client, listener: None };
                 self.handoff.take_back(connection, Returned::Back(worker));
             }
             Err(error) => self.tell_off(worker, &format!("BACK came with no connection: {error}")),
         }
+    }
+
+    /// Ends a worker with which nothing can be exchanged any more.
+    pub(super) fn end_shut_down(&mut self, worker: Worker) {
+        self.tell_off(worker, "it shut its channel down, so it is ended");
+        self.workers.kill(worker);
     }
 
     /// Says in the log what a worker did wrong, at a limited rate.
@@ -125,4 +131,16 @@ impl Engine {
             warn!("{worker} misuses its channel: {what} ({before} earlier ones not shown)");
         }
     }
+}
+
+/// The address of the client, if the descriptor is a connection at all. Another worker gets it in
+/// blocking mode, as everybody does.
+fn client_of(socket: &OwnedFd) -> io::Result<Option<SocketAddr>> {
+    let socket = SockRef::from(socket);
+    if socket.r#type()? != Type::STREAM {
+        return Err(io::Error::other("it is no stream socket"));
+    }
+    let client = socket.peer_addr()?.as_socket();
+    socket.set_nonblocking(false)?;
+    Ok(client)
 }

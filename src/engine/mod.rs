@@ -142,6 +142,7 @@ impl Engine {
                 }
             }
             self.read_channels(Channels::Readable);
+            self.look_at_full();
             self.accept_all();
             self.look_after_time();
         }
@@ -203,7 +204,7 @@ impl Engine {
             self.router.poll_timeout(self.now),
             self.pending.deadline(self.paused),
             self.listeners.resting_until(),
-            self.handoff.blocked_until(),
+            self.handoff.blocked_until().filter(|_| !self.waiting.is_empty()),
         ];
         due.into_iter().flatten().min().map(|due| due - clock::now())
     }

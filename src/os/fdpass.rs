@@ -2,7 +2,6 @@
 
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
 
@@ -100,13 +99,14 @@ impl Channel {
         usize::try_from(bytes).map_err(io::Error::other)
     }
 
-    /// What the kernel charges for one message with a descriptor, in the unit of
-    /// [`Self::unread_bytes`]. It differs between kernels, so it is measured on a channel of its own.
+    /// What the kernel charges for one message, in the unit of [`Self::unread_bytes`]. It differs
+    /// between kernels, so it is measured on a channel of its own. A descriptor costs nothing there,
+    /// and none is sent: other processes of the same user may already have as many in flight as are
+    /// allowed (`ETOOMANYREFS`), which is no reason not to start.
     pub fn charge(message: &[u8]) -> io::Result<usize> {
         let scratch = Self::new()?;
-        scratch.send(message, Some(scratch.theirs.as_fd()))?;
+        scratch.send(message, None)?;
         let charge = scratch.unread_bytes()?;
-        scratch.ours.shutdown(Shutdown::Both)?;
         if charge == 0 {
             return Err(io::Error::other(
                 "the kernel does not tell what a channel holds (SIOCOUTQ)",
@@ -154,6 +154,8 @@ fn is_shut_down(socket: BorrowedFd<'_>) -> io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Shutdown;
+
     use super::*;
 
     fn message(incoming: io::Result<Incoming>) -> Received {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -18,8 +19,12 @@ use crate::logic::config::Listen;
 /// `net.core.somaxconn` (`listen(2)`).
 const BACKLOG: i32 = 4096;
 
-/// For how long the kernel keeps a connection without a byte to itself, where it is asked to.
+/// For how long the kernel is asked to keep a connection without a byte to itself. It keeps some
+/// longer, and when it has too many it keeps none (`tcp_syncookies` of `tcp(7)`).
 pub const DEFERRED: Duration = Duration::from_secs(1);
+
+/// When a SYN-ACK is sent again for the first time (RFC 6298, section 2.1).
+const SYN_ACK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A listening socket.
 #[derive(Debug)]
@@ -58,7 +63,7 @@ struct SocketFile {
 }
 
 /// Opens everything that one `--listen` asks for. `defer` asks the kernel to hold back TCP
-/// connections without a byte, for [`DEFERRED`] at the most (`TCP_DEFER_ACCEPT` of `tcp(7)`).
+/// connections without a byte, for about [`DEFERRED`] (`TCP_DEFER_ACCEPT` of `tcp(7)`).
 pub fn open(listen: &Listen, defer: bool) -> Result<Vec<Listener>, ListenError> {
     match listen {
         Listen::Tcp(address) => Ok(vec![open_tcp(*address, defer)?]),
@@ -196,6 +201,34 @@ fn adopt(fd: RawFd) -> io::Result<Listener> {
     socket.set_nonblocking(true)?;
     let name = name_of(&socket.local_addr()?);
     Ok(Listener { socket, name, deferred: false, _file: None })
+}
+
+/// For how long the kernel kept a connection to itself that came without a byte.
+///
+/// It gives such a one away after it has sent its SYN-ACK again, which it does after one second,
+/// two more, four more and so on; the new socket counts these as retransmissions. Errors are those
+/// of `getsockopt(2)`.
+#[expect(unsafe_code, reason = "no crate has a getter for this option")]
+pub fn held_back(socket: BorrowedFd<'_>) -> io::Result<Duration> {
+    let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut size =
+        libc::socklen_t::try_from(size_of::<libc::tcp_info>()).map_err(io::Error::other)?;
+    // SAFETY: the kernel writes at most `size` bytes, which `info` has, and both outlive the call.
+    let got = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut size,
+        )
+    };
+    if got != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: all its fields are numbers, for which zeros are fine where the kernel wrote nothing.
+    let info = unsafe { info.assume_init() };
+    Ok(SYN_ACK_TIMEOUT * ((1 << info.tcpi_total_retrans.min(6)) - 1))
 }
 
 #[expect(unsafe_code, reason = "the user knows the descriptor by its number alone")]

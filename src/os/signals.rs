@@ -33,10 +33,13 @@ impl fmt::Debug for Signals {
 
 impl Signals {
     /// Handles the signals from now on and reports them as events of `token`.
+    ///
+    /// A parent may have left some of them blocked, which would make the supervisor deaf.
     pub fn register(registry: &mio::Registry, token: Token) -> io::Result<Self> {
-        let mut signals =
-            v1_0::Signals::new(STOP.into_iter().chain([Signal::SIGCHLD]).map(number))?;
+        let mut signals = v1_0::Signals::new(handled().map(number))?;
         registry.register(&mut signals, token, mio::Interest::READABLE)?;
+        let set: SigSet = handled().collect();
+        sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&set), None)?;
         Ok(Self(signals))
     }
 
@@ -64,7 +67,7 @@ impl Inherited {
     pub fn read() -> io::Result<Self> {
         let mut mask = SigSet::empty();
         sigprocmask(SigmaskHow::SIG_BLOCK, None, Some(&mut mask))?;
-        let ignored = STOP.into_iter().map(number).filter(|signal| is_ignored(*signal)).collect();
+        let ignored = handled().map(number).filter(|signal| is_ignored(*signal)).collect();
         Ok(Self { mask, ignored })
     }
 
@@ -76,6 +79,11 @@ impl Inherited {
         }
         Ok(())
     }
+}
+
+/// All signals that the supervisor handles.
+fn handled() -> impl Iterator<Item = Signal> {
+    STOP.into_iter().chain([Signal::SIGCHLD])
 }
 
 fn number(signal: Signal) -> c_int {

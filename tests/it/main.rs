@@ -6,13 +6,45 @@
 /// What the tests stand on: the supervisor as a child, clients, and the worker.
 mod support;
 
+/// Workers that misuse their channel.
+mod abuse;
+/// Announced keys: the second look, who owns them, and when they are free.
+mod announced;
+/// Connections that workers give back.
+mod back;
+/// How connections without an owner are spread.
+mod balance;
+/// Bytes of clients.
+mod bodies;
 /// Workers on their way to being ready.
 mod boot;
+/// Workers that die.
+mod crash;
+/// What is left after many connections.
+mod endurance;
 /// The examples, as their READMEs say.
 mod examples;
+/// Too few descriptors.
+mod exhaustion;
 /// The manual page and the completions.
 mod generated;
+/// Placement without memory.
+mod hash;
+/// Request heads as they come over the wire.
+mod heads;
+/// What a worker inherits.
+mod inherit;
+/// Each source of keys with each placement.
+mod keys;
+/// Listening sockets, and what workers are told about them.
+mod listeners;
+/// Clients that say nothing, or little.
+mod silent;
 /// Real Socket.IO clients.
 mod socketio;
+/// Workers that have stopped reading.
+mod stalled;
+/// How it ends.
+mod stop;
 /// The command line and the exit codes.
 mod usage;

@@ -1,22 +1,64 @@
 //! The command line and the exit codes.
 
-use crate::support::{Supervisor, get, sticky_run};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::{env, fs, process};
+
+use crate::support::{Supervisor, get, proc, sticky_run};
+
+/// Runs it with these arguments to its end, which has to come by itself.
+fn run(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sticky-run"));
+    let ended = command.args(arguments).stdin(Stdio::null()).output();
+    ended.expect("sticky-run was built with the tests")
+}
+
+/// It ends with this code and one line about it, which says all of this.
+#[track_caller]
+fn fails(arguments: &[&str], code: i32, words: &[&str]) {
+    let output = run(arguments);
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{log}");
+    says(&log, words);
+}
+
+#[track_caller]
+fn says(log: &str, words: &[&str]) {
+    let lines: Vec<_> = log.lines().filter(|line| line.starts_with("sticky-run: ")).collect();
+    assert_eq!(lines.len(), 1, "{log}");
+    assert!(words.iter().all(|word| lines[0].contains(word)), "{words:?} in {log}");
+    let trouble = log.lines().filter(|line| line.contains("WARN") || line.contains("ERROR"));
+    assert_eq!(trouble.count(), 0, "{log}");
+}
 
 /// Runs it to its end: the exit code and what it logged.
 fn ends(mut supervisor: Supervisor) -> (Option<i32>, String) {
     let code = supervisor.wait().code();
-    (code, supervisor.log())
+    (code, supervisor.whole_log())
 }
 
-#[test]
-fn a_command_that_is_not_there_is_127_and_one_line() {
-    let (code, log) = ends(sticky_run(2, &[]).command(&["no-such-command"]).spawn());
-    assert_eq!(code, Some(127));
-    assert_eq!(
-        log.matches("sticky-run: cannot run no-such-command: not found").count(),
-        1,
-        "{log}"
-    );
+/// A file that goes with the test.
+struct Script(PathBuf);
+
+impl Script {
+    fn new(name: &str, text: &str, mode: u32) -> Self {
+        let path = env::temp_dir().join(format!("sticky-run-usage-{}-{name}", process::id()));
+        fs::write(&path, text).expect("the directory for temporary files can be written to");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("the file is ours");
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().expect("the path is text")
+    }
+}
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        fs::remove_file(&self.0).ok();
+    }
 }
 
 #[test]
@@ -25,4 +67,128 @@ fn a_client_gets_an_answer_and_a_stop_is_0() {
     let answer = get(supervisor.address(), "/");
     assert_eq!(answer.value("message").split(' ').next(), Some("CONN"));
     assert_eq!(supervisor.stop().code(), Some(0));
+}
+
+#[test]
+fn help_and_version_are_0_and_go_to_standard_output() {
+    for (argument, word) in [("--help", "Exit codes:"), ("-h", "--workers"), ("--version", "0.")] {
+        let output = run(&[argument]);
+        assert_eq!(output.status.code(), Some(0), "{argument}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains(word), "{argument}");
+        assert!(output.stderr.is_empty(), "{argument}");
+    }
+}
+
+#[test]
+fn a_wrong_command_line_is_2_and_one_line() {
+    let wrong: [(&[&str], &str); 9] = [
+        (&[], "COMMAND"),
+        (&["--workers", "2"], "COMMAND"),
+        (&["--no-such-flag", "--", "true"], "--no-such-flag"),
+        (&["-w", "0", "--", "true"], "a number from 1 to 1024, or auto"),
+        (&["-w", "--", "true"], "--workers"),
+        (&["--by", "sib", "--", "true"], "unknown key \"sib\""),
+        (&["--balance", "fair", "--", "true"], "least-connection"),
+        (&["--grace", "5", "--", "true"], "250ms, 10s, 2m or 1h"),
+        (&["--max-keys", "x", "--", "true"], "--max-keys"),
+    ];
+    for (arguments, word) in wrong {
+        fails(arguments, 2, &[word, "see sticky-run --help"]);
+    }
+}
+
+#[test]
+fn a_listen_that_is_no_address_is_2_and_says_what_to_write() {
+    let form = "use ADDRESS:PORT, :PORT, unix:PATH or fd:NUMBER";
+    for (listen, words) in [
+        ("3000", form),
+        ("127.0.0.1:http", "\"http\" is no port"),
+        ("unix:", "unix:/run/app.sock"),
+        ("fd:x", "fd:3"),
+    ] {
+        fails(&["-l", listen, "--", "true"], 2, &[listen, words]);
+    }
+}
+
+#[test]
+fn a_wrong_variable_of_the_environment_is_2_and_names_it() {
+    for (name, value) in [("STICKY_WORKERS", "many"), ("WEB_CONCURRENCY", "0"), ("PORT", "http")] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sticky-run"));
+        let output = command.args(["--", "true"]).env(name, value).output().unwrap();
+        let log = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{name}: {log}");
+        says(&log, &[value]);
+    }
+}
+
+#[test]
+fn a_command_that_is_not_there_is_127_and_one_line() {
+    let (code, log) = ends(sticky_run(2, &[]).command(&["no-such-command"]).spawn());
+    assert_eq!(code, Some(127));
+    says(&log, &["cannot run no-such-command: not found", "PATH"]);
+    let script = Script::new("interpreter", "#!/no/such/interpreter\n", 0o755);
+    let (code, log) = ends(sticky_run(2, &[]).command(&[script.path()]).spawn());
+    assert_eq!(code, Some(127));
+    says(&log, &[script.path(), "first line"]);
+}
+
+#[test]
+fn a_command_that_cannot_be_executed_is_126_and_one_line() {
+    let script = Script::new("mode", "#!/bin/sh\nexit 0\n", 0o644);
+    let directory = Path::new(script.path()).parent().unwrap().to_str().unwrap();
+    for path in [script.path(), directory] {
+        let (code, log) = ends(sticky_run(2, &[]).command(&[path]).spawn());
+        assert_eq!(code, Some(126), "{log}");
+        says(&log, &["cannot run", path, "it has to be an executable file: chmod +x"]);
+    }
+}
+
+#[test]
+fn an_address_where_it_cannot_listen_is_1_and_one_line() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().map(|address| (taken, address.to_string())).unwrap();
+    for (listen, words) in [
+        (taken.1.as_str(), "address already in use (another process listens there"),
+        ("192.0.2.1:0", "this machine does not have that address"),
+        ("unix:/no/such/directory/socket", "the directory of the socket has to exist"),
+        ("fd:99", "has to be inherited open"),
+        ("fd:0", "socket operation on non-socket"),
+    ] {
+        let fails_with = ["cannot listen on", listen, words];
+        fails(&["-l", listen, "--", "true"], 1, &fails_with);
+    }
+}
+
+#[test]
+fn a_socket_file_in_use_is_1_and_stays() {
+    let path = env::temp_dir().join(format!("sticky-run-usage-{}.sock", process::id()));
+    let _taken = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let listen = format!("unix:{}", path.display());
+    fails(&["-l", &listen, "--", "true"], 1, &[&listen, "address already in use"]);
+    assert!(path.exists());
+    fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn a_port_below_1024_without_the_right_is_1_and_one_line() {
+    let lowest = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
+    if lowest.trim() == "0" {
+        eprintln!("not tested: everybody may listen on every port here");
+        return;
+    }
+    let drop_the_right = "exec setpriv --bounding-set=-net_bind_service \
+                          --inh-caps=-net_bind_service \"$0\" \"$@\";";
+    let here = i32::try_from(process::id()).unwrap();
+    let before = if proc::status(here, "Uid:") == Some(0) { drop_the_right } else { "" };
+    let (code, log) = ends(sticky_run(1, &["--listen", "127.0.0.1:1"]).after(before).spawn());
+    assert_eq!(code, Some(1), "{log}");
+    says(&log, &["cannot listen on 127.0.0.1:1", "root or CAP_NET_BIND_SERVICE"]);
+}
+
+#[test]
+fn no_worker_that_ever_became_ready_is_1_and_says_so() {
+    let (code, log) = ends(sticky_run(2, &[]).env("TEST_WORKER", "exit=3").spawn());
+    assert_eq!(code, Some(1));
+    assert_eq!(log.matches("no worker ever became ready: giving up after 5").count(), 1, "{log}");
+    assert!(log.contains("run the command by itself to see what it says"), "{log}");
 }

@@ -43,7 +43,7 @@ pub enum Found<'a> {
 /// An IPv4-mapped address is the IPv4 address. A link-local address counts whole, since all of
 /// them share one /64.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct IpKey(Ipv6Addr);
+pub struct IpKey([u8; 19]);
 
 /// Why a key list cannot be used.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -136,7 +136,7 @@ impl Found<'_> {
     pub fn identity(&self) -> Cow<'_, [u8]> {
         match self {
             Self::Sid(text) | Self::Text(text) => text_identity(text),
-            Self::Ip(ip) => [b"\0ip".as_slice(), &ip.0.octets()].concat().into(),
+            Self::Ip(ip) => ip.0.as_slice().into(),
         }
     }
 }
@@ -149,11 +149,15 @@ pub fn text_identity(text: &[u8]) -> Cow<'_, [u8]> {
 
 impl IpKey {
     fn new(ip: IpAddr) -> Self {
-        match ip.to_canonical() {
-            IpAddr::V4(ip) => Self(ip.to_ipv6_mapped()),
-            IpAddr::V6(ip) if ip.is_unicast_link_local() => Self(ip),
-            IpAddr::V6(ip) => Self(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
-        }
+        let stays = match ip.to_canonical() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) if ip.is_unicast_link_local() => ip,
+            IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64),
+        };
+        // No text has this beginning, see `text_identity`.
+        let mut bytes = *b"\0ip0123456789abcdef";
+        bytes[3..].copy_from_slice(&stays.octets());
+        Self(bytes)
     }
 }
 

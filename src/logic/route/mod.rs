@@ -150,8 +150,10 @@ impl Router {
 
     /// Connections may go to this worker from now on.
     pub fn ready(&mut self, now: Time, worker: Worker) {
+        let others = self.seats.iter().filter(|seat| seat.takes_anyone());
+        let floor = others.map(|seat| seat.open).min().unwrap_or(0);
         if let Some(seat) = self.seats.get_mut(usize::from(worker.slot)) {
-            seat.occupy(now, worker);
+            seat.occupy(now, worker, floor);
         }
     }
 
@@ -236,6 +238,25 @@ impl Router {
         })
     }
 
+    /// The workers that seem to have no room, and may have some since they were last looked at.
+    /// Look at them before the next connection is routed, so that it does not pass them over.
+    pub fn full(&self) -> Vec<Worker> {
+        let full = self.seats.iter().filter(|seat| !seat.window.has_room());
+        full.filter_map(|seat| seat.worker).collect()
+    }
+
+    /// Whether this worker seems to have no room.
+    pub fn is_full(&self, worker: Worker) -> bool {
+        let seat = self.seats.get(usize::from(worker.slot));
+        seat.is_some_and(|seat| seat.worker == Some(worker) && !seat.window.has_room())
+    }
+
+    /// Whether a worker has stopped reading, so that it matters when one picks something up although
+    /// nobody waits.
+    pub fn has_stopped_worker(&self) -> bool {
+        self.seats.iter().any(|seat| seat.still)
+    }
+
     /// When to ask [`Self::due`] and [`Self::next`] again, if nothing happens before.
     #[must_use]
     pub fn poll_timeout(&self, now: Time) -> Option<Time> {
@@ -305,6 +326,11 @@ impl Router {
         let others = |seat: &Seat| seat.takes_anyone() && seat.worker != avoid;
         if avoid.is_some() && !self.seats.iter().any(others) {
             return self.placement.choose(now, &self.seats, Seat::takes_anyone);
+        }
+        // The one with the fewest connections may have few since it gives them back: going round,
+        // every worker is asked.
+        if matches!(visitor.returned, Some(Returned::Back(_))) {
+            return self.placement.choose_next(&self.seats, others);
         }
         self.placement.choose(now, &self.seats, others)
     }

@@ -39,10 +39,21 @@ impl Placement {
         fit: impl Fn(&Seat) -> bool,
     ) -> Option<usize> {
         let chosen = match self.balance {
-            Balance::RoundRobin => self.first(seats, |seat| fit(seat) && seat.window.has_room()),
+            Balance::RoundRobin => return self.choose_next(seats, fit),
             Balance::Random => self.any(seats, |seat| fit(seat) && seat.window.has_room()),
             Balance::LeastConnection | Balance::Hash => self.least(now, seats, fit),
         }?;
+        self.next = (chosen + 1) % seats.len();
+        Some(chosen)
+    }
+
+    /// The next slot in the round among the seats that `fit`, or `None` when it has to wait.
+    pub(super) fn choose_next(
+        &mut self,
+        seats: &[Seat],
+        fit: impl Fn(&Seat) -> bool,
+    ) -> Option<usize> {
+        let chosen = self.first(seats, |seat| fit(seat) && seat.window.has_room())?;
         self.next = (chosen + 1) % seats.len();
         Some(chosen)
     }
@@ -66,13 +77,11 @@ impl Placement {
 
     fn least(&self, now: Time, seats: &[Seat], fit: impl Fn(&Seat) -> bool) -> Option<usize> {
         let fit = |seat: &Seat| fit(seat) && seat.is_picking_up(now);
-        let settled = seats.iter().filter(|seat| fit(seat) && !seat.is_fresh(now));
-        let floor = settled.map(|seat| seat.open).min().unwrap_or(0);
         // The first of several minima is the next one in the round.
         let least = self
             .round(seats)
             .filter(|slot| fit(&seats[*slot]))
-            .min_by_key(|slot| seats[*slot].load(now, floor))?;
+            .min_by_key(|slot| seats[*slot].load(now))?;
         seats[least].window.has_room().then_some(least)
     }
 }

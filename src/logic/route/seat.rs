@@ -27,6 +27,8 @@ pub(super) struct Seat {
     pub(super) queue: VecDeque<Visitor>,
     pub(super) window: Window,
     ready_at: Time,
+    /// The connections that a fresh worker counts as if it had them.
+    handicap: u32,
 }
 
 impl Seat {
@@ -38,12 +40,15 @@ impl Seat {
             queue: VecDeque::new(),
             window: Window::new(now, in_flight),
             ready_at: now,
+            handicap: 0,
         }
     }
 
-    pub(super) fn occupy(&mut self, now: Time, worker: Worker) {
+    /// A worker is ready, where each of the others has at least `floor` connections.
+    pub(super) fn occupy(&mut self, now: Time, worker: Worker, floor: u32) {
         self.worker = Some(worker);
         self.ready_at = now;
+        self.handicap = floor;
     }
 
     /// The seat is empty; returns who waited for the worker that is gone.
@@ -70,18 +75,15 @@ impl Seat {
         self.window.still_at(PATIENCE)
     }
 
-    /// The connections that least-connection counts, where the others have at least `floor`.
+    /// The connections that least-connection counts.
     ///
-    /// A fresh worker counts as if it had a part of the floor that shrinks with time, so that it
-    /// catches up over [`FRESH`] and is not flooded with everything that arrives.
-    pub(super) fn load(&self, now: Time, floor: u32) -> u32 {
+    /// A fresh worker counts as if it had those, too, that each of the others had when it became
+    /// ready, a part of them that shrinks with time. So it catches up over [`FRESH`] and is not
+    /// flooded with everything that arrives.
+    pub(super) fn load(&self, now: Time) -> u32 {
         let left = FRESH.saturating_sub(now - self.ready_at).as_millis();
-        let part = u128::from(floor) * left / FRESH.as_millis();
-        self.open.max(u32::try_from(part).unwrap_or(u32::MAX))
-    }
-
-    pub(super) fn is_fresh(&self, now: Time) -> bool {
-        now - self.ready_at < FRESH
+        let part = u128::from(self.handicap) * left / FRESH.as_millis();
+        self.open.saturating_add(u32::try_from(part).unwrap_or(u32::MAX))
     }
 
     pub(super) fn given(&mut self, now: Time, what: InFlight) {

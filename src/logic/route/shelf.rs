@@ -93,9 +93,11 @@ impl Shelves {
 
     /// Makes an entry the newest of its shelf, used at `now`.
     pub(super) fn touch(&mut self, index: Index, now: u32) {
-        self.unlink(index);
         self.entry_mut(index).used = now;
-        self.link(index);
+        if self.entry(index).after != NIL {
+            self.unlink(index);
+            self.link(index);
+        }
     }
 
     /// Takes an entry off its shelf; its number is free from now on.

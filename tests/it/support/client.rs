@@ -50,6 +50,22 @@ pub fn request(address: SocketAddr, bytes: &str) -> io::Result<Answer> {
     read_answer(&mut stream)
 }
 
+/// Sends these bytes on a new connection and leaves the answer for later.
+#[track_caller]
+pub fn send(address: SocketAddr, bytes: &str) -> TcpStream {
+    let mut stream = connect(address).expect("a connection");
+    stream.write_all(bytes.as_bytes()).expect("room for a request");
+    stream
+}
+
+/// Has a worker hold a new connection open.
+#[track_caller]
+pub fn hold(address: SocketAddr, path: &str) -> (TcpStream, Answer) {
+    let mut stream = send(address, &format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"));
+    let answer = read_reply(&mut stream).expect("an answer");
+    (stream, answer)
+}
+
 /// A new connection that gives up after a time.
 pub fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address)?;
@@ -72,6 +88,30 @@ pub fn connect_from(source: IpAddr, address: SocketAddr) -> io::Result<TcpStream
 pub fn read_answer(stream: &mut impl Read) -> io::Result<Answer> {
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
+    parse_answer(&text)
+}
+
+/// Reads an answer to the end of its body, on a connection that may stay open.
+pub fn read_reply(stream: &mut impl Read) -> io::Result<Answer> {
+    let mut bytes = Vec::new();
+    let mut chunk = [0; 4096];
+    loop {
+        let text = String::from_utf8_lossy(&bytes);
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+            let length: usize = length.and_then(|length| length.parse().ok()).unwrap_or(0);
+            if body.len() >= length {
+                return parse_answer(&text);
+            }
+        }
+        match stream.read(&mut chunk)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            count => bytes.extend_from_slice(&chunk[..count]),
+        }
+    }
+}
+
+fn parse_answer(text: &str) -> io::Result<Answer> {
     let body = text.split_once("\r\n\r\n").map(|(_, body)| body);
     let body = body.ok_or(io::Error::from(io::ErrorKind::UnexpectedEof))?;
     let value = |name: &str| {

@@ -1,5 +1,6 @@
 //! What the tests stand on.
 
+pub mod abuse;
 pub mod client;
 pub mod proc;
 pub mod programs;
@@ -9,8 +10,13 @@ pub mod worker_body;
 
 use std::time::{Duration, Instant};
 
-pub use client::{Answer, get, get_from, request};
+pub use client::{Answer, connect, connect_from, get, get_from, read_reply, request};
 pub use supervisor::{Supervisor, sticky_run};
+
+/// Whether the full numbers are asked for where the everyday ones are smaller.
+pub fn full() -> bool {
+    std::env::var_os("STICKY_TEST_FULL").is_some_and(|value| value == "1")
+}
 
 /// How long a condition may take that should hold at once, on a busy machine.
 pub const SOON: Duration = Duration::from_secs(20);
@@ -26,11 +32,6 @@ pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T 
         assert!(Instant::now() < deadline, "not within {SOON:?}: {what}");
         pause();
     }
-}
-
-/// Whether to test with the full numbers: `STICKY_TEST_FULL=1`.
-pub fn full() -> bool {
-    std::env::var("STICKY_TEST_FULL").is_ok_and(|value| value == "1")
 }
 
 /// A short rest between two looks at a condition.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -20,15 +20,78 @@ pub fn is_alive(pid: i32) -> bool {
     state.is_some_and(|state| state != 'Z' && state != 'X')
 }
 
-/// Whether the process is stopped by a signal.
+/// Whether the process is stopped by a signal. Its threads stop one after the other, and one that
+/// still runs may pick something up.
 pub fn is_stopped(pid: i32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let stat = |task: fs::DirEntry| fs::read_to_string(task.path().join("stat"));
+    let mut states = tasks.filter_map(|task| stat(task).ok()).peekable();
+    states.peek().is_some()
+        && states.all(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')))
 }
 
 /// How many descriptors the process has open.
 pub fn open_files(pid: i32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
+/// The descriptors that the process has open, and what each is.
+pub fn descriptors(pid: i32) -> Vec<(i32, String)> {
+    let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let describe = |entry: fs::DirEntry| {
+        let number = entry.file_name().to_str()?.parse().ok()?;
+        Some((number, fs::read_link(entry.path()).ok()?.to_string_lossy().into_owned()))
+    };
+    let mut files: Vec<_> = files.filter_map(describe).collect();
+    files.sort_unstable();
+    files
+}
+
+/// The variables that the process was started with.
+pub fn environment(pid: i32) -> Vec<(String, String)> {
+    let block = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let block = String::from_utf8_lossy(&block);
+    let pairs = block.split('\0').filter_map(|pair| pair.split_once('='));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// The soft and the hard limit on open files.
+pub fn file_limit(pid: i32) -> Option<(u64, u64)> {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    let mut numbers = line.split_whitespace().map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+/// The live processes of a process group.
+pub fn group(id: i32) -> Vec<i32> {
+    let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(|pid| group_of(*pid) == Some(id) && is_alive(*pid)).collect()
+}
+
+/// The process group of the process.
+pub fn group_of(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(") ").next()?.split(' ').nth(2)?.parse().ok()
+}
+
+/// Waits until the process has hardly used the processor for a while: one that spins never does.
+#[track_caller]
+pub fn wait_for_rest(pid: i32) {
+    super::eventually("the process rests", || {
+        let before = cpu_time(pid);
+        watch(Duration::from_millis(200));
+        (cpu_time(pid) - before < Duration::from_millis(4)).then_some(())
+    });
+}
+
+/// Lets this time go by, to see what does or does not happen in it.
+pub fn watch(time: Duration) {
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        super::pause();
+    }
 }
 
 /// The children of the process.
@@ -48,11 +111,29 @@ pub fn cpu_time(pid: i32) -> Duration {
     Duration::from_nanos(tasks.filter_map(|task| nanos(&task.path())).sum())
 }
 
-/// The memory that only this process has, in KiB.
+/// The processor time of all children that the process has reaped.
+pub fn cpu_time_of_children(pid: i32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
+    // cutime and cstime of proc_pid_stat(5), in ticks of 10 ms.
+    let ticks = fields.skip(13).take(2).filter_map(|ticks| ticks.parse::<u64>().ok());
+    Duration::from_millis(10 * ticks.sum::<u64>())
+}
+
+/// The signals of one mask in `/proc/PID/status`, bit 0 being signal 1.
+pub fn signals(pid: i32, name: &str) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let mask = status.lines().find_map(|line| line.strip_prefix(name))?;
+    u64::from_str_radix(mask.trim_start_matches(':').trim(), 16).ok()
+}
+
+/// The memory that only this process has, in KiB. Pages of files are left out: they count as its
+/// own or not by whether another supervisor happens to run.
 pub fn private_kib(pid: i32) -> u64 {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-    let private = rollup.lines().filter(|line| line.starts_with("Private_"));
-    private.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).sum()
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Anonymous:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    kib.expect("the process lives")
 }
 
 /// The number in one line of `/proc/PID/status`.
@@ -60,4 +141,10 @@ pub fn status(pid: i32, name: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with(name))?;
     line.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// The name of the program that the process runs.
+pub fn name(pid: i32) -> String {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    name.trim_end().to_owned()
 }

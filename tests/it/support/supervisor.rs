@@ -2,9 +2,10 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use nix::sys::signal::Signal;
@@ -17,12 +18,15 @@ pub struct Builder {
     workers: u16,
     worker: Vec<String>,
     variables: Vec<(String, String)>,
+    stdin: Stdio,
 }
 
 /// A running sticky-run. It is ended when this is dropped, and its log is shown if the test fails.
 pub struct Supervisor {
     child: Child,
     log: Arc<Mutex<String>>,
+    /// Copies the log, until nobody can write to it any more.
+    reader: JoinHandle<()>,
     workers: u16,
 }
 
@@ -33,7 +37,13 @@ pub fn sticky_run(workers: u16, flags: &[&str]) -> Builder {
     if !flags.contains(&"--listen") {
         command.args(["--listen", "127.0.0.1:0"]);
     }
-    Builder { command, workers, worker: worker::command(), variables: Vec::new() }
+    Builder {
+        command,
+        workers,
+        worker: worker::command(),
+        variables: Vec::new(),
+        stdin: Stdio::null(),
+    }
 }
 
 impl Builder {
@@ -49,6 +59,12 @@ impl Builder {
         self
     }
 
+    /// Gives it this descriptor as 3.
+    pub fn inherit(mut self, descriptor: OwnedFd) -> Self {
+        self.stdin = descriptor.into();
+        self.after("exec 3<&0 0</dev/null;")
+    }
+
     /// Runs the supervisor through `sh -c "<before> exec sticky-run ..."`, to change its limits.
     pub fn after(mut self, before: &str) -> Self {
         let mut shell = Command::new("sh");
@@ -61,19 +77,19 @@ impl Builder {
     /// Starts it, and waits for nothing.
     pub fn spawn(mut self) -> Supervisor {
         let command = self.command.arg("--").args(&self.worker).envs(self.variables);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let child = command.stdin(self.stdin).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = child.spawn().expect("sticky-run was built with the tests");
         let log = Arc::new(Mutex::new(String::new()));
         let stderr = child.stderr.take().expect("it was piped");
         let copy = Arc::clone(&log);
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 let mut log = copy.lock().unwrap();
                 log.push_str(&line);
                 log.push('\n');
             }
         });
-        Supervisor { child, log, workers: self.workers }
+        Supervisor { child, log, reader, workers: self.workers }
     }
 
     /// Starts it, and waits until it listens.
@@ -127,6 +143,12 @@ impl Supervisor {
     /// Everything logged so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
+    }
+
+    /// Everything that was ever logged, by a supervisor that has ended and so have its workers.
+    #[track_caller]
+    pub fn whole_log(&self) -> String {
+        eventually("the log ends", || self.reader.is_finished().then(|| self.log()))
     }
 
     /// How often the log says this.

@@ -8,12 +8,17 @@
 //! | `/hold` | answers with the head and keeps the connection until the client closes it |
 //! | `/body` | reads the body and answers with its length and digest |
 //! | `/tell/MESSAGE` | sends this message on the channel (`%` escapes), then answers |
+//! | `/abuse/WHAT/COUNT` | misuses the channel, see `abuse.rs`, then answers |
+//! | `/all` | reads everything to the client's end and answers with its length and digest |
 //! | `/back` | gives the connection back once; whoever gets it answers |
+//! | `/back/SLOT,SLOT` | as often as it is asked, if it lives in one of them; for `/back/all` always |
 //! | `/exit/CODE` | exits before it answers |
 //! | anything else | answers |
 //!
 //! `TEST_WORKER` in the environment is a list of words: `deaf` never says READY, `slow=MS` says it
-//! late, `exit=CODE` exits at once, `stubborn` ignores TERM, `greet` speaks first.
+//! late, `exit=CODE` exits at once, `stubborn` ignores TERM, `greet` speaks first, `early=ID` announces
+//! the key before it is ready, `stays` lives on when its channel has ended, `raw` reads to the end and
+//! answers with the length and digest of all bytes.
 
 use std::collections::HashMap;
 use std::env;
@@ -86,6 +91,9 @@ impl Worker {
         if let Some(millis) = self.traits.get("slow") {
             thread::sleep(Duration::from_millis(millis.parse().unwrap()));
         }
+        if let Some(key) = self.traits.get("early") {
+            self.channel.send(format!("SESSION {key}\n").as_bytes()).unwrap();
+        }
         if !self.traits.contains_key("deaf") {
             self.channel.send(b"READY\n").unwrap();
         }
@@ -95,6 +103,9 @@ impl Worker {
             let worker = Arc::clone(&worker);
             worker.accepted.fetch_add(1, Ordering::Relaxed);
             thread::spawn(move || worker.serve(&message, socket));
+        }
+        while worker.traits.contains_key("stays") {
+            thread::park();
         }
         0
     }
@@ -127,8 +138,9 @@ impl Worker {
             self.channel.send_with_fd(b"BACK\n", &[returned.as_raw_fd()]).unwrap();
             return;
         }
-        drop(stream);
+        // Told first, so that a client that saw the end knows that the supervisor can know it.
         self.channel.send(b"CLOSED 1\n").ok();
+        drop(stream);
     }
 
     /// Serves one request. Returns the connection if it is to be given back.
@@ -136,8 +148,12 @@ impl Worker {
         let mut peeked = [0; 1024];
         let seen = stream.peek(&mut peeked)?;
         let first = String::from_utf8_lossy(&peeked[..seen]).into_owned();
-        if first.contains(" /back") && !self.gave_back.swap(true, Ordering::Relaxed) {
+        if self.is_returned(&first) {
             return stream.try_clone().map(Some);
+        }
+        if self.traits.contains_key("raw") {
+            let all = super::worker_body::digest_all(stream)?;
+            return stream.write_all(self.answer(message, &all).as_bytes()).map(|()| None);
         }
         let (head, rest) = read_head(stream)?;
         let path = head.split(' ').nth(1).unwrap_or_default();
@@ -148,6 +164,11 @@ impl Worker {
             "announce" => _ = self.channel.send(format!("SESSION {argument}\n").as_bytes())?,
             "end" => _ = self.channel.send(format!("END {argument}\n").as_bytes())?,
             "tell" => self.tell(argument)?,
+            "abuse" => self.abuse(argument)?,
+            "all" => {
+                let before = io::Cursor::new([head.as_bytes(), &rest].concat());
+                more = super::worker_body::digest_all(&mut before.chain(&mut *stream))?;
+            }
             "exit" => process::exit(argument.parse().unwrap_or(1)),
             "body" => more = super::worker_body::digest(stream, &head, rest)?,
             _ => {}
@@ -160,9 +181,26 @@ impl Worker {
         Ok(None)
     }
 
+    /// Whether the first line asks that this worker gives the connection back.
+    fn is_returned(&self, first: &str) -> bool {
+        let path = first.split(' ').nth(1).and_then(|target| target.split('?').next());
+        match path.and_then(|path| path.strip_prefix("/back")) {
+            Some("") => !self.gave_back.swap(true, Ordering::Relaxed),
+            Some("/all") => true,
+            Some(slots) => slots[1..].split(',').any(|slot| slot == self.slot.to_string()),
+            None => false,
+        }
+    }
+
     fn tell(&self, escaped: &str) -> io::Result<()> {
         let message: Vec<u8> = percent_encoding::percent_decode_str(escaped).collect();
         self.channel.send(&message).map(drop)
+    }
+
+    fn abuse(&self, argument: &str) -> io::Result<()> {
+        let (what, count) = argument.split_once('/').unwrap_or((argument, "1"));
+        let count = count.parse().map_err(io::Error::other)?;
+        super::abuse::abuse(&self.channel, what, count)
     }
 
     fn answer(&self, message: &str, more: &str) -> String {

@@ -23,7 +23,19 @@ pub fn digest(stream: &mut TcpStream, head: &str, rest: Vec<u8>) -> io::Result<S
         let length = header("content-length").and_then(|value| value.parse().ok()).unwrap_or(0);
         digest.take(&mut body, length)?;
     }
-    Ok(format!("length={}\ndigest={:016x}\n", digest.length, digest.hash))
+    Ok(digest.lines())
+}
+
+/// Reads everything up to the end of the connection, and says what it was.
+pub fn digest_all(stream: &mut impl Read) -> io::Result<String> {
+    let mut digest = Digest::default();
+    let mut chunk = vec![0; 65536];
+    loop {
+        match stream.read(&mut chunk)? {
+            0 => return Ok(digest.lines()),
+            count => digest.add(&chunk[..count]),
+        }
+    }
 }
 
 fn chunk_size(body: &mut impl BufRead) -> io::Result<u64> {
@@ -48,6 +60,11 @@ impl Default for Digest {
 }
 
 impl Digest {
+    /// What the test worker answers about bytes with this digest.
+    pub fn lines(&self) -> String {
+        format!("length={}\ndigest={:016x}\n", self.length, self.hash)
+    }
+
     /// Adds bytes.
     pub fn add(&mut self, bytes: &[u8]) {
         self.length += bytes.len() as u64;

@@ -6,20 +6,14 @@
 //! outside of any runtime.
 
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::SigSet;
 
-use crate::channel::Until;
-use crate::core::Core;
-use crate::outbox::Flushed;
-
 /// How long a count may wait for more of its kind.
 const COALESCE: Duration = Duration::from_millis(10);
-/// How long the thread waits for room before it looks whether anybody still needs it.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Wakes the thread.
 #[derive(Default)]
@@ -74,37 +68,31 @@ impl Bell {
     }
 }
 
-/// Starts the thread, which ends after [`Bell::end`].
-pub(crate) fn start(bell: Arc<Bell>, core: Weak<Core>) -> io::Result<()> {
+/// Starts the thread, which ends after [`Bell::end`]. `send` sends all there is; it says whether
+/// something is left, or that there is nobody left to send for.
+pub(crate) fn start(bell: Arc<Bell>, send: impl Fn() -> Left + Send + 'static) -> io::Result<()> {
     let run = move || {
         // Signals are for the threads of the server. This fails for no valid set.
         if let Err(errno) = SigSet::all().thread_block() {
             eprintln!("sticky-worker: cannot block signals in the sending thread: {errno}");
         }
         while bell.wait() {
-            let Some(core) = core.upgrade() else { return };
-            if !send(&core) {
-                bell.ring();
+            match send() {
+                Left::Nothing => {}
+                Left::Something => bell.ring(),
+                Left::Nobody => return,
             }
         }
     };
     thread::Builder::new().name("sticky-worker".into()).spawn(run).map(drop)
 }
 
-/// Sends all there is; false when something is left.
-fn send(core: &Core) -> bool {
-    match core.flush_all() {
-        Ok(Flushed::Everything) => true,
-        Ok(Flushed::Later) => false,
-        Ok(Flushed::Full) => {
-            if let Err(error) = core.channel().wait(Until::Writable, Some(LOOK_AGAIN)) {
-                core.complain("wait for room in the channel", &error);
-            }
-            false
-        }
-        Err(error) => {
-            core.complain("send to the supervisor", &error);
-            false
-        }
-    }
+/// What is left after sending.
+pub(crate) enum Left {
+    /// Everything was sent.
+    Nothing,
+    /// There was no room for all of it.
+    Something,
+    /// The worker is no more.
+    Nobody,
 }

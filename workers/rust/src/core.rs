@@ -8,12 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::channel::{Channel, Received};
-use crate::coalesce::{self, Bell};
+use crate::channel::{Channel, Received, Until};
+use crate::coalesce::{self, Bell, Left};
 use crate::error::Error;
 use crate::message::{FromWorker, Key, MAX_MESSAGE, ToWorker};
 use crate::outbox::{Flushed, Outbox, Ticket};
 use crate::patience::Patience;
+
+/// How long the sending thread waits for room before it looks whether anybody still needs it.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 const NO_DESCRIPTOR: &str =
     "no free file descriptor, connections wait in the channel: raise `ulimit -n` or close some";
@@ -64,7 +67,9 @@ impl Core {
             ready: AtomicBool::new(false),
             draining: AtomicBool::new(false),
         });
-        coalesce::start(Arc::clone(&core.bell), Arc::downgrade(&core))
+        let this = Arc::downgrade(&core);
+        let send = move || this.upgrade().map_or(Left::Nobody, |core| core.send_left());
+        coalesce::start(Arc::clone(&core.bell), send)
             .map_err(Error::io("start the thread that reports closed connections"))?;
         Ok(core)
     }
@@ -176,6 +181,21 @@ impl Core {
         if self.outbox.count_closed() {
             self.bell.ring();
         }
+    }
+
+    /// Sends all there is, from the sending thread.
+    fn send_left(&self) -> Left {
+        match self.flush_all() {
+            Ok(Flushed::Everything) => return Left::Nothing,
+            Ok(Flushed::Later) => {}
+            Ok(Flushed::Full) => {
+                if let Err(error) = self.channel.wait(Until::Writable, Some(LOOK_AGAIN)) {
+                    self.complain("wait for room in the channel", &error);
+                }
+            }
+            Err(error) => self.complain("send to the supervisor", &error),
+        }
+        Left::Something
     }
 
     /// Tells of a fault that no caller can be given.

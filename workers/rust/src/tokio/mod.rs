@@ -21,6 +21,7 @@
 //! ```
 
 mod connection;
+mod link;
 mod listener;
 mod session;
 mod worker;

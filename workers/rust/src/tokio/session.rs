@@ -3,14 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use ::tokio::time::sleep;
-
-use super::worker::Link;
+use super::link::{Link, wait_sent};
 use crate::core::key;
 use crate::error::Error;
 use crate::message::FromWorker;
-use crate::outbox::{Flushed, Ticket};
-use crate::patience::SHORTEST;
 use crate::session::Session;
 
 /// Announces sessions from anywhere in the server; clones speak for the same worker.
@@ -77,17 +73,4 @@ impl fmt::Debug for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sessions").field("alone", &self.link.is_none()).finish()
     }
-}
-
-/// Waits until the message of this ticket is in the kernel.
-pub(super) async fn wait_sent(link: &Link, ticket: Ticket) -> Result<(), Error> {
-    while !link.core().is_sent(ticket)? {
-        let mut writable = link.fd().writable().await.map_err(Error::io("poll"))?;
-        match link.core().flush()? {
-            Flushed::Everything => {}
-            Flushed::Full => writable.clear_ready(),
-            Flushed::Later => sleep(SHORTEST).await,
-        }
-    }
-    Ok(())
 }

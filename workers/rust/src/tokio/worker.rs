@@ -1,16 +1,14 @@
 //! The worker for tokio.
 
 use std::fmt;
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use ::tokio::io::unix::AsyncFd;
-use ::tokio::sync::watch;
 use ::tokio::time::sleep;
 
 use super::connection::Connection;
-use super::session::{Sessions, wait_sent};
+use super::link::{Link, Phase, wait_sent};
+use super::session::Sessions;
 use crate::connection as blocking;
 use crate::core::{Core, Next};
 use crate::environment;
@@ -23,34 +21,6 @@ use crate::session::Session;
 #[derive(Clone)]
 pub struct Worker {
     link: Arc<Link>,
-}
-
-/// The channel in a runtime.
-pub(super) struct Link {
-    fd: AsyncFd<Registered>,
-    phase: watch::Sender<Phase>,
-}
-
-/// The channel as the runtime's poller sees it.
-pub(super) struct Registered(Arc<Core>);
-
-impl AsRawFd for Registered {
-    fn as_raw_fd(&self) -> RawFd {
-        self.as_fd().as_raw_fd()
-    }
-}
-
-impl AsFd for Registered {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.channel().as_fd()
-    }
-}
-
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-enum Phase {
-    Serving,
-    Draining,
-    Gone,
 }
 
 impl Worker {
@@ -71,10 +41,10 @@ impl Worker {
     /// [`Error::Io`] when the thread that reports closed connections cannot be started or the runtime
     /// does not take the channel.
     pub fn new(channel: OwnedFd) -> Result<Self, Error> {
-        let core = Core::new(channel)?;
-        let fd = register(core).map_err(Error::io("register the channel with the runtime"))?;
-        let (phase, _) = watch::channel(Phase::Serving);
-        Ok(Self { link: Arc::new(Link { fd, phase }) })
+        let link = Link::new(Core::new(channel)?);
+        Ok(Self {
+            link: Arc::new(link.map_err(Error::io("register the channel with the runtime"))?),
+        })
     }
 
     /// Waits for the next connection, as [`crate::Worker::accept`] does: the first call says that this
@@ -89,7 +59,7 @@ impl Worker {
         let core = self.link.core();
         core.ready()?;
         loop {
-            let mut readable = self.link.fd.readable().await.map_err(Error::io("poll"))?;
+            let mut readable = self.link.fd().readable().await.map_err(Error::io("poll"))?;
             match core.next()? {
                 Next::Arrival(arrival) => {
                     let taken = blocking::Connection::from_arrival(arrival);
@@ -111,7 +81,7 @@ impl Worker {
 
     /// Whether the supervisor has said that no new keys will come, or is gone.
     pub fn is_draining(&self) -> bool {
-        *self.link.phase.borrow() != Phase::Serving
+        self.link.phase() != Phase::Serving
     }
 
     /// Waits for the drain, or for the end of the supervisor. Heard by [`accept`](Self::accept), so
@@ -158,44 +128,8 @@ impl Worker {
     }
 }
 
-#[expect(unsafe_code, reason = "the runtime asks for a promise about the descriptor")]
-fn register(core: Arc<Core>) -> io::Result<AsyncFd<Registered>> {
-    // SAFETY: the descriptor is owned by the core, always the same one, and open as long as the core
-    // that moves in here.
-    unsafe { AsyncFd::register(Registered(core)) }.map_err(io::Error::from)
-}
-
 impl fmt::Debug for Worker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Worker").field("phase", &*self.link.phase.borrow()).finish_non_exhaustive()
-    }
-}
-
-impl Link {
-    pub(super) fn core(&self) -> &Arc<Core> {
-        &self.fd.get_ref().0
-    }
-
-    pub(super) fn fd(&self) -> &AsyncFd<Registered> {
-        &self.fd
-    }
-
-    fn enter(&self, phase: Phase) {
-        self.phase.send_if_modified(|now| {
-            let later = phase > *now;
-            *now = phase.max(*now);
-            later
-        });
-    }
-
-    fn reached(self: &Arc<Self>, phase: Phase) -> impl Future<Output = ()> + Send + 'static {
-        let mut changes = self.phase.subscribe();
-        // The link lives as long as somebody waits, so that the wait cannot end by its drop.
-        let link = Arc::clone(self);
-        async move {
-            let reached = changes.wait_for(|now| *now >= phase).await.map(drop);
-            reached.expect("the sender is in the link, which is held here");
-            drop(link);
-        }
+        f.debug_struct("Worker").field("phase", &self.link.phase()).finish_non_exhaustive()
     }
 }

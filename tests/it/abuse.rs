@@ -1,0 +1,262 @@
+//! Workers that misuse their channel: told off, bounded, and nobody else's trouble.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, ScopedJoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::support::{Answer, Supervisor, full, get, proc, request, sticky_run};
+
+/// What told off looks like in the log.
+const TOLD_OFF: &str = "misuses its channel";
+/// One line about the same thing is allowed in this time.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+/// What the supervisor may have more of afterwards: nothing of what a worker sends stays.
+const BOUND_KIB: u64 = 512;
+
+/// Two workers: one is going to be bad, the other one has clients that must not notice.
+struct Scene {
+    supervisor: Supervisor,
+    bad: Answer,
+    good: Answer,
+}
+
+impl Scene {
+    fn new(flags: &[&str]) -> Self {
+        Self::with(flags, "")
+    }
+
+    /// Likewise, with workers of these traits.
+    fn with(flags: &[&str], traits: &str) -> Self {
+        let flags = [&["--balance", "round-robin"], flags].concat();
+        let supervisor = sticky_run(2, &flags).env("TEST_WORKER", traits).start();
+        let bad = get(supervisor.address(), "/announce/bad");
+        let good = get(supervisor.address(), "/announce/good");
+        assert_ne!(bad.pid, good.pid);
+        Self { supervisor, bad, good }
+    }
+
+    /// Has the bad worker do this so often. The clients of the good one are asked all the time.
+    fn abuse(&self, what: &str, count: usize) {
+        let address = self.supervisor.address();
+        let path = format!("/abuse/{what}/{count}?sid=bad");
+        let before = self.good_answers(20, &AtomicBool::new(true));
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let meanwhile = scope.spawn(|| self.good_answers(20, &done));
+            // A worker that is ended for what it does never answers.
+            _ = request(address, &format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"));
+            done.store(true, Ordering::Relaxed);
+            self.compare(&before, &joined(meanwhile));
+        });
+    }
+
+    /// Asks the good worker at least so often and until the end; returns how long it took.
+    fn good_answers(&self, least: usize, done: &AtomicBool) -> Vec<Duration> {
+        let mut times = Vec::new();
+        while times.len() < least || !done.load(Ordering::Relaxed) {
+            let since = Instant::now();
+            assert_eq!(get(self.supervisor.address(), "/?sid=good").pid, self.good.pid);
+            times.push(since.elapsed());
+        }
+        times.sort_unstable();
+        times
+    }
+
+    /// The bad worker and this test share the processors with the good one, so that its clients
+    /// may wait for the processor, but never for the end of what the bad one does.
+    fn compare(&self, before: &[Duration], meanwhile: &[Duration]) {
+        let middle = |times: &[Duration]| times[times.len() / 2];
+        let (before, meanwhile) = (middle(before), middle(meanwhile));
+        let bound = before * 10 + Duration::from_millis(50);
+        assert!(meanwhile < bound, "{meanwhile:?} instead of {before:?}");
+    }
+
+    /// Does something that costs nothing that stays: no memory, no descriptors, no time.
+    fn costs_nothing(&self, what: &str, count: usize) {
+        // The first messages of a supervisor bring its own code and buffers into memory.
+        self.abuse("flood", 100);
+        let pid = self.supervisor.pid();
+        proc::wait_for_rest(pid);
+        let (memory, files) = (proc::private_kib(pid), proc::open_files(pid));
+        self.abuse(what, count);
+        proc::wait_for_rest(pid);
+        let after = proc::private_kib(pid);
+        assert!(after <= memory + BOUND_KIB, "{memory} KiB became {after} KiB");
+        assert_eq!(proc::open_files(pid), files);
+        assert_eq!(get(self.supervisor.address(), "/?sid=bad").pid, self.bad.pid);
+    }
+
+    /// Likewise; the worker is told off with these words, but not for each message.
+    fn is_told_off(&self, what: &str, count: usize, words: &str) {
+        let since = Instant::now();
+        self.costs_nothing(what, count);
+        let most = 1 + since.elapsed().div_duration_f64(LINE_EVERY) as usize;
+        let lines = self.supervisor.count_log(TOLD_OFF);
+        assert!((1..=most).contains(&lines), "{lines} lines, at most {most}");
+        let line = format!("worker {} {TOLD_OFF}: {words}", self.bad.slot);
+        assert_eq!(self.supervisor.count_log(&line), lines, "{line}");
+    }
+
+    /// The worker is told off and ended for what it does, and another one takes its place.
+    fn is_ended(&self, what: &str) {
+        let worker = format!("worker {}", self.bad.slot);
+        self.abuse(what, 1);
+        self.supervisor.wait_for_log(&format!("{worker} {TOLD_OFF}: it shut its channel down"));
+        self.supervisor.wait_for_log_times(&format!("{worker} is ready"), 2);
+        proc::wait_for_rest(self.supervisor.pid());
+        assert!(!proc::is_alive(self.bad.pid));
+    }
+}
+
+#[test]
+fn garbage_is_told_off() {
+    Scene::new(&[]).is_told_off("garbage", 10_000, "the message is not one line");
+}
+
+#[test]
+fn empty_datagrams_are_told_off() {
+    Scene::new(&[]).is_told_off("empty", 10_000, "the message is not one line");
+}
+
+#[test]
+fn ten_megabytes_of_messages_cost_nothing_that_stays() {
+    Scene::new(&[]).costs_nothing("flood", 10_240);
+}
+
+#[test]
+fn half_a_megabyte_without_a_newline_is_bounded() {
+    Scene::new(&[]).costs_nothing("line", 512);
+}
+
+#[test]
+fn datagrams_of_half_a_megabyte_are_told_off() {
+    Scene::new(&[]).is_told_off("giant", 64, "the message is longer than 1024 bytes");
+}
+
+#[test]
+fn a_million_announced_keys_stay_within_the_cap_and_push_out_no_other_workers_keys() {
+    let (count, cap) = if full() { (1_000_000, 1 << 20) } else { (50_000, 20_000) };
+    let scene = Scene::new(&["--max-sessions", &cap.to_string()]);
+    let pid = scene.supervisor.pid();
+    let before = proc::private_kib(pid);
+    scene.abuse("sessions", count);
+    proc::wait_for_rest(pid);
+    // Half of the cap is the bad worker's, at 64 bytes for each key at the most.
+    let bound = before + cap / 2 * 64 / 1024 + BOUND_KIB;
+    let after = proc::private_kib(pid);
+    assert!(after <= bound, "{before} KiB became {after} KiB, at most {bound}");
+    assert_eq!(get(scene.supervisor.address(), "/?sid=good").pid, scene.good.pid);
+    // The last one announced is remembered.
+    let last = format!("/?sid=made-up-{}", count - 1);
+    assert_eq!(get(scene.supervisor.address(), &last).pid, scene.bad.pid);
+}
+
+#[test]
+fn a_key_that_another_live_worker_owns_cannot_be_taken() {
+    let scene = Scene::new(&[]);
+    get(scene.supervisor.address(), "/announce/good?sid=bad");
+    scene.supervisor.wait_for_log("SESSION for a key that is not its own: the key lives on worker");
+    scene.good_answers(20, &AtomicBool::new(true));
+    assert_eq!(scene.supervisor.count_log(TOLD_OFF), 1);
+}
+
+#[test]
+fn a_key_of_another_worker_cannot_be_ended() {
+    let scene = Scene::new(&[]);
+    get(scene.supervisor.address(), "/end/good?sid=bad");
+    scene.good_answers(20, &AtomicBool::new(true));
+}
+
+#[test]
+fn back_without_a_connection_is_told_off() {
+    Scene::new(&[]).is_told_off("back", 5_000, "BACK came without a connection");
+}
+
+#[test]
+fn back_with_a_file_is_told_off() {
+    Scene::new(&[]).is_told_off("back-file", 5_000, "BACK came with no connection");
+}
+
+#[test]
+fn back_with_a_pipe_is_told_off() {
+    Scene::new(&[]).is_told_off("back-pipe", 5_000, "BACK came with no connection");
+}
+
+#[test]
+fn back_with_a_listening_socket_is_told_off() {
+    Scene::new(&[]).is_told_off("back-listener", 5_000, "BACK came with no connection");
+}
+
+#[test]
+fn back_with_a_socket_of_datagrams_is_told_off() {
+    Scene::new(&[]).is_told_off("back-datagrams", 5_000, "BACK came with no connection");
+}
+
+#[test]
+fn back_with_the_channel_itself_is_told_off() {
+    Scene::new(&[]).is_told_off("back-channel", 5_000, "BACK came with no connection");
+}
+
+#[test]
+fn connections_that_it_was_never_given_cannot_be_given_back() {
+    let words = "it gave back more connections than it was given";
+    Scene::new(&["--head-timeout", "1h"]).is_told_off("back-own", 5_000, words);
+}
+
+#[test]
+fn connections_that_no_worker_wants_are_closed_and_told_at_a_limited_rate() {
+    let supervisor = sticky_run(2, &[]).start();
+    let since = Instant::now();
+    for _ in 0..50 {
+        let answer = request(supervisor.address(), "GET /back/all HTTP/1.1\r\n\r\n");
+        assert!(answer.is_err());
+    }
+    let most = 1 + since.elapsed().div_duration_f64(LINE_EVERY) as usize;
+    let lines = supervisor.count_log("closing a connection that no worker wants");
+    assert!((1..=most).contains(&lines), "{lines} lines, at most {most}");
+}
+
+#[test]
+fn descriptors_that_nobody_asked_for_are_told_off_and_closed() {
+    Scene::new(&[]).is_told_off("descriptors", 200, "it sent descriptors that nobody asked for");
+}
+
+#[test]
+fn more_closed_connections_than_it_has_are_told_off() {
+    Scene::new(&[]).is_told_off("closed", 5_000, "it closed more connections than it was given");
+}
+
+#[test]
+fn a_worker_that_shuts_its_channel_for_writing_is_ended() {
+    Scene::with(&[], "stays").is_ended("shut-write");
+}
+
+#[test]
+fn a_worker_that_shuts_its_channel_for_reading_is_ended_and_its_clients_are_answered() {
+    let scene = Scene::with(&[], "stays");
+    scene.abuse("shut-read", 1);
+    // Nothing but a connection for it shows that it does not listen any more.
+    let address = scene.supervisor.address();
+    assert_ne!(get(address, "/?sid=bad").pid, scene.bad.pid);
+    scene.good_answers(20, &AtomicBool::new(true));
+    assert_eq!(scene.supervisor.count_log("it shut its channel down"), 1);
+    scene.supervisor.wait_for_log_times(&format!("worker {} is ready", scene.bad.slot), 2);
+}
+
+#[test]
+fn a_worker_that_shuts_its_channel_for_both_is_ended() {
+    Scene::with(&[], "stays").is_ended("shut-both");
+}
+
+#[test]
+fn a_key_announced_before_ready_is_told_off_and_not_remembered() {
+    let supervisor = sticky_run(2, &["--by", "sid"]).env("TEST_WORKER", "early=same").start();
+    supervisor.wait_for_log_times("misuses its channel: SESSION came before READY", 2);
+    assert_eq!(get(supervisor.address(), "/announce/same").value("accepted"), "1");
+    assert_eq!(supervisor.count_log(TOLD_OFF), 2);
+}
+
+#[track_caller]
+fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().expect("the clients of the good worker notice nothing")
+}

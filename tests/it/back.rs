@@ -1,0 +1,94 @@
+//! Connections that workers give back.
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::time::Duration;
+
+use crate::support::{connect, eventually, get, proc, read_reply, sticky_run};
+
+#[test]
+fn a_connection_given_back_is_served_by_another_worker_with_all_its_bytes() {
+    let supervisor = sticky_run(3, &["--balance", "round-robin"]).start();
+    let address = supervisor.address();
+    let body = vec![7; 100_000];
+    for _ in 0..6 {
+        let mut stream = connect(address).expect("a connection");
+        write!(stream, "POST /back/0 HTTP/1.1\r\nContent-Length: {}\r\n\r\n", body.len())
+            .expect("a request");
+        let port = stream.local_addr().expect("an address").port();
+        let answer = read_reply(&mut stream).expect("an answer");
+        assert_ne!(answer.slot, 0);
+        let client = format!("CONN client=127.0.0.1:{port}");
+        assert!(answer.value("message").starts_with(&client), "{answer:?}");
+    }
+}
+
+#[test]
+fn a_client_whose_connection_was_given_back_stays_with_whoever_served_it() {
+    for (by, balance) in
+        [("ip", "round-robin"), ("ip", "least-connection"), ("sid", "random"), ("ip", "hash")]
+    {
+        let supervisor = sticky_run(3, &["--by", by, "--balance", balance]).start();
+        // Whoever the client belongs to does not want it.
+        let first = get(supervisor.address(), "/?sid=mine").slot;
+        let path = format!("/back/{first}?sid=mine");
+        let next = get(supervisor.address(), &path).slot;
+        assert_ne!(next, first, "--by {by} --balance {balance}");
+        for _ in 0..4 {
+            assert_eq!(
+                get(supervisor.address(), &path).slot,
+                next,
+                "--by {by} --balance {balance}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_only_worker_that_serves_a_connection_is_found_although_it_has_the_most() {
+    let supervisor = sticky_run(3, &[]).start();
+    let hold = || {
+        let mut stream = connect(supervisor.address()).expect("a connection");
+        stream.write_all(b"GET /hold HTTP/1.1\r\n\r\n").expect("a request");
+        let slot = read_reply(&mut stream).expect("an answer").slot;
+        (stream, slot)
+    };
+    let held = [hold(), hold(), hold()];
+    let (last, left): (Vec<_>, Vec<_>) = held.into_iter().partition(|(_, slot)| *slot == 0);
+    for (mut stream, _) in left {
+        stream.shutdown(Shutdown::Write).expect("a half-closed connection");
+        stream.read_to_end(&mut Vec::new()).expect("the end");
+    }
+    for _ in 0..4 {
+        assert_eq!(get(supervisor.address(), "/back/1,2").slot, 0);
+    }
+    assert_eq!(last.len(), 1);
+}
+
+#[test]
+fn one_worker_alone_gets_again_what_it_gave_back() {
+    let supervisor = sticky_run(1, &[]).start();
+    assert_eq!(get(supervisor.address(), "/back").slot, 0);
+}
+
+#[test]
+fn a_connection_that_no_worker_wants_is_closed_and_costs_nothing_after_that() {
+    let supervisor = sticky_run(3, &[]).start();
+    let before = (proc::open_files(supervisor.pid()), proc::cpu_time(supervisor.pid()));
+    for times in 1..=5 {
+        let mut stream = connect(supervisor.address()).expect("a connection");
+        stream.write_all(b"GET /back/all HTTP/1.1\r\n\r\n").expect("a request");
+        let mut answer = Vec::new();
+        // The request was not read, so the end may come as a reset.
+        stream.read_to_end(&mut answer).ok();
+        assert!(answer.is_empty());
+        supervisor.wait_for_log_times("closing a connection that no worker wants", times);
+    }
+    eventually("the descriptors are closed", || {
+        (proc::open_files(supervisor.pid()) == before.0).then_some(())
+    });
+    let used = proc::cpu_time(supervisor.pid()) - before.1;
+    assert!(used < Duration::from_millis(200), "{used:?}");
+    assert_eq!(supervisor.count_log("misuses"), 0);
+    get(supervisor.address(), "/");
+}

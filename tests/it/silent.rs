@@ -1,0 +1,181 @@
+//! Clients that say nothing, or little.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::support::{connect, full, get, read_reply, sticky_run};
+
+const SILENT: usize = 5_000;
+const SLOW: usize = 500;
+const OTHERS: usize = 20;
+/// The head timeout in seconds.
+const EVERYDAY: u64 = 3;
+const FULL: u64 = 10;
+
+/// The median time of an answer to 20 clients at once, each with several requests.
+fn median(address: SocketAddr) -> Duration {
+    let clients = (0..OTHERS).map(|_| {
+        thread::spawn(move || {
+            let time = |_| {
+                let start = Instant::now();
+                get(address, "/?sid=mine");
+                start.elapsed()
+            };
+            (0..20).map(time).collect::<Vec<_>>()
+        })
+    });
+    let clients: Vec<_> = clients.collect();
+    let times = clients.into_iter().flat_map(|client| client.join().expect("answers"));
+    let mut times: Vec<Duration> = times.collect();
+    times.sort();
+    times[times.len() / 2]
+}
+
+/// A crowd of clients that are not answered, and when each of them was disconnected.
+struct Crowd {
+    poll: Poll,
+    clients: Vec<Client>,
+}
+
+struct Client {
+    stream: TcpStream,
+    opened: Instant,
+    lived: Option<Duration>,
+}
+
+impl Crowd {
+    fn new(address: SocketAddr, count: usize) -> Self {
+        let poll = Poll::new().expect("epoll");
+        let clients = (0..count).map(|number| {
+            let opened = Instant::now();
+            let stream = connect(address).expect("a connection");
+            stream.set_nonblocking(true).expect("a mode");
+            let fd = stream.as_raw_fd();
+            let registered =
+                poll.registry().register(&mut SourceFd(&fd), Token(number), Interest::READABLE);
+            registered.expect("room in epoll");
+            Client { stream, opened, lived: None }
+        });
+        let clients = clients.collect();
+        Self { poll, clients }
+    }
+
+    /// Notes who is disconnected until this time.
+    fn watch(&mut self, until: Instant) {
+        let mut events = Events::with_capacity(1024);
+        while let Some(left) = until.checked_duration_since(Instant::now())
+            && self.is_waiting()
+        {
+            if let Err(error) = self.poll.poll(&mut events, Some(left)) {
+                assert_eq!(error.kind(), ErrorKind::Interrupted);
+                continue;
+            }
+            for event in &events {
+                let client = &mut self.clients[event.token().0];
+                match client.stream.read(&mut [0; 16]) {
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    Ok(1..) => panic!("a client without a request was answered"),
+                    Ok(0) | Err(_) => {
+                        client.lived.get_or_insert(client.opened.elapsed());
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.clients.iter().any(|client| client.lived.is_none())
+    }
+
+    /// Sends a byte for each that is still connected; one that is being closed may refuse it.
+    fn trickle(&mut self, byte: u8) {
+        for client in self.clients.iter_mut().filter(|client| client.lived.is_none()) {
+            client.stream.write_all(&[byte]).ok();
+        }
+    }
+
+    /// How long the shortest and the longest connection lasted.
+    #[track_caller]
+    fn lived(&self) -> (Duration, Duration) {
+        let left = self.clients.iter().filter(|client| client.lived.is_none()).count();
+        assert_eq!(left, 0, "so many of {} are still connected", self.clients.len());
+        let lived = || self.clients.iter().filter_map(|client| client.lived);
+        (lived().min().expect("clients"), lived().max().expect("clients"))
+    }
+}
+
+#[test]
+fn thousands_of_silent_and_slow_clients_are_closed_in_time_and_slow_nobody_down() {
+    let seconds = if full() { FULL } else { EVERYDAY };
+    let timeout = Duration::from_secs(seconds);
+    let time = format!("{seconds}s");
+    let supervisor = sticky_run(4, &["--head-timeout", &time]).start();
+    let address = supervisor.address();
+    let before = median(address);
+
+    let mut slow = Crowd::new(address, SLOW);
+    let mut silent = Crowd::new(address, SILENT);
+    let start = Instant::now();
+    let mut crowded = Vec::new();
+    // One byte every second; a whole head would take far longer than the timeout.
+    for (second, byte) in (1..=seconds).zip(b"GET /?EIO=4&sid=".iter().cycle()) {
+        slow.trickle(*byte);
+        silent.watch(start + Duration::from_secs(second));
+        slow.watch(Instant::now() + Duration::from_millis(1));
+        crowded.push(median(address));
+    }
+    silent.watch(start + timeout + Duration::from_secs(5));
+    slow.watch(start + timeout + Duration::from_secs(5));
+
+    // The machine has moods of its own: what lasts is meant, and the slower time alone counts.
+    let alone = before.max(median(address));
+    crowded.sort();
+    let usual = crowded[crowded.len() / 2];
+    assert!(usual < 3 * alone + Duration::from_millis(3), "{crowded:?}, alone {alone:?}");
+    for (name, crowd) in [("silent", silent), ("slow", slow)] {
+        let (shortest, longest) = crowd.lived();
+        assert!(shortest > timeout - Duration::from_millis(250), "{name}: {shortest:?}");
+        assert!(longest < timeout + Duration::from_secs(2), "{name}: {longest:?}");
+    }
+    assert_eq!(get(address, "/").value("message").split(' ').next(), Some("CONN"));
+}
+
+#[test]
+fn a_silent_client_is_closed_at_the_head_timeout_held_back_by_the_kernel_or_not() {
+    // The kernel holds silent clients back for a second, but not if the timeout is shorter.
+    for timeout in [Duration::from_millis(700), Duration::from_millis(2_200)] {
+        let time = format!("{}ms", timeout.as_millis());
+        let supervisor = sticky_run(1, &["--head-timeout", &time]).start();
+        let mut crowd = Crowd::new(supervisor.address(), 10);
+        crowd.watch(Instant::now() + timeout + Duration::from_secs(5));
+        let (shortest, longest) = crowd.lived();
+        assert!(shortest > timeout - Duration::from_millis(150), "{shortest:?} of {timeout:?}");
+        assert!(longest < timeout + Duration::from_millis(500), "{longest:?} of {timeout:?}");
+    }
+}
+
+#[test]
+fn where_no_key_needs_bytes_a_server_may_speak_first() {
+    for by in ["ip", "none", "ip,sid"] {
+        let supervisor = sticky_run(2, &["--by", by]).env("TEST_WORKER", "greet").start();
+        let mut stream = connect(supervisor.address()).expect("a connection");
+        let start = Instant::now();
+        read_reply(&mut stream).expect("the server speaks");
+        // The kernel would hold a silent client back for a second.
+        assert!(start.elapsed() < Duration::from_millis(900), "--by {by}: {:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn where_a_key_needs_bytes_a_silent_client_hears_nothing() {
+    let supervisor =
+        sticky_run(2, &["--head-timeout", "300ms"]).env("TEST_WORKER", "greet").start();
+    let mut stream = connect(supervisor.address()).expect("a connection");
+    assert_eq!(stream.read(&mut [0; 16]).expect("the end"), 0);
+}

@@ -1,0 +1,101 @@
+//! What a worker can do wrong with its channel, by name: `/abuse/NAME` in a request.
+
+use std::fs::File;
+use std::io::{self, pipe};
+use std::net::{Shutdown, TcpListener, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::{UnixDatagram, UnixStream};
+
+use sendfd::SendWithFd;
+
+/// The most descriptors that one message can carry (`SCM_MAX_FD` of `unix(7)`).
+const MOST_DESCRIPTORS: usize = 253;
+/// Half a megabyte, and the most that is tried as one datagram.
+const HALF_A_MEGABYTE: usize = 512 * 1024;
+
+/// Misuses the channel in the way named; `count` times where that makes sense.
+pub fn abuse(channel: &UnixDatagram, what: &str, count: usize) -> io::Result<()> {
+    match what {
+        "garbage" => garbage(channel, count),
+        "empty" => repeat(channel, b"", count),
+        "flood" => repeat(channel, &[&b"PONG "[..], &[b'x'; 1018], b"\n"].concat(), count),
+        "line" => repeat(channel, &[b'x'; 1024], count),
+        "giant" => giant(channel, count),
+        "sessions" => sessions(channel, count),
+        "closed" => repeat(channel, b"CLOSED 4000000000\n", count),
+        "back" => repeat(channel, b"BACK\n", count),
+        "back-file" => back(channel, &File::open("/dev/null")?, count),
+        "back-pipe" => back(channel, &pipe()?.0, count),
+        "back-listener" => back(channel, &TcpListener::bind("127.0.0.1:0")?, count),
+        "back-datagrams" => back(channel, &connected_udp()?, count),
+        "back-own" => back(channel, &UnixStream::pair()?.0, count),
+        "back-channel" => back(channel, channel, count),
+        "descriptors" => descriptors(channel, count),
+        "shut-write" => channel.shutdown(Shutdown::Write),
+        "shut-read" => channel.shutdown(Shutdown::Read),
+        "shut-both" => channel.shutdown(Shutdown::Both),
+        _ => Err(io::Error::other(format!("no such abuse: {what}"))),
+    }
+}
+
+/// Datagrams of random bytes and lengths; xorshift (Marsaglia, 2003) with a fixed seed.
+fn garbage(channel: &UnixDatagram, count: usize) -> io::Result<()> {
+    let mut state = 0x2545_F491_4F6C_DD1D_u64;
+    let mut random = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    for _ in 0..count {
+        let len = 1 + random() as usize % 1024;
+        let bytes: Vec<u8> = (0..len).map(|_| random() as u8).collect();
+        channel.send(&bytes)?;
+    }
+    Ok(())
+}
+
+/// Datagrams of half a megabyte, or as large as the kernel takes them.
+fn giant(channel: &UnixDatagram, count: usize) -> io::Result<()> {
+    let bytes = vec![b'x'; HALF_A_MEGABYTE];
+    let mut len = bytes.len();
+    while let Err(error) = channel.send(&bytes[..len]) {
+        if len < 2 * 1024 {
+            return Err(error);
+        }
+        len = len * 7 / 8;
+    }
+    repeat(channel, &bytes[..len], count)
+}
+
+fn sessions(channel: &UnixDatagram, count: usize) -> io::Result<()> {
+    for number in 0..count {
+        channel.send(format!("SESSION made-up-{number}\n").as_bytes())?;
+    }
+    Ok(())
+}
+
+fn descriptors(channel: &UnixDatagram, count: usize) -> io::Result<()> {
+    let file = File::open("/dev/null")?;
+    for _ in 0..count {
+        channel.send_with_fd(b"PONG\n", &[file.as_raw_fd(); MOST_DESCRIPTORS])?;
+    }
+    Ok(())
+}
+
+fn back(channel: &UnixDatagram, what: &impl AsFd, count: usize) -> io::Result<()> {
+    for _ in 0..count {
+        channel.send_with_fd(b"BACK\n", &[what.as_fd().as_raw_fd()])?;
+    }
+    Ok(())
+}
+
+fn connected_udp() -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    socket.connect(socket.local_addr()?)?;
+    Ok(socket)
+}
+
+fn repeat(channel: &UnixDatagram, message: &[u8], count: usize) -> io::Result<()> {
+    (0..count).try_for_each(|_| channel.send(message).map(drop))
+}
