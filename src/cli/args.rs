@@ -31,7 +31,7 @@ use crate::logic::route::key::KeyList;
     after_long_help = AFTER_HELP
 )]
 pub(super) struct Args {
-    /// How many workers to run
+    /// How many workers to run [default: auto]
     ///
     /// "auto" is the number of processors that the supervisor may run on, or the processor quota
     /// of its control group, rounded up, if that is less. If neither the flag nor STICKY_WORKERS is
@@ -43,7 +43,8 @@ pub(super) struct Args {
     ///
     /// 127.0.0.1:3000 or [::1]:3000 or localhost:3000 is an address, :3000 is that port on all
     /// addresses of both families (as two sockets), unix:/run/app.sock is a Unix socket, fd:3 is a
-    /// listening socket that the supervisor inherits. Port 0 picks a free port; the log says which.
+    /// listening socket that the supervisor inherits. Port 0 picks a free port; the log says which. In
+    /// the variable, commas stand between several.
     #[arg(
         short,
         long,
@@ -54,15 +55,17 @@ pub(super) struct Args {
     )]
     pub(super) listen: Vec<String>,
 
-    /// What identifies a client: a list of sid, ip, query:NAME, header:NAME, cookie:NAME; or none
+    /// What identifies a client: sid, ip, query:NAME, header:NAME, cookie:NAME or none
     ///
-    /// The first key of the list that is present in the request decides. "sid" is the Engine.IO
-    /// session id in the query of the request, as Socket.IO clients send it. "ip" is the client's
-    /// address, an IPv6 client's /64. The others are a query parameter, a request header or a
-    /// cookie. "none" identifies nobody. A request without any of the keys goes to any worker.
+    /// "sid" is the Engine.IO session id in the query of the request, as Socket.IO clients send it.
+    /// "ip" is the client's address, an IPv6 client's /64. The next three are a query parameter, a
+    /// request header and a cookie. "none" identifies nobody. With several keys, such as
+    /// cookie:session,ip, the first one that is present in the request decides. A request without
+    /// any of them goes to any worker.
     ///
-    /// A key that a worker has announced belongs to that worker. Any other key belongs to the
-    /// worker where it was first placed, until it was unused for --key-idle.
+    /// A key that a worker has announced, such as the id of a session that it keeps, belongs to that
+    /// worker. Any other key belongs to the worker where --balance first placed it, until it was
+    /// unused for --key-idle.
     #[arg(
         short = 'k',
         long,
@@ -94,7 +97,7 @@ pub(super) struct Args {
     )]
     pub(super) handoff: Handoff,
 
-    /// The time from the stop signal until workers are killed
+    /// How long open connections and workers have to end after a stop signal
     ///
     /// On TERM, INT or QUIT the supervisor stops listening, tells workers to finish, and waits until
     /// no connection is open. Then, or when the last fifth of the time begins (5 s at most), workers
@@ -103,7 +106,7 @@ pub(super) struct Args {
         default_value = "25s", value_parser = time)]
     pub(super) grace: Duration,
 
-    /// The time a worker has to become ready
+    /// How long a worker has to become ready
     ///
     /// A worker that is not ready by then is ended and started again. If no worker ever becomes
     /// ready and one of them has failed 5 times, sticky-run gives up with exit code 1.
@@ -111,7 +114,7 @@ pub(super) struct Args {
         default_value = "60s", value_parser = some_time)]
     pub(super) boot_timeout: Duration,
 
-    /// The time a client has for its first bytes
+    /// How long a client has for its first bytes
     ///
     /// It counts while the key is not yet known, so it never counts with --by ip or none, which hand
     /// over at once. A client that is late is disconnected.
@@ -119,12 +122,14 @@ pub(super) struct Args {
         default_value = "10s", value_parser = some_time)]
     pub(super) head_timeout: Duration,
 
-    /// The time after which a worker that picks up no connections loses those that may go elsewhere
+    /// How long connections wait for a worker that picks up none before others get them
+    ///
+    /// Connections with a key of that worker go on waiting, since only it knows their session.
     #[arg(long, value_name = "TIME", env = "STICKY_STALL_TIMEOUT", hide_env_values = true,
         default_value = "1s", value_parser = some_time)]
     pub(super) stall_timeout: Duration,
 
-    /// How many announced keys to remember
+    /// How many announced keys, such as session ids, to remember
     ///
     /// The workers share it evenly. A worker that announces more forgets its longest unused ones.
     #[arg(
@@ -136,12 +141,14 @@ pub(super) struct Args {
     )]
     pub(super) max_sessions: u32,
 
-    /// The time after which an announced key that no client presented is forgotten
+    /// When to forget an announced key that no client presents any more
     #[arg(long, value_name = "TIME", env = "STICKY_SESSION_IDLE", hide_env_values = true,
         default_value = "24h", value_parser = some_time)]
     pub(super) session_idle: Duration,
 
-    /// How many keys that no worker announced to remember
+    /// How many other keys, such as addresses and cookies, to remember
+    ///
+    /// At the limit the longest unused one is forgotten. --balance hash needs to remember none.
     #[arg(
         long,
         value_name = "N",
@@ -151,12 +158,12 @@ pub(super) struct Args {
     )]
     pub(super) max_keys: u32,
 
-    /// The time after which a key that no worker announced is forgotten unless it was used
+    /// When to forget any other key that no client presents any more
     #[arg(long, value_name = "TIME", env = "STICKY_KEY_IDLE", hide_env_values = true,
         default_value = "1h", value_parser = some_time)]
     pub(super) key_idle: Duration,
 
-    /// The seed of --balance hash; supervisors with the same seed place alike
+    /// The seed of --balance hash; the same seed places the same keys alike everywhere
     #[arg(
         long,
         value_name = "N",
@@ -194,17 +201,21 @@ Examples:
   MCP sessions, else by address:
       sticky-run --by header:mcp-session-id,ip -- ./my-server
 
-Times are written as 250ms, 10s, 2m or 1h.
+Times:
+  250ms, 10s, 2m, 1h
 
 Environment:
-  Every flag has a variable, named after it; a flag wins over its variable. Workers find STICKY_CHANNEL,
-  STICKY_CHANNEL_INODE, STICKY_PROTOCOL, STICKY_WORKER_ID and STICKY_WORKERS, see sticky-run-channel(7).
+  Every flag but --generate has a variable, named in its description; a flag
+  wins over its variable. PORT and WEB_CONCURRENCY are the defaults of
+  --listen and --workers. Each worker finds STICKY_CHANNEL,
+  STICKY_CHANNEL_INODE, STICKY_PROTOCOL, STICKY_WORKER_ID and STICKY_WORKERS
+  in its own environment, see sticky-run-channel(7).
 
 Signals:
-  TERM, INT, QUIT  stop in order (see --grace); again: stop fast
+  TERM, INT, QUIT  stop in order (see --grace); once more: stop fast
   KILL             ends the supervisor, and with it every worker
 
-Exit codes:
+Exit status:
   0    stopped as asked
   1    failed, or no worker ever became ready
   2    the command line is wrong
@@ -261,7 +272,7 @@ impl From<BalanceArg> for Balance {
 /// The handoffs, by name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(super) enum Handoff {
-    /// What fits the command; so far always channel
+    /// What fits the command; so far this is always channel
     Auto,
     /// Over the channel, for servers that use sticky-worker or speak sticky-run-channel(7)
     Channel,
@@ -270,13 +281,13 @@ pub(super) enum Handoff {
 /// How much is logged.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(super) enum LogLevel {
-    /// What ended the supervisor
+    /// Only what ends the supervisor
     Error,
-    /// What went wrong
+    /// And what else went wrong
     Warn,
-    /// What happened to workers
+    /// And what happened to workers
     Info,
-    /// What happened to connections
+    /// And what happened to connections
     Debug,
 }
 

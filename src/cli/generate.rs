@@ -2,8 +2,9 @@
 
 use std::io;
 
-use clap::CommandFactory;
+use clap::{Command, CommandFactory};
 use clap_complete::Shell;
+use roff::{Roff, roman};
 
 use super::args::{Args, Generate};
 
@@ -13,7 +14,7 @@ pub(super) fn text(what: Generate) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     let shell = match what {
         Generate::Man => {
-            clap_mangen::Man::new(command).render(&mut text)?;
+            page(command, &mut text)?;
             return Ok(text);
         }
         Generate::CompleteBash => Shell::Bash,
@@ -22,4 +23,18 @@ pub(super) fn text(what: Generate) -> io::Result<Vec<u8>> {
     };
     clap_complete::generate(shell, &mut command, "sticky-run", &mut text);
     Ok(text)
+}
+
+/// The manual page. What the help ends with has its own sections here, each line as it is there.
+fn page(command: Command, text: &mut Vec<u8>) -> io::Result<()> {
+    let end = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+    clap_mangen::Man::new(command.after_long_help(None::<&str>)).render(text)?;
+    let mut sections = Roff::new();
+    for section in end.split("\n\n") {
+        let (heading, lines) = section.split_once(":\n").expect("each of them has a heading");
+        sections.control("SH", [heading.to_uppercase().as_str()]);
+        sections.control("nf", []).text([roman(lines)]).control("fi", []);
+    }
+    text.extend_from_slice(sections.to_roff().as_bytes());
+    Ok(())
 }

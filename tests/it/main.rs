@@ -22,8 +22,12 @@ mod boot;
 mod crash;
 /// What is left after many connections.
 mod endurance;
+/// The examples, as their READMEs say.
+mod examples;
 /// Too few descriptors.
 mod exhaustion;
+/// The manual page and the completions.
+mod generated;
 /// Placement without memory.
 mod hash;
 /// Request heads as they come over the wire.
@@ -36,6 +40,8 @@ mod keys;
 mod listeners;
 /// Clients that say nothing, or little.
 mod silent;
+/// Real Socket.IO clients.
+mod socketio;
 /// Workers that have stopped reading.
 mod stalled;
 /// How it ends.

@@ -9,7 +9,10 @@ use std::process::{self, ExitCode};
 
 use anyhow::Context;
 use axum::Router;
-use axum::http::header::{CONNECTION, CONTENT_TYPE};
+use axum::http::StatusCode;
+use axum::http::header::{CONNECTION, HeaderValue};
+use axum::middleware::map_response;
+use axum::response::{Html, Response};
 use axum::routing::get;
 use rmpv::Value;
 use socketioxide::SocketIo;
@@ -41,11 +44,12 @@ async fn serve() -> anyhow::Result<()> {
     let (socket_io, io) = SocketIo::builder().max_payload(MAX_MESSAGE).build_layer();
     let worker = worker();
     io.ns("/", async move |socket: SocketRef| greet(&socket, &worker));
-    // The announcing layer goes outside, where the handshake's answer passes last.
+    // The announcing layer goes outside of the server, where the handshake's answer passes last.
     let app = Router::new()
-        .route("/", get(page))
+        .route("/", get(async || Html(include_str!("page.html"))))
         .layer(socket_io)
-        .layer(EngineIoLayer::new(listener.sessions()));
+        .layer(EngineIoLayer::new(listener.sessions()))
+        .layer(map_response(close));
     let gone = listener.gone();
     let stopped = async move {
         stop(terminate, gone).await;
@@ -77,11 +81,13 @@ async fn stop(mut terminate: Signal, gone: impl Future<Output = ()>) {
     }
 }
 
-/// The page closes its connection: a browser that kept it would send polls over it, past the
-/// supervisor, to a worker that need not be theirs.
-async fn page() -> impl axum::response::IntoResponse {
-    let headers = [(CONTENT_TYPE, "text/html; charset=utf-8"), (CONNECTION, "close")];
-    (headers, include_str!("page.html"))
+/// Every answer closes its connection, that to a request for an icon as well: a browser that kept one
+/// would send polls over it, past the supervisor, to a worker that need not be theirs.
+async fn close(mut response: Response) -> Response {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 fn greet(socket: &SocketRef, worker: &str) {

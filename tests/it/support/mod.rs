@@ -3,6 +3,7 @@
 pub mod abuse;
 pub mod client;
 pub mod proc;
+pub mod programs;
 pub mod supervisor;
 pub mod worker;
 pub mod worker_body;

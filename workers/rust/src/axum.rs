@@ -5,6 +5,10 @@
 //! graceful shutdown that [`gone`](crate::tokio::Listener::gone) or
 //! [`draining`](crate::tokio::Listener::draining) starts.
 //!
+//! The supervisor sends SIGTERM when no connection is open or the grace time nears its end. A server
+//! that wants to finish its last answers then starts its shutdown by SIGTERM as well, as the example
+//! `chat` in the repository does.
+//!
 //! ```no_run
 //! use axum::{Router, extract::ConnectInfo, routing::get};
 //! use sticky_worker::axum::ClientAddr;

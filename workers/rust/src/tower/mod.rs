@@ -7,7 +7,8 @@
 //!
 //! - Every polling answer over HTTP/1 gets `Connection: close`. A connection that is kept open here
 //!   would carry polls of sessions that live on other workers, as soon as a proxy or a browser with
-//!   two sessions reuses it. Other answers keep their connections, upgrades are left alone.
+//!   two sessions reuses it. Upgrades are left alone, and so are all other answers: if browsers get
+//!   pages, images or a 404 from the same server, let it close those connections as well.
 //! - A client that starts with a WebSocket has its whole session on that one connection. There is
 //!   nothing to announce.
 //! - A session is over when no request of it is being answered, its server keeps none of its

@@ -1,0 +1,136 @@
+//! The examples, each as its README says.
+
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::Signal;
+
+use crate::support::{Supervisor, eventually, proc, programs, sticky_run};
+
+/// What curl gets from there; none, said on standard error, without curl.
+fn curl(address: SocketAddr) -> Option<String> {
+    if !programs::has("curl") {
+        return None;
+    }
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--show-error", "--fail", "--max-time", "30"]);
+    let output = curl.arg(format!("http://{address}/")).output().expect("curl runs");
+    assert!(output.status.success(), "curl: {}", String::from_utf8_lossy(&output.stderr));
+    Some(String::from_utf8(output.stdout).expect("text"))
+}
+
+/// The name in an answer such as `worker 2 (pid 4711), you are 127.0.0.1:51234, request 1`.
+#[track_caller]
+fn name(answer: &str) -> &str {
+    assert!(answer.contains(", you are 127.0.0.1:"), "{answer}");
+    answer.split(", you are").next().expect("a split has a first part")
+}
+
+/// Asks until each worker has had its turns: who answers is a live worker, and each of them does.
+#[track_caller]
+fn assert_all_answer(supervisor: &Supervisor, workers: u16) {
+    let expected: BTreeSet<String> = (0..workers)
+        .map(|slot| format!("worker {slot} (pid {})", supervisor.pid_of(slot)))
+        .collect();
+    let answers: Option<Vec<String>> =
+        (0..4 * workers).map(|_| curl(supervisor.address())).collect();
+    let Some(answers) = answers else { return };
+    let seen: BTreeSet<String> = answers.iter().map(|answer| name(answer).to_owned()).collect();
+    assert_eq!(seen, expected);
+}
+
+/// A server without a supervisor. It is ended when this is dropped.
+struct Alone(Child);
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+/// Runs an example alone on a free port: where it says that it listens.
+fn alone(name: &str) -> (Alone, SocketAddr) {
+    let mut command = Command::new(programs::example(name));
+    command.arg("127.0.0.1:0").stdin(Stdio::null()).stderr(Stdio::piped());
+    let mut server = Alone(command.spawn().expect("it was built"));
+    let mut stderr = server.0.stderr.take().expect("it was piped");
+    let mut said = Vec::new();
+    while !said.ends_with(b"\n") {
+        let mut byte = [0];
+        stderr.read_exact(&mut byte).expect("it says where it listens");
+        said.push(byte[0]);
+    }
+    let said = String::from_utf8(said).expect("text");
+    let start = format!("{name}: alone on http://");
+    let address = said.strip_prefix(&start).unwrap_or_else(|| panic!("it said {said:?}"));
+    (server, address.trim().parse().expect("an address"))
+}
+
+#[test]
+fn whoami_by_address_answers_from_one_worker_and_without_keys_from_all() {
+    let whoami = programs::example("whoami");
+    let supervisor = sticky_run(4, &["--by", "ip"]).command(&[&whoami]).start();
+    let Some(first) = curl(supervisor.address()) else { return };
+    for _ in 0..8 {
+        let next = curl(supervisor.address()).expect("curl was there");
+        assert_eq!(name(&next), name(&first));
+    }
+    let supervisor = sticky_run(2, &["--by", "none", "--balance", "round-robin"]);
+    assert_all_answer(&supervisor.command(&[&whoami]).start(), 2);
+}
+
+#[test]
+fn whoami_and_chat_serve_alone_as_well() {
+    let (_server, address) = alone("whoami");
+    let Some(answer) = curl(address) else { return };
+    assert!(name(&answer).starts_with("worker alone (pid "), "{answer}");
+    let (_server, address) = alone("chat");
+    let page = curl(address).expect("curl was there");
+    assert!(page.contains("<title>chat</title>"), "{page}");
+}
+
+#[test]
+fn chat_under_the_supervisor_gives_its_page() {
+    let supervisor = sticky_run(2, &[]).command(&[&programs::example("chat")]).start();
+    let Some(page) = curl(supervisor.address()) else { return };
+    assert!(page.contains("<title>chat</title>"), "{page}");
+}
+
+fn python_worker() -> String {
+    format!("{}/examples/python/worker.py", programs::ROOT)
+}
+
+#[test]
+fn the_python_worker_answers_survives_a_sibling_and_ends_with_the_supervisor() {
+    if !programs::has("python3") {
+        return;
+    }
+    let flags = ["--by", "none", "--balance", "round-robin"];
+    let worker = python_worker();
+    let mut supervisor = sticky_run(3, &flags).command(&["python3", &worker]).start();
+    assert_all_answer(&supervisor, 3);
+    let (killed, left) = (supervisor.pid_of(1), [supervisor.pid_of(0), supervisor.pid_of(2)]);
+    proc::signal(killed, Signal::SIGKILL);
+    supervisor.wait_for_log_times("worker 1 is ready", 2);
+    assert_all_answer(&supervisor, 3);
+    assert_eq!([supervisor.pid_of(0), supervisor.pid_of(2)], left);
+    let all = supervisor.worker_pids();
+    supervisor.signal(Signal::SIGKILL);
+    supervisor.wait();
+    eventually("all workers end", || all.iter().all(|pid| !proc::is_alive(*pid)).then_some(()));
+}
+
+#[test]
+fn the_python_worker_alone_says_what_it_needs() {
+    if !programs::has("python3") {
+        return;
+    }
+    let output = Command::new("python3").arg(python_worker()).output().expect("python3 runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("sticky-run -- python3 worker.py"), "{said}");
+}

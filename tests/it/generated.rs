@@ -1,0 +1,45 @@
+//! What is made from the declaration of the flags.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::support::programs;
+
+fn generate(what: &str) -> Vec<u8> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sticky-run"));
+    let output = command.args(["--generate", what]).output().expect("it was built with the tests");
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    output.stdout
+}
+
+/// `UPDATE=1 cargo test --test it man_page` writes the page.
+#[test]
+fn the_man_page_is_up_to_date() {
+    let path = Path::new(programs::ROOT).join("man/sticky-run.1");
+    let page = generate("man");
+    if std::env::var("UPDATE").is_ok_and(|value| value == "1") {
+        fs::write(&path, &page).expect("the page can be written");
+    }
+    let committed = fs::read(&path).expect("the page is in the repository");
+    assert!(committed == page, "write it with UPDATE=1 cargo test --test it man_page");
+}
+
+/// Those shells that this machine has; bash is everywhere.
+#[test]
+fn completions_are_scripts_that_their_shells_can_read() {
+    for shell in ["bash", "zsh", "fish"] {
+        if shell != "bash" && Command::new(shell).arg("--version").output().is_err() {
+            continue;
+        }
+        let script = generate(&format!("complete-{shell}"));
+        let mut check = Command::new(shell);
+        let mut check = check.arg("-n").stdin(Stdio::piped()).spawn().expect("the shell runs");
+        let mut stdin = check.stdin.take().expect("it was piped");
+        stdin.write_all(&script).expect("the shell reads");
+        drop(stdin);
+        assert!(check.wait().expect("it is our child").success(), "{shell} -n");
+        assert!(String::from_utf8_lossy(&script).contains("stall-timeout"), "{shell}");
+    }
+}
