@@ -41,7 +41,7 @@ fn without_a_free_descriptor_clients_wait_until_there_is_one() {
     let supervisor = sticky_run(2, &[]).start();
     let (address, pid) = (supervisor.address(), supervisor.pid());
     let before = proc::open_files(pid);
-    limit_files(pid, before);
+    limit_files(pid, first_free(pid));
     let clients: Vec<_> = (0..100).map(|_| ask(address)).collect();
     supervisor.wait_for_log("cannot accept");
     let (cpu, since) = (proc::cpu_time(pid), Instant::now());
@@ -59,7 +59,7 @@ fn without_a_free_descriptor_a_worker_that_dies_is_replaced_later() {
     let supervisor = sticky_run(2, &[]).start();
     let (address, pid) = (supervisor.address(), supervisor.pid());
     let before = proc::open_files(pid);
-    limit_files(pid, before - 2);
+    limit_files(pid, first_free(pid) - 2);
     proc::signal(supervisor.pid_of(0), Signal::SIGKILL);
     supervisor.wait_for_log("cannot start worker 0");
     limit_files(pid, 1024);
@@ -100,6 +100,12 @@ fn more_descriptors_in_flight_than_the_kernel_allows_wait_in_the_supervisor() {
 }
 
 /// Sets the soft limit on open files of a running supervisor.
+/// The number that the next descriptor would have.
+fn first_free(pid: i32) -> usize {
+    let open: Vec<_> = proc::descriptors(pid).into_iter().map(|(number, _)| number).collect();
+    (0..).find(|number| !open.contains(number)).map_or(0, |number| number as usize)
+}
+
 fn limit_files(pid: i32, limit: usize) {
     let mut command = Command::new("prlimit");
     command.args(["--pid", &pid.to_string(), &format!("--nofile={limit}:")]);

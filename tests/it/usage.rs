@@ -71,7 +71,7 @@ fn a_client_gets_an_answer_and_a_stop_is_0() {
 
 #[test]
 fn help_and_version_are_0_and_go_to_standard_output() {
-    for (argument, word) in [("--help", "Exit codes:"), ("-h", "--workers"), ("--version", "0.")] {
+    for (argument, word) in [("--help", "Exit status:"), ("-h", "--workers"), ("--version", "0.")] {
         let output = run(&[argument]);
         assert_eq!(output.status.code(), Some(0), "{argument}");
         assert!(String::from_utf8_lossy(&output.stdout).contains(word), "{argument}");
