@@ -90,8 +90,8 @@ fn an_address_in_use_is_one_line_and_exit_code_1() {
     let mut supervisor = sticky_run(1, &["--listen", &address]).spawn();
     assert_eq!(supervisor.wait().code(), Some(1));
     let expected = format!("cannot listen on {address}: address already in use");
-    assert_eq!(supervisor.log().lines().count(), 1, "{}", supervisor.log());
-    assert!(supervisor.log().contains(&expected), "{}", supervisor.log());
+    assert_eq!(supervisor.whole_log().lines().count(), 1, "{}", supervisor.whole_log());
+    assert!(supervisor.whole_log().contains(&expected), "{}", supervisor.whole_log());
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn a_descriptor_that_is_no_listening_socket_is_refused() {
         let stream = connect(connected.local_addr().expect("an address")).expect("a connection");
         let mut supervisor = sticky_run(1, &["--listen", flag]).inherit(stream.into()).spawn();
         assert_eq!(supervisor.wait().code(), Some(1));
-        assert!(supervisor.log().contains(reason), "{}", supervisor.log());
+        assert!(supervisor.whole_log().contains(reason), "{}", supervisor.whole_log());
     }
 }
 
@@ -126,7 +126,7 @@ fn a_socket_file_that_somebody_listens_on_stays() {
     let mut supervisor = sticky_run(1, &["--listen", &unix(&path)]).spawn();
     assert_eq!(supervisor.wait().code(), Some(1));
     let expected = format!("cannot listen on unix:{}: address already in use", path.display());
-    assert!(supervisor.log().contains(&expected), "{}", supervisor.log());
+    assert!(supervisor.whole_log().contains(&expected), "{}", supervisor.whole_log());
     UnixStream::connect(&path).expect("the other one still listens");
     drop(live);
 }
@@ -138,7 +138,11 @@ fn a_file_that_is_no_socket_stays() {
     fs::write(&path, "precious").expect("a file");
     let mut supervisor = sticky_run(1, &["--listen", &unix(&path)]).spawn();
     assert_eq!(supervisor.wait().code(), Some(1));
-    assert!(supervisor.log().contains("cannot listen on unix:"), "{}", supervisor.log());
+    assert!(
+        supervisor.whole_log().contains("cannot listen on unix:"),
+        "{}",
+        supervisor.whole_log()
+    );
     assert_eq!(fs::read_to_string(&path).expect("the file"), "precious");
 }
 
