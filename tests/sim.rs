@@ -10,6 +10,7 @@ use std::time::Duration;
 use sticky_run::logic::Worker;
 use sticky_run::logic::fleet::{Action, Exit, Fleet, FleetConfig, Input, Outcome};
 use sticky_run::logic::rng::Rng;
+use sticky_run::logic::room::Queues;
 use sticky_run::logic::route::{
     Arrival, Balance, Conn, Give, InFlight, Look, Pulse, Returned, RouteConfig, Router, Verdict,
 };
@@ -20,6 +21,7 @@ const WORLDS: (u64, u64) = (100, 1_000);
 const STEPS: u32 = 1_500;
 const SLOTS: u16 = 4;
 const WINDOW: usize = 5;
+const QUEUES: Queues = Queues { for_still: 20, for_reading: 40 };
 const STALL: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_secs(10);
 const BOOT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -116,15 +118,13 @@ impl World {
             key_idle: Duration::from_secs(5),
             in_flight: WINDOW,
             stall_timeout: STALL,
-            max_waiting: 20,
-            max_waiting_short: 40,
         };
         let fleet = FleetConfig { workers: SLOTS, boot_timeout: BOOT_TIMEOUT, grace: GRACE, seed };
         Self {
             rng: Rng::new(seed),
             now,
             fleet: Fleet::new(now, fleet),
-            router: Router::new(now, route, (seed, 1), seed),
+            router: Router::new(now, route, QUEUES, (seed, 1), seed),
             processes: BTreeMap::new(),
             connections: HashMap::new(),
             owners: HashMap::new(),

@@ -15,8 +15,6 @@ const PORT: u16 = 3000;
 /// How many messages may be in flight to a worker. Few enough that little has to be taken back
 /// from one that dies, and enough that a worker never runs dry between two looks.
 const IN_FLIGHT: usize = 32;
-/// How many connections may wait for one worker.
-const MAX_WAITING: usize = 1024;
 
 /// Checks and completes what was typed.
 pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
@@ -46,8 +44,6 @@ pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
             key_idle: args.key_idle,
             in_flight: IN_FLIGHT,
             stall_timeout: args.stall_timeout,
-            max_waiting: MAX_WAITING,
-            max_waiting_short: MAX_WAITING,
         },
         head_timeout: args.head_timeout,
     })

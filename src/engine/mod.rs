@@ -31,20 +31,13 @@ pub use self::workers::CommandError;
 use self::workers::Workers;
 use crate::logic::config::Config;
 use crate::logic::fleet::{Action, Fleet, Input, Outcome};
-use crate::logic::route::{Conn, RouteConfig, Router};
+use crate::logic::room::Room;
+use crate::logic::route::{Conn, Router};
 use crate::logic::time::Time;
 use crate::os::limits::raise_file_limit;
 use crate::os::signals::{Came, Inherited, Signals};
 use crate::os::spawn::Spawner;
 use crate::os::{clock, listen, random};
-
-/// Descriptors for everything that is not a connection and not a channel: stdio, the loop, signals,
-/// listeners, the pipe of a spawn, a few connections that come back from workers.
-const RESERVED_FILES: usize = 32;
-/// The most connections that the supervisor holds at once, pending and waiting.
-const MOST_HELD: usize = 16 * 1024;
-/// A quarter of them may wait for one worker that picks nothing up, twice as many for one that does.
-const SHARE_OF_ONE: usize = 4;
 
 /// A connection while it is with the supervisor.
 #[derive(Debug)]
@@ -72,10 +65,7 @@ pub struct Engine {
     handoff: Handoff,
     recovery: Recovery,
     workers: Workers,
-    /// The most connections held at once.
-    most_held: usize,
-    /// Accepting has paused since that many were held.
-    paused: bool,
+    room: Room,
     /// The open connections as the fleet last heard, while it stops.
     reported: Option<u64>,
     outcome: Option<Outcome>,
@@ -93,12 +83,7 @@ impl Engine {
             .context("cannot handle signals")?;
         let file_limit = raise_file_limit().context("cannot raise the limit on open files")?;
         let workers = config.fleet.workers;
-        let channels = 2 * usize::from(workers);
-        let left = file_limit.raised().saturating_sub(RESERVED_FILES + channels);
-        let most_held = left.clamp(1, MOST_HELD);
-        let max_waiting = config.route.max_waiting.min((most_held / SHARE_OF_ONE).max(1));
-        let max_waiting_short = (2 * most_held / SHARE_OF_ONE).max(1);
-        let route = RouteConfig { max_waiting, max_waiting_short, ..config.route };
+        let room = Room::new(file_limit.raised(), workers);
         let spawner = Spawner { command: config.command, workers, file_limit, signals: inherited };
         let [first, second, seed] =
             random::numbers().context("cannot get random numbers from the kernel")?;
@@ -107,14 +92,13 @@ impl Engine {
             signals,
             now,
             fleet: Fleet::new(now, config.fleet),
-            router: Router::new(now, route, (first, second), seed),
+            router: Router::new(now, config.route, room.queues(), (first, second), seed),
             pending: Pending::new(config.head_timeout),
             waiting: HashMap::new(),
             handoff: Handoff::new(),
             recovery: Recovery::default(),
             workers: Workers::new(spawner).context("cannot measure a channel")?,
-            most_held,
-            paused: false,
+            room,
             reported: None,
             outcome: None,
             poll,
@@ -258,7 +242,7 @@ impl Engine {
     /// Whether clients have less time for their first bytes: others wait for their place, or the
     /// workers for the end.
     fn is_hurried(&self) -> bool {
-        self.paused || self.fleet.is_stopping()
+        self.room.was_full() || self.fleet.is_stopping()
     }
 
     /// How many connections are with the supervisor.
@@ -269,15 +253,10 @@ impl Engine {
             + self.recovery.abandoned()
     }
 
-    /// Whether no more can be held. Accepting goes on when a tenth has become free.
+    /// Whether no more can be held.
     fn is_full(&mut self) -> bool {
         let held = self.held();
-        if self.paused {
-            self.paused = held > self.most_held - self.most_held.div_ceil(10);
-        } else {
-            self.paused = held >= self.most_held;
-        }
-        self.paused
+        self.room.is_full(held)
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod config;
 pub mod fleet;
 pub mod rng;
+pub mod room;
 pub mod route;
 pub mod throttle;
 pub mod time;

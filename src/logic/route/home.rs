@@ -4,13 +4,12 @@
 //! placement, and else where it was first placed. The two memories are apart, so that keys which
 //! clients make up never push out announced ones.
 
-use super::RouteConfig;
 use super::hash::{Fingerprint, HashPoint};
 use super::key::{Found, text_identity};
 use super::memory::Memory;
 use super::placement::Balance;
 use super::seat::Seat;
-use super::terms::{Client, Kind, OwnedByAnother, Returned, Visitor};
+use super::terms::{Client, Kind, OwnedByAnother, Returned, RouteConfig, Visitor};
 use crate::logic::Worker;
 use crate::logic::time::Time;
 

@@ -27,54 +27,27 @@ mod tests;
 mod window;
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 pub use placement::Balance;
-pub use terms::{Arrival, Conn, Give, Look, OwnedByAnother, Pulse, Reason, Returned, Verdict};
+pub use terms::{
+    Arrival, Conn, Give, Look, OwnedByAnother, Pulse, Reason, Returned, RouteConfig, Verdict,
+};
 use terms::{Kind, Visitor};
 pub use window::InFlight;
 
 use self::head::{Answer, Head};
 use self::home::{Home, Homes};
-use self::key::KeyList;
 use self::placement::Placement;
 use self::seat::Seat;
 use super::Worker;
+use super::room::Queues;
 use super::time::Time;
-
-/// How connections are routed.
-#[derive(Clone, Debug)]
-pub struct RouteConfig {
-    /// What identifies a client.
-    pub keys: KeyList,
-    /// How a worker is chosen for a key that has none yet.
-    pub balance: Balance,
-    /// The seed of `hash` placement.
-    pub hash_seed: u64,
-    /// How many slots there are.
-    pub workers: u16,
-    /// How many announced keys are remembered, shared evenly by the slots.
-    pub max_sessions: usize,
-    /// After this time an announced key that no client presented is forgotten.
-    pub session_idle: Duration,
-    /// How many presented keys are remembered.
-    pub max_keys: usize,
-    /// After this time a presented key that was not presented again is forgotten.
-    pub key_idle: Duration,
-    /// How many messages may be in flight to a worker.
-    pub in_flight: usize,
-    /// A worker that picks nothing up for this long loses what may go elsewhere.
-    pub stall_timeout: Duration,
-    /// How many connections may wait for one worker that seems to pick nothing up.
-    pub max_waiting: usize,
-    /// How many connections may wait for one worker that was just seen picking something up.
-    pub max_waiting_short: usize,
-}
 
 /// Who gets a connection: keys, memories, placement and the queues of those that wait.
 #[derive(Debug)]
 pub struct Router {
     config: RouteConfig,
+    queues: Queues,
     placement: Placement,
     homes: Homes,
     seats: Vec<Seat>,
@@ -84,12 +57,19 @@ pub struct Router {
 
 impl Router {
     /// A router without workers. `secret` must be unpredictable, `seed` needs only differ.
-    pub fn new(now: Time, config: RouteConfig, secret: (u64, u64), seed: u64) -> Self {
+    pub fn new(
+        now: Time,
+        config: RouteConfig,
+        queues: Queues,
+        secret: (u64, u64),
+        seed: u64,
+    ) -> Self {
         Self {
             placement: Placement::new(config.balance, seed),
             homes: Homes::new(&config, secret),
             seats: (0..config.workers).map(|_| Seat::new(now, config.in_flight)).collect(),
             anywhere: VecDeque::new(),
+            queues,
             config,
         }
     }
@@ -144,7 +124,7 @@ impl Router {
     /// A connection that [`Self::route`] or [`Self::next`] gave away could not be sent, since the
     /// kernel had no room. It waits in front of all others.
     pub fn not_sent(&mut self, give: Give) {
-        if let Some(seat) = self.seat(give.worker) {
+        if let Some(seat) = self.seat_mut(give.worker) {
             seat.open = seat.open.saturating_sub(1);
             seat.window.not_sent();
         }
@@ -162,7 +142,7 @@ impl Router {
 
     /// No connection goes to this worker any more. Those that waited for it find another.
     pub fn gone(&mut self, now: Time, worker: Worker) {
-        let Some(orphans) = self.seat(worker).map(|seat| seat.vacate(now)) else { return };
+        let Some(orphans) = self.seat_mut(worker).map(|seat| seat.vacate(now)) else { return };
         self.anywhere.extend(orphans);
         self.anywhere.make_contiguous().sort_by_key(|visitor| visitor.conn);
     }
@@ -179,7 +159,7 @@ impl Router {
 
     /// A worker has finished this many connections; returns whether it had as many.
     pub fn closed(&mut self, worker: Worker, count: u32) -> bool {
-        let Some(seat) = self.seat(worker) else { return true };
+        let Some(seat) = self.seat_mut(worker) else { return true };
         let plausible = count <= seat.open;
         seat.open = seat.open.saturating_sub(count);
         plausible
@@ -187,7 +167,7 @@ impl Router {
 
     /// A message without a connection was sent to a worker.
     pub fn note_sent(&mut self, now: Time, worker: Worker) {
-        if let Some(seat) = self.seat(worker) {
+        if let Some(seat) = self.seat_mut(worker) {
             seat.window.sent(now, InFlight::Note);
         }
     }
@@ -195,7 +175,7 @@ impl Router {
     /// A look at a worker's channel found this many messages unread.
     pub fn looked(&mut self, now: Time, worker: Worker, unread: usize) -> Pulse {
         let stall = self.config.stall_timeout;
-        let Some(seat) = self.seat(worker) else { return Pulse::Unchanged };
+        let Some(seat) = self.seat_mut(worker) else { return Pulse::Unchanged };
         let before = seat.window.len();
         seat.window.looked(now, unread);
         let still = seat.window.still_at(stall).is_some_and(|at| at <= now);
@@ -222,7 +202,7 @@ impl Router {
         taken: usize,
         left: usize,
     ) -> Vec<InFlight> {
-        let Some(seat) = self.seat(worker) else { return Vec::new() };
+        let Some(seat) = self.seat_mut(worker) else { return Vec::new() };
         seat.window.looked(now, taken + left);
         let taken = seat.window.take_back(now, taken);
         let connections = taken.iter().filter(|what| **what != InFlight::Note).count();
@@ -240,8 +220,7 @@ impl Router {
     /// Whether it matters when this worker picks something up: somebody waits for it, or it has
     /// stopped reading.
     pub fn is_wanted(&self, worker: Worker) -> bool {
-        let seat = self.seats.get(usize::from(worker.slot));
-        seat.filter(|seat| seat.worker == Some(worker)).is_some_and(|seat| {
+        self.seat(worker).is_some_and(|seat| {
             let full = !seat.window.has_room();
             seat.still || (full && !(seat.queue.is_empty() && self.anywhere.is_empty()))
         })
@@ -256,14 +235,12 @@ impl Router {
 
     /// Whether this worker seems to have no room.
     pub fn is_full(&self, worker: Worker) -> bool {
-        let seat = self.seats.get(usize::from(worker.slot));
-        seat.is_some_and(|seat| seat.worker == Some(worker) && !seat.window.has_room())
+        self.seat(worker).is_some_and(|seat| !seat.window.has_room())
     }
 
     /// Whether this worker has stopped reading.
     pub fn is_still(&self, worker: Worker) -> bool {
-        let seat = self.seats.get(usize::from(worker.slot));
-        seat.is_some_and(|seat| seat.worker == Some(worker) && seat.still)
+        self.seat(worker).is_some_and(|seat| seat.still)
     }
 
     /// Whether a worker has stopped reading, so that it matters when one picks something up although
@@ -291,7 +268,13 @@ impl Router {
         self.seats.iter().map(|seat| u64::from(seat.open)).sum()
     }
 
-    fn seat(&mut self, worker: Worker) -> Option<&mut Seat> {
+    /// The seat of a live worker.
+    fn seat(&self, worker: Worker) -> Option<&Seat> {
+        let seat = self.seats.get(usize::from(worker.slot))?;
+        (seat.worker == Some(worker)).then_some(seat)
+    }
+
+    fn seat_mut(&mut self, worker: Worker) -> Option<&mut Seat> {
         let seat = self.seats.get_mut(usize::from(worker.slot))?;
         (seat.worker == Some(worker)).then_some(seat)
     }
@@ -325,10 +308,8 @@ impl Router {
         }
         // Behind an owner that picks up, the wait is short and more may wait, but never so many that
         // there is no room left for the clients of others.
-        let most = match seat.is_picking_up(now) {
-            true => self.config.max_waiting_short,
-            false => self.config.max_waiting,
-        };
+        let Queues { for_still, for_reading } = self.queues;
+        let most = if seat.is_picking_up(now) { for_reading } else { for_still };
         if seat.queue.len() >= most {
             return Verdict::Refuse(owner);
         }

@@ -1,9 +1,37 @@
 //! What the router is asked and what it answers.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::hash::{Fingerprint, HashPoint};
+use super::key::KeyList;
+use super::placement::Balance;
 use crate::logic::Worker;
+
+/// How connections are routed.
+#[derive(Clone, Debug)]
+pub struct RouteConfig {
+    /// What identifies a client.
+    pub keys: KeyList,
+    /// How a worker is chosen for a key that has none yet.
+    pub balance: Balance,
+    /// The seed of `hash` placement.
+    pub hash_seed: u64,
+    /// How many slots there are.
+    pub workers: u16,
+    /// How many announced keys are remembered, shared evenly by the slots.
+    pub max_sessions: usize,
+    /// After this time an announced key that no client presented is forgotten.
+    pub session_idle: Duration,
+    /// How many presented keys are remembered.
+    pub max_keys: usize,
+    /// After this time a presented key that was not presented again is forgotten.
+    pub key_idle: Duration,
+    /// How many messages may be in flight to a worker.
+    pub in_flight: usize,
+    /// A worker that picks nothing up for this long loses what may go elsewhere.
+    pub stall_timeout: Duration,
+}
 
 /// The number of a connection, never used twice.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]

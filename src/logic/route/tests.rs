@@ -1,8 +1,11 @@
 //! The router's promises, one small story each.
 
+use std::time::Duration;
+
 use super::*;
 
 const STALL: Duration = Duration::from_secs(1);
+const QUEUES: Queues = Queues { for_still: 3, for_reading: 5 };
 
 /// A router, its clock and the connections it has seen.
 struct World {
@@ -24,12 +27,10 @@ impl World {
             key_idle: Duration::from_secs(3_600),
             in_flight: 4,
             stall_timeout: STALL,
-            max_waiting: 3,
-            max_waiting_short: 5,
         };
         // Late enough that nobody counts as fresh before a test says so.
         let now = Time::since_zero(Duration::from_secs(1_000));
-        let mut world = Self { router: Router::new(now, config, (1, 2), 3), now, next: 0 };
+        let mut world = Self { router: Router::new(now, config, QUEUES, (1, 2), 3), now, next: 0 };
         for slot in 0..workers {
             world.router.ready(now, worker(slot));
         }

@@ -1,0 +1,78 @@
+//! Room: how many connections the supervisor may hold, and what of it one worker may take.
+
+/// Descriptors for everything that is not a connection and not a channel: stdio, the loop, signals,
+/// listeners, the pipe of a spawn, a few connections that come back from workers.
+const RESERVED: usize = 32;
+/// The most connections held at once, however many descriptors there are.
+const MOST: usize = 16 * 1024;
+/// The most that may wait for one worker which picks nothing up.
+const MOST_FOR_STILL: usize = 1024;
+
+/// How many connections may be held, pending and waiting together.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    most: usize,
+    /// Nobody is let in since that many were held.
+    full: bool,
+}
+
+/// How many connections may wait for one worker.
+#[derive(Clone, Copy, Debug)]
+pub struct Queues {
+    /// For one that seems to pick nothing up: a part, so that others keep room.
+    pub for_still: usize,
+    /// For one that was just seen picking something up.
+    pub for_reading: usize,
+}
+
+impl Room {
+    /// The room that is left of so many descriptors with so many workers.
+    pub fn new(descriptors: usize, workers: u16) -> Self {
+        let channels = 2 * usize::from(workers);
+        let left = descriptors.saturating_sub(RESERVED + channels);
+        Self { most: left.clamp(1, MOST), full: false }
+    }
+
+    /// What one worker may take of it: half, or a quarter when it seems to pick nothing up.
+    pub fn queues(&self) -> Queues {
+        let share = |part: usize| (self.most / part).max(1);
+        Queues { for_still: share(4).min(MOST_FOR_STILL), for_reading: share(2) }
+    }
+
+    /// Whether no more can be let in when so many are held. Once it was full, a tenth has to become
+    /// free first.
+    pub fn is_full(&mut self, held: usize) -> bool {
+        let limit = if self.full { self.most - self.most / 10 } else { self.most };
+        self.full = held >= limit;
+        self.full
+    }
+
+    /// Whether it was full at the last look.
+    pub fn was_full(&self) -> bool {
+        self.full
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_descriptors_leave_little_room_and_many_not_too_much() {
+        let queues = |descriptors| Room::new(descriptors, 4).queues();
+        let Queues { for_still, for_reading } = queues(64);
+        assert_eq!((for_still, for_reading), (6, 12));
+        let Queues { for_still, for_reading } = queues(1_000_000);
+        assert_eq!((for_still, for_reading), (1_024, 8_192));
+        let Queues { for_still, for_reading } = queues(10);
+        assert_eq!((for_still, for_reading), (1, 1));
+    }
+
+    #[test]
+    fn once_full_a_tenth_has_to_become_free() {
+        let mut room = Room::new(40 + 100, 4);
+        assert!(!room.is_full(99) && room.is_full(100));
+        assert!(room.was_full() && room.is_full(90));
+        assert!(!room.is_full(89) && !room.is_full(99));
+    }
+}
