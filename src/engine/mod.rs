@@ -1,8 +1,8 @@
 //! The one loop: events in, actions out. What is to be done is decided on the ground floor.
 //!
 //! A turn of the loop waits for events, hears them, lets the fleet and the router decide, and does
-//! what they say. The life of a connection is in [`accept`], [`pending`] and [`handoff`], in this
-//! order; the life of a worker is in [`workers`] and [`messages`].
+//! what they say. The life of a connection is in `accept`, `pending`, `handoff` and `recovery`, in this
+//! order; the life of a worker is in `workers` and `messages`.
 
 mod accept;
 mod handoff;

@@ -7,7 +7,7 @@ use super::time::Time;
 /// The shortest time between two lines about the same thing.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// Lets one line through and counts the others, for each [`EVERY`].
+/// Lets one line through and counts the others, in any five seconds.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Throttle {
     silent_until: Option<Time>,

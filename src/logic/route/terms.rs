@@ -81,7 +81,7 @@ pub enum Verdict {
     LookAgain,
     /// Send it to this worker now.
     Give(Give),
-    /// Keep it until [`Router::next`] names it.
+    /// Keep it until [`Router::next`](super::Router::next) names it.
     Wait,
     /// Too many wait for its owner already. Look at the channel of that one, send what waits and can
     /// go, and ask again; if the answer is the same, close the connection.
