@@ -23,6 +23,9 @@ const BATCH: usize = 64;
 const REST: Duration = Duration::from_millis(100);
 /// Connections accepted from one listener before it is closed: more than any backlog holds.
 const WHOLE_BACKLOG: usize = 1 << 17;
+/// From letting nobody new in to the close: for handshakes that have begun, which take as long as
+/// a packet to the client and one back.
+const HANDSHAKES: Duration = Duration::from_millis(20);
 /// Errors that were pending on a new connection and say nothing about the listener (`accept(2)`).
 const OF_ONE_CONNECTION: [i32; 10] = [
     libc::ECONNABORTED,
@@ -43,6 +46,8 @@ pub(super) struct Listeners {
     listeners: Vec<Entry>,
     /// No accept before this time: the last one failed.
     resting_until: Option<Time>,
+    /// Nobody new is let in, and this is when to close.
+    closing_at: Option<Time>,
     no_room: Throttle,
 }
 
@@ -73,7 +78,7 @@ impl Listeners {
         }
         let entry = |listener| Entry { listener, readable: true };
         let listeners = listeners.into_iter().map(entry).collect();
-        Ok(Self { listeners, resting_until: None, no_room: Throttle::default() })
+        Ok(Self { listeners, resting_until: None, closing_at: None, no_room: Throttle::default() })
     }
 
     pub(super) fn became_readable(&mut self, number: usize) {
@@ -89,6 +94,11 @@ impl Listeners {
 
     pub(super) fn are_closed(&self) -> bool {
         self.listeners.is_empty()
+    }
+
+    /// When to call [`Engine::close_listeners`].
+    pub(super) fn closing_at(&self) -> Option<Time> {
+        self.closing_at
     }
 
     pub(super) fn resting_until(&self) -> Option<Time> {
@@ -108,9 +118,21 @@ impl Engine {
         }
     }
 
+    /// Lets nobody new in and closes a little later, so that nobody whom the kernel has let in is
+    /// reset.
+    pub(super) fn close_listeners_soon(&mut self) {
+        self.listeners.closing_at = Some(self.now + HANDSHAKES);
+        for entry in &self.listeners.listeners {
+            if let Err(error) = entry.listener.let_nobody_in() {
+                warn!("clients may be reset while {} closes: {error}", entry.listener);
+            }
+        }
+    }
+
     /// Accepts what the kernel has already completed, as far as there is room for it, then listens
     /// no more.
     pub(super) fn close_listeners(&mut self) {
+        self.listeners.closing_at = None;
         for number in 0..self.listeners.listeners.len() {
             // Whether or not the loop has said so yet.
             self.listeners.became_readable(number);

@@ -150,7 +150,7 @@ impl Engine {
             let Some(action) = self.fleet.poll_action() else { break };
             self.carry_out(action)?;
         }
-        if self.held() == 0 {
+        if self.held() == 0 && self.listeners.closing_at().is_none() {
             self.send_drains();
         }
         self.watch_wanted();
@@ -165,7 +165,7 @@ impl Engine {
             Action::Drain(worker) => self.workers.drain_later(worker),
             Action::Terminate(worker) => self.workers.terminate(worker),
             Action::Kill(worker) => self.workers.kill(worker),
-            Action::CloseListeners => self.close_down(),
+            Action::CloseListeners => self.close_listeners_soon(),
             Action::Report(event) => report(&event),
             Action::Finish(outcome) => self.outcome = Some(outcome),
         }
@@ -179,6 +179,9 @@ impl Engine {
         }
         while let Some(conn) = self.pending.overdue(self.now, self.is_hurried()) {
             self.close_pending(conn);
+        }
+        if self.listeners.closing_at().is_some_and(|at| at <= self.now) {
+            self.close_down();
         }
         while let Some(worker) = self.router.due(self.now) {
             self.look_at(worker);
@@ -200,6 +203,7 @@ impl Engine {
             self.pending.deadline(self.is_hurried()),
             self.pending.rest_ends(),
             self.listeners.resting_until(),
+            self.listeners.closing_at(),
             self.recovery.due(),
             self.handoff.blocked_until().filter(|_| !self.waiting.is_empty()),
         ];

@@ -3,14 +3,14 @@
 use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::libc;
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockFilter, Socket, Type};
 
 use super::errors;
 use crate::logic::config::Listen;
@@ -32,8 +32,10 @@ pub struct Listener {
     socket: Socket,
     name: String,
     deferred: bool,
+    /// Other processes may listen on it too.
+    shared: bool,
     /// The socket's file, which goes with the listener.
-    _file: Option<SocketFile>,
+    file: Option<SocketFile>,
 }
 
 /// A connection, as it was accepted.
@@ -85,6 +87,21 @@ impl Listener {
     pub fn accept(&self) -> io::Result<Accepted> {
         let (socket, client) = self.socket.accept()?;
         Ok(Accepted { socket: socket.into(), client: client.as_socket() })
+    }
+
+    /// Lets nobody new in, while those whom the kernel has let in can still be accepted: closing
+    /// resets whoever comes after the last accept. Errors are those of `shutdown(2)` and
+    /// `setsockopt(2)`.
+    ///
+    /// A shared socket stays as it is, since it is for the others to say who may come.
+    pub fn let_nobody_in(&self) -> io::Result<()> {
+        match self.file {
+            _ if self.shared => Ok(()),
+            // Clients of a Unix socket are refused from now on.
+            Some(_) => self.socket.shutdown(Shutdown::Read),
+            // A SYN that is dropped comes again a second later (RFC 6298), and is refused then.
+            None => self.socket.attach_filter(&drop_syn()),
+        }
     }
 
     /// Whether the kernel holds back connections without a byte.
@@ -154,7 +171,7 @@ fn open_tcp(address: SocketAddr, defer: bool) -> Result<Listener, ListenError> {
         socket.listen(BACKLOG)?;
         socket.set_nonblocking(true)?;
         let name = name_of(&socket.local_addr()?);
-        Ok(Listener { socket, name, deferred: defer, _file: None })
+        Ok(Listener { socket, name, deferred: defer, shared: false, file: None })
     };
     open().map_err(|error| ListenError::new(address.to_string(), error))
 }
@@ -166,7 +183,7 @@ fn open_unix(path: &Path, name: String) -> io::Result<Listener> {
     let file = SocketFile { path: path.to_owned(), identity: identity(path)? };
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
-    Ok(Listener { socket, name, deferred: false, _file: Some(file) })
+    Ok(Listener { socket, name, deferred: false, shared: false, file: Some(file) })
 }
 
 /// Removes the socket file that a process left which does not listen any more, and nothing else.
@@ -198,7 +215,7 @@ fn adopt(fd: RawFd) -> io::Result<Listener> {
     }
     socket.set_nonblocking(true)?;
     let name = name_of(&socket.local_addr()?);
-    Ok(Listener { socket, name, deferred: false, _file: None })
+    Ok(Listener { socket, name, deferred: false, shared: true, file: None })
 }
 
 /// For how long the kernel kept a connection to itself that came without a byte.
@@ -243,6 +260,24 @@ fn take_over(fd: RawFd) -> io::Result<OwnedFd> {
         drop(unsafe { OwnedFd::from_raw_fd(fd) });
     }
     Ok(ours)
+}
+
+/// A filter that drops the first packet of a handshake and no other (`SO_ATTACH_FILTER` of
+/// `socket(7)`). Sockets that are accepted inherit it, and never get such a packet.
+fn drop_syn() -> [SockFilter; 5] {
+    /// Where the flags are in a TCP header, and two of them (RFC 9293, section 3.1).
+    const FLAGS: u32 = 13;
+    const SYN: u32 = 0x02;
+    const ACK: u32 = 0x10;
+    let step =
+        |code: u32, jump_false, operand| SockFilter::new(code as u16, 0, jump_false, operand);
+    [
+        step(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, FLAGS),
+        step(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0, SYN | ACK),
+        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, SYN),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0),
+        step(libc::BPF_RET | libc::BPF_K, 0, u32::MAX),
+    ]
 }
 
 #[expect(unsafe_code, reason = "no crate has a setter for this option")]

@@ -1,10 +1,11 @@
 //! Connections that workers give back.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::time::Duration;
 
-use crate::support::{connect, eventually, get, proc, read_reply, sticky_run};
+use crate::support::client::send;
+use crate::support::{connect, eventually, full, get, proc, read_reply, sticky_run};
 
 #[test]
 fn a_connection_given_back_is_served_by_another_worker_with_all_its_bytes() {
@@ -89,5 +90,26 @@ fn a_connection_that_no_worker_wants_is_closed_and_costs_nothing_after_that() {
     let used = proc::cpu_time(supervisor.pid()) - before.1;
     assert!(used < Duration::from_millis(200), "{used:?}");
     assert_eq!(supervisor.count_log("misuses"), 0);
+    get(supervisor.address(), "/");
+}
+
+#[test]
+fn connections_given_back_for_ever_are_all_closed_however_many_there_are_at_once() {
+    let count = if full() { 1_500 } else { 1_100 };
+    let supervisor = sticky_run(2, &["--by", "none"]).start();
+    let pid = supervisor.pid();
+    let before = proc::open_files_at_rest(pid);
+    let request = "GET /back/all HTTP/1.1\r\n\r\n";
+    let clients: Vec<_> = (0..count).map(|_| send(supervisor.address(), request)).collect();
+    for mut client in clients {
+        let mut answer = Vec::new();
+        // The request was not read, so the end may come as a reset.
+        if let Err(error) = client.read_to_end(&mut answer) {
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        }
+        assert!(answer.is_empty());
+    }
+    proc::wait_for_rest(pid);
+    assert_eq!(proc::open_files(pid), before);
     get(supervisor.address(), "/");
 }

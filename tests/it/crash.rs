@@ -1,6 +1,7 @@
 //! Workers that die: nobody who can be served goes without an answer.
 
 use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ fn all_232_who_are_with_a_stopped_worker_that_is_killed_are_answered_by_others()
     let address = supervisor.address();
     let owner = get(address, "/announce/mine");
     stop(owner.pid);
-    let before = proc::open_files(supervisor.pid());
+    let before = proc::open_files_at_rest(supervisor.pid());
     let clients: Vec<_> = (0..232).map(|_| send(address, "/?sid=mine")).collect();
     eventually("32 are in flight and 200 wait", || {
         (proc::open_files(supervisor.pid()) == before + 232 - IN_FLIGHT).then_some(())
@@ -114,6 +115,66 @@ fn a_slot_is_back_within_150_ms_and_the_time_of_a_boot() {
 }
 
 #[test]
+fn a_worker_that_dies_of_a_real_time_signal_is_replaced_and_so_are_others_after_it() {
+    let mut supervisor = sticky_run(2, &[]).start();
+    end_by_real_time_signal(supervisor.pid_of(0));
+    supervisor.wait_for_log_times("worker 0 is ready", 2);
+    proc::signal(supervisor.pid_of(1), Signal::SIGKILL);
+    supervisor.wait_for_log_times("worker 1 is ready", 2);
+    end_by_real_time_signal(supervisor.pid_of(0));
+    assert_eq!(supervisor.stop().code(), Some(0));
+}
+
+#[test]
+fn an_orphan_that_dies_of_a_real_time_signal_is_reaped_as_process_1() {
+    let in_a_namespace = "exec unshare --pid --fork --kill-child --mount-proc";
+    let mut probe = Command::new("sh");
+    if !probe.args(["-c", &format!("{in_a_namespace} true")]).status().unwrap().success() {
+        eprintln!("not tested: no right to make a namespace of processes here");
+        return;
+    }
+    // The orphan waits until it belongs to process 1; the fourth word is its parent, proc(5).
+    let orphan = "while read -r _ _ _ parent _ </proc/$$/stat && [ $parent != 1 ]; do :; done; \
+                  echo an orphan dies >&2; kill -40 $$";
+    let mut words = vec!["sh", "-c", "(sh -c \"$0\" &); exec \"$@\"", orphan];
+    let command = worker::command();
+    words.extend(command.iter().map(String::as_str));
+    let before = format!("{in_a_namespace} \"$0\" \"$@\";");
+    let supervisor = sticky_run(2, &[]).after(&before).command(&words).start();
+    supervisor.wait_for_log_times("an orphan dies", 2);
+    let process_1 = proc::children(supervisor.pid())[0];
+    eventually("nobody is left but the workers", || {
+        (proc::children(process_1).len() == 2).then_some(())
+    });
+    // Not all of its children: that it goes on to reap is what is meant.
+    proc::signal(proc::children(process_1)[0], Signal::SIGKILL);
+    supervisor.wait_for_log_times("is ready", 3);
+}
+
+#[test]
+fn a_worker_of_another_user_that_dies_is_replaced_without_the_right_to_signal_it() {
+    let here = i32::try_from(std::process::id()).unwrap();
+    if proc::status(here, "Uid:") != Some(0) {
+        eprintln!("not tested: only root can start a worker of another user");
+        return;
+    }
+    // The right to read is needed to find the program.
+    let as_nobody = ["setpriv", "--reuid", "65534", "--clear-groups"];
+    let as_nobody = [&as_nobody[..], &["--inh-caps=+dac_read_search"]].concat();
+    let as_nobody = [&as_nobody[..], &["--ambient-caps=+dac_read_search"]].concat();
+    let command = worker::command();
+    let words: Vec<_> = as_nobody.into_iter().chain(command.iter().map(String::as_str)).collect();
+    let without = "exec setpriv --bounding-set=-kill --inh-caps=-kill \"$0\" \"$@\";";
+    let supervisor = sticky_run(2, &[]).after(without).command(&words).start();
+    let first = supervisor.pid_of(0);
+    assert_eq!(proc::status(first, "Uid:"), Some(65534));
+    proc::signal(first, Signal::SIGKILL);
+    supervisor.wait_for_log_times("worker 0 is ready", 2);
+    assert!(!proc::children(supervisor.pid()).contains(&first));
+    get(supervisor.address(), "/");
+}
+
+#[test]
 fn a_worker_that_dies_on_every_start_rests_longer_each_time_and_costs_next_to_nothing() {
     let mut words = vec!["sh", "-c", "[ $STICKY_WORKER_ID = 0 ] && exit 3; exec \"$0\" \"$@\""];
     let command = worker::command();
@@ -131,6 +192,12 @@ fn a_worker_that_dies_on_every_start_rests_longer_each_time_and_costs_next_to_no
     let rests: Vec<u64> = rests.map(|rest| rest.trim_end_matches(" ms").parse().unwrap()).collect();
     assert!(rests.windows(2).all(|pair| pair[1] > pair[0]), "{rests:?}");
     assert!(get(supervisor.address(), "/").slot == 1);
+}
+
+/// Ends a process by a signal that has a number but no name (`signal(7)`).
+fn end_by_real_time_signal(pid: i32) {
+    let mut shell = Command::new("sh");
+    assert!(shell.args(["-c", &format!("kill -40 {pid}")]).status().unwrap().success());
 }
 
 /// Stops a worker and waits until it is.

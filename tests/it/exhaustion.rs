@@ -2,14 +2,16 @@
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::support::client::{self, connect, read_answer};
-use crate::support::{eventually, get, proc, sticky_run};
+use crate::support::client::{self, connect, read_answer, request};
+use crate::support::{Answer, SOON, Supervisor, eventually, get, proc, sticky_run};
 
 /// The share of a processor that a supervisor which waits may use at the most.
 const HARDLY_ANYTHING: f64 = 0.05;
@@ -18,7 +20,7 @@ const HARDLY_ANYTHING: f64 = 0.05;
 fn with_64_files_hundreds_of_silent_and_talking_clients_cost_nobody_an_answer() {
     let supervisor = sticky_run(2, &["--head-timeout", "2s"]).after("ulimit -n 64;").start();
     let (address, pid) = (supervisor.address(), supervisor.pid());
-    let before = proc::open_files(pid);
+    let before = proc::open_files_at_rest(pid);
     let (cpu, since) = (proc::cpu_time(pid), Instant::now());
     let silent: Vec<_> = (0..200).map(|_| connect(address).expect("a connection")).collect();
     thread::scope(|scope| {
@@ -40,8 +42,8 @@ fn with_64_files_hundreds_of_silent_and_talking_clients_cost_nobody_an_answer() 
 fn without_a_free_descriptor_clients_wait_until_there_is_one() {
     let supervisor = sticky_run(2, &[]).start();
     let (address, pid) = (supervisor.address(), supervisor.pid());
-    let before = proc::open_files(pid);
-    limit_files(pid, first_free(pid));
+    let before = proc::open_files_at_rest(pid);
+    limit_files(pid, proc::lowest_free(pid));
     let clients: Vec<_> = (0..100).map(|_| ask(address)).collect();
     supervisor.wait_for_log("cannot accept");
     let (cpu, since) = (proc::cpu_time(pid), Instant::now());
@@ -58,8 +60,8 @@ fn without_a_free_descriptor_clients_wait_until_there_is_one() {
 fn without_a_free_descriptor_a_worker_that_dies_is_replaced_later() {
     let supervisor = sticky_run(2, &[]).start();
     let (address, pid) = (supervisor.address(), supervisor.pid());
-    let before = proc::open_files(pid);
-    limit_files(pid, first_free(pid) - 2);
+    let before = proc::open_files_at_rest(pid);
+    limit_files(pid, proc::lowest_free(pid) - 2);
     proc::signal(supervisor.pid_of(0), Signal::SIGKILL);
     supervisor.wait_for_log("cannot start worker 0");
     limit_files(pid, 1024);
@@ -99,13 +101,100 @@ fn more_descriptors_in_flight_than_the_kernel_allows_wait_in_the_supervisor() {
     answer_all(clients);
 }
 
-/// Sets the soft limit on open files of a running supervisor.
-/// The number that the next descriptor would have.
-fn first_free(pid: i32) -> usize {
-    let open: Vec<_> = proc::descriptors(pid).into_iter().map(|(number, _)| number).collect();
-    (0..).find(|number| !open.contains(number)).map_or(0, |number| number as usize)
+#[test]
+fn with_64_files_those_in_flight_to_workers_that_die_are_answered_by_others() {
+    let (supervisor, clients) = with_64_files_and_stopped_workers("1h");
+    for slot in [0, 1] {
+        proc::signal(supervisor.pid_of(slot), Signal::SIGKILL);
+    }
+    proc::signal(supervisor.pid_of(2), Signal::SIGCONT);
+    answer_all(clients);
+    assert_eq!(supervisor.count_log("lost"), 0);
 }
 
+#[test]
+fn with_64_files_those_in_flight_to_workers_that_stopped_are_answered_by_others() {
+    let (supervisor, clients) = with_64_files_and_stopped_workers("500ms");
+    supervisor.wait_for_log_times("has stopped reading its channel", 3);
+    let alive = supervisor.pid_of(2);
+    proc::signal(alive, Signal::SIGCONT);
+    assert!(answer_all(clients).iter().all(|answer| answer.pid == alive));
+    assert_eq!(supervisor.count_log("lost"), 0);
+}
+
+#[test]
+fn a_slow_owner_of_one_key_leaves_room_for_the_clients_of_others() {
+    let flags = ["--by", "header:x", "--balance", "hash"];
+    let builder = sticky_run(2, &flags).env("TEST_WORKER", "rests=30");
+    let supervisor = builder.after("ulimit -n 256;").start();
+    let address = supervisor.address();
+    let ask = |key| request(address, &format!("GET / HTTP/1.1\r\nx: {key}\r\n\r\n"));
+    let key_of = |slot| (0..).find(|key| ask(*key).expect("an answer").slot == slot);
+    let (slow, other) = (key_of(0).unwrap(), key_of(1).unwrap());
+    let (done, started) = (AtomicBool::new(false), Instant::now());
+    thread::scope(|scope| {
+        for _ in 0..400 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) && started.elapsed() < SOON {
+                    // When too many wait for the owner, some of its own clients are refused.
+                    if ask(slow).is_err() {
+                        proc::watch(Duration::from_millis(100));
+                    }
+                }
+            });
+        }
+        supervisor.wait_for_log("too many wait for worker 0");
+        let times = (0..25).map(|_| {
+            let since = Instant::now();
+            ask(other).expect("an answer");
+            since.elapsed()
+        });
+        let mut times: Vec<_> = times.collect();
+        times.sort_unstable();
+        done.store(true, Ordering::Relaxed);
+        // All that wait for the owner would take seconds.
+        assert!(times[12] < Duration::from_millis(250), "{times:?}");
+    });
+}
+
+#[test]
+fn a_worker_at_its_own_limit_of_files_answers_everybody() {
+    let whoami = build_whoami();
+    let words = ["sh", "-c", "ulimit -n 12; exec \"$0\"", &whoami];
+    let supervisor = sticky_run(2, &[]).command(&words).start();
+    for mut client in (0..200).map(|_| ask(supervisor.address())).collect::<Vec<_>>() {
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).expect("everybody is answered");
+        assert!(answer.contains("\r\n\r\nworker "), "{answer:?}");
+    }
+}
+
+/// Three workers that are stopped, and as many clients as they and the supervisor can have.
+fn with_64_files_and_stopped_workers(stall: &str) -> (Supervisor, Vec<TcpStream>) {
+    let flags = ["--by", "none", "--stall-timeout", stall];
+    let supervisor = sticky_run(3, &flags).after("ulimit -n 64;").start();
+    for worker in supervisor.worker_pids() {
+        proc::signal(worker, Signal::SIGSTOP);
+        eventually("the worker is stopped", || proc::is_stopped(worker).then_some(()));
+    }
+    let before = proc::open_files_at_rest(supervisor.pid());
+    let clients = (0..120).map(|_| ask(supervisor.address())).collect();
+    eventually("the supervisor has as many as it takes", || {
+        (proc::open_files(supervisor.pid()) >= before + 24).then_some(())
+    });
+    (supervisor, clients)
+}
+
+/// Builds the example of this name; returns where it is.
+fn build_whoami() -> String {
+    let mut cargo = Command::new(env!("CARGO"));
+    let built = cargo.args(["build", "--quiet", "--package", "whoami"]).status();
+    assert!(built.expect("cargo runs").success());
+    let directory = Path::new(env!("CARGO_BIN_EXE_sticky-run")).parent().expect("a directory");
+    directory.join("whoami").to_str().expect("its path is text").to_owned()
+}
+
+/// Sets the soft limit on open files of a running supervisor.
 fn limit_files(pid: i32, limit: usize) {
     let mut command = Command::new("prlimit");
     command.args(["--pid", &pid.to_string(), &format!("--nofile={limit}:")]);
@@ -117,8 +206,7 @@ fn ask(address: SocketAddr) -> TcpStream {
 }
 
 #[track_caller]
-fn answer_all(clients: Vec<TcpStream>) {
-    for mut client in clients {
-        read_answer(&mut client).expect("everybody is answered");
-    }
+fn answer_all(clients: Vec<TcpStream>) -> Vec<Answer> {
+    let answer = |mut client| read_answer(&mut client).expect("everybody is answered");
+    clients.into_iter().map(answer).collect()
 }

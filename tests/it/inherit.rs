@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use nix::pty::openpty;
 use nix::sys::signal::Signal;
 
-use crate::support::{Supervisor, client, eventually, get, proc, sticky_run};
+use crate::support::{Supervisor, client, eventually, get, proc, sticky_run, worker};
 
 /// A command that is only looked at from outside: it never becomes ready.
 const SLEEP: [&str; 2] = ["sleep", "100"];
@@ -124,6 +125,18 @@ fn a_worker_that_knows_no_channel_dies_with_its_supervisor() {
     eventually("no worker is left", || {
         (!workers.iter().any(|pid| proc::is_alive(*pid))).then_some(())
     });
+}
+
+#[test]
+fn a_worker_that_reads_a_terminal_is_not_stopped_by_it() {
+    // The supervisor leads a session on a terminal, as it does in a shell.
+    let terminal = openpty(None, None).expect("a terminal, pty(7)");
+    let command = worker::command();
+    let mut words = vec!["sh", "-c", "read -r line; exec \"$0\" \"$@\""];
+    words.extend(command.iter().map(String::as_str));
+    let builder = sticky_run(2, &[]).command(&words).stdin(terminal.slave);
+    let supervisor = builder.after("exec setsid --ctty \"$0\" \"$@\";").start();
+    get(supervisor.address(), "/");
 }
 
 #[test]

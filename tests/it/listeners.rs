@@ -6,9 +6,12 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::support::client::read_answer;
-use crate::support::{Answer, connect, sticky_run};
+use crate::support::{Answer, connect, proc, sticky_run};
 
 /// A directory of its own for one test, removed with everything in it.
 struct Directory(PathBuf);
@@ -90,8 +93,8 @@ fn an_address_in_use_is_one_line_and_exit_code_1() {
     let mut supervisor = sticky_run(1, &["--listen", &address]).spawn();
     assert_eq!(supervisor.wait().code(), Some(1));
     let expected = format!("cannot listen on {address}: address already in use");
-    assert_eq!(supervisor.whole_log().lines().count(), 1, "{}", supervisor.whole_log());
-    assert!(supervisor.whole_log().contains(&expected), "{}", supervisor.whole_log());
+    assert_eq!(supervisor.whole_log().lines().count(), 1, "{}", supervisor.log());
+    assert!(supervisor.whole_log().contains(&expected), "{}", supervisor.log());
 }
 
 #[test]
@@ -102,8 +105,60 @@ fn a_descriptor_that_is_no_listening_socket_is_refused() {
         let stream = connect(connected.local_addr().expect("an address")).expect("a connection");
         let mut supervisor = sticky_run(1, &["--listen", flag]).inherit(stream.into()).spawn();
         assert_eq!(supervisor.wait().code(), Some(1));
-        assert!(supervisor.whole_log().contains(reason), "{}", supervisor.whole_log());
+        assert!(supervisor.whole_log().contains(reason), "{}", supervisor.log());
     }
+}
+
+#[test]
+fn a_descriptor_that_was_not_inherited_is_said_to_be_not_open() {
+    for number in 3..10 {
+        let flag = format!("fd:{number}");
+        let closed = format!("exec {number}>&-;");
+        let mut supervisor = sticky_run(1, &["--listen", &flag]).after(&closed).spawn();
+        assert_eq!(supervisor.wait().code(), Some(1));
+        let log = supervisor.whole_log();
+        assert!(log.contains("bad file descriptor"), "{log}");
+        assert!(log.contains("has to be inherited open"), "{log}");
+    }
+}
+
+#[test]
+fn a_listener_that_somebody_else_shuts_down_is_told_at_a_limited_rate_and_costs_nothing() {
+    let ours = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let given = ours.try_clone().expect("a descriptor");
+    let mut supervisor = sticky_run(2, &["--listen", "fd:3"]).inherit(given.into()).start();
+    told(ours.local_addr().expect("an address"), 0);
+    Socket::from(ours).shutdown(std::net::Shutdown::Both).expect("it listens");
+    supervisor.wait_for_log("cannot accept: ");
+    let pid = supervisor.pid();
+    let (cpu, since) = (proc::cpu_time(pid), Instant::now());
+    proc::watch(Duration::from_secs(1));
+    let share = (proc::cpu_time(pid) - cpu).as_secs_f64() / since.elapsed().as_secs_f64();
+    assert!(share < 0.05, "{share}");
+    assert_eq!(supervisor.count_log("cannot accept: "), 1);
+    assert_eq!(supervisor.stop().code(), Some(0));
+}
+
+#[test]
+fn a_socket_file_whose_listener_has_no_room_stays_and_holds_nobody_up() {
+    let directory = Directory::new("full");
+    let path = directory.0.join("a.sock");
+    let live = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+    let address = SockAddr::unix(&path).expect("a short path");
+    live.bind(&address).and_then(|()| live.listen(0)).expect("a listener");
+    let mut clients = Vec::new();
+    loop {
+        let client = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+        client.set_nonblocking(true).expect("a mode");
+        if client.connect(&address).is_err() {
+            break;
+        }
+        clients.push(client);
+    }
+    let mut supervisor = sticky_run(1, &["--listen", &unix(&path)]).spawn();
+    assert_eq!(supervisor.wait().code(), Some(1));
+    assert!(supervisor.whole_log().contains("address already in use"), "{}", supervisor.log());
+    assert!(path.exists());
 }
 
 #[test]
@@ -126,7 +181,7 @@ fn a_socket_file_that_somebody_listens_on_stays() {
     let mut supervisor = sticky_run(1, &["--listen", &unix(&path)]).spawn();
     assert_eq!(supervisor.wait().code(), Some(1));
     let expected = format!("cannot listen on unix:{}: address already in use", path.display());
-    assert!(supervisor.whole_log().contains(&expected), "{}", supervisor.whole_log());
+    assert!(supervisor.whole_log().contains(&expected), "{}", supervisor.log());
     UnixStream::connect(&path).expect("the other one still listens");
     drop(live);
 }
@@ -138,11 +193,7 @@ fn a_file_that_is_no_socket_stays() {
     fs::write(&path, "precious").expect("a file");
     let mut supervisor = sticky_run(1, &["--listen", &unix(&path)]).spawn();
     assert_eq!(supervisor.wait().code(), Some(1));
-    assert!(
-        supervisor.whole_log().contains("cannot listen on unix:"),
-        "{}",
-        supervisor.whole_log()
-    );
+    assert!(supervisor.whole_log().contains("cannot listen on unix:"), "{}", supervisor.log());
     assert_eq!(fs::read_to_string(&path).expect("the file"), "precious");
 }
 

@@ -38,6 +38,8 @@ mod inherit;
 mod keys;
 /// Listening sockets, and what workers are told about them.
 mod listeners;
+/// Logs that nobody reads.
+mod logged;
 /// Clients that say nothing, or little.
 mod silent;
 /// Real Socket.IO clients.

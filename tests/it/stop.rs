@@ -1,14 +1,16 @@
 //! Stops: in order, in time, and with nothing left behind.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
 use crate::support::client::{self, connect, read_answer};
-use crate::support::{Supervisor, eventually, get, proc, sticky_run, worker};
+use crate::support::{Supervisor, eventually, full, get, proc, sticky_run, worker};
 
 /// What ending may take besides the time that is meant, on a busy machine.
 const SLACK: Duration = Duration::from_secs(4);
@@ -129,7 +131,7 @@ fn clients_whose_head_was_not_complete_and_clients_that_wait_are_served() {
     let (address, worker) = (supervisor.address(), supervisor.pid_of(0));
     proc::signal(worker, Signal::SIGSTOP);
     eventually("the worker is stopped", || proc::is_stopped(worker).then_some(()));
-    let before = proc::open_files(supervisor.pid());
+    let before = proc::open_files_at_rest(supervisor.pid());
     let waiting = (0..50).map(|_| client::send(address, "GET / HTTP/1.1\r\n\r\n"));
     let mut clients: Vec<_> = waiting.collect();
     let mut pending = client::send(address, "GET /?si");
@@ -150,7 +152,7 @@ fn clients_whose_head_was_not_complete_and_clients_that_wait_are_served() {
 #[test]
 fn a_client_that_has_said_nothing_does_not_hold_up_a_stop() {
     let mut supervisor = sticky_run(2, &["--grace", "1h", "--head-timeout", "1h"]).start();
-    let before = proc::open_files(supervisor.pid());
+    let before = proc::open_files_at_rest(supervisor.pid());
     let mut silent = connect(supervisor.address()).unwrap();
     eventually("the silent client was accepted", || {
         (proc::open_files(supervisor.pid()) == before + 1).then_some(())
@@ -158,6 +160,69 @@ fn a_client_that_has_said_nothing_does_not_hold_up_a_stop() {
     supervisor.signal(Signal::SIGTERM);
     ends_in_order(&mut supervisor);
     assert!(silent.read(&mut [0]).is_ok_and(|count| count == 0));
+}
+
+#[test]
+fn a_client_with_a_part_of_a_head_delays_a_stop_by_a_second_and_not_by_the_head_timeout() {
+    let mut supervisor = sticky_run(2, &["--grace", "1h", "--head-timeout", "1h"]).start();
+    let before = proc::open_files_at_rest(supervisor.pid());
+    let _partial = client::send(supervisor.address(), "GET /?si");
+    eventually("the client was accepted", || {
+        (proc::open_files(supervisor.pid()) == before + 1).then_some(())
+    });
+    let since = Instant::now();
+    supervisor.signal(Signal::SIGTERM);
+    ends_in_order(&mut supervisor);
+    assert!(since.elapsed() < Duration::from_secs(1) + SLACK, "{:?}", since.elapsed());
+}
+
+#[test]
+fn a_listener_that_was_inherited_is_closed_too_while_others_are_waited_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let builder = sticky_run(2, &["--listen", "fd:3", "--grace", "1h"]);
+    let mut supervisor = builder.inherit(listener.into()).start();
+    let (held, _) = client::hold(supervisor.address(), "/hold");
+    supervisor.signal(Signal::SIGTERM);
+    supervisor.wait_for_log("stopping: waiting for connections: 1");
+    is_closed_to_new_clients(supervisor.address());
+    drop(held);
+    ends_in_order(&mut supervisor);
+}
+
+#[test]
+fn clients_that_connected_before_the_stop_are_answered_although_nobody_accepted_them_yet() {
+    for by in ["none", "sid"] {
+        let mut supervisor = sticky_run(2, &["--by", by, "--grace", "1h"]).start();
+        let (address, pid) = (supervisor.address(), supervisor.pid());
+        // It comes to see the clients and the signal at the same time.
+        proc::signal(pid, Signal::SIGSTOP);
+        eventually("the supervisor is stopped", || proc::is_stopped(pid).then_some(()));
+        let clients = (0..200).map(|_| client::send(address, "GET / HTTP/1.1\r\n\r\n"));
+        let clients: Vec<_> = clients.collect();
+        supervisor.signal(Signal::SIGTERM);
+        supervisor.signal(Signal::SIGCONT);
+        for mut client in clients {
+            read_answer(&mut client).expect("everybody is answered");
+        }
+        ends_in_order(&mut supervisor);
+    }
+}
+
+#[test]
+fn no_client_is_reset_by_a_stop_under_load() {
+    for _ in 0..if full() { 30 } else { 4 } {
+        let mut supervisor = sticky_run(2, &["--by", "none", "--grace", "1h"]).start();
+        let address = supervisor.address();
+        let answered = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| until_refused(address, &answered));
+            }
+            eventually("there is load", || (answered.load(Ordering::Relaxed) >= 100).then_some(()));
+            supervisor.signal(Signal::SIGTERM);
+        });
+        ends_in_order(&mut supervisor);
+    }
 }
 
 #[test]
@@ -194,6 +259,20 @@ fn ends_in_order(supervisor: &mut Supervisor) {
     let workers = supervisor.worker_pids();
     assert_eq!(supervisor.wait().code(), Some(0));
     assert!(!workers.iter().any(|pid| proc::is_alive(*pid)));
+}
+
+/// Asks again and again until there is nobody any more; each that could connect is answered.
+fn until_refused(address: SocketAddr, answered: &AtomicUsize) {
+    loop {
+        match connect(address) {
+            Ok(mut stream) => {
+                stream.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("room for a request");
+                read_answer(&mut stream).expect("an answer");
+                answered.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(error) => return assert_eq!(error.kind(), ErrorKind::ConnectionRefused),
+        }
+    }
 }
 
 #[track_caller]

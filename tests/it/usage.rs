@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::{env, fs, process};
 
-use crate::support::{Supervisor, get, proc, sticky_run};
+use crate::support::{Supervisor, get, proc, sticky_run, worker};
 
 /// Runs it with these arguments to its end, which has to come by itself.
 fn run(arguments: &[&str]) -> Output {
@@ -141,6 +141,28 @@ fn a_command_that_cannot_be_executed_is_126_and_one_line() {
         assert_eq!(code, Some(126), "{log}");
         says(&log, &["cannot run", path, "it has to be an executable file: chmod +x"]);
     }
+}
+
+#[test]
+fn a_command_with_too_long_a_name_is_126_and_one_line() {
+    let long = format!("/{}", "x".repeat(300));
+    let (code, log) = ends(sticky_run(2, &[]).command(&[&long]).spawn());
+    assert_eq!(code, Some(126), "{log}");
+    says(&log, &["cannot run", &long, "file name too long"]);
+}
+
+#[test]
+fn a_command_that_is_just_being_written_is_said_to_be_busy_and_tried_again() {
+    let shell = Script::new("busy", "", 0o755);
+    fs::copy("/bin/sh", shell.path()).expect("room for a copy");
+    let writer = fs::File::options().append(true).open(shell.path()).expect("the file is ours");
+    let mut words = vec![shell.path(), "-c", "exec \"$0\" \"$@\""];
+    let command = worker::command();
+    words.extend(command.iter().map(String::as_str));
+    let supervisor = sticky_run(1, &[]).command(&words).listening();
+    supervisor.wait_for_log("cannot start worker 0: text file busy");
+    drop(writer);
+    supervisor.wait_for_log("worker 0 is ready");
 }
 
 #[test]

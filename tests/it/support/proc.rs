@@ -35,6 +35,14 @@ pub fn open_files(pid: i32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
 }
 
+/// Likewise, when the process does nothing: a supervisor that reads a channel makes sure of a free
+/// descriptor by opening one for a moment.
+#[track_caller]
+pub fn open_files_at_rest(pid: i32) -> usize {
+    wait_for_rest(pid);
+    open_files(pid)
+}
+
 /// The descriptors that the process has open, and what each is.
 pub fn descriptors(pid: i32) -> Vec<(i32, String)> {
     let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
@@ -45,6 +53,12 @@ pub fn descriptors(pid: i32) -> Vec<(i32, String)> {
     let mut files: Vec<_> = files.filter_map(describe).collect();
     files.sort_unstable();
     files
+}
+
+/// The number that the next descriptor of the process gets. What it inherited may have any number.
+pub fn lowest_free(pid: i32) -> usize {
+    let numbers = descriptors(pid).into_iter().map(|(number, _)| number);
+    numbers.zip(0..).take_while(|(number, nth)| number == nth).count()
 }
 
 /// The variables that the process was started with.

@@ -19,6 +19,7 @@ pub struct Builder {
     worker: Vec<String>,
     variables: Vec<(String, String)>,
     stdin: Stdio,
+    stderr: Stdio,
 }
 
 /// A running sticky-run. It is ended when this is dropped, and its log is shown if the test fails.
@@ -43,6 +44,7 @@ pub fn sticky_run(workers: u16, flags: &[&str]) -> Builder {
         worker: worker::command(),
         variables: Vec::new(),
         stdin: Stdio::null(),
+        stderr: Stdio::piped(),
     }
 }
 
@@ -59,10 +61,21 @@ impl Builder {
         self
     }
 
-    /// Gives it this descriptor as 3.
-    pub fn inherit(mut self, descriptor: OwnedFd) -> Self {
+    /// Gives it this standard input.
+    pub fn stdin(mut self, descriptor: OwnedFd) -> Self {
         self.stdin = descriptor.into();
-        self.after("exec 3<&0 0</dev/null;")
+        self
+    }
+
+    /// Has it log there, so that the test does not see it.
+    pub fn log_to(mut self, descriptor: OwnedFd) -> Self {
+        self.stderr = descriptor.into();
+        self
+    }
+
+    /// Gives it this descriptor as 3.
+    pub fn inherit(self, descriptor: OwnedFd) -> Self {
+        self.stdin(descriptor).after("exec 3<&0 0</dev/null;")
     }
 
     /// Runs the supervisor through `sh -c "<before> exec sticky-run ..."`, to change its limits.
@@ -77,13 +90,14 @@ impl Builder {
     /// Starts it, and waits for nothing.
     pub fn spawn(mut self) -> Supervisor {
         let command = self.command.arg("--").args(&self.worker).envs(self.variables);
-        let child = command.stdin(self.stdin).stdout(Stdio::null()).stderr(Stdio::piped());
+        let child = command.stdin(self.stdin).stdout(Stdio::null()).stderr(self.stderr);
         let mut child = child.spawn().expect("sticky-run was built with the tests");
         let log = Arc::new(Mutex::new(String::new()));
-        let stderr = child.stderr.take().expect("it was piped");
+        let stderr = child.stderr.take();
         let copy = Arc::clone(&log);
         let reader = thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            let lines = stderr.into_iter().flat_map(|stderr| BufReader::new(stderr).lines());
+            for line in lines.map_while(Result::ok) {
                 let mut log = copy.lock().unwrap();
                 log.push_str(&line);
                 log.push('\n');

@@ -18,7 +18,7 @@
 //! `TEST_WORKER` in the environment is a list of words: `deaf` never says READY, `slow=MS` says it
 //! late, `exit=CODE` exits at once, `stubborn` ignores TERM, `greet` speaks first, `early=ID` announces
 //! the key before it is ready, `stays` lives on when its channel has ended, `raw` reads to the end and
-//! answers with the length and digest of all bytes.
+//! answers with the length and digest of all bytes, `rests=MS` has slot 0 rest before each connection.
 
 use std::collections::HashMap;
 use std::env;
@@ -100,6 +100,7 @@ impl Worker {
         let worker = Arc::new(self);
         while let Some((message, socket)) = worker.receive() {
             let Some(socket) = socket else { continue };
+            worker.rest();
             let worker = Arc::clone(&worker);
             worker.accepted.fetch_add(1, Ordering::Relaxed);
             thread::spawn(move || worker.serve(&message, socket));
@@ -108,6 +109,15 @@ impl Worker {
             thread::park();
         }
         0
+    }
+
+    /// Takes its time before it serves a connection, and so before it picks up the next one.
+    fn rest(&self) {
+        if self.slot == 0
+            && let Some(millis) = self.traits.get("rests")
+        {
+            thread::sleep(Duration::from_millis(millis.parse().unwrap()));
+        }
     }
 
     /// The next message; none when the supervisor is gone.
