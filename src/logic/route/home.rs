@@ -60,15 +60,23 @@ impl Homes {
         };
         Client {
             key: Fingerprint::new(self.secret, &identity),
-            point: HashPoint::new(self.hash_seed, &identity),
+            point: self.by_hash.then(|| HashPoint::new(self.hash_seed, &identity)),
             kind,
         }
     }
 
-    /// Whether the announcement of this key may lie unread in a channel. That a client presented
-    /// the key before says nothing: it may have been made up then.
-    pub(super) fn may_be_announced(&mut self, now: Time, client: Client) -> bool {
-        client.kind != Kind::Ip && self.announced.get(now, client.key).is_none()
+    /// The live worker that has announced this key.
+    pub(super) fn announcer(
+        &mut self,
+        now: Time,
+        seats: &[Seat],
+        client: Client,
+    ) -> Option<Worker> {
+        let owner = match client.kind {
+            Kind::Ip => None,
+            Kind::Sid | Kind::Text => self.announced.get(now, client.key),
+        };
+        owner.filter(|owner| is_live(seats, *owner))
     }
 
     /// Where the key of a connection lives.
@@ -90,10 +98,9 @@ impl Homes {
             }
             self.announced.forget(client.key);
         }
-        let placed = if self.by_hash {
-            own_worker(seats, client.point, returned)
-        } else {
-            self.presented.get(now, client.key)
+        let placed = match client.point {
+            Some(point) => own_worker(seats, point, returned),
+            None => self.presented.get(now, client.key),
         };
         match placed {
             Some(owner) if is_live(seats, owner) => Home::Owner(owner),
@@ -105,7 +112,7 @@ impl Homes {
 
     /// A key was placed on a worker and lives there from now on.
     pub(super) fn bind(&mut self, now: Time, client: Client, worker: Worker) {
-        if !self.by_hash {
+        if client.point.is_none() {
             self.presented.set(now, client.key, worker, 0);
         }
     }

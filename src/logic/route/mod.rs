@@ -89,14 +89,21 @@ impl Router {
             Answer::No => None,
             Answer::Yes(found) => Some(self.homes.client(&found)),
         };
-        if let (Some(client), Some(returned)) = (client, arrival.returned) {
-            self.homes.unbind(now, client, returned);
+        let visitor = Visitor { conn: arrival.conn, client, returned: arrival.returned };
+        if let Some(client) = client {
+            if let Some(returned) = arrival.returned {
+                self.homes.unbind(now, client, returned);
+            }
+            if let Some(owner) = self.homes.announcer(now, &self.seats, client) {
+                return self.admit_to(now, owner, visitor);
+            }
+            // The announcement may lie unread in a channel. That a client presented the key before
+            // says nothing: it may have been made up then.
+            if look == Look::First && client.kind != Kind::Ip {
+                return Verdict::LookAgain;
+            }
         }
-        let first = look == Look::First;
-        if first && client.is_some_and(|client| self.homes.may_be_announced(now, client)) {
-            return Verdict::LookAgain;
-        }
-        self.admit(now, Visitor { conn: arrival.conn, client, returned: arrival.returned })
+        self.admit(now, visitor)
     }
 
     /// The next waiting connection that can go, and where. It counts as sent.

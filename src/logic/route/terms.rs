@@ -145,7 +145,8 @@ pub(super) struct Visitor {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Client {
     pub(super) key: Fingerprint,
-    pub(super) point: HashPoint,
+    /// Where it lives without memory, with `hash` placement.
+    pub(super) point: Option<HashPoint>,
     pub(super) kind: Kind,
 }
 
