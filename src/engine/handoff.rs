@@ -316,7 +316,7 @@ impl Engine {
         match sent {
             Ok(()) => {
                 debug!("{:?} to {}: {:?}", client, give.worker, give.reason);
-                if self.router.is_full(give.worker) {
+                if self.router.is_worth_a_look(give.worker) {
                     self.look_at(give.worker);
                 }
             }

@@ -240,9 +240,9 @@ impl Router {
         full.filter_map(|seat| seat.worker).collect()
     }
 
-    /// Whether this worker seems to have no room.
-    pub fn is_full(&self, worker: Worker) -> bool {
-        self.seat(worker).is_some_and(|seat| !seat.window.has_room())
+    /// Whether this worker seems to have no room, and a look at its channel is likely to find some.
+    pub fn is_worth_a_look(&self, worker: Worker) -> bool {
+        self.seat(worker).is_some_and(|seat| seat.window.is_worth_a_look())
     }
 
     /// Whether this worker has stopped reading.

@@ -8,11 +8,16 @@ use std::time::Duration;
 
 use crate::logic::time::Time;
 
+/// The part of a window that has to be sent anew before a look at the channel is worth its price.
+const WORTH_A_LOOK: usize = 4;
+
 /// What was sent to one worker and not yet picked up, the first sent first.
 #[derive(Debug)]
 pub(super) struct Window {
     limit: usize,
     unread: VecDeque<Sent>,
+    /// How many were sent since the channel was last looked at.
+    unlooked: usize,
     /// When the worker was last seen to have picked something up, or to have nothing to pick up.
     progress: Time,
 }
@@ -37,11 +42,16 @@ pub enum InFlight {
 
 impl Window {
     pub(super) fn new(now: Time, limit: usize) -> Self {
-        Self { limit, unread: VecDeque::with_capacity(limit), progress: now }
+        Self { limit, unread: VecDeque::with_capacity(limit), unlooked: 0, progress: now }
     }
 
     pub(super) fn has_room(&self) -> bool {
         self.unread.len() < self.limit
+    }
+
+    /// Whether it seems full, and enough was sent since the last look for another to be worth it.
+    pub(super) fn is_worth_a_look(&self) -> bool {
+        !self.has_room() && self.unlooked >= self.limit / WORTH_A_LOOK
     }
 
     pub(super) fn len(&self) -> usize {
@@ -52,6 +62,7 @@ impl Window {
         if self.unread.is_empty() {
             self.progress = now;
         }
+        self.unlooked += 1;
         self.unread.push_back(Sent { at: now, what });
     }
 
@@ -62,6 +73,7 @@ impl Window {
 
     /// A look at the channel found `count` messages unread.
     pub(super) fn looked(&mut self, now: Time, count: usize) {
+        self.unlooked = 0;
         if count < self.unread.len() {
             self.unread.drain(..self.unread.len() - count);
             self.progress = now;
