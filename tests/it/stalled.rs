@@ -104,7 +104,9 @@ fn a_flood_for_a_stopped_owner_is_bounded_and_others_are_served() {
     let owner = get(address, "/announce/mine");
     stop(owner.pid);
     let mut bound: Vec<TcpStream> = Vec::new();
-    for _ in 0..1_500 {
+    // More may wait while nobody can know yet that the owner is stopped, so a fast client needs more
+    // of them.
+    while supervisor.count_log("too many wait for worker") == 0 && bound.len() < 6_000 {
         let mut stream = connect(address).expect("a connection");
         stream.write_all(b"GET /?sid=mine HTTP/1.1\r\n\r\n").expect("a request");
         bound.push(stream);
@@ -117,7 +119,6 @@ fn a_flood_for_a_stopped_owner_is_bounded_and_others_are_served() {
     let answered =
         answers.filter_map(Result::ok).inspect(|answer| assert_eq!(answer.pid, owner.pid));
     let answered = answered.count();
-    // Those in flight and the queue of one worker, in which more may stand while nobody can know yet
-    // that it is stopped; the rest was refused.
-    assert!((IN_FLIGHT + 1024..1_500).contains(&answered), "{answered}");
+    // Those in flight and the queue of one worker at least; the rest was refused.
+    assert!((IN_FLIGHT + 1024..bound.len()).contains(&answered), "{answered}");
 }
