@@ -2,7 +2,6 @@
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -11,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::support::client::{self, connect, read_answer, request};
-use crate::support::{Answer, SOON, Supervisor, eventually, get, proc, sticky_run};
+use crate::support::{Answer, SOON, Supervisor, eventually, get, proc, programs, sticky_run};
 
 /// The share of a processor that a supervisor which waits may use at the most.
 const HARDLY_ANYTHING: f64 = 0.05;
@@ -159,7 +158,7 @@ fn a_slow_owner_of_one_key_leaves_room_for_the_clients_of_others() {
 
 #[test]
 fn a_worker_at_its_own_limit_of_files_answers_everybody() {
-    let whoami = build_whoami();
+    let whoami = programs::example("whoami");
     let words = ["sh", "-c", "ulimit -n 12; exec \"$0\"", &whoami];
     let supervisor = sticky_run(2, &[]).command(&words).start();
     for mut client in (0..200).map(|_| ask(supervisor.address())).collect::<Vec<_>>() {
@@ -183,15 +182,6 @@ fn with_64_files_and_stopped_workers(stall: &str) -> (Supervisor, Vec<TcpStream>
         (proc::open_files(supervisor.pid()) >= before + 24).then_some(())
     });
     (supervisor, clients)
-}
-
-/// Builds the example of this name; returns where it is.
-fn build_whoami() -> String {
-    let mut cargo = Command::new(env!("CARGO"));
-    let built = cargo.args(["build", "--quiet", "--package", "whoami"]).status();
-    assert!(built.expect("cargo runs").success());
-    let directory = Path::new(env!("CARGO_BIN_EXE_sticky-run")).parent().expect("a directory");
-    directory.join("whoami").to_str().expect("its path is text").to_owned()
 }
 
 /// Sets the soft limit on open files of a running supervisor.
