@@ -172,7 +172,7 @@ impl Engine {
     fn arrive(&mut self, listener: usize, deferred: bool, accepted: Accepted) {
         let Accepted { socket, client } = accepted;
         let listener = u16::try_from(listener).ok();
-        self.welcome(Connection { socket, client, listener }, deferred);
+        self.route(Connection { socket, client, listener }, None, deferred);
     }
 
     fn rest(&mut self, error: &io::Error) {

@@ -107,11 +107,6 @@ impl Handoff {
 }
 
 impl Engine {
-    /// A connection has just been accepted, which the kernel may have held back.
-    pub(super) fn welcome(&mut self, connection: Connection, deferred: bool) {
-        self.route(connection, None, deferred);
-    }
-
     /// Routes what came back from workers.
     pub(super) fn route_returned(&mut self) {
         // A connection that comes back again meanwhile has to wait for the next turn.
@@ -226,8 +221,13 @@ impl Engine {
         }
     }
 
-    /// Routes a connection that is with the supervisor and waits for nothing.
-    fn route(&mut self, connection: Connection, returned: Option<Returned>, deferred: bool) {
+    /// Routes a connection that waits for nothing; `deferred` if the kernel may have held it back.
+    pub(super) fn route(
+        &mut self,
+        connection: Connection,
+        returned: Option<Returned>,
+        deferred: bool,
+    ) {
         let conn = self.handoff.number();
         let needed = self.router.needs_head(connection.client.is_some());
         let seen = self.handoff.look(&connection, needed, false);
