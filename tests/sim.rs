@@ -12,7 +12,8 @@ use sticky_run::logic::fleet::{Action, Exit, Fleet, FleetConfig, Input, Outcome}
 use sticky_run::logic::rng::Rng;
 use sticky_run::logic::room::Queues;
 use sticky_run::logic::route::{
-    Arrival, Balance, Conn, Give, InFlight, Look, Pulse, Returned, RouteConfig, Router, Verdict,
+    Arrival, Balance, Conn, Door, Give, InFlight, Look, Pulse, Returned, RouteConfig, Router,
+    Verdict,
 };
 use sticky_run::logic::time::Time;
 
@@ -118,6 +119,8 @@ impl World {
             key_idle: Duration::from_secs(5),
             in_flight: WINDOW,
             stall_timeout: STALL,
+            every_door: true,
+            mint: None,
         };
         let fleet = FleetConfig { workers: SLOTS, boot_timeout: BOOT_TIMEOUT, grace: GRACE, seed };
         Self {
@@ -181,7 +184,9 @@ impl World {
         let path = sid.map_or("/".to_owned(), |sid| format!("/?sid=s{sid}"));
         let bytes = format!("GET {path} HTTP/1.1\r\n");
         let bytes = bytes.as_bytes();
-        let arrival = Arrival { conn: Conn(id), ip: None, bytes, last: false, returned };
+        let conn = Conn(id);
+        let arrival =
+            Arrival { conn, door: Door::default(), ip: None, bytes, last: false, returned };
         let mut verdict = self.router.route(self.now, &arrival, Look::First);
         if verdict == Verdict::LookAgain {
             self.hear_all();

@@ -44,6 +44,8 @@ pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
             key_idle: args.key_idle,
             in_flight: IN_FLIGHT,
             stall_timeout: args.stall_timeout,
+            every_door: true,
+            mint: None,
         },
         head_timeout: args.head_timeout,
     })

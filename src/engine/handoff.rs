@@ -14,7 +14,7 @@ use super::{Channels, Connection, Engine};
 use crate::logic::Worker;
 use crate::logic::route::head::MAX_HEAD;
 use crate::logic::route::returns::{MOST, Returns};
-use crate::logic::route::{Arrival, Conn, Give, Look, Pulse, Returned, Verdict};
+use crate::logic::route::{Arrival, Conn, Door, Give, Look, Pulse, Returned, Verdict};
 use crate::logic::throttle::Throttle;
 use crate::logic::time::Time;
 use crate::os::listen::held_back;
@@ -269,9 +269,14 @@ impl Engine {
         returned: Option<Returned>,
     ) -> Verdict {
         let ip = connection.client.map(|client| client.ip());
+        let door = Door(connection.listener.unwrap_or_default());
         let ask = |engine: &mut Self, look| {
             let bytes = &engine.handoff.head[..count];
-            engine.router.route(engine.now, &Arrival { conn, ip, bytes, last, returned }, look)
+            engine.router.route(
+                engine.now,
+                &Arrival { conn, door, ip, bytes, last, returned },
+                look,
+            )
         };
         let mut verdict = ask(self, Look::First);
         if verdict == Verdict::LookAgain {

@@ -7,9 +7,10 @@
 use super::hash::{Fingerprint, HashPoint};
 use super::key::{Found, text_identity};
 use super::memory::Memory;
+use super::mint::Mint;
 use super::placement::Balance;
 use super::seat::Seat;
-use super::terms::{Client, Kind, OwnedByAnother, Returned, RouteConfig, Visitor};
+use super::terms::{Client, Door, Kind, OwnedByAnother, Returned, RouteConfig, Visitor};
 use crate::logic::Worker;
 use crate::logic::time::Time;
 
@@ -36,6 +37,8 @@ pub(super) struct Homes {
     announced: Memory,
     /// Presented keys, on one shelf.
     presented: Memory,
+    /// Who mints ids, if they are minted.
+    mint: Option<Mint>,
 }
 
 impl Homes {
@@ -47,6 +50,7 @@ impl Homes {
             by_hash: config.balance == Balance::Hash,
             announced: Memory::new(config.workers, share, config.session_idle),
             presented: Memory::new(1, config.max_keys, config.key_idle),
+            mint: config.mint.clone().map(Mint::new),
         }
     }
 
@@ -58,61 +62,80 @@ impl Homes {
             Found::Text(_) => Kind::Text,
             Found::Ip(_) => Kind::Ip,
         };
+        let minted = match (&self.mint, found) {
+            (Some(mint), Found::Sid(text)) => mint.read(text),
+            _ => None,
+        };
         Client {
             key: Fingerprint::new(self.secret, &identity),
             point: self.by_hash.then(|| HashPoint::new(self.hash_seed, &identity)),
+            minted,
             kind,
         }
     }
 
-    /// The live worker that has announced this key.
+    /// Has a worker mint ids that lead to it.
+    pub(super) fn incarnate(&mut self, worker: Worker) -> Option<u16> {
+        self.mint.as_mut()?.incarnate(worker)
+    }
+
+    /// What a worker minted leads nowhere any more.
+    pub(super) fn gone(&mut self, worker: Worker) {
+        if let Some(mint) = &mut self.mint {
+            mint.gone(worker);
+        }
+    }
+
+    /// The live worker that has announced or minted the key of this connection.
     pub(super) fn announcer(
         &mut self,
         now: Time,
         seats: &[Seat],
-        client: Client,
+        visitor: &Visitor,
     ) -> Option<Worker> {
-        let owner = match client.kind {
-            Kind::Ip => None,
-            Kind::Sid | Kind::Text => self.announced.get(now, client.key),
-        };
-        owner.filter(|owner| is_live(seats, *owner))
+        let client = visitor.client.filter(|client| client.kind != Kind::Ip)?;
+        let owner = self.announced.get(now, client.key).or_else(|| self.minter(client, visitor));
+        owner.filter(|owner| is_at(seats, *owner, visitor.door))
     }
 
-    /// Where the key of a connection lives.
+    /// Where the key of a connection lives, among the workers that serve its door.
     pub(super) fn find(&mut self, now: Time, seats: &[Seat], visitor: &Visitor) -> Option<Home> {
-        visitor.client.map(|client| self.home(now, seats, client, visitor.returned))
-    }
-
-    fn home(
-        &mut self,
-        now: Time,
-        seats: &[Seat],
-        client: Client,
-        returned: Option<Returned>,
-    ) -> Home {
+        let client = visitor.client?;
         let announced = self.announced.get(now, client.key);
-        if let Some(owner) = announced {
-            if is_live(seats, owner) {
-                return Home::Owner(owner);
+        if let Some(owner) = announced.or_else(|| self.minter(client, visitor)) {
+            if is_at(seats, owner, visitor.door) {
+                return Some(Home::Owner(owner));
             }
-            self.announced.forget(client.key);
+            if !is_live(seats, owner) {
+                self.announced.forget(client.key);
+            }
         }
         let placed = match client.point {
-            Some(point) => own_worker(seats, point, returned),
+            Some(point) => own_worker(seats, point, visitor),
             None => self.presented.get(now, client.key),
         };
-        match placed {
-            Some(owner) if is_live(seats, owner) => Home::Owner(owner),
+        Some(match placed {
+            Some(owner) if is_at(seats, owner, visitor.door) => Home::Owner(owner),
             Some(_) => Home::OwnerGone,
-            None if announced.is_some() => Home::OwnerGone,
+            None if announced.is_some() || client.minted.is_some() => Home::OwnerGone,
             None => Home::Nowhere,
-        }
+        })
     }
 
-    /// A key was placed on a worker and lives there from now on.
-    pub(super) fn bind(&mut self, now: Time, client: Client, worker: Worker) {
-        if client.point.is_none() {
+    /// The live worker that minted a key, unless it gave the connection back.
+    fn minter(&self, client: Client, visitor: &Visitor) -> Option<Worker> {
+        let minter = self.mint.as_ref()?.worker(client.minted?)?;
+        (visitor.returned != Some(Returned::Back(minter))).then_some(minter)
+    }
+
+    /// A key was placed on a worker and lives there from now on, unless it lives on another one that
+    /// only does not serve the door where it came in.
+    pub(super) fn bind(&mut self, now: Time, seats: &[Seat], client: Client, worker: Worker) {
+        if client.point.is_some() || client.minted.is_some() {
+            return;
+        }
+        let home = self.presented.get(now, client.key);
+        if !home.is_some_and(|home| is_live(seats, home)) {
             self.presented.set(now, client.key, worker, 0);
         }
     }
@@ -129,7 +152,7 @@ impl Homes {
         }
     }
 
-    /// A worker announces a key.
+    /// A worker announces a key. One that it has minted needs no memory.
     pub(super) fn announce(
         &mut self,
         now: Time,
@@ -137,6 +160,9 @@ impl Homes {
         worker: Worker,
         key: &[u8],
     ) -> Result<(), OwnedByAnother> {
+        if self.mint.as_ref().is_some_and(|mint| mint.is_from(key, worker)) {
+            return Ok(());
+        }
         let key = Fingerprint::new(self.secret, &text_identity(key));
         match self.announced.get(now, key) {
             Some(owner) if owner != worker && is_live(seats, owner) => Err(OwnedByAnother(owner)),
@@ -160,12 +186,18 @@ fn is_live(seats: &[Seat], worker: Worker) -> bool {
     seats.get(usize::from(worker.slot)).is_some_and(|seat| seat.worker == Some(worker))
 }
 
+/// Whether this worker lives and serves this door.
+fn is_at(seats: &[Seat], worker: Worker, door: Door) -> bool {
+    is_live(seats, worker) && seats[usize::from(worker.slot)].serves(door)
+}
+
 /// The worker in the key's own slot, among the slots that have one; the one that gave the
 /// connection back is not asked again as long as there is another.
-fn own_worker(seats: &[Seat], point: HashPoint, returned: Option<Returned>) -> Option<Worker> {
+fn own_worker(seats: &[Seat], point: HashPoint, visitor: &Visitor) -> Option<Worker> {
     let best = |fits: &dyn Fn(Worker) -> bool| {
-        let workers = seats.iter().filter_map(|seat| seat.worker).filter(|worker| fits(*worker));
+        let seats = seats.iter().filter(|seat| seat.serves(visitor.door));
+        let workers = seats.filter_map(|seat| seat.worker).filter(|worker| fits(*worker));
         workers.max_by_key(|worker| point.score(worker.slot))
     };
-    best(&|worker| returned != Some(Returned::Back(worker))).or_else(|| best(&|_| true))
+    best(&|worker| visitor.returned != Some(Returned::Back(worker))).or_else(|| best(&|_| true))
 }

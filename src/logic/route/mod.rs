@@ -12,11 +12,14 @@
 //! [`Router::poll_timeout`] has come, waiting connections may have become free to go: ask
 //! [`Router::next`] until it has none.
 
+mod flow;
 pub mod hash;
 pub mod head;
 mod home;
 pub mod key;
+mod lobby;
 pub mod memory;
+pub mod mint;
 mod placement;
 pub mod returns;
 mod seat;
@@ -26,17 +29,16 @@ mod terms;
 mod tests;
 mod window;
 
-use std::collections::VecDeque;
-
 pub use placement::Balance;
 pub use terms::{
-    Arrival, Conn, Give, Look, OwnedByAnother, Pulse, Reason, Returned, RouteConfig, Verdict,
+    Arrival, Conn, Door, Give, Look, OwnedByAnother, Pulse, Reason, Returned, RouteConfig, Verdict,
 };
 use terms::{Kind, Visitor};
 pub use window::InFlight;
 
 use self::head::{Answer, Head};
 use self::home::{Home, Homes};
+use self::lobby::Lobby;
 use self::placement::Placement;
 use self::seat::Seat;
 use super::Worker;
@@ -52,7 +54,7 @@ pub struct Router {
     homes: Homes,
     seats: Vec<Seat>,
     /// Connections that wait for any worker.
-    anywhere: VecDeque<Visitor>,
+    lobby: Lobby,
 }
 
 impl Router {
@@ -67,8 +69,10 @@ impl Router {
         Self {
             placement: Placement::new(config.balance, seed),
             homes: Homes::new(&config, secret),
-            seats: (0..config.workers).map(|_| Seat::new(now, config.in_flight)).collect(),
-            anywhere: VecDeque::new(),
+            seats: (0..config.workers)
+                .map(|_| Seat::new(now, config.in_flight, config.every_door))
+                .collect(),
+            lobby: Lobby::default(),
             queues,
             config,
         }
@@ -89,17 +93,19 @@ impl Router {
             Answer::No => None,
             Answer::Yes(found) => Some(self.homes.client(&found)),
         };
-        let visitor = Visitor { conn: arrival.conn, client, returned: arrival.returned };
+        // Where every worker serves every door, they are all one.
+        let door = if self.config.every_door { Door::default() } else { arrival.door };
+        let visitor = Visitor { conn: arrival.conn, door, client, returned: arrival.returned };
         if let Some(client) = client {
             if let Some(returned) = arrival.returned {
                 self.homes.unbind(now, client, returned);
             }
-            if let Some(owner) = self.homes.announcer(now, &self.seats, client) {
+            if let Some(owner) = self.homes.announcer(now, &self.seats, &visitor) {
                 return self.admit_to(now, owner, visitor);
             }
             // The announcement may lie unread in a channel. That a client presented the key before
             // says nothing: it may have been made up then.
-            if look == Look::First && client.kind != Kind::Ip {
+            if look == Look::First && client.may_be_announced() {
                 return Verdict::LookAgain;
             }
         }
@@ -111,16 +117,10 @@ impl Router {
     pub fn next(&mut self, now: Time) -> Option<(Conn, Give)> {
         loop {
             let bound = self.first_bound();
-            let first = self.anywhere.front().map(|visitor| visitor.conn);
-            let turn = match (first, bound) {
-                (Some(first), Some((conn, _))) => first < conn,
-                (first, _) => first.is_some(),
-            };
-            if turn && let Some(step) = self.next_anywhere(now) {
-                match step {
-                    Some(given) => return Some(given),
-                    None => continue,
-                }
+            match self.next_anywhere(now, bound.map(|(conn, _)| conn)) {
+                Step::Given(conn, give) => return Some((conn, give)),
+                Step::Bound => continue,
+                Step::Nobody => {}
             }
             let (_, slot) = bound?;
             let visitor = self.seats[slot].queue.pop_front()?;
@@ -135,7 +135,7 @@ impl Router {
             seat.open = seat.open.saturating_sub(1);
             seat.window.not_sent();
         }
-        self.anywhere.push_front(give.visitor);
+        self.lobby.push_front(give.visitor);
     }
 
     /// Connections may go to this worker from now on.
@@ -147,11 +147,33 @@ impl Router {
         }
     }
 
+    /// A ready worker serves a door from now on.
+    pub fn serves(&mut self, worker: Worker, door: Door) {
+        if let Some(seat) = self.seat_mut(worker) {
+            seat.doors.insert(door);
+        }
+    }
+
+    /// A worker serves a door no more. Those that waited there for it find another.
+    pub fn leaves(&mut self, worker: Worker, door: Door) {
+        let Some(seat) = self.seat_mut(worker) else { return };
+        seat.doors.remove(&door);
+        let (orphans, others) =
+            seat.queue.drain(..).partition(|visitor: &Visitor| visitor.door == door);
+        seat.queue = others;
+        self.lobby.admit(orphans);
+    }
+
+    /// What a worker that is about to be started mints into its ids; `None` unless ids are minted.
+    pub fn incarnate(&mut self, worker: Worker) -> Option<u16> {
+        self.homes.incarnate(worker)
+    }
+
     /// No connection goes to this worker any more. Those that waited for it find another.
     pub fn gone(&mut self, now: Time, worker: Worker) {
         let Some(orphans) = self.seat_mut(worker).map(|seat| seat.vacate(now)) else { return };
-        self.anywhere.extend(orphans);
-        self.anywhere.make_contiguous().sort_by_key(|visitor| visitor.conn);
+        self.homes.gone(worker);
+        self.lobby.admit(orphans);
     }
 
     /// A worker announces a key.
@@ -172,102 +194,18 @@ impl Router {
         plausible
     }
 
-    /// A message without a connection was sent to a worker.
-    pub fn note_sent(&mut self, now: Time, worker: Worker) {
-        if let Some(seat) = self.seat_mut(worker) {
-            seat.window.sent(now, InFlight::Note);
-        }
-    }
-
-    /// A look at a worker's channel found this many messages unread.
-    pub fn looked(&mut self, now: Time, worker: Worker, unread: usize) -> Pulse {
-        let stall = self.config.stall_timeout;
-        let Some(seat) = self.seat_mut(worker) else { return Pulse::Unchanged };
-        let before = seat.window.len();
-        seat.window.looked(now, unread);
-        let still = seat.window.still_at(stall).is_some_and(|at| at <= now);
-        match (seat.still, still) {
-            (false, true) => {
-                seat.still = true;
-                Pulse::Stopped
-            }
-            (true, _) if seat.window.len() < before => {
-                seat.still = false;
-                Pulse::Resumed
-            }
-            _ => Pulse::Unchanged,
-        }
-    }
-
-    /// So many messages in flight to a worker were taken back, and so many are left behind them; it
-    /// had picked up all before them. Returns what they were, in the order of their sending.
-    /// Connections among them no longer count as given.
-    pub fn take_back(
-        &mut self,
-        now: Time,
-        worker: Worker,
-        taken: usize,
-        left: usize,
-    ) -> Vec<InFlight> {
-        let Some(seat) = self.seat_mut(worker) else { return Vec::new() };
-        seat.window.looked(now, taken + left);
-        let taken = seat.window.take_back(now, taken);
-        let connections = taken.iter().filter(|what| **what != InFlight::Note).count();
-        seat.open = seat.open.saturating_sub(u32::try_from(connections).unwrap_or(u32::MAX));
-        taken
-    }
-
-    /// A worker whose channel should be looked at now, since it seems to have stopped reading.
-    #[must_use]
-    pub fn due(&self, now: Time) -> Option<Worker> {
-        let due = |seat: &&Seat| self.stall_at(seat).is_some_and(|at| at <= now);
-        self.seats.iter().find(due)?.worker
-    }
-
-    /// Whether it matters when this worker picks something up: somebody waits for it, or it has
-    /// stopped reading.
-    pub fn is_wanted(&self, worker: Worker) -> bool {
-        self.seat(worker).is_some_and(|seat| {
-            let full = !seat.window.has_room();
-            seat.still || (full && !(seat.queue.is_empty() && self.anywhere.is_empty()))
-        })
-    }
-
-    /// The workers that seem to have no room, and may have some since they were last looked at.
-    /// Look at them before the next connection is routed, so that it does not pass them over.
-    pub fn full(&self) -> Vec<Worker> {
-        let full = self.seats.iter().filter(|seat| !seat.window.has_room());
-        full.filter_map(|seat| seat.worker).collect()
-    }
-
-    /// Whether this worker seems to have no room, and a look at its channel is likely to find some.
-    pub fn is_worth_a_look(&self, worker: Worker) -> bool {
-        self.seat(worker).is_some_and(|seat| seat.window.is_worth_a_look())
-    }
-
-    /// Whether this worker has stopped reading.
-    pub fn is_still(&self, worker: Worker) -> bool {
-        self.seat(worker).is_some_and(|seat| seat.still)
-    }
-
-    /// Whether a worker has stopped reading, so that it matters when one picks something up although
-    /// nobody waits.
-    pub fn has_stopped_worker(&self) -> bool {
-        self.seats.iter().any(|seat| seat.still)
-    }
-
     /// When to ask [`Self::due`] and [`Self::next`] again, if nothing happens before.
     #[must_use]
     pub fn poll_timeout(&self, now: Time) -> Option<Time> {
         let stalls = self.seats.iter().filter_map(|seat| self.stall_at(seat));
-        let patience = self.seats.iter().filter(|_| !self.anywhere.is_empty());
+        let patience = self.seats.iter().filter(|_| !self.lobby.is_empty());
         let patience = patience.filter_map(Seat::patience_ends).filter(|end| *end > now);
         stalls.chain(patience).min()
     }
 
     /// How many connections wait.
     pub fn waiting(&self) -> usize {
-        self.anywhere.len() + self.seats.iter().map(|seat| seat.queue.len()).sum::<usize>()
+        self.lobby.len() + self.seats.iter().map(|seat| seat.queue.len()).sum::<usize>()
     }
 
     /// How many connections were given to workers and are not yet closed.
@@ -286,10 +224,6 @@ impl Router {
         (seat.worker == Some(worker)).then_some(seat)
     }
 
-    fn stall_at(&self, seat: &Seat) -> Option<Time> {
-        if seat.still { None } else { seat.window.still_at(self.config.stall_timeout) }
-    }
-
     /// Gives a connection away or puts it into the right queue.
     fn admit(&mut self, now: Time, visitor: Visitor) -> Verdict {
         let home = self.homes.find(now, &self.seats, &visitor);
@@ -297,12 +231,12 @@ impl Router {
             return self.admit_to(now, owner, visitor);
         }
         let reason = reason(&visitor, home);
-        if self.anywhere.is_empty()
+        if self.lobby.is_empty_at(visitor.door)
             && let Some(slot) = self.choose(now, &visitor)
         {
             return Verdict::Give(self.give(now, slot, visitor, reason));
         }
-        self.anywhere.push_back(visitor);
+        self.lobby.push_back(visitor);
         Verdict::Wait
     }
 
@@ -331,9 +265,10 @@ impl Router {
             Some(Returned::Back(worker) | Returned::Moved(worker)) => Some(worker),
             Some(Returned::Recovered) | None => None,
         };
-        let others = |seat: &Seat| seat.takes_anyone() && seat.worker != avoid;
+        let all = |seat: &Seat| seat.takes_anyone() && seat.serves(visitor.door);
+        let others = |seat: &Seat| all(seat) && seat.worker != avoid;
         if avoid.is_some() && !self.seats.iter().any(others) {
-            return self.placement.choose(now, &self.seats, Seat::takes_anyone);
+            return self.placement.choose(now, &self.seats, all);
         }
         // The one with the fewest connections may have few since it gives them back: going round,
         // every worker is asked.
@@ -352,7 +287,7 @@ impl Router {
         if let Some(client) = visitor.client
             && !owned
         {
-            self.homes.bind(now, client, worker);
+            self.homes.bind(now, &self.seats, client, worker);
         }
         Give { worker, reason, visitor }
     }
@@ -363,21 +298,38 @@ impl Router {
         free.filter_map(|(slot, seat)| Some((seat.queue.front()?.conn, slot))).min()
     }
 
-    /// Takes the first connection that waits for anyone: `None` when it has to wait on,
-    /// `Some(None)` when its key has an owner by now and it waits for that one.
-    fn next_anywhere(&mut self, now: Time) -> Option<Option<(Conn, Give)>> {
-        let visitor = *self.anywhere.front()?;
-        let home = self.homes.find(now, &self.seats, &visitor);
-        if let Some(Home::Owner(owner)) = home {
-            self.anywhere.pop_front();
-            self.seats[usize::from(owner.slot)].queue.push_back(visitor);
-            return Some(None);
+    /// Takes the first connection that waits for anyone and can go; only those that came before
+    /// `bound`, which waits for its owner.
+    fn next_anywhere(&mut self, now: Time, bound: Option<Conn>) -> Step {
+        for (conn, door) in self.lobby.firsts() {
+            if bound.is_some_and(|bound| bound < conn) {
+                break;
+            }
+            let visitor = self.lobby.front(door).expect("somebody is first at this door");
+            let home = self.homes.find(now, &self.seats, &visitor);
+            if let Some(Home::Owner(owner)) = home {
+                self.lobby.pop_front(door);
+                self.seats[usize::from(owner.slot)].queue.push_back(visitor);
+                return Step::Bound;
+            }
+            if let Some(slot) = self.choose(now, &visitor) {
+                self.lobby.pop_front(door);
+                let reason = reason(&visitor, home);
+                return Step::Given(conn, self.give(now, slot, visitor, reason));
+            }
         }
-        let slot = self.choose(now, &visitor)?;
-        self.anywhere.pop_front();
-        let reason = reason(&visitor, home);
-        Some(Some((visitor.conn, self.give(now, slot, visitor, reason))))
+        Step::Nobody
     }
+}
+
+/// What a look into the lobby came to.
+enum Step {
+    /// This connection can go.
+    Given(Conn, Give),
+    /// The key of one has an owner by now, and it waits for that one.
+    Bound,
+    /// Nobody can go.
+    Nobody,
 }
 
 /// Why a connection without an owner is placed.

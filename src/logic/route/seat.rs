@@ -1,9 +1,9 @@
 //! A seat: what the router knows of one slot and the worker in it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::Visitor;
+use super::terms::{Door, Visitor};
 use super::window::{InFlight, Window};
 use crate::logic::Worker;
 use crate::logic::time::Time;
@@ -21,6 +21,9 @@ pub(super) struct Seat {
     pub(super) worker: Option<Worker>,
     /// It has stopped reading its channel.
     pub(super) still: bool,
+    /// The doors that the worker serves, unless it serves every one.
+    pub(super) doors: BTreeSet<Door>,
+    every_door: bool,
     /// Connections given and not yet closed.
     pub(super) open: u32,
     /// Connections that wait for this worker and no other.
@@ -32,10 +35,12 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    pub(super) fn new(now: Time, in_flight: usize) -> Self {
+    pub(super) fn new(now: Time, in_flight: usize, every_door: bool) -> Self {
         Self {
             worker: None,
             still: false,
+            doors: BTreeSet::new(),
+            every_door,
             open: 0,
             queue: VecDeque::new(),
             window: Window::new(now, in_flight),
@@ -55,6 +60,7 @@ impl Seat {
     pub(super) fn vacate(&mut self, now: Time) -> VecDeque<Visitor> {
         self.worker = None;
         self.still = false;
+        self.doors.clear();
         self.open = 0;
         self.window.clear(now);
         std::mem::take(&mut self.queue)
@@ -63,6 +69,11 @@ impl Seat {
     /// Whether connections that may go anywhere may go here.
     pub(super) fn takes_anyone(&self) -> bool {
         self.worker.is_some() && !self.still
+    }
+
+    /// Whether its worker serves this door.
+    pub(super) fn serves(&self, door: Door) -> bool {
+        self.every_door || self.doors.contains(&door)
     }
 
     /// Whether it has room, or is so likely to have some at once that waiting for it is right.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::hash::{Fingerprint, HashPoint};
 use super::key::KeyList;
+use super::mint::{Incarnation, MintKey};
 use super::placement::Balance;
 use crate::logic::Worker;
 
@@ -31,17 +32,27 @@ pub struct RouteConfig {
     pub in_flight: usize,
     /// A worker that picks nothing up for this long loses what may go elsewhere.
     pub stall_timeout: Duration,
+    /// Every worker serves every door, without saying so.
+    pub every_door: bool,
+    /// The secret under which workers mint session ids, if they do.
+    pub mint: Option<MintKey>,
 }
 
 /// The number of a connection, never used twice.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Conn(pub u64);
 
+/// What connections come in by: the number of a listener.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Door(pub u16);
+
 /// A connection that wants to be routed, and what is known of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival<'a> {
     /// Its number.
     pub conn: Conn,
+    /// Where it came in.
+    pub door: Door,
     /// The address of its client, if it has one.
     pub ip: Option<IpAddr>,
     /// Its first bytes, as far as they are there.
@@ -110,7 +121,7 @@ pub enum Reason {
     UnknownSid,
     /// It had no key.
     NoKey,
-    /// The worker of its key is gone.
+    /// The worker of its key is gone, or gone from its door.
     OwnerGone,
     /// It came back unserved from another worker.
     Moved,
@@ -137,6 +148,7 @@ pub struct OwnedByAnother(pub Worker);
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Visitor {
     pub(super) conn: Conn,
+    pub(super) door: Door,
     pub(super) client: Option<Client>,
     pub(super) returned: Option<Returned>,
 }
@@ -147,7 +159,16 @@ pub(super) struct Client {
     pub(super) key: Fingerprint,
     /// Where it lives without memory, with `hash` placement.
     pub(super) point: Option<HashPoint>,
+    /// The worker that minted it, alive or not.
+    pub(super) minted: Option<Incarnation>,
     pub(super) kind: Kind,
+}
+
+impl Client {
+    /// Whether a worker may be about to announce this key.
+    pub(super) fn may_be_announced(&self) -> bool {
+        self.kind != Kind::Ip && self.minted.is_none()
+    }
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -1,5 +1,7 @@
 //! The router's promises, one small story each.
 
+mod doors;
+
 use std::time::Duration;
 
 use super::*;
@@ -16,7 +18,16 @@ struct World {
 
 impl World {
     fn new(keys: &str, balance: Balance, workers: u16) -> Self {
-        let config = RouteConfig {
+        Self::with(keys, balance, workers, |_| {})
+    }
+
+    fn with(
+        keys: &str,
+        balance: Balance,
+        workers: u16,
+        change: impl FnOnce(&mut RouteConfig),
+    ) -> Self {
+        let mut config = RouteConfig {
             keys: keys.parse().unwrap(),
             balance,
             hash_seed: 0,
@@ -27,7 +38,10 @@ impl World {
             key_idle: Duration::from_secs(3_600),
             in_flight: 4,
             stall_timeout: STALL,
+            every_door: true,
+            mint: None,
         };
+        change(&mut config);
         // Late enough that nobody counts as fresh before a test says so.
         let now = Time::since_zero(Duration::from_secs(1_000));
         let mut world = Self { router: Router::new(now, config, QUEUES, (1, 2), 3), now, next: 0 };
@@ -47,11 +61,15 @@ impl World {
     }
 
     fn route(&mut self, path: &str, returned: Option<Returned>) -> Verdict {
+        self.arrive_at(Door(9), path, returned)
+    }
+
+    fn arrive_at(&mut self, door: Door, path: &str, returned: Option<Returned>) -> Verdict {
         self.next += 1;
         let bytes = format!("GET {path} HTTP/1.1\r\n\r\n");
         let ip = Some("192.0.2.1".parse().unwrap());
         let conn = Conn(self.next);
-        let arrival = Arrival { conn, ip, bytes: bytes.as_bytes(), last: false, returned };
+        let arrival = Arrival { conn, door, ip, bytes: bytes.as_bytes(), last: false, returned };
         match self.router.route(self.now, &arrival, Look::First) {
             Verdict::LookAgain => self.router.route(self.now, &arrival, Look::Second),
             verdict => verdict,
@@ -106,7 +124,8 @@ fn an_announced_key_goes_to_its_worker_until_it_is_over() {
 fn an_unknown_key_is_asked_about_again_before_it_is_placed() {
     let mut world = World::new("sid", Balance::RoundRobin, 2);
     let bytes = b"GET /?sid=new HTTP/1.1\r\n";
-    let arrival = Arrival { conn: Conn(1), ip: None, bytes, last: false, returned: None };
+    let door = Door::default();
+    let arrival = Arrival { conn: Conn(1), door, ip: None, bytes, last: false, returned: None };
     assert_eq!(world.router.route(world.now, &arrival, Look::First), Verdict::LookAgain);
     world.router.session(world.now, worker(1), b"new").unwrap();
     let verdict = world.router.route(world.now, &arrival, Look::Second);

@@ -1,0 +1,98 @@
+//! Flow: what is on its way to workers, and whether they still read.
+
+use super::Router;
+use super::seat::Seat;
+use super::terms::Pulse;
+use super::window::InFlight;
+use crate::logic::Worker;
+use crate::logic::time::Time;
+
+impl Router {
+    /// A message without a connection was sent to a worker.
+    pub fn note_sent(&mut self, now: Time, worker: Worker) {
+        if let Some(seat) = self.seat_mut(worker) {
+            seat.window.sent(now, InFlight::Note);
+        }
+    }
+
+    /// A look at a worker's channel found this many messages unread.
+    pub fn looked(&mut self, now: Time, worker: Worker, unread: usize) -> Pulse {
+        let stall = self.config.stall_timeout;
+        let Some(seat) = self.seat_mut(worker) else { return Pulse::Unchanged };
+        let before = seat.window.len();
+        seat.window.looked(now, unread);
+        let still = seat.window.still_at(stall).is_some_and(|at| at <= now);
+        match (seat.still, still) {
+            (false, true) => {
+                seat.still = true;
+                Pulse::Stopped
+            }
+            (true, _) if seat.window.len() < before => {
+                seat.still = false;
+                Pulse::Resumed
+            }
+            _ => Pulse::Unchanged,
+        }
+    }
+
+    /// So many messages in flight to a worker were taken back, and so many are left behind them; it
+    /// had picked up all before them. Returns what they were, in the order of their sending.
+    /// Connections among them no longer count as given.
+    pub fn take_back(
+        &mut self,
+        now: Time,
+        worker: Worker,
+        taken: usize,
+        left: usize,
+    ) -> Vec<InFlight> {
+        let Some(seat) = self.seat_mut(worker) else { return Vec::new() };
+        seat.window.looked(now, taken + left);
+        let taken = seat.window.take_back(now, taken);
+        let connections = taken.iter().filter(|what| **what != InFlight::Note).count();
+        seat.open = seat.open.saturating_sub(u32::try_from(connections).unwrap_or(u32::MAX));
+        taken
+    }
+
+    /// A worker whose channel should be looked at now, since it seems to have stopped reading.
+    #[must_use]
+    pub fn due(&self, now: Time) -> Option<Worker> {
+        let due = |seat: &&Seat| self.stall_at(seat).is_some_and(|at| at <= now);
+        self.seats.iter().find(due)?.worker
+    }
+
+    /// Whether it matters when this worker picks something up: somebody waits for it, or it has
+    /// stopped reading.
+    pub fn is_wanted(&self, worker: Worker) -> bool {
+        self.seat(worker).is_some_and(|seat| {
+            let full = !seat.window.has_room();
+            seat.still || (full && !(seat.queue.is_empty() && self.lobby.is_empty()))
+        })
+    }
+
+    /// The workers that seem to have no room, and may have some since they were last looked at.
+    /// Look at them before the next connection is routed, so that it does not pass them over.
+    pub fn full(&self) -> Vec<Worker> {
+        let full = self.seats.iter().filter(|seat| !seat.window.has_room());
+        full.filter_map(|seat| seat.worker).collect()
+    }
+
+    /// Whether this worker seems to have no room, and a look at its channel is likely to find some.
+    pub fn is_worth_a_look(&self, worker: Worker) -> bool {
+        self.seat(worker).is_some_and(|seat| seat.window.is_worth_a_look())
+    }
+
+    /// Whether this worker has stopped reading.
+    pub fn is_still(&self, worker: Worker) -> bool {
+        self.seat(worker).is_some_and(|seat| seat.still)
+    }
+
+    /// Whether a worker has stopped reading, so that it matters when one picks something up although
+    /// nobody waits.
+    pub fn has_stopped_worker(&self) -> bool {
+        self.seats.iter().any(|seat| seat.still)
+    }
+
+    pub(super) fn stall_at(&self, seat: &Seat) -> Option<Time> {
+        if seat.still { None } else { seat.window.still_at(self.config.stall_timeout) }
+    }
+}
