@@ -14,7 +14,7 @@ pub enum Action {
     /// Give it connections from now on: it became ready.
     Place(Worker),
     /// Give it no connection any more. Said once of every worker that was a process, ready or not:
-    /// before its `Terminate` or `Kill`, or when it exited by itself.
+    /// when it leaves, before its `Terminate` or `Kill`, or when it exited by itself.
     Retire(Worker),
     /// Tell it `DRAIN`.
     Drain(Worker),
@@ -59,6 +59,16 @@ pub enum Event {
         worker: Worker,
         /// How it ended.
         exit: Exit,
+    },
+    /// A worker wants no more connections and is about to exit.
+    Leaving {
+        /// The worker.
+        worker: Worker,
+    },
+    /// A worker said that it leaves, did not go and is being ended.
+    LeaveTimeout {
+        /// The worker.
+        worker: Worker,
     },
     /// The slot of this worker rests before its next start.
     Restarting {
@@ -123,10 +133,12 @@ impl Event {
             Self::FailedStart { .. }
             | Self::Ended { .. }
             | Self::BootTimeout { .. }
+            | Self::LeaveTimeout { .. }
             | Self::GaveUp { .. }
             | Self::Killing { .. }
             | Self::LeftBehind { .. } => true,
             Self::Restarting { .. }
+            | Self::Leaving { .. }
             | Self::Stopping { .. }
             | Self::Waiting { .. }
             | Self::Hurrying => false,
@@ -144,6 +156,10 @@ impl fmt::Display for Event {
                 write!(f, "{worker} {why} (failed start {failed} of {allowed})")
             }
             Self::Ended { worker, exit } => write!(f, "{worker} ended by itself: {exit}"),
+            Self::Leaving { worker } => write!(f, "{worker} leaves: it has disconnected"),
+            Self::LeaveTimeout { worker } => {
+                write!(f, "{worker} has disconnected and does not exit: ending it")
+            }
             Self::Restarting { worker, rest } => {
                 write!(f, "{worker} restarts in {} ms", rest.as_millis())
             }
@@ -173,8 +189,7 @@ impl fmt::Display for Event {
 }
 
 /// What to do about a boot timeout.
-const HOW_TO_BE_READY: &str =
-    "it has to say READY on its channel, or needs a longer --boot-timeout";
+const HOW_TO_BE_READY: &str = "it has to say READY on its channel, or to listen if it is Node, or needs a longer --boot-timeout";
 /// What to do about a process that survives KILL.
 const WHERE_IT_HANGS: &str = "it is in uninterruptible sleep, see its state in /proc";
 
@@ -210,7 +225,7 @@ mod tests {
         assert_eq!(
             late.to_string(),
             "worker 2 was not ready within 60s: ending it; it has to say READY on its channel, or \
-             needs a longer --boot-timeout"
+             to listen if it is Node, or needs a longer --boot-timeout"
         );
     }
 }

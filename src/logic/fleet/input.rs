@@ -29,6 +29,9 @@ pub enum Input {
     SpawnFailed(Worker),
     /// It said `READY`.
     Ready(Worker),
+    /// It wants no more connections and is about to exit by itself, such as a Node worker that has
+    /// disconnected. Counts only of a ready one.
+    Leaving(Worker),
     /// It was reaped, and what was left of its process group has been killed.
     Exited(Worker, Exit),
     /// So many connections are open at workers or held by the supervisor. Counts only after `Stop`.

@@ -12,6 +12,9 @@
 //!   after TERM.
 //! - **Ready**: it gets connections. If it exits, with any code, the slot rests and starts again.
 //!   A second `READY` changes nothing.
+//! - **Leaving**: it was ready and said that it wants no more connections. It has 10 s to exit by itself;
+//!   then it is Ending, KILL follows 5 s after TERM. Whichever way it exits, the slot rests and starts
+//!   again. One that leaves before it was ready is Booting still.
 //! - **Ending**: TERM was sent. `READY` comes too late now. Only its exit empties the slot.
 //! - **Killed**: KILL was sent, likewise.
 //!
@@ -72,8 +75,8 @@ use crate::logic::time::Time;
 
 /// So many failed starts of one slot are allowed while no worker of any slot was ever ready.
 pub const MAX_FIRST_TRIES: u32 = 5;
-/// From the TERM of a worker that was not ready in time to its KILL.
-const BOOT_KILL: Duration = Duration::from_secs(5);
+/// From the TERM of a worker that was not ready or gone in time to its KILL.
+const TERM_TO_KILL: Duration = Duration::from_secs(5);
 
 /// All workers, as plain data.
 ///
@@ -132,6 +135,7 @@ impl Fleet {
             Input::Spawned(worker) => self.hear(now, worker, News::Spawned),
             Input::SpawnFailed(worker) => self.hear(now, worker, News::SpawnFailed),
             Input::Ready(worker) => self.hear(now, worker, News::Ready),
+            Input::Leaving(worker) => self.hear(now, worker, News::Leaving),
             Input::Exited(worker, exit) => self.hear(now, worker, News::Exited(exit)),
             Input::Open(count) => self.enter(self.phase.open(count)),
             Input::Stop => self.enter(self.phase.stop(now, self.config.grace)),
@@ -196,12 +200,20 @@ impl Fleet {
                 self.actions.push_back(Action::Retire(worker));
                 self.start_failed(now, worker, FailedStart::Exited(exit));
             }
+            Change::Leaves => {
+                self.actions.push_back(Action::Retire(worker));
+                self.report(Event::Leaving { worker });
+            }
             Change::DiedReady(exit) => {
                 self.actions.push_back(Action::Retire(worker));
                 self.report(Event::Ended { worker, exit });
                 self.rest(now, worker);
             }
-            // While running, nothing but a boot timeout ends a worker.
+            Change::Left(exit) => {
+                self.report(Event::Ended { worker, exit });
+                self.rest(now, worker);
+            }
+            // While running, nothing but a boot timeout ends a worker that does not leave.
             Change::Ended => self.start_failed(now, worker, FailedStart::NotInTime),
         }
     }
@@ -209,7 +221,7 @@ impl Fleet {
     /// What a change means while every slot is to become empty.
     fn hear_stopping(&mut self, worker: Worker, change: Change) {
         match change {
-            Change::Nothing | Change::NotBorn | Change::Ended => {}
+            Change::Nothing | Change::NotBorn | Change::Ended | Change::Left(_) => {}
             Change::Born | Change::BecameReady => match self.phase {
                 Phase::Killing { .. } => {
                     self.actions.push_back(Action::Retire(worker));
@@ -219,7 +231,7 @@ impl Fleet {
                     self.end(usize::from(worker.slot), None);
                 }
             },
-            Change::DiedBooting(_) | Change::DiedReady(_) => {
+            Change::Leaves | Change::DiedBooting(_) | Change::DiedReady(_) => {
                 self.actions.push_back(Action::Retire(worker));
             }
         }
@@ -314,7 +326,9 @@ impl Fleet {
     fn end(&mut self, index: usize, kill_at: Option<Time>) {
         let slot = &mut self.slots[index];
         if slot.end(kill_at) {
-            self.actions.push_back(Action::Retire(slot.worker()));
+            if !slot.leaves() {
+                self.actions.push_back(Action::Retire(slot.worker()));
+            }
             self.actions.push_back(Action::Terminate(slot.worker()));
         }
     }
@@ -337,7 +351,12 @@ impl Fleet {
                 Due::BootTimeout => {
                     let (worker, had) = (slot.worker(), self.config.boot_timeout);
                     self.report(Event::BootTimeout { worker, had });
-                    self.end(index, Some(now + BOOT_KILL));
+                    self.end(index, Some(now + TERM_TO_KILL));
+                }
+                Due::LeaveTimeout => {
+                    let worker = slot.worker();
+                    self.report(Event::LeaveTimeout { worker });
+                    self.end(index, Some(now + TERM_TO_KILL));
                 }
                 Due::Kill => self.kill(index),
             }

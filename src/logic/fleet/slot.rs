@@ -10,6 +10,8 @@ use crate::logic::time::Time;
 
 /// A worker that was ready for this long has proved itself: its backoff starts over.
 const STABLE: Duration = Duration::from_secs(60);
+/// How long a worker that leaves has to exit by itself.
+const LEAVING: Duration = Duration::from_secs(10);
 
 /// A stable place for one worker after the other.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -24,6 +26,8 @@ pub(super) struct Slot {
     backoff: Backoff,
     /// Failed starts since a worker of this slot was last ready.
     failed: u32,
+    /// The present worker has said that it leaves.
+    leaves: bool,
 }
 
 /// Where the worker of a slot stands.
@@ -48,6 +52,11 @@ enum State {
         /// When it said so.
         since: Time,
     },
+    /// It wants no more connections, its exit is awaited.
+    Leaving {
+        /// When it gets TERM.
+        until: Time,
+    },
     /// TERM was sent, its exit is awaited.
     Ending {
         /// When it gets KILL, if it has a time of its own.
@@ -66,6 +75,8 @@ pub(super) enum News {
     SpawnFailed,
     /// It said `READY`.
     Ready,
+    /// It wants no more connections and is about to exit.
+    Leaving,
     /// It was reaped.
     Exited(Exit),
 }
@@ -83,8 +94,12 @@ pub(super) enum Change {
     NotBorn,
     /// It exited before it was ready; the slot is empty.
     DiedBooting(Exit),
+    /// It wants no more connections.
+    Leaves,
     /// It exited while it was ready; the slot is empty.
     DiedReady(Exit),
+    /// It exited after it said that it leaves; the slot is empty.
+    Left(Exit),
     /// It exited after TERM or KILL; the slot is empty.
     Ended,
 }
@@ -98,6 +113,8 @@ pub(super) enum Due {
     Start,
     /// The end of a worker that was not ready in time.
     BootTimeout,
+    /// The end of a worker that leaves and does not go.
+    LeaveTimeout,
     /// KILL to a worker that TERM did not end.
     Kill,
 }
@@ -111,6 +128,7 @@ impl Slot {
             state: State::Resting { until: now },
             backoff: Backoff::default(),
             failed: 0,
+            leaves: false,
         }
     }
 
@@ -124,6 +142,11 @@ impl Slot {
         matches!(self.state, State::Ready { .. })
     }
 
+    /// Whether the present worker has said that it leaves.
+    pub(super) fn leaves(&self) -> bool {
+        self.leaves
+    }
+
     /// Whether there is, or may soon be, a process that somebody has to wait for.
     pub(super) fn is_taken(&self) -> bool {
         match self.state {
@@ -131,6 +154,7 @@ impl Slot {
             State::Spawning
             | State::Booting { .. }
             | State::Ready { .. }
+            | State::Leaving { .. }
             | State::Ending { .. }
             | State::Killed => true,
         }
@@ -152,22 +176,33 @@ impl Slot {
                 (State::Empty, Change::DiedBooting(exit))
             }
             (State::Ready { since }, News::Exited(exit)) => {
-                if now - since >= STABLE {
-                    self.backoff.reset();
-                }
+                self.proved_itself(now, since);
                 (State::Empty, Change::DiedReady(exit))
             }
-            (State::Ending { .. } | State::Killed, News::Exited(_)) => {
-                (State::Empty, Change::Ended)
+            (State::Ready { since }, News::Leaving) => {
+                self.proved_itself(now, since);
+                self.leaves = true;
+                (State::Leaving { until: now + LEAVING }, Change::Leaves)
             }
             (
+                State::Leaving { .. } | State::Ending { .. } | State::Killed,
+                News::Exited(exit),
+            ) => (State::Empty, if self.leaves { Change::Left(exit) } else { Change::Ended }),
+            (
                 State::Empty | State::Resting { .. },
-                News::Spawned | News::SpawnFailed | News::Ready | News::Exited(_),
+                News::Spawned
+                | News::SpawnFailed
+                | News::Ready
+                | News::Leaving
+                | News::Exited(_),
             )
-            | (State::Booting { .. }, News::Spawned | News::SpawnFailed)
+            // One that leaves before it was ready still has its boot timeout to go.
+            | (State::Spawning, News::Leaving)
+            | (State::Booting { .. }, News::Spawned | News::SpawnFailed | News::Leaving)
+            | (State::Ready { .. }, News::Spawned | News::SpawnFailed | News::Ready)
             | (
-                State::Ready { .. } | State::Ending { .. } | State::Killed,
-                News::Spawned | News::SpawnFailed | News::Ready,
+                State::Leaving { .. } | State::Ending { .. } | State::Killed,
+                News::Spawned | News::SpawnFailed | News::Ready | News::Leaving,
             ) => (self.state, Change::Nothing),
         };
         self.state = state;
@@ -179,12 +214,14 @@ impl Slot {
         match self.state {
             State::Resting { until } if until <= now => Due::Start,
             State::Booting { until } if until <= now => Due::BootTimeout,
+            State::Leaving { until } if until <= now => Due::LeaveTimeout,
             State::Ending { kill_at: Some(at) } if at <= now => Due::Kill,
             State::Empty
             | State::Resting { .. }
             | State::Spawning
             | State::Booting { .. }
             | State::Ready { .. }
+            | State::Leaving { .. }
             | State::Ending { .. }
             | State::Killed => Due::Nothing,
         }
@@ -193,7 +230,9 @@ impl Slot {
     /// When something is due next.
     pub(super) fn timeout(&self) -> Option<Time> {
         match self.state {
-            State::Resting { until } | State::Booting { until } => Some(until),
+            State::Resting { until } | State::Booting { until } | State::Leaving { until } => {
+                Some(until)
+            }
             State::Ending { kill_at } => kill_at,
             State::Empty | State::Spawning | State::Ready { .. } | State::Killed => None,
         }
@@ -204,6 +243,7 @@ impl Slot {
         self.worker.generation = self.next_generation;
         self.next_generation = self.next_generation.wrapping_add(1);
         self.state = State::Spawning;
+        self.leaves = false;
         self.worker
     }
 
@@ -233,6 +273,7 @@ impl Slot {
             | State::Spawning
             | State::Booting { .. }
             | State::Ready { .. }
+            | State::Leaving { .. }
             | State::Ending { .. }
             | State::Killed => {}
         }
@@ -241,7 +282,7 @@ impl Slot {
     /// Notes TERM. Returns whether it has to be sent: the process exists and had none.
     pub(super) fn end(&mut self, kill_at: Option<Time>) -> bool {
         match self.state {
-            State::Booting { .. } | State::Ready { .. } => {
+            State::Booting { .. } | State::Ready { .. } | State::Leaving { .. } => {
                 self.state = State::Ending { kill_at };
                 true
             }
@@ -256,11 +297,21 @@ impl Slot {
     /// Notes KILL. Returns whether it has to be sent: the process exists and had none.
     pub(super) fn kill(&mut self) -> bool {
         match self.state {
-            State::Booting { .. } | State::Ready { .. } | State::Ending { .. } => {
+            State::Booting { .. }
+            | State::Ready { .. }
+            | State::Leaving { .. }
+            | State::Ending { .. } => {
                 self.state = State::Killed;
                 true
             }
             State::Empty | State::Resting { .. } | State::Spawning | State::Killed => false,
+        }
+    }
+
+    /// The worker ends its time as a ready one: a long one resets the backoff.
+    fn proved_itself(&mut self, now: Time, since: Time) {
+        if now - since >= STABLE {
+            self.backoff.reset();
         }
     }
 }
@@ -281,13 +332,14 @@ mod tests {
     }
 
     /// One slot in each state.
-    fn states() -> [State; 7] {
+    fn states() -> [State; 8] {
         [
             State::Empty,
             State::Resting { until: at(1) },
             State::Spawning,
             State::Booting { until: at(1) },
             State::Ready { since: at(0) },
+            State::Leaving { until: at(1) },
             State::Ending { kill_at: Some(at(1)) },
             State::Killed,
         ]
@@ -295,23 +347,28 @@ mod tests {
 
     #[test]
     fn every_state_answers_every_news() {
-        use Change::{BecameReady, Born, DiedBooting, DiedReady, Ended, NotBorn, Nothing};
+        use Change::{BecameReady, Born, DiedBooting, DiedReady, Ended, Leaves, NotBorn, Nothing};
         let exit = Exit::Code(0);
         let booting = Some(State::Booting { until: at(70) });
         let ready = Some(State::Ready { since: at(10) });
         let empty = Some(State::Empty);
         let ignored = (None, Nothing);
-        // What each state makes of spawned, spawn failed, ready and exited. `None`: it stays.
+        let leaving = Some(State::Leaving { until: at(20) });
+        // What each state makes of spawned, spawn failed, ready, leaving and exited. `None`: it
+        // stays.
+        let died = (empty, DiedBooting(exit));
         let table = [
-            [ignored; 4],
-            [ignored; 4],
-            [(booting, Born), (empty, NotBorn), (ready, BecameReady), (empty, DiedBooting(exit))],
-            [ignored, ignored, (ready, BecameReady), (empty, DiedBooting(exit))],
-            [ignored, ignored, ignored, (empty, DiedReady(exit))],
-            [ignored, ignored, ignored, (empty, Ended)],
-            [ignored, ignored, ignored, (empty, Ended)],
+            [ignored; 5],
+            [ignored; 5],
+            [(booting, Born), (empty, NotBorn), (ready, BecameReady), ignored, died],
+            [ignored, ignored, (ready, BecameReady), ignored, died],
+            [ignored, ignored, ignored, (leaving, Leaves), (empty, DiedReady(exit))],
+            [ignored, ignored, ignored, ignored, (empty, Ended)],
+            [ignored, ignored, ignored, ignored, (empty, Ended)],
+            [ignored, ignored, ignored, ignored, (empty, Ended)],
         ];
-        let news = [News::Spawned, News::SpawnFailed, News::Ready, News::Exited(exit)];
+        let news =
+            [News::Spawned, News::SpawnFailed, News::Ready, News::Leaving, News::Exited(exit)];
         for (state, answers) in states().into_iter().zip(table) {
             for (news, (after, change)) in news.into_iter().zip(answers) {
                 let mut slot = slot(state);
@@ -323,11 +380,11 @@ mod tests {
 
     #[test]
     fn every_state_answers_time_and_orders() {
-        use Due::{BootTimeout, Kill, Nothing, Start};
-        let due = [Nothing, Start, Nothing, BootTimeout, Nothing, Kill, Nothing];
-        let ends = [false, false, false, true, true, false, false];
-        let kills = [false, false, false, true, true, true, false];
-        let taken = [false, false, true, true, true, true, true];
+        use Due::{BootTimeout, Kill, LeaveTimeout, Nothing, Start};
+        let due = [Nothing, Start, Nothing, BootTimeout, Nothing, LeaveTimeout, Kill, Nothing];
+        let ends = [false, false, false, true, true, true, false, false];
+        let kills = [false, false, false, true, true, true, true, false];
+        let taken = [false, false, true, true, true, true, true, true];
         for (index, state) in states().into_iter().enumerate() {
             let slot = slot(state);
             assert_eq!(slot.due(at(1)), due[index], "{state:?}");

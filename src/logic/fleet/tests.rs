@@ -106,6 +106,30 @@ fn a_killed_worker_is_back_within_120_ms_as_the_next_generation() {
 }
 
 #[test]
+fn a_worker_that_leaves_gets_nothing_more_and_its_successor_comes_when_it_is_gone() {
+    let mut world = World::ready(1, 1_000);
+    let (old, new) = (worker(0, 0), worker(0, 1));
+    assert_eq!(world.handle(Input::Leaving(old)), [Action::Retire(old)]);
+    assert!(!world.fleet.is_ready(old));
+    assert_eq!(world.pass(9_999), []);
+    assert_eq!(world.handle(Input::Exited(old, CODE_0)), []);
+    assert_eq!(world.events[1], Event::Ended { worker: old, exit: CODE_0 });
+    assert_eq!(world.pass(120), [Action::Spawn(new)]);
+}
+
+#[test]
+fn a_worker_that_leaves_and_does_not_go_is_ended_and_not_counted_as_a_failed_start() {
+    let mut world = World::ready(1, 1_000);
+    let (old, new) = (worker(0, 0), worker(0, 1));
+    world.handle(Input::Leaving(old));
+    assert_eq!(world.pass(10_000), [Action::Terminate(old)]);
+    assert_eq!(world.pass(5_000), [Action::Kill(old)]);
+    world.handle(Input::Exited(old, KILLED));
+    assert_eq!(world.events[2], Event::Ended { worker: old, exit: KILLED });
+    assert_eq!(world.pass(120), [Action::Spawn(new)]);
+}
+
+#[test]
 fn what_is_said_of_others_than_the_present_worker_changes_nothing() {
     let mut world = World::ready(1, 1_000);
     world.handle(Input::Exited(worker(0, 0), CODE_0));

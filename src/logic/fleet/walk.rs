@@ -153,6 +153,8 @@ impl Walk {
             if life.alive { Input::Spawned(worker) } else { Input::SpawnFailed(worker) }
         } else if chance < 4 && !life.terminated {
             Input::Ready(worker)
+        } else if chance == 4 {
+            Input::Leaving(worker)
         } else if chance < 6 || life.stuck {
             return;
         } else {
@@ -173,6 +175,7 @@ impl Walk {
             0 if answered => Input::Spawned(worker),
             1 if answered => Input::SpawnFailed(worker),
             2 if dead => Input::Exited(worker, Exit::Signal(9)),
+            3 if dead && self.rng.below(2) == 0 => Input::Leaving(worker),
             3 if dead => Input::Ready(worker),
             _ => {
                 self.fleet.handle_timeout(Time::default());
