@@ -6,7 +6,6 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use nix::libc;
-use sticky_worker::message::{MAX_MESSAGE, ToWorker};
 use tracing::{debug, info, warn};
 
 use super::pending::PendingConnection;
@@ -189,7 +188,7 @@ impl Engine {
 
     /// Looks how much a worker has not picked up.
     pub(super) fn look_at(&mut self, worker: Worker) {
-        let unread = self.workers.unread(worker).unwrap_or_else(|error| {
+        let unread = self.unread(worker).unwrap_or_else(|error| {
             warn!("cannot look at the channel of {worker}: {error}");
             usize::MAX
         });
@@ -203,21 +202,6 @@ impl Engine {
                 self.relieve(worker);
             }
             Pulse::Resumed => info!("{worker} reads its channel again"),
-        }
-    }
-
-    /// Sends a message without a connection.
-    pub(super) fn send_note(&mut self, worker: Worker, message: &ToWorker) -> bool {
-        let mut buffer = [0; MAX_MESSAGE];
-        match self.workers.send(worker, message.encode(&mut buffer), None) {
-            Ok(()) => {
-                self.router.note_sent(self.now, worker);
-                true
-            }
-            Err(error) => {
-                debug!("cannot tell {worker} {message:?}: {error}");
-                false
-            }
         }
     }
 
@@ -312,20 +296,17 @@ impl Engine {
         }
     }
 
-    /// Sends a connection to its worker; the supervisor's copy of the socket is closed with it.
+    /// Sends a connection to its worker, or has it wait when the kernel has no room.
     fn hand_over(&mut self, conn: Conn, connection: Connection, give: Give) {
-        let Connection { client, listener, .. } = connection;
-        let mut buffer = [0; MAX_MESSAGE];
-        let message = ToWorker::Conn { client, listener }.encode(&mut buffer);
-        let sent = self.workers.send(give.worker, message, Some(connection.socket.as_fd()));
-        match sent {
+        let client = connection.client;
+        match self.send_connection(conn, connection, &give) {
             Ok(()) => {
                 debug!("{:?} to {}: {:?}", client, give.worker, give.reason);
                 if self.router.is_worth_a_look(give.worker) {
                     self.look_at(give.worker);
                 }
             }
-            Err(error) => {
+            Err((connection, error)) => {
                 let room = [libc::EAGAIN, libc::ETOOMANYREFS, libc::ENOBUFS, libc::ENOMEM];
                 if error.raw_os_error().is_none_or(|errno| !room.contains(&errno)) {
                     self.end_unusable(give.worker, &error);

@@ -1,14 +1,15 @@
 //! The one loop: events in, actions out. What is to be done is decided on the ground floor.
 //!
 //! A turn of the loop waits for events, hears them, lets the fleet and the router decide, and does
-//! what they say. The life of a connection is in `accept`, `pending`, `handoff` and `recovery`, in this
-//! order; the life of a worker is in `workers` and `messages`.
+//! what they say. The life of a connection is in `accept`, `pending` and `handoff`, in this order; the
+//! life of a worker is in `workers`. How a connection gets into a worker, and what workers say, differs
+//! from handoff to handoff: `link` leads to the folder of each.
 
 mod accept;
 mod handoff;
-mod messages;
+mod link;
+mod native;
 mod pending;
-mod recovery;
 mod tokens;
 mod workers;
 
@@ -24,8 +25,8 @@ use tracing::{info, warn};
 
 use self::accept::Listeners;
 use self::handoff::Handoff;
+use self::native::Native;
 use self::pending::Pending;
-use self::recovery::Recovery;
 use self::tokens::Subject;
 pub use self::workers::CommandError;
 use self::workers::Workers;
@@ -63,8 +64,8 @@ pub struct Engine {
     /// Connections that the router has in a queue.
     waiting: HashMap<Conn, Connection>,
     handoff: Handoff,
-    recovery: Recovery,
     workers: Workers,
+    native: Native,
     room: Room,
     /// The open connections as the fleet last heard, while it stops.
     reported: Option<u64>,
@@ -84,7 +85,7 @@ impl Engine {
         let file_limit = raise_file_limit().context("cannot raise the limit on open files")?;
         let workers = config.fleet.workers;
         let room = Room::new(file_limit.raised(), workers);
-        let spawner = Spawner { command: config.command, workers, file_limit, signals: inherited };
+        let spawner = Spawner { file_limit, signals: inherited };
         let [first, second, seed] =
             random::numbers().context("cannot get random numbers from the kernel")?;
         Ok(Self {
@@ -96,8 +97,8 @@ impl Engine {
             pending: Pending::new(config.head_timeout),
             waiting: HashMap::new(),
             handoff: Handoff::new(),
-            recovery: Recovery::default(),
-            workers: Workers::new(spawner).context("cannot measure a channel")?,
+            workers: Workers::new(spawner, config.command, workers),
+            native: Native::new().context("cannot measure a channel")?,
             room,
             reported: None,
             outcome: None,
@@ -153,7 +154,7 @@ impl Engine {
         if self.held() == 0 && self.listeners.closing_at().is_none() {
             self.send_drains();
         }
-        self.watch_wanted();
+        self.watch_channels();
         Ok(())
     }
 
@@ -204,7 +205,7 @@ impl Engine {
             self.pending.rest_ends(),
             self.listeners.resting_until(),
             self.listeners.closing_at(),
-            self.recovery.due(),
+            self.native.recovery_due(),
             self.handoff.blocked_until().filter(|_| !self.waiting.is_empty()),
         ];
         due.into_iter().flatten().min().map(|due| due - clock::now())
@@ -251,10 +252,7 @@ impl Engine {
 
     /// How many connections are with the supervisor.
     fn held(&self) -> usize {
-        self.pending.len()
-            + self.waiting.len()
-            + self.handoff.returned()
-            + self.recovery.abandoned()
+        self.pending.len() + self.waiting.len() + self.handoff.returned() + self.native.abandoned()
     }
 
     /// Whether no more can be held.

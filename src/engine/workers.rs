@@ -1,40 +1,32 @@
-//! Workers: started and buried as the fleet says, and what is sent to them.
+//! Workers: started and buried as the fleet says.
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::AsRawFd;
 
 use mio::Interest;
 use mio::unix::SourceFd;
 use nix::libc;
 use nix::unistd::Pid;
-use sticky_worker::message::{MAX_MESSAGE, ToWorker};
+use sticky_worker::message::{ENV_WORKER_ID, ENV_WORKERS};
 use tracing::{info, warn};
 
-use super::Engine;
+use super::link::Link;
 use super::tokens::Subject;
+use super::{Channels, Engine};
 use crate::logic::Worker;
+use crate::logic::config::Command;
 use crate::logic::fleet::Input;
 use crate::logic::throttle::Throttle;
-use crate::os::fdpass::{Buffer, Channel};
-use crate::os::spawn::Spawner;
+use crate::os::spawn::{Launch, Spawner};
 use crate::os::{errors, reap};
-
-/// More messages than a channel holds at once with the kernel's usual limits on buffers, so that
-/// reading everything that is there by now ends even while the worker goes on writing.
-pub(super) const MOST_QUEUED: usize = 8192;
-/// The longest message with a connection, to measure what one costs.
-const LONGEST: &[u8] =
-    b"CONN client=[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff%4294967295]:65535 listener=65535\n";
 
 /// All live workers and how they are started.
 #[derive(Debug)]
 pub(super) struct Workers {
     spawner: Spawner,
+    command: Command,
     pub(super) slots: Vec<Option<Live>>,
-    /// What the kernel charges for one message in flight, in bytes.
-    charge: usize,
-    pub(super) buffer: Box<Buffer>,
     /// Workers that are to be told `DRAIN` once no connection is on its way to them.
     drains: Vec<Worker>,
     /// Whether the command could ever be started.
@@ -45,13 +37,11 @@ pub(super) struct Workers {
 #[derive(Debug)]
 pub(super) struct Live {
     pub(super) worker: Worker,
-    pub(super) channel: Channel,
+    pub(super) link: Link,
     /// The loop said that there is something to read, and nothing said yet that there is no more.
     pub(super) readable: bool,
     pub(super) told_off: Throttle,
     pid: Pid,
-    /// The loop tells when the worker picks something up.
-    watched: bool,
 }
 
 /// The command cannot be run at all.
@@ -86,16 +76,9 @@ impl CommandError {
 }
 
 impl Workers {
-    pub(super) fn new(spawner: Spawner) -> io::Result<Self> {
-        let slots = (0..spawner.workers).map(|_| None).collect();
-        Ok(Self {
-            spawner,
-            slots,
-            charge: Channel::charge(LONGEST)?,
-            buffer: Box::new([0; MAX_MESSAGE + 1]),
-            drains: Vec::new(),
-            started: false,
-        })
+    pub(super) fn new(spawner: Spawner, command: Command, workers: u16) -> Self {
+        let slots = (0..workers).map(|_| None).collect();
+        Self { spawner, command, slots, drains: Vec::new(), started: false }
     }
 
     pub(super) fn became_ready(&mut self, slot: u16, readable: bool) {
@@ -134,24 +117,13 @@ impl Workers {
         }
     }
 
-    pub(super) fn send(
-        &self,
-        worker: Worker,
-        message: &[u8],
-        socket: Option<BorrowedFd<'_>>,
-    ) -> io::Result<()> {
-        let live = self.get(worker).ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
-        live.channel.send(message, socket)
-    }
-
-    /// How many messages a worker has not picked up.
-    pub(super) fn unread(&self, worker: Worker) -> io::Result<usize> {
-        let Some(live) = self.get(worker) else { return Ok(0) };
-        Ok(live.channel.unread_bytes()?.div_ceil(self.charge))
-    }
-
     pub(super) fn get(&self, worker: Worker) -> Option<&Live> {
         let live = self.slots.get(usize::from(worker.slot))?.as_ref()?;
+        (live.worker == worker).then_some(live)
+    }
+
+    pub(super) fn get_mut(&mut self, worker: Worker) -> Option<&mut Live> {
+        let live = self.slots.get_mut(usize::from(worker.slot))?.as_mut()?;
         (live.worker == worker).then_some(live)
     }
 
@@ -176,7 +148,7 @@ impl Engine {
         let passing =
             [libc::EAGAIN, libc::ENOMEM, libc::EMFILE, libc::ENFILE, libc::ETXTBSY, libc::EINTR];
         let temporary = error.raw_os_error().is_none_or(|errno| passing.contains(&errno));
-        let error = CommandError { program: self.workers.spawner.command.program.clone(), error };
+        let error = CommandError { program: self.workers.command.program.clone(), error };
         if !temporary && !self.workers.started {
             return Err(error.into());
         }
@@ -186,20 +158,20 @@ impl Engine {
     }
 
     fn try_spawn(&mut self, worker: Worker) -> io::Result<Pid> {
-        let channel = Channel::new()?;
-        let pid = self.workers.spawner.spawn(worker, channel.workers_end())?;
-        let live = Live {
-            worker,
-            channel,
-            readable: false,
-            told_off: Throttle::default(),
-            pid,
-            watched: false,
-        };
+        let mut link = self.new_link()?;
+        let Command { program, arguments } = self.workers.command.clone();
+        let mut launch = Launch { program, arguments, environment: link.environment()? };
+        launch.environment.extend([
+            (ENV_WORKER_ID.into(), worker.slot.to_string().into()),
+            (ENV_WORKERS.into(), self.workers.slots.len().to_string().into()),
+        ]);
+        let pid = self.workers.spawner.spawn(&launch, link.workers_end())?;
         let token = Subject::Channel(worker.slot).into();
-        let fd = live.channel.as_raw_fd();
+        let fd = link.as_raw_fd();
         let registered =
             self.poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE);
+        let told_off = Throttle::default();
+        let live = Live { worker, link, readable: false, told_off, pid };
         self.workers.slots[usize::from(worker.slot)] = Some(live);
         if let Err(error) = registered {
             // Without events nothing of it would ever be heard, so it goes the way of a worker
@@ -222,26 +194,8 @@ impl Engine {
     pub(super) fn send_drains(&mut self) {
         for worker in std::mem::take(&mut self.workers.drains) {
             let live = self.workers.get(worker).is_some();
-            if live && !self.send_note(worker, &ToWorker::Drain) {
+            if live && !self.tell_drain(worker) {
                 self.workers.drain_later(worker);
-            }
-        }
-    }
-
-    /// Has the loop tell when a worker picks something up, for as long as that matters.
-    pub(super) fn watch_wanted(&mut self) {
-        for live in self.workers.slots.iter_mut().flatten() {
-            let wanted = self.router.is_wanted(live.worker);
-            if wanted == live.watched {
-                continue;
-            }
-            let interest =
-                if wanted { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
-            let token = Subject::Channel(live.worker.slot).into();
-            let fd = live.channel.as_raw_fd();
-            match self.poll.registry().reregister(&mut SourceFd(&fd), token, interest) {
-                Ok(()) => live.watched = wanted,
-                Err(error) => warn!("cannot watch the channel of {}: {error}", live.worker),
             }
         }
     }
@@ -256,18 +210,34 @@ impl Engine {
             };
             let worker = self.workers.of_pid(ended.pid);
             if let Some(worker) = worker {
-                self.read_channel(usize::from(worker.slot), MOST_QUEUED);
+                self.read_channel(usize::from(worker.slot), Channels::All);
             }
             if let Err(error) = reap::reap(ended.pid, worker.is_some()) {
                 warn!("cannot end what pid {} left behind: {error}", ended.pid);
             }
             if let Some(worker) = worker {
                 if let Some(live) = self.workers.slots[usize::from(worker.slot)].take() {
-                    self.recover(worker, live.channel);
+                    self.recover(worker, live.link);
                 }
                 self.router.gone(self.now, worker);
                 self.fleet.handle(self.now, Input::Exited(worker, ended.exit));
             }
+        }
+    }
+
+    /// Ends a worker with which nothing can be exchanged any more.
+    pub(super) fn end_unusable(&mut self, worker: Worker, error: &io::Error) {
+        self.tell_off(worker, &format!("it shut its channel down, so it is ended: {error}"));
+        self.workers.kill(worker);
+    }
+
+    /// Says in the log what a worker did wrong, at a limited rate.
+    pub(super) fn tell_off(&mut self, worker: Worker, what: &str) {
+        let now = self.now;
+        if let Some(live) = self.workers.get_mut(worker)
+            && let Some(before) = live.told_off.say(now)
+        {
+            warn!("{worker} misuses its channel: {what} ({before} earlier ones not shown)");
         }
     }
 }

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixDatagram;
 
 use nix::libc;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::sys::stat::fstat;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
 use sendfd::SendWithFd;
@@ -65,6 +66,11 @@ impl Channel {
     /// The end that the worker inherits.
     pub fn workers_end(&self) -> BorrowedFd<'_> {
         self.theirs.as_fd()
+    }
+
+    /// What tells the worker's end from any other socket: its inode.
+    pub fn inode(&self) -> io::Result<u64> {
+        Ok(fstat(self.theirs.as_fd())?.st_ino)
     }
 
     /// Sends a datagram, with a descriptor or without. `WouldBlock` and `ETOOMANYREFS` are about

@@ -1,5 +1,6 @@
 //! Starting a worker: its own process group, its channel and stdio, and nothing else of ours.
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::process::CommandExt;
@@ -11,16 +12,10 @@ use nix::libc;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
-use nix::sys::stat::fstat;
 use nix::unistd::{Pid, getppid};
-use sticky_worker::message::{
-    ENV_CHANNEL, ENV_CHANNEL_INODE, ENV_PROTOCOL, ENV_WORKER_ID, ENV_WORKERS, PROTOCOL,
-};
 
 use super::limits::FileLimit;
 use super::signals::Inherited;
-use crate::logic::Worker;
-use crate::logic::config::Command;
 
 /// Variables that tell a process about sockets and a watchdog of its own, which are the
 /// supervisor's here (`sd_listen_fds(3)`, `sd_notify(3)`, `sd_watchdog_enabled(3)`).
@@ -34,13 +29,20 @@ const FOR_THE_SUPERVISOR_ONLY: [&str; 7] = [
     "WATCHDOG_USEC",
 ];
 
+/// What a worker is started as.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Launch {
+    /// A path, or a name that is searched for in `PATH`.
+    pub program: OsString,
+    /// Its arguments.
+    pub arguments: Vec<OsString>,
+    /// What it finds in its environment, besides what the supervisor found in its own.
+    pub environment: Vec<(OsString, OsString)>,
+}
+
 /// How workers are started.
 #[derive(Clone, Debug)]
 pub struct Spawner {
-    /// The command of every worker.
-    pub command: Command,
-    /// How many slots there are.
-    pub workers: u16,
     /// The limit on descriptors that workers get back.
     pub file_limit: FileLimit,
     /// The signals as the supervisor found them.
@@ -52,16 +54,9 @@ impl Spawner {
     ///
     /// Errors are those of `fork(2)` and `execve(2)`; `NotFound` and `PermissionDenied` are about
     /// the command.
-    pub fn spawn(&self, worker: Worker, channel: BorrowedFd<'_>) -> io::Result<Pid> {
-        let mut command = process::Command::new(&self.command.program);
-        command
-            .args(&self.command.arguments)
-            .env(ENV_CHANNEL, channel.as_raw_fd().to_string())
-            .env(ENV_CHANNEL_INODE, fstat(channel)?.st_ino.to_string())
-            .env(ENV_PROTOCOL, PROTOCOL.to_string())
-            .env(ENV_WORKER_ID, worker.slot.to_string())
-            .env(ENV_WORKERS, self.workers.to_string())
-            .process_group(0);
+    pub fn spawn(&self, launch: &Launch, channel: BorrowedFd<'_>) -> io::Result<Pid> {
+        let mut command = process::Command::new(&launch.program);
+        command.args(&launch.arguments).process_group(0);
         if io::stdin().is_terminal() {
             // A worker is in the background there, and reading would stop it (`SIGTTIN`).
             command.stdin(Stdio::null());
@@ -69,6 +64,7 @@ impl Spawner {
         for name in FOR_THE_SUPERVISOR_ONLY {
             command.env_remove(name);
         }
+        command.envs(launch.environment.iter().map(|(name, value)| (name, value)));
         let child = with_hook(&mut command, self.before_exec(channel.as_raw_fd())).spawn()?;
         let pid = i32::try_from(child.id()).expect("a pid of Linux fits into 31 bits");
         Ok(Pid::from_raw(pid))

@@ -11,7 +11,8 @@ use nix::libc;
 use sticky_worker::message::{MAX_MESSAGE, ToWorker};
 use tracing::{info, warn};
 
-use super::{Connection, Engine};
+use crate::engine::link::Link;
+use crate::engine::{Connection, Engine};
 use crate::logic::Worker;
 use crate::logic::route::{InFlight, Returned};
 use crate::logic::time::Time;
@@ -61,11 +62,13 @@ impl Recovery {
 
 impl Engine {
     /// Takes back what a worker which has stopped reading did not pick up.
-    pub(super) fn relieve(&mut self, worker: Worker) {
-        let before = self.workers.unread(worker).ok();
-        let Some(live) = self.workers.get(worker) else { return };
-        let Taken { messages, emptied } = take_back(worker, &live.channel);
-        let left = if emptied { 0 } else { self.workers.unread(worker).unwrap_or(0) };
+    pub(in crate::engine) fn relieve_native(&mut self, worker: Worker) {
+        let before = self.unread(worker).ok();
+        let Some(Link::Native(link)) = self.workers.get(worker).map(|live| &live.link) else {
+            return;
+        };
+        let Taken { messages, emptied } = take_back(worker, &link.channel);
+        let left = if emptied { 0 } else { self.unread(worker).unwrap_or(0) };
         // If it has picked something up meanwhile, it reads again, and nobody can tell which of the
         // messages these were.
         let sure = before == Some(messages.len() + left);
@@ -77,37 +80,37 @@ impl Engine {
             self.return_unread(worker, message, how);
         }
         if !emptied {
-            self.recovery.unrelieved.push(worker);
-            self.recovery.again = Some(self.now + AGAIN);
+            self.native.recovery.unrelieved.push(worker);
+            self.native.recovery.again = Some(self.now + AGAIN);
         }
         // As long as this one is unread, the worker still does not read.
         self.send_note(worker, &ToWorker::Ping);
     }
 
     /// Takes back what a worker which is gone did not pick up.
-    pub(super) fn recover(&mut self, worker: Worker, channel: Channel) {
+    pub(in crate::engine) fn recover_native(&mut self, worker: Worker, channel: Channel) {
         let Taken { messages, emptied } = take_back(worker, &channel);
         for message in messages {
             self.return_unread(worker, message, Returned::Recovered);
         }
         if !emptied {
-            self.recovery.abandoned.push((worker, channel));
-            self.recovery.again = Some(self.now + AGAIN);
+            self.native.recovery.abandoned.push((worker, channel));
+            self.native.recovery.again = Some(self.now + AGAIN);
         }
     }
 
     /// Goes on with what there was no descriptor for.
-    pub(super) fn recover_rest(&mut self) {
-        if self.recovery.again.is_none_or(|again| self.now < again) {
+    pub(in crate::engine) fn recover_rest(&mut self) {
+        if self.native.recovery.again.is_none_or(|again| self.now < again) {
             return;
         }
-        self.recovery.again = None;
-        for (worker, channel) in mem::take(&mut self.recovery.abandoned) {
-            self.recover(worker, channel);
+        self.native.recovery.again = None;
+        for (worker, channel) in mem::take(&mut self.native.recovery.abandoned) {
+            self.recover_native(worker, channel);
         }
-        for worker in mem::take(&mut self.recovery.unrelieved) {
+        for worker in mem::take(&mut self.native.recovery.unrelieved) {
             if self.router.is_still(worker) {
-                self.relieve(worker);
+                self.relieve_native(worker);
             }
         }
     }

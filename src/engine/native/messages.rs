@@ -9,8 +9,8 @@ use std::os::fd::OwnedFd;
 use sticky_worker::message::{FromWorker, MAX_MESSAGE};
 use tracing::warn;
 
-use super::workers::MOST_QUEUED;
-use super::{Channels, Connection, Engine};
+use crate::engine::link::Link;
+use crate::engine::{Channels, Connection, Engine};
 use crate::logic::Worker;
 use crate::logic::fleet::Input;
 use crate::logic::route::Returned;
@@ -19,26 +19,19 @@ use crate::os::peek;
 
 /// Messages read from one channel before others get their turn.
 const BATCH: usize = 256;
+/// More messages than a channel holds at once with the kernel's usual limits on buffers, so that
+/// reading everything that is there by now ends even while the worker goes on writing.
+const MOST_QUEUED: usize = 8192;
 
 impl Engine {
-    /// Reads what workers have said.
-    pub(super) fn read_channels(&mut self, which: Channels) {
-        for slot in 0..self.workers.slots.len() {
-            let Some(live) = &self.workers.slots[slot] else { continue };
-            match which {
-                Channels::Readable if live.readable => self.read_channel(slot, BATCH),
-                Channels::Readable => {}
-                Channels::All => self.read_channel(slot, MOST_QUEUED),
-            }
-        }
-    }
-
-    /// Reads at most so many messages of the worker in one slot.
-    pub(super) fn read_channel(&mut self, slot: usize, most: usize) {
+    /// Reads what the worker in one slot has said.
+    pub(in crate::engine) fn read_native(&mut self, slot: usize, which: Channels) {
+        let most = if which == Channels::All { MOST_QUEUED } else { BATCH };
         for _ in 0..most {
             let Some(live) = &mut self.workers.slots[slot] else { return };
             let worker = live.worker;
-            match live.channel.receive(&mut self.workers.buffer) {
+            let Link::Native(link) = &live.link;
+            match link.channel.receive(&mut self.native.buffer) {
                 Ok(Incoming::Message(received)) => self.hear(worker, received),
                 Ok(Incoming::Nothing) => {
                     live.readable = false;
@@ -60,7 +53,7 @@ impl Engine {
 
     /// Handles one message of a worker, which lies in the buffer.
     fn hear(&mut self, worker: Worker, mut received: Received) {
-        let datagram = &self.workers.buffer[..received.len.min(MAX_MESSAGE + 1)];
+        let datagram = &self.native.buffer[..received.len.min(MAX_MESSAGE + 1)];
         let message = match FromWorker::parse(datagram) {
             Ok(Some(message)) => message,
             Ok(None) => return,
@@ -112,22 +105,6 @@ impl Engine {
                 self.handoff.take_back(connection, Returned::Back(worker));
             }
             Err(error) => self.tell_off(worker, &format!("BACK came with no connection: {error}")),
-        }
-    }
-
-    /// Ends a worker with which nothing can be exchanged any more.
-    pub(super) fn end_unusable(&mut self, worker: Worker, error: &io::Error) {
-        self.tell_off(worker, &format!("it shut its channel down, so it is ended: {error}"));
-        self.workers.kill(worker);
-    }
-
-    /// Says in the log what a worker did wrong, at a limited rate.
-    fn tell_off(&mut self, worker: Worker, what: &str) {
-        let now = self.now;
-        if let Some(Some(live)) = self.workers.slots.get_mut(usize::from(worker.slot))
-            && let Some(before) = live.told_off.say(now)
-        {
-            warn!("{worker} misuses its channel: {what} ({before} earlier ones not shown)");
         }
     }
 }

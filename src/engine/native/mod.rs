@@ -1,0 +1,131 @@
+//! The handoff `channel`: workers that receive datagrams with connections, see `sticky-run-channel(7)`.
+
+mod messages;
+mod recovery;
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry};
+use sticky_worker::message::{
+    ENV_CHANNEL, ENV_CHANNEL_INODE, ENV_PROTOCOL, MAX_MESSAGE, PROTOCOL, ToWorker,
+};
+use tracing::debug;
+
+use self::recovery::Recovery;
+use super::link::Link;
+use super::tokens::Subject;
+use super::{Connection, Engine};
+use crate::logic::Worker;
+use crate::logic::time::Time;
+use crate::os::fdpass::{Buffer, Channel};
+
+/// The longest message with a connection, to measure what one costs.
+const LONGEST: &[u8] =
+    b"CONN client=[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff%4294967295]:65535 listener=65535\n";
+
+/// What all links of this handoff share.
+#[derive(Debug)]
+pub(super) struct Native {
+    /// What the kernel charges for one message in flight, in bytes.
+    charge: usize,
+    buffer: Box<Buffer>,
+    recovery: Recovery,
+}
+
+impl Native {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self {
+            charge: Channel::charge(LONGEST)?,
+            buffer: Box::new([0; MAX_MESSAGE + 1]),
+            recovery: Recovery::default(),
+        })
+    }
+
+    /// How many messages a worker has not picked up.
+    pub(super) fn unread(&self, link: &NativeLink) -> io::Result<usize> {
+        Ok(link.channel.unread_bytes()?.div_ceil(self.charge))
+    }
+
+    /// When to call [`Engine::recover_rest`].
+    pub(super) fn recovery_due(&self) -> Option<Time> {
+        self.recovery.due()
+    }
+
+    /// How many channels may still hold connections of workers that are gone.
+    pub(super) fn abandoned(&self) -> usize {
+        self.recovery.abandoned()
+    }
+}
+
+/// What connects a worker that speaks the native protocol.
+#[derive(Debug)]
+pub(super) struct NativeLink {
+    pub(super) channel: Channel,
+    /// The loop tells when the worker picks something up.
+    watched: bool,
+}
+
+impl NativeLink {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self { channel: Channel::new()?, watched: false })
+    }
+
+    /// What a worker finds in its environment, besides what every worker finds.
+    pub(super) fn environment(&self) -> io::Result<Vec<(OsString, OsString)>> {
+        let end = self.channel.workers_end();
+        let variables = [
+            (ENV_CHANNEL, end.as_raw_fd().to_string()),
+            (ENV_CHANNEL_INODE, self.channel.inode()?.to_string()),
+            (ENV_PROTOCOL, PROTOCOL.to_string()),
+        ];
+        Ok(variables.map(|(name, value)| (name.into(), value.into())).into())
+    }
+
+    /// Sends a connection; it stays with the caller.
+    pub(super) fn send(&self, connection: &Connection) -> io::Result<()> {
+        let mut buffer = [0; MAX_MESSAGE];
+        let Connection { client, listener, .. } = *connection;
+        let message = ToWorker::Conn { client, listener }.encode(&mut buffer);
+        self.channel.send(message, Some(connection.socket.as_fd()))
+    }
+
+    /// Has the loop tell when the worker picks something up, for as long as that matters.
+    pub(super) fn watch(&mut self, registry: &Registry, slot: u16, wanted: bool) -> io::Result<()> {
+        if wanted == self.watched {
+            return Ok(());
+        }
+        let interest =
+            if wanted { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        let fd = self.channel.as_raw_fd();
+        registry.reregister(&mut SourceFd(&fd), Subject::Channel(slot).into(), interest)?;
+        self.watched = wanted;
+        Ok(())
+    }
+}
+
+impl Engine {
+    pub(super) fn drain_native(&mut self, worker: Worker) -> bool {
+        self.send_note(worker, &ToWorker::Drain)
+    }
+
+    /// Sends a message without a connection.
+    fn send_note(&mut self, worker: Worker, message: &ToWorker) -> bool {
+        let mut buffer = [0; MAX_MESSAGE];
+        let Some(Link::Native(link)) = self.workers.get(worker).map(|live| &live.link) else {
+            return true;
+        };
+        match link.channel.send(message.encode(&mut buffer), None) {
+            Ok(()) => {
+                self.router.note_sent(self.now, worker);
+                true
+            }
+            Err(error) => {
+                debug!("cannot tell {worker} {message:?}: {error}");
+                false
+            }
+        }
+    }
+}
