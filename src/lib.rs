@@ -3,6 +3,7 @@
 //! From the roof down: [`cli`] turns words into a configuration, [`engine`] is the one loop, [`os`]
 //! talks to the kernel, and [`logic`] decides. A floor uses those below it, never those above.
 
+pub mod channel;
 pub mod cli;
 pub mod engine;
 pub mod logic;

@@ -276,7 +276,7 @@ fn open_listeners(config: &Config) -> anyhow::Result<Vec<listen::Listener>> {
     let defer = config.route.keys.needs_head(true) && config.head_timeout > listen::DEFERRED;
     let mut listeners = Vec::new();
     for listen in &config.listen {
-        listeners.extend(listen::open(listen, defer)?);
+        listeners.extend(listen::open(listen, defer, listen::Mode::Blocking)?);
     }
     Ok(listeners)
 }

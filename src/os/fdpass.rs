@@ -27,10 +27,10 @@ pub struct Channel {
     theirs: OwnedFd,
 }
 
-/// A datagram that was received.
+/// What was received at one go: a datagram, or a part of a stream.
 #[derive(Debug)]
 pub struct Received {
-    /// Its length in bytes; only the first [`MAX_MESSAGE`] and one more are kept.
+    /// Its length in bytes; only as many as fit into the buffer are kept of a datagram.
     pub len: usize,
     /// The descriptors that came with it, close-on-exec.
     pub descriptors: Vec<OwnedFd>,
@@ -134,26 +134,39 @@ impl AsRawFd for Channel {
 }
 
 fn receive(socket: BorrowedFd<'_>, buffer: &mut Buffer) -> io::Result<Incoming> {
+    // So that a datagram which is too long shows.
+    let Some(received) = receive_with_descriptors(socket, buffer, RecvFlags::TRUNC)? else {
+        return Ok(Incoming::Nothing);
+    };
+    if received.len == 0 && received.descriptors.is_empty() && is_shut_down(socket)? {
+        return Ok(Incoming::ShutDown);
+    }
+    Ok(Incoming::Message(received))
+}
+
+/// Receives what is there, without waiting. `None` when nothing is.
+pub(super) fn receive_with_descriptors(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    flags: RecvFlags,
+) -> io::Result<Option<Received>> {
     let mut space = [MaybeUninit::uninit(); CONTROL_SPACE];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT | RecvFlags::TRUNC;
+    let flags = flags | RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
     let received = match recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, flags) {
         Ok(received) => received,
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Incoming::Nothing),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    let descriptors: Vec<_> = control
+    let descriptors = control
         .drain()
         .flat_map(|message| match message {
             RecvAncillaryMessage::ScmRights(descriptors) => descriptors.collect(),
             _ => Vec::new(),
         })
         .collect();
-    if received.bytes == 0 && descriptors.is_empty() && is_shut_down(socket)? {
-        return Ok(Incoming::ShutDown);
-    }
     let lost = received.flags.contains(ReturnFlags::CTRUNC);
-    Ok(Incoming::Message(Received { len: received.bytes, descriptors, lost }))
+    Ok(Some(Received { len: received.bytes, descriptors, lost }))
 }
 
 /// Tells the end of a channel from a datagram of no bytes.

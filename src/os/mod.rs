@@ -10,6 +10,8 @@ pub mod listen;
 pub mod peek;
 pub mod random;
 pub mod reap;
+pub mod scratch;
 pub mod signals;
 pub mod spawn;
 pub mod stderr;
+pub mod stream;

@@ -1,5 +1,7 @@
 //! Listening sockets and what they accept.
 
+mod asked;
+
 use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
@@ -10,8 +12,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::libc;
+use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, SockAddr, SockFilter, Socket, Type};
 
+pub use self::asked::{Asked, open_asked, open_udp};
 use super::errors;
 use crate::logic::config::Listen;
 
@@ -32,16 +36,26 @@ pub struct Listener {
     socket: Socket,
     name: String,
     deferred: bool,
+    mode: Mode,
     /// Other processes may listen on it too.
     shared: bool,
     /// The socket's file, which goes with the listener.
     file: Option<SocketFile>,
 }
 
+/// The mode of the sockets of connections, which workers share.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Mode {
+    /// Blocking, as from `accept(2)`.
+    Blocking,
+    /// Non-blocking, for workers that expect this of sockets which they are given.
+    NonBlocking,
+}
+
 /// A connection, as it was accepted.
 #[derive(Debug)]
 pub struct Accepted {
-    /// The socket, in blocking mode and close-on-exec.
+    /// The socket, close-on-exec and in the mode asked for.
     pub socket: OwnedFd,
     /// The address of the client; a client of a Unix socket has none.
     pub client: Option<SocketAddr>,
@@ -66,27 +80,45 @@ struct SocketFile {
 
 /// Opens everything that one `--listen` asks for. `defer` asks the kernel to hold back TCP
 /// connections without a byte, for about [`DEFERRED`] (`TCP_DEFER_ACCEPT` of `tcp(7)`).
-pub fn open(listen: &Listen, defer: bool) -> Result<Vec<Listener>, ListenError> {
-    match listen {
-        Listen::Tcp(address) => Ok(vec![open_tcp(*address, defer)?]),
-        Listen::Port(port) => open_both_families(*port, defer),
+pub fn open(listen: &Listen, defer: bool, mode: Mode) -> Result<Vec<Listener>, ListenError> {
+    let mut listeners = match listen {
+        Listen::Tcp(address) => vec![open_tcp(*address, defer)?],
+        Listen::Port(port) => open_both_families(*port, defer)?,
         Listen::Unix(path) => {
             let name = format!("unix:{}", path.display());
-            let opened = open_unix(path, name.clone());
-            Ok(vec![opened.map_err(|error| ListenError::new(name, error))?])
+            let opened = open_unix(path, name.clone(), BACKLOG);
+            vec![opened.map_err(|error| ListenError::new(name, error))?]
         }
         Listen::Inherited(fd) => {
             let opened = adopt(*fd);
-            Ok(vec![opened.map_err(|error| ListenError::new(format!("fd:{fd}"), error))?])
+            vec![opened.map_err(|error| ListenError::new(format!("fd:{fd}"), error))?]
         }
+    };
+    for listener in &mut listeners {
+        listener.mode = mode;
     }
+    Ok(listeners)
 }
 
 impl Listener {
     /// The next connection. Errors are those of `accept(2)`.
     pub fn accept(&self) -> io::Result<Accepted> {
-        let (socket, client) = self.socket.accept()?;
-        Ok(Accepted { socket: socket.into(), client: client.as_socket() })
+        let flags = match self.mode {
+            Mode::Blocking => SocketFlags::CLOEXEC,
+            Mode::NonBlocking => SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        };
+        let (socket, client) = acceptfrom_with(&self.socket, flags)?;
+        Ok(Accepted { socket, client: client.and_then(|client| client.try_into().ok()) })
+    }
+
+    /// The address of a TCP listener, with the port that the kernel picked.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.socket.local_addr().ok()?.as_socket()
+    }
+
+    /// The path of a Unix listener.
+    pub fn path(&self) -> Option<PathBuf> {
+        Some(self.socket.local_addr().ok()?.as_pathname()?.to_owned())
     }
 
     /// Lets nobody new in, while those whom the kernel has let in can still be accepted: closing
@@ -157,33 +189,38 @@ fn open_both_families(port: u16, defer: bool) -> Result<Vec<Listener>, ListenErr
 }
 
 fn open_tcp(address: SocketAddr, defer: bool) -> Result<Listener, ListenError> {
-    let open = || {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-        if address.is_ipv6() {
-            socket.set_only_v6(true)?;
-        }
-        // Connections of an earlier run that linger in TIME_WAIT do not keep the port.
-        socket.set_reuse_address(true)?;
-        socket.bind(&address.into())?;
-        if defer {
-            defer_accept(&socket)?;
-        }
-        socket.listen(BACKLOG)?;
-        socket.set_nonblocking(true)?;
-        let name = name_of(&socket.local_addr()?);
-        Ok(Listener { socket, name, deferred: defer, shared: false, file: None })
-    };
-    open().map_err(|error| ListenError::new(address.to_string(), error))
+    let opened = bind_tcp(address, true, defer, BACKLOG);
+    opened.map_err(|error| ListenError::new(address.to_string(), error))
 }
 
-fn open_unix(path: &Path, name: String) -> io::Result<Listener> {
+/// Listens on a TCP address; `only_v6` is for IPv6 ones.
+fn bind_tcp(address: SocketAddr, only_v6: bool, defer: bool, backlog: i32) -> io::Result<Listener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(only_v6)?;
+    }
+    // Connections of an earlier run that linger in TIME_WAIT do not keep the port.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    if defer {
+        defer_accept(&socket)?;
+    }
+    socket.listen(backlog)?;
+    socket.set_nonblocking(true)?;
+    let name = name_of(&socket.local_addr()?);
+    let mode = Mode::Blocking;
+    Ok(Listener { socket, name, deferred: defer, mode, shared: false, file: None })
+}
+
+fn open_unix(path: &Path, name: String, backlog: i32) -> io::Result<Listener> {
     remove_stale(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(path)?)?;
     let file = SocketFile { path: path.to_owned(), identity: identity(path)? };
-    socket.listen(BACKLOG)?;
+    socket.listen(backlog)?;
     socket.set_nonblocking(true)?;
-    Ok(Listener { socket, name, deferred: false, shared: false, file: Some(file) })
+    let mode = Mode::Blocking;
+    Ok(Listener { socket, name, deferred: false, mode, shared: false, file: Some(file) })
 }
 
 /// Removes the socket file that a process left which does not listen any more, and nothing else.
@@ -215,7 +252,8 @@ fn adopt(fd: RawFd) -> io::Result<Listener> {
     }
     socket.set_nonblocking(true)?;
     let name = name_of(&socket.local_addr()?);
-    Ok(Listener { socket, name, deferred: false, shared: true, file: None })
+    let mode = Mode::Blocking;
+    Ok(Listener { socket, name, deferred: false, mode, shared: true, file: None })
 }
 
 /// For how long the kernel kept a connection to itself that came without a byte.

@@ -1,0 +1,116 @@
+//! The ledger: descriptors on their way to one worker, kept until they have arrived.
+//!
+//! Node acknowledges them in the order in which they were sent (`NODE_HANDLE_ACK`). A connection for
+//! one of its servers is also answered by number, with whether the server took it, and is kept until
+//! then.
+
+use std::collections::{BTreeMap, VecDeque};
+
+/// What was sent to one worker with a descriptor, the first sent first.
+#[derive(Debug)]
+pub struct Ledger<T> {
+    parcels: BTreeMap<u64, T>,
+    next: u64,
+    /// Those that were not acknowledged, and whether that is all that is awaited of them.
+    unacknowledged: VecDeque<(u64, bool)>,
+    /// Those that were not answered, by the number under which they will be.
+    unanswered: BTreeMap<u32, u64>,
+}
+
+impl<T> Default for Ledger<T> {
+    fn default() -> Self {
+        Self {
+            parcels: BTreeMap::new(),
+            next: 0,
+            unacknowledged: VecDeque::new(),
+            unanswered: BTreeMap::new(),
+        }
+    }
+}
+
+impl<T> Ledger<T> {
+    /// Enters something that is about to be sent, and returns its number here. `seq` is the number
+    /// under which it will be answered, if it will.
+    pub fn enter(&mut self, parcel: T, seq: Option<u32>) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        self.parcels.insert(number, parcel);
+        self.unacknowledged.push_back((number, seq.is_none()));
+        if let Some(seq) = seq {
+            self.unanswered.insert(seq, number);
+        }
+        number
+    }
+
+    /// What has this number.
+    pub fn get(&self, number: u64) -> Option<&T> {
+        self.parcels.get(&number)
+    }
+
+    /// All that is not settled.
+    pub fn parcels(&self) -> impl Iterator<Item = &T> {
+        self.parcels.values()
+    }
+
+    /// The oldest one has arrived. Returns it if it is settled by that; an error when nothing was
+    /// sent that could have arrived.
+    pub fn acknowledged(&mut self) -> Result<Option<T>, NothingSent> {
+        let (number, settled) = self.unacknowledged.pop_front().ok_or(NothingSent)?;
+        Ok(if settled { self.parcels.remove(&number) } else { None })
+    }
+
+    /// The oldest one has not arrived, only its message. Returns it.
+    pub fn lost(&mut self) -> Result<Option<T>, NothingSent> {
+        let (number, _) = self.unacknowledged.pop_front().ok_or(NothingSent)?;
+        self.unanswered.retain(|_, unanswered| *unanswered != number);
+        Ok(self.parcels.remove(&number))
+    }
+
+    /// The one with this `seq` was answered. Returns it.
+    pub fn answered(&mut self, seq: u32) -> Option<T> {
+        let number = self.unanswered.remove(&seq)?;
+        self.parcels.remove(&number)
+    }
+
+    /// All that is not settled, for the day when the worker is gone.
+    pub fn into_parcels(self) -> impl Iterator<Item = T> {
+        self.parcels.into_values()
+    }
+}
+
+/// A worker acknowledged something although nothing was sent to it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("it acknowledged a descriptor that was never sent")]
+pub struct NothingSent;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_answered_is_kept_until_the_answer() {
+        let mut ledger = Ledger::default();
+        ledger.enter("first", Some(7));
+        let second = ledger.enter("second", Some(9));
+        assert_eq!(ledger.acknowledged(), Ok(None));
+        assert_eq!(ledger.acknowledged(), Ok(None));
+        assert_eq!(ledger.answered(7), Some("first"));
+        assert_eq!(ledger.answered(7), None);
+        assert_eq!(ledger.get(second), Some(&"second"));
+        assert_eq!(ledger.into_parcels().collect::<Vec<_>>(), ["second"]);
+    }
+
+    #[test]
+    fn what_is_only_acknowledged_is_settled_by_that_in_the_order_of_sending() {
+        let mut ledger = Ledger::default();
+        ledger.enter("first", None);
+        ledger.enter("second", Some(1));
+        ledger.enter("third", None);
+        assert_eq!(ledger.acknowledged(), Ok(Some("first")));
+        assert_eq!(ledger.lost(), Ok(Some("second")));
+        assert_eq!(ledger.answered(1), None);
+        assert_eq!(ledger.acknowledged(), Ok(Some("third")));
+        assert_eq!(ledger.acknowledged(), Err(NothingSent));
+        assert_eq!(ledger.parcels().count(), 0);
+    }
+}
