@@ -1,0 +1,56 @@
+/**
+ * The connections that came from the supervisor, from their arrival to their end. They are counted
+ * at the handle, so that those which are refused, given away or never used count too.
+ */
+"use strict";
+
+const { tell } = require("./supervisor.cjs");
+
+/** How long ends are gathered before they are told, in milliseconds. */
+const GATHER = 10;
+
+class Handles {
+  /** The key of the listener that each came from; null for those that came by another message. */
+  #keys = new WeakMap();
+  #closed = 0;
+
+  install() {
+    process.on("internalMessage", (message, handle) => {
+      if (message.cmd !== "NODE_HANDLE" || !handle) return;
+      if (message.type === "net.Native" || message.type === "net.Socket") this.#arrive(message.msg, handle);
+    });
+  }
+
+  /** Whether the supervisor gave us `handle`. */
+  has(handle) {
+    return this.#keys.has(handle);
+  }
+
+  /** The key of the listener that `handle` came from, or null. */
+  key(handle) {
+    return this.#keys.get(handle) ?? null;
+  }
+
+  #arrive(message, handle) {
+    this.#keys.set(handle, message?.act === "newconn" ? message.key : null);
+    const left = () => this.#left();
+    for (const method of ["close", "reset"]) {
+      handle[method] = function (...args) {
+        delete this.close;
+        delete this.reset;
+        left();
+        return this[method](...args);
+      };
+    }
+  }
+
+  #left() {
+    if (this.#closed++ > 0) return;
+    setTimeout(() => {
+      tell("closed", { count: this.#closed });
+      this.#closed = 0;
+    }, GATHER).unref();
+  }
+}
+
+module.exports = { Handles };

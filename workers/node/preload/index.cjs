@@ -1,0 +1,67 @@
+/**
+ * The preload of sticky-run: `--require`d into every worker that is a Node process.
+ *
+ * It makes an unmodified app tell the supervisor what it needs to know, over the channel that Node
+ * has with the process that started it. Every part is a file:
+ *
+ * - `engine.cjs` has engine.io mint session ids (`sids.cjs`) that tell which worker they live on;
+ * - `sessions.cjs` keeps the ids that were made otherwise, and announces them;
+ * - `connections.cjs` looks at the requests of each HTTP connection (`requests.cjs` reads them);
+ * - `handback.cjs` gives back a connection whose next request belongs to another worker, and takes one in;
+ * - `handles.cjs` counts the connections that came from the supervisor and are closed;
+ * - `servers.cjs` knows the servers of this process, and ends a drain;
+ * - `packages.cjs` notices the packages that take connections by message;
+ * - `supervisor.cjs` is the way to the supervisor, `environment.cjs` what it left in the environment.
+ *
+ * It does nothing in any process but a direct worker, on its main thread. A part that cannot be
+ * installed is left out: an app must never fail because of its preload.
+ */
+"use strict";
+
+const { isMainThread } = require("worker_threads");
+const { takeConfig } = require("./environment.cjs");
+
+/** The version of the messages between this preload and the supervisor. */
+const VERSION = 1;
+
+// A worker thread shares the environment of its process, which the main thread has cleaned.
+const config = isMainThread ? takeConfig(process.env, __filename) : null;
+if (config && isWorker()) install(config);
+
+/** Whether the process at the other end of the channel plays Node's cluster primary for us. */
+function isWorker() {
+  const cluster = require("cluster");
+  return cluster.isWorker && Boolean(cluster.worker) && process.connected === true;
+}
+
+function install({ incarnation, key, keepAlive }) {
+  const { tell } = require("./supervisor.cjs");
+  tell("hello", { version: VERSION });
+
+  const { Handles } = require("./handles.cjs");
+  const { Packages } = require("./packages.cjs");
+  const { Servers } = require("./servers.cjs");
+  const { Sessions } = require("./sessions.cjs");
+  const { Sids } = require("./sids.cjs");
+  const sids = new Sids(incarnation, Buffer.from(key, "hex"));
+  const parts = { keepAlive, sids };
+  parts.sessions = new Sessions(sids);
+  parts.handles = new Handles();
+  parts.servers = new Servers();
+  parts.packages = new Packages();
+
+  for (const part of [
+    () => parts.handles.install(),
+    () => parts.servers.install(),
+    () => parts.packages.install(),
+    () => require("./engine.cjs").install(parts),
+    () => require("./connections.cjs").install(parts),
+    () => require("./handback.cjs").install(parts),
+  ]) {
+    try {
+      part();
+    } catch {
+      // What this part does is missed; the app is not.
+    }
+  }
+}

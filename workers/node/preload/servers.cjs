@@ -1,0 +1,72 @@
+/**
+ * The servers of this process: what kind each is when it asks to listen, which one a connection is
+ * for, and how their connections end when the supervisor drains this worker.
+ */
+"use strict";
+
+const cluster = require("cluster");
+const diagnostics = require("diagnostics_channel");
+const http = require("http");
+const net = require("net");
+
+class Servers {
+  /** @type {Set<import("net").Server>} */
+  #listening = new Set();
+  /** The HTTP server that was given a connection last: a package's server does not listen. */
+  #latest = null;
+
+  install() {
+    const servers = this;
+    const getServer = cluster._getServer;
+    cluster._getServer = function (server, options, ...rest) {
+      if (server instanceof net.Server && options) {
+        options.sticky = kind(server);
+        servers.#listening.add(server);
+        server.once("close", () => servers.#listening.delete(server));
+      }
+      return getServer.call(this, server, options, ...rest);
+    };
+    process.on("internalMessage", (message) => {
+      if (message.cmd === "NODE_CLUSTER" && message.act === "disconnect") this.#drain();
+    });
+  }
+
+  /** `server` was given a connection. */
+  feed(server) {
+    if (this.#latest?.deref() !== server) this.#latest = new WeakRef(server);
+  }
+
+  /**
+   * The HTTP server for a connection that came to `port`.
+   *
+   * @param {number | null} port
+   * @returns {import("http").Server | undefined}
+   */
+  find(port) {
+    const candidates = [...this.#listening].filter((server) => server instanceof http.Server);
+    const exact = candidates.find((server) => port !== null && server.address()?.port === port);
+    return exact ?? this.#latest?.deref() ?? candidates[0];
+  }
+
+  /** Connections end with the answer that they are at, idle ones now. Node 19 and later do the last by themselves. */
+  #drain() {
+    const closeIdle = (server) => server?.closeIdleConnections?.();
+    diagnostics.channel("http.server.request.start").subscribe(({ response }) => {
+      response.shouldKeepAlive = false;
+    });
+    diagnostics.channel("http.server.response.finish").subscribe(({ server }) => {
+      setImmediate(closeIdle, server);
+    });
+    this.#listening.forEach(closeIdle);
+    closeIdle(this.#latest?.deref());
+  }
+}
+
+/** What the first bytes of a connection to `server` are. */
+function kind(server) {
+  if (server instanceof http.Server) return "http";
+  // Only a TLS server has session ticket keys to share; this way tls need not be loaded.
+  return typeof server._getServerData === "function" ? "tls" : "tcp";
+}
+
+module.exports = { Servers };

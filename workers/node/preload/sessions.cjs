@@ -1,0 +1,87 @@
+/**
+ * The sessions whose ids were not minted here: an app's own `generateId`, or an engine.io that is
+ * bundled into the app. The supervisor is told of them, before the client can know the id.
+ *
+ * The end is known where engine.io is a module. Elsewhere a session is over when no request of it
+ * came for twice the time after which Engine.IO itself gives up, and none of its WebSockets is open.
+ */
+"use strict";
+
+const { tell } = require("./supervisor.cjs");
+
+/** The supervisor takes no longer keys, in bytes. */
+const MAX_SID = 128;
+/** How often silent sessions are looked for, in milliseconds. */
+const SWEEP = 10_000;
+
+class Sessions {
+  #sids;
+  /** @type {Map<string, {patience: number, heard: number, held: number}>} */
+  #announced = new Map();
+  #timer = null;
+
+  /** @param {import("./sids.cjs").Sids} sids */
+  constructor(sids) {
+    this.#sids = sids;
+  }
+
+  /** Whether `sid` was made by this worker. One that was announced is forgotten with its session. */
+  has(sid) {
+    return this.#announced.has(sid) || this.#sids.isMine(sid);
+  }
+
+  /**
+   * A session begins.
+   *
+   * @param {{sid: string, patience: number}} session patience in milliseconds
+   * @param {() => void} done called when the client may learn the id
+   */
+  begin({ sid, patience }, done) {
+    if (this.has(sid) || Buffer.byteLength(sid) > MAX_SID) return done();
+    this.#announced.set(sid, { patience, heard: performance.now(), held: 0 });
+    this.#timer ??= setInterval(() => this.#sweep(), SWEEP).unref();
+    tell("session", { key: sid }, undefined, done);
+  }
+
+  /** A request of `sid` came. */
+  hear(sid) {
+    const session = this.#announced.get(sid);
+    if (session) session.heard = performance.now();
+  }
+
+  /** `sid` lives at least as long as `socket`, its WebSocket, is open. */
+  hold(sid, socket) {
+    const session = this.#announced.get(sid);
+    if (!session) return;
+    session.held++;
+    socket.once("close", () => {
+      session.held--;
+      session.heard = performance.now();
+    });
+  }
+
+  /** `sid` lives exactly as long as `socket`, its session in engine.io. */
+  follow(sid, socket) {
+    const session = this.#announced.get(sid);
+    if (!session) return;
+    session.held++;
+    socket.once("close", () => this.#end(sid));
+  }
+
+  #end(sid) {
+    if (!this.#announced.delete(sid)) return;
+    tell("end", { key: sid });
+    if (this.#announced.size > 0) return;
+    clearInterval(this.#timer);
+    this.#timer = null;
+  }
+
+  #sweep() {
+    const now = performance.now();
+    for (const [sid, { patience, heard, held }] of this.#announced) {
+      if (held === 0 && now - heard > 2 * patience) this.#end(sid);
+    }
+  }
+}
+
+module.exports = { Sessions };

@@ -1,0 +1,44 @@
+/**
+ * The way to the supervisor: internal messages on Node's channel. A `cmd` that begins with `NODE_`
+ * is never shown to the app.
+ */
+"use strict";
+
+const CMD = "NODE_STICKY";
+
+// Taken now: an app may put something else into its place.
+const { send } = process;
+
+const ignore = () => {};
+
+/**
+ * Says something, in order with everything else that this process says.
+ *
+ * @param {string} act
+ * @param {object} fields
+ * @param {import("net").Socket} [socket] goes with it and is gone here
+ * @param {() => void} [done] called when it is on its way, or never will be
+ */
+function tell(act, fields, socket, done = ignore) {
+  // With a function to tell it to, Node does not make an error an event.
+  send.call(process, { cmd: CMD, act, ...fields }, socket, {}, () => done());
+}
+
+/**
+ * Hears what the supervisor says.
+ *
+ * @param {string} act
+ * @param {(message: object, socket?: import("net").Socket) => void} listener
+ */
+function hear(act, listener) {
+  process.on("internalMessage", (message, socket) => {
+    if (message.cmd === CMD && message.act === act) listener(message, socket);
+  });
+}
+
+/** Whether there still is somebody to talk to. */
+function connected() {
+  return process.connected === true;
+}
+
+module.exports = { connected, hear, tell };
