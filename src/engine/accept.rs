@@ -1,8 +1,7 @@
 //! Accepting: from the listeners, for as long as there is room.
 
 use std::io;
-use std::mem;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -43,7 +42,8 @@ const OF_ONE_CONNECTION: [i32; 10] = [
 /// The listeners and whether they may accept.
 #[derive(Debug)]
 pub(super) struct Listeners {
-    listeners: Vec<Entry>,
+    /// By their numbers; `None` is closed.
+    listeners: Vec<Option<Entry>>,
     /// No accept before this time: the last one failed.
     resting_until: Option<Time>,
     /// Nobody new is let in, and this is when to close.
@@ -56,6 +56,8 @@ struct Entry {
     listener: Listener,
     /// The kernel said that there is something, and not yet that there is no more.
     readable: bool,
+    /// Its clients may be expected to send the head of a request first.
+    speaks_http: bool,
 }
 
 /// What became of one attempt to accept.
@@ -69,31 +71,80 @@ enum Attempt {
 
 impl Listeners {
     pub(super) fn register(registry: &Registry, listeners: Vec<Listener>) -> anyhow::Result<Self> {
-        for (number, listener) in listeners.iter().enumerate() {
-            let token = Subject::Listener(number).into();
-            registry
-                .register(&mut SourceFd(&listener.as_raw_fd()), token, Interest::READABLE)
-                .with_context(|| format!("cannot wait for connections on {listener}"))?;
-            info!("listening on {listener}");
+        let mut all = Self {
+            listeners: Vec::new(),
+            resting_until: None,
+            closing_at: None,
+            no_room: Throttle::default(),
+        };
+        for listener in listeners {
+            let name = listener.to_string();
+            all.add(registry, listener)
+                .with_context(|| format!("cannot wait for connections on {name}"))?;
         }
-        let entry = |listener| Entry { listener, readable: true };
-        let listeners = listeners.into_iter().map(entry).collect();
-        Ok(Self { listeners, resting_until: None, closing_at: None, no_room: Throttle::default() })
+        Ok(all)
+    }
+
+    /// Accepts from a listener too, and returns its number.
+    pub(super) fn add(&mut self, registry: &Registry, listener: Listener) -> io::Result<u16> {
+        let free = self.listeners.iter().position(Option::is_none);
+        let index = free.unwrap_or(self.listeners.len());
+        let number =
+            u16::try_from(index).map_err(|_| io::Error::from_raw_os_error(libc::EMFILE))?;
+        let token = Subject::Listener(index).into();
+        registry.register(&mut SourceFd(&listener.as_raw_fd()), token, Interest::READABLE)?;
+        info!("listening on {listener}");
+        let entry = Some(Entry { listener, readable: true, speaks_http: true });
+        match self.listeners.get_mut(index) {
+            Some(place) => *place = entry,
+            None => self.listeners.push(entry),
+        }
+        Ok(number)
+    }
+
+    /// The open listener with this number.
+    pub(super) fn get(&self, number: u16) -> Option<&Listener> {
+        Some(&self.entry(usize::from(number))?.listener)
+    }
+
+    /// The number of the listener that a connection came to.
+    pub(super) fn find(&self, socket: &OwnedFd) -> Option<u16> {
+        let own = |entry: &Option<Entry>| {
+            entry.as_ref().is_some_and(|entry| entry.listener.is_origin_of(socket))
+        };
+        u16::try_from(self.listeners.iter().position(own)?).ok()
+    }
+
+    /// The clients of this listener may be waiting for the server to speak first.
+    pub(super) fn expect_no_http(&mut self, number: u16) {
+        if let Some(Some(entry)) = self.listeners.get_mut(usize::from(number)) {
+            entry.speaks_http = false;
+        }
+    }
+
+    /// Whether the head of a request may be expected from a connection of this listener.
+    pub(super) fn speaks_http(&self, number: Option<u16>) -> bool {
+        let entry = number.and_then(|number| self.entry(usize::from(number)));
+        entry.is_none_or(|entry| entry.speaks_http)
     }
 
     pub(super) fn became_readable(&mut self, number: usize) {
-        if let Some(entry) = self.listeners.get_mut(number) {
+        if let Some(Some(entry)) = self.listeners.get_mut(number) {
             entry.readable = true;
         }
     }
 
+    fn entry(&self, number: usize) -> Option<&Entry> {
+        self.listeners.get(number)?.as_ref()
+    }
+
     /// Whether accepting can go on at once, but for the room in the supervisor.
     pub(super) fn has_more(&self) -> bool {
-        self.resting_until.is_none() && self.listeners.iter().any(|entry| entry.readable)
+        self.resting_until.is_none() && self.listeners.iter().flatten().any(|entry| entry.readable)
     }
 
     pub(super) fn are_closed(&self) -> bool {
-        self.listeners.is_empty()
+        self.listeners.iter().all(Option::is_none)
     }
 
     /// When to call [`Engine::close_listeners`].
@@ -122,7 +173,7 @@ impl Engine {
     /// reset.
     pub(super) fn close_listeners_soon(&mut self) {
         self.listeners.closing_at = Some(self.now + HANDSHAKES);
-        for entry in &self.listeners.listeners {
+        for entry in self.listeners.listeners.iter().flatten() {
             if let Err(error) = entry.listener.let_nobody_in() {
                 warn!("clients may be reset while {} closes: {error}", entry.listener);
             }
@@ -138,12 +189,25 @@ impl Engine {
             self.listeners.became_readable(number);
             self.accept_some(number, WHOLE_BACKLOG);
         }
-        for entry in mem::take(&mut self.listeners.listeners) {
-            // The descriptor may be inherited and so be open elsewhere: closing is not enough.
-            let fd = entry.listener.as_raw_fd();
-            if let Err(error) = self.poll.registry().deregister(&mut SourceFd(&fd)) {
-                warn!("cannot stop waiting on {}: {error}", entry.listener);
-            }
+        for number in 0..self.listeners.listeners.len() {
+            self.drop_listener(number);
+        }
+    }
+
+    /// Listens no more with this number.
+    pub(super) fn close_listener(&mut self, number: u16) {
+        if let Some(listener) = self.listeners.get(number) {
+            info!("listening on {listener} no more");
+        }
+        self.drop_listener(usize::from(number));
+    }
+
+    fn drop_listener(&mut self, number: usize) {
+        let listener = self.listeners.listeners.get_mut(number).and_then(Option::take);
+        let Some(Entry { listener, .. }) = listener else { return };
+        // The descriptor may be inherited and so be open elsewhere: closing is not enough.
+        if let Err(error) = self.poll.registry().deregister(&mut SourceFd(&listener.as_raw_fd())) {
+            warn!("cannot stop waiting on {listener}: {error}");
         }
     }
 
@@ -152,7 +216,7 @@ impl Engine {
             if self.is_full() {
                 return;
             }
-            let entry = &mut self.listeners.listeners[number];
+            let Some(entry) = &mut self.listeners.listeners[number] else { return };
             if !entry.readable {
                 return;
             }
@@ -172,7 +236,7 @@ impl Engine {
     fn arrive(&mut self, listener: usize, deferred: bool, accepted: Accepted) {
         let Accepted { socket, client } = accepted;
         let listener = u16::try_from(listener).ok();
-        self.route(Connection { socket, client, listener }, None, deferred);
+        self.route(Connection { socket, client, listener, head: None }, None, deferred);
     }
 
     fn rest(&mut self, error: &io::Error) {

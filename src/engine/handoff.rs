@@ -90,6 +90,11 @@ impl Handoff {
 
     /// Looks at the first bytes, where the keys need them.
     fn look(&mut self, connection: &Connection, needed: bool, closed: bool) -> Seen {
+        if let Some(head) = &connection.head {
+            let count = head.len().min(self.head.len());
+            self.head[..count].copy_from_slice(&head[..count]);
+            return Seen::Bytes(count, true);
+        }
         if !needed {
             return Seen::Bytes(0, true);
         }
@@ -110,7 +115,8 @@ impl Engine {
     pub(super) fn route_returned(&mut self) {
         // A connection that comes back again meanwhile has to wait for the next turn.
         for (connection, how) in mem::take(&mut self.handoff.returned) {
-            let bounced = matches!(how, Returned::Back(_));
+            // One that was read comes back because of its next request, however often.
+            let bounced = matches!(how, Returned::Back(_)) && connection.head.is_none();
             if bounced && self.handoff.is_bounced(&connection) {
                 if let Some(before) = self.handoff.unwanted.say(self.now) {
                     warn!(
@@ -213,7 +219,8 @@ impl Engine {
         deferred: bool,
     ) {
         let conn = self.handoff.number();
-        let needed = self.router.needs_head(connection.client.is_some());
+        let needed = self.router.needs_head(connection.client.is_some())
+            && self.listeners.speaks_http(connection.listener);
         let seen = self.handoff.look(&connection, needed, false);
         let Seen::Bytes(count, last) = seen else { return };
         let verdict = self.decide(conn, &connection, count, last, returned);
@@ -299,7 +306,7 @@ impl Engine {
     /// Sends a connection to its worker, or has it wait when the kernel has no room.
     fn hand_over(&mut self, conn: Conn, connection: Connection, give: Give) {
         let client = connection.client;
-        match self.send_connection(conn, connection, &give) {
+        match self.send_connection(connection, &give) {
             Ok(()) => {
                 debug!("{:?} to {}: {:?}", client, give.worker, give.reason);
                 if self.router.is_worth_a_look(give.worker) {

@@ -7,18 +7,25 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
+use mio::event::Event;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use nix::libc;
 use tracing::warn;
 
 use super::native::NativeLink;
+use super::node::NodeLink;
 use super::{Channels, Connection, Engine};
 use crate::logic::Worker;
-use crate::logic::route::{Conn, Give};
+use crate::logic::route::Give;
 
 /// What connects one worker.
 #[derive(Debug)]
 pub(super) enum Link {
     /// The handoff `channel`.
     Native(NativeLink),
+    /// The handoff `node`.
+    Node(Box<NodeLink>),
 }
 
 impl Link {
@@ -26,13 +33,16 @@ impl Link {
     pub(super) fn workers_end(&self) -> BorrowedFd<'_> {
         match self {
             Self::Native(link) => link.channel.workers_end(),
+            Self::Node(link) => link.workers_end(),
         }
     }
 
-    /// What a worker finds in its environment to use its end.
-    pub(super) fn environment(&mut self) -> io::Result<Vec<(OsString, OsString)>> {
+    /// The worker has inherited its end.
+    pub(super) fn inherited(&mut self) {
         match self {
-            Self::Native(link) => link.environment(),
+            // It stays open here, for the day when something has to be taken back from it.
+            Self::Native(_) => {}
+            Self::Node(link) => link.inherited(),
         }
     }
 }
@@ -42,14 +52,57 @@ impl AsRawFd for Link {
     fn as_raw_fd(&self) -> RawFd {
         match self {
             Self::Native(link) => link.channel.as_raw_fd(),
+            Self::Node(link) => link.as_raw_fd(),
         }
     }
+}
+
+/// Has the loop tell of a channel when it can be read, and perhaps also when there is room.
+pub(super) fn watch(registry: &Registry, fd: RawFd, token: Token, room: bool) -> io::Result<()> {
+    let interest = if room { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+    registry.reregister(&mut SourceFd(&fd), token, interest)
 }
 
 impl Engine {
     /// A link for a worker that is about to be started.
     pub(super) fn new_link(&self) -> io::Result<Link> {
-        Ok(Link::Native(NativeLink::new()?))
+        Ok(match &self.node {
+            Some(node) => Link::Node(Box::new(node.new_link()?)),
+            None => Link::Native(NativeLink::new()?),
+        })
+    }
+
+    /// What a worker finds in its environment to use its end.
+    pub(super) fn environment(
+        &mut self,
+        worker: Worker,
+        link: &Link,
+    ) -> io::Result<Vec<(OsString, OsString)>> {
+        match link {
+            Link::Native(link) => link.environment(),
+            Link::Node(link) => self.node_environment(worker, link),
+        }
+    }
+
+    /// The loop has something to tell of the channel in this slot.
+    pub(super) fn channel_event(&mut self, slot: u16, event: &Event) {
+        let Some(Some(live)) = self.workers.slots.get_mut(usize::from(slot)) else { return };
+        live.readable |= event.is_readable() || event.is_read_closed();
+        if let Link::Node(link) = &mut live.link
+            && event.is_writable()
+        {
+            link.became_writable();
+            let worker = live.worker;
+            self.flush_node(worker);
+        }
+    }
+
+    /// A worker takes connections from now on.
+    pub(super) fn begin_placing(&mut self, worker: Worker) {
+        if let Some(Link::Node(link)) = self.workers.get_mut(worker).map(|live| &mut live.link) {
+            link.forget_listeners();
+            self.tell_router_listeners(worker);
+        }
     }
 
     /// Reads what workers have said.
@@ -66,22 +119,27 @@ impl Engine {
     pub(super) fn read_channel(&mut self, slot: usize, which: Channels) {
         match self.workers.slots[slot].as_ref().map(|live| &live.link) {
             Some(Link::Native(_)) => self.read_native(slot, which),
+            Some(Link::Node(_)) => self.read_node(slot, which),
             None => {}
         }
     }
 
-    /// Sends a connection to its worker; the supervisor's copy of the socket is closed with it.
+    /// Sends a connection to its worker. The supervisor's copy of the socket is closed as soon as
+    /// nothing more can become of it.
     ///
-    /// On an error it comes back with it.
+    /// On an error the connection comes back with it.
     pub(super) fn send_connection(
         &mut self,
-        _conn: Conn,
         connection: Connection,
         give: &Give,
     ) -> Result<(), (Connection, io::Error)> {
         let sent = match self.workers.get(give.worker).map(|live| &live.link) {
             Some(Link::Native(link)) => link.send(&connection),
-            None => Err(io::Error::from_raw_os_error(nix::libc::ESRCH)),
+            Some(Link::Node(_)) => {
+                self.send_to_node(connection, *give);
+                return Ok(());
+            }
+            None => Err(io::Error::from_raw_os_error(libc::ESRCH)),
         };
         sent.map_err(|error| (connection, error))
     }
@@ -90,6 +148,10 @@ impl Engine {
     pub(super) fn tell_drain(&mut self, worker: Worker) -> bool {
         match self.workers.get(worker).map(|live| &live.link) {
             Some(Link::Native(_)) => self.drain_native(worker),
+            Some(Link::Node(_)) => {
+                self.drain_node(worker);
+                true
+            }
             None => true,
         }
     }
@@ -98,6 +160,7 @@ impl Engine {
     pub(super) fn unread(&self, worker: Worker) -> io::Result<usize> {
         match self.workers.get(worker).map(|live| &live.link) {
             Some(Link::Native(link)) => self.native.unread(link),
+            Some(Link::Node(link)) => Ok(link.in_flight()),
             None => Ok(0),
         }
     }
@@ -106,6 +169,8 @@ impl Engine {
     pub(super) fn relieve(&mut self, worker: Worker) {
         match self.workers.get(worker).map(|live| &live.link) {
             Some(Link::Native(_)) => self.relieve_native(worker),
+            // It may have read a part of what is in its stream, so nothing can be taken back.
+            Some(Link::Node(_)) => {}
             None => {}
         }
     }
@@ -114,6 +179,7 @@ impl Engine {
     pub(super) fn recover(&mut self, worker: Worker, link: Link) {
         match link {
             Link::Native(link) => self.recover_native(worker, link.channel),
+            Link::Node(link) => self.recover_node(worker, *link),
         }
     }
 
@@ -126,6 +192,7 @@ impl Engine {
                 Link::Native(link) => {
                     link.watch(registry, worker.slot, self.router.is_wanted(worker))
                 }
+                Link::Node(link) => link.watch(registry, worker.slot),
             };
             if let Err(error) = watched {
                 warn!("cannot watch the channel of {worker}: {error}");

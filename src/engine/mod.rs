@@ -9,6 +9,7 @@ mod accept;
 mod handoff;
 mod link;
 mod native;
+mod node;
 mod pending;
 mod tokens;
 mod workers;
@@ -26,19 +27,21 @@ use tracing::{info, warn};
 use self::accept::Listeners;
 use self::handoff::Handoff;
 use self::native::Native;
+use self::node::Node;
 use self::pending::Pending;
 use self::tokens::Subject;
 pub use self::workers::CommandError;
 use self::workers::Workers;
-use crate::logic::config::Config;
+use crate::logic::config::{self, Config};
 use crate::logic::fleet::{Action, Fleet, Input, Outcome};
 use crate::logic::room::Room;
+use crate::logic::route::mint::MintKey;
 use crate::logic::route::{Conn, Router};
 use crate::logic::time::Time;
 use crate::os::limits::raise_file_limit;
 use crate::os::signals::{Came, Inherited, Signals};
 use crate::os::spawn::Spawner;
-use crate::os::{clock, listen, random};
+use crate::os::{clock, listen, peek, random};
 
 /// A connection while it is with the supervisor.
 #[derive(Debug)]
@@ -48,6 +51,15 @@ struct Connection {
     client: Option<SocketAddr>,
     /// The number of the listener that it came from, unless a worker gave it back.
     listener: Option<u16>,
+    /// What a worker has read of it already.
+    head: Option<Box<[u8]>>,
+}
+
+impl Connection {
+    /// The port that the client connected to.
+    fn port(&self) -> Option<u16> {
+        peek::local_port(&self.socket)
+    }
 }
 
 /// The supervisor at work.
@@ -66,6 +78,12 @@ pub struct Engine {
     handoff: Handoff,
     workers: Workers,
     native: Native,
+    /// What Node workers share, with their handoff.
+    node: Option<Node>,
+    /// The secret under which Node workers mint session ids.
+    mint: Option<MintKey>,
+    /// Whether listeners that are opened later may hold back connections without a byte.
+    defers: bool,
     room: Room,
     /// The open connections as the fleet last heard, while it stops.
     reported: Option<u64>,
@@ -74,10 +92,11 @@ pub struct Engine {
 
 impl Engine {
     /// Opens the listeners and starts nothing yet.
-    pub fn new(config: Config) -> anyhow::Result<Self> {
+    pub fn new(mut config: Config) -> anyhow::Result<Self> {
         let now = clock::now();
         // First of all, since a descriptor that was not inherited could be one of ours later.
-        let listeners = open_listeners(&config)?;
+        let defers = may_defer(&config);
+        let listeners = open_listeners(&config, defers)?;
         let poll = Poll::new().context("cannot create the event loop")?;
         let inherited = Inherited::read().context("cannot read how signals are set")?;
         let signals = Signals::register(poll.registry(), Subject::Signals.into())
@@ -88,6 +107,18 @@ impl Engine {
         let spawner = Spawner { file_limit, signals: inherited };
         let [first, second, seed] =
             random::numbers().context("cannot get random numbers from the kernel")?;
+        let node = match config.handoff {
+            config::Handoff::Channel => None,
+            config::Handoff::Node(node) => {
+                if node.preload.is_some() {
+                    let key = random::bytes().context("cannot get random bytes from the kernel")?;
+                    config.route.mint = Some(MintKey(key));
+                }
+                let given = u16::try_from(listeners.len()).context("too many listeners")?;
+                Some(Node::new(node, given).context("cannot write the files of the preload")?)
+            }
+        };
+        let mint = config.route.mint.clone();
         Ok(Self {
             listeners: Listeners::register(poll.registry(), listeners)?,
             signals,
@@ -99,6 +130,9 @@ impl Engine {
             handoff: Handoff::new(),
             workers: Workers::new(spawner, config.command, workers),
             native: Native::new().context("cannot measure a channel")?,
+            node,
+            mint,
+            defers,
             room,
             reported: None,
             outcome: None,
@@ -129,7 +163,7 @@ impl Engine {
                 match Subject::from(event.token()) {
                     Subject::Signals => self.hear_signals(),
                     Subject::Listener(number) => self.listeners.became_readable(number),
-                    Subject::Channel(slot) => self.workers.became_ready(slot, event.is_readable()),
+                    Subject::Channel(slot) => self.channel_event(slot, event),
                     Subject::Pending(conn) => self.head_grew(conn, event.is_read_closed()),
                 }
             }
@@ -187,6 +221,7 @@ impl Engine {
         while let Some(worker) = self.router.due(self.now) {
             self.look_at(worker);
         }
+        self.look_after_nodes();
         self.fleet.handle_timeout(self.now);
     }
 
@@ -206,6 +241,7 @@ impl Engine {
             self.listeners.resting_until(),
             self.listeners.closing_at(),
             self.native.recovery_due(),
+            self.node.as_ref().and_then(Node::due),
             self.handoff.blocked_until().filter(|_| !self.waiting.is_empty()),
         ];
         due.into_iter().flatten().min().map(|due| due - clock::now())
@@ -271,12 +307,20 @@ enum Channels {
     All,
 }
 
-fn open_listeners(config: &Config) -> anyhow::Result<Vec<listen::Listener>> {
+/// Whether listeners may hold back connections without a byte.
+fn may_defer(config: &Config) -> bool {
     // The kernel rounds to seconds, and a shorter head timeout has to be kept too.
-    let defer = config.route.keys.needs_head(true) && config.head_timeout > listen::DEFERRED;
+    config.route.keys.needs_head(true) && config.head_timeout > listen::DEFERRED
+}
+
+fn open_listeners(config: &Config, defers: bool) -> anyhow::Result<Vec<listen::Listener>> {
+    let mode = match config.handoff {
+        config::Handoff::Channel => listen::Mode::Blocking,
+        config::Handoff::Node(_) => listen::Mode::NonBlocking,
+    };
     let mut listeners = Vec::new();
     for listen in &config.listen {
-        listeners.extend(listen::open(listen, defer, listen::Mode::Blocking)?);
+        listeners.extend(listen::open(listen, defers, mode)?);
     }
     Ok(listeners)
 }

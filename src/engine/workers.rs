@@ -81,12 +81,6 @@ impl Workers {
         Self { spawner, command, slots, drains: Vec::new(), started: false }
     }
 
-    pub(super) fn became_ready(&mut self, slot: u16, readable: bool) {
-        if let Some(Some(live)) = self.slots.get_mut(usize::from(slot)) {
-            live.readable |= readable;
-        }
-    }
-
     /// Whether a channel has messages that were left for the next turn.
     pub(super) fn has_more(&self) -> bool {
         self.slots.iter().flatten().any(|live| live.readable)
@@ -160,12 +154,14 @@ impl Engine {
     fn try_spawn(&mut self, worker: Worker) -> io::Result<Pid> {
         let mut link = self.new_link()?;
         let Command { program, arguments } = self.workers.command.clone();
-        let mut launch = Launch { program, arguments, environment: link.environment()? };
+        let environment = self.environment(worker, &link)?;
+        let mut launch = Launch { program, arguments, environment };
         launch.environment.extend([
             (ENV_WORKER_ID.into(), worker.slot.to_string().into()),
             (ENV_WORKERS.into(), self.workers.slots.len().to_string().into()),
         ]);
         let pid = self.workers.spawner.spawn(&launch, link.workers_end())?;
+        link.inherited();
         let token = Subject::Channel(worker.slot).into();
         let fd = link.as_raw_fd();
         let registered =
@@ -187,6 +183,7 @@ impl Engine {
         info!("{worker} is ready");
         if self.fleet.is_ready(worker) {
             self.router.ready(self.now, worker);
+            self.begin_placing(worker);
         }
     }
 

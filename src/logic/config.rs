@@ -14,8 +14,11 @@ use super::route::RouteConfig;
 pub struct Config {
     /// The program of a worker and its arguments.
     pub command: Command,
-    /// Where clients connect to, in the order asked for; at least one.
+    /// Where clients connect to, in the order asked for; at least one, unless workers ask for more
+    /// themselves.
     pub listen: Vec<Listen>,
+    /// How connections get into a worker.
+    pub handoff: Handoff,
     /// Who lives.
     pub fleet: FleetConfig,
     /// Who gets a connection.
@@ -44,4 +47,50 @@ pub enum Listen {
     Unix(PathBuf),
     /// A listening socket that the supervisor inherited.
     Inherited(RawFd),
+}
+
+/// How connections get into a worker.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Handoff {
+    /// Over the channel that `sticky-run-channel(7)` describes.
+    Channel,
+    /// As Node's own `cluster` does it.
+    Node(NodeConfig),
+}
+
+/// What there is to know about workers that are Node.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct NodeConfig {
+    /// How messages are written.
+    pub serialization: Serialization,
+    /// The package that takes the connections of the workers, by its name in the registry of npm;
+    /// what the workers say themselves counts if there is none.
+    pub package: Option<String>,
+    /// What the preload does, unless there is none.
+    pub preload: Option<KeepAlive>,
+    /// The options that Node gets from the environment.
+    pub options: OsString,
+    /// What else a worker finds in its environment.
+    pub environment: Vec<(OsString, OsString)>,
+}
+
+/// How messages are written, as in `NODE_CHANNEL_SERIALIZATION_MODE`.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Serialization {
+    /// One line of JSON a message.
+    Json,
+    /// V8's structured clone format after a length; it can say what JSON cannot, such as bytes.
+    #[default]
+    Advanced,
+}
+
+/// What happens to a connection on which requests with the sids of several workers may come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum KeepAlive {
+    /// The answer to an Engine.IO polling request closes it.
+    Close,
+    /// It stays open, and goes to another worker when a request for that one comes.
+    HandBack,
+    /// Nothing: sids do not matter.
+    Ignore,
 }

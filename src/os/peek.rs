@@ -9,6 +9,8 @@ use nix::sys::socket::{MsgFlags, recv};
 use nix::sys::stat::fstat;
 use socket2::{SockRef, Type};
 
+use super::listen::Mode;
+
 /// What a look found.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Peeked {
@@ -38,14 +40,19 @@ pub fn peek(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Peeked> {
     }
 }
 
-/// The address of the client, if the descriptor is a connection at all. Another worker gets it in
-/// blocking mode, as everybody does.
-pub fn client_of(socket: &OwnedFd) -> io::Result<Option<SocketAddr>> {
+/// The address of the client, if the descriptor is a connection at all. It gets the mode that all
+/// connections have.
+pub fn client_of(socket: &OwnedFd, mode: Mode) -> io::Result<Option<SocketAddr>> {
     let socket = SockRef::from(socket);
     if socket.r#type()? != Type::STREAM {
         return Err(io::Error::other("it is no stream socket"));
     }
     let client = socket.peer_addr()?.as_socket();
-    socket.set_nonblocking(false)?;
+    socket.set_nonblocking(mode == Mode::NonBlocking)?;
     Ok(client)
+}
+
+/// The port that a client connected to; a Unix socket has none.
+pub fn local_port(socket: &OwnedFd) -> Option<u16> {
+    Some(SockRef::from(socket).local_addr().ok()?.as_socket()?.port())
 }

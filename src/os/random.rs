@@ -10,3 +10,10 @@ pub fn numbers<const COUNT: usize>() -> io::Result<[u64; COUNT]> {
     }
     Ok(numbers)
 }
+
+/// Unpredictable bytes, `getrandom(2)`.
+pub fn bytes<const COUNT: usize>() -> io::Result<[u8; COUNT]> {
+    let mut bytes = [0; COUNT];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes)
+}

@@ -25,18 +25,10 @@ mod to_node;
 mod v8;
 mod writer;
 
+pub use crate::logic::config::Serialization;
 pub use frames::{Frames, MAX_FRAME, TooLong};
 pub use from_node::{Adapter, AddressType, Data, FromNode, Query, ServerKind};
 pub use ledger::Ledger;
 pub use outbox::Outbox;
 pub use primary::{Package, Primary, Way};
 pub use to_node::{PackageMessage, Sockname, ToNode};
-
-/// How messages are written, as in `NODE_CHANNEL_SERIALIZATION_MODE`.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Serialization {
-    /// One line of JSON a message.
-    Json,
-    /// V8's structured clone format after a length; it can say what JSON cannot, such as bytes.
-    Advanced,
-}

@@ -15,6 +15,7 @@ use crate::logic::Worker;
 use crate::logic::fleet::Input;
 use crate::logic::route::Returned;
 use crate::os::fdpass::{Incoming, Received};
+use crate::os::listen::Mode;
 use crate::os::peek;
 
 /// Messages read from one channel before others get their turn.
@@ -30,7 +31,7 @@ impl Engine {
         for _ in 0..most {
             let Some(live) = &mut self.workers.slots[slot] else { return };
             let worker = live.worker;
-            let Link::Native(link) = &live.link;
+            let Link::Native(link) = &live.link else { return };
             match link.channel.receive(&mut self.native.buffer) {
                 Ok(Incoming::Message(received)) => self.hear(worker, received),
                 Ok(Incoming::Nothing) => {
@@ -83,7 +84,8 @@ impl Engine {
         }
     }
 
-    fn hear_session(&mut self, worker: Worker, key: &[u8]) {
+    /// A worker announces a key.
+    pub(in crate::engine) fn hear_session(&mut self, worker: Worker, key: &[u8]) {
         if !self.fleet.is_ready(worker) {
             self.tell_off(worker, "SESSION came before READY");
         } else if let Err(owned) = self.router.session(self.now, worker, key) {
@@ -96,12 +98,12 @@ impl Engine {
     /// It can give back no more than it was given, so it cannot fill the supervisor with
     /// connections of its own.
     fn hear_back(&mut self, worker: Worker, socket: OwnedFd) {
-        match peek::client_of(&socket) {
+        match peek::client_of(&socket, Mode::Blocking) {
             Ok(_) if !self.router.closed(worker, 1) => {
                 self.tell_off(worker, "it gave back more connections than it was given");
             }
             Ok(client) => {
-                let connection = Connection { socket, client, listener: None };
+                let connection = Connection { socket, client, listener: None, head: None };
                 self.handoff.take_back(connection, Returned::Back(worker));
             }
             Err(error) => self.tell_off(worker, &format!("BACK came with no connection: {error}")),

@@ -7,15 +7,14 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
-use mio::unix::SourceFd;
-use mio::{Interest, Registry};
+use mio::Registry;
 use sticky_worker::message::{
     ENV_CHANNEL, ENV_CHANNEL_INODE, ENV_PROTOCOL, MAX_MESSAGE, PROTOCOL, ToWorker,
 };
 use tracing::debug;
 
 use self::recovery::Recovery;
-use super::link::Link;
+use super::link::{Link, watch};
 use super::tokens::Subject;
 use super::{Connection, Engine};
 use crate::logic::Worker;
@@ -97,10 +96,7 @@ impl NativeLink {
         if wanted == self.watched {
             return Ok(());
         }
-        let interest =
-            if wanted { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
-        let fd = self.channel.as_raw_fd();
-        registry.reregister(&mut SourceFd(&fd), Subject::Channel(slot).into(), interest)?;
+        watch(registry, self.channel.as_raw_fd(), Subject::Channel(slot).into(), wanted)?;
         self.watched = wanted;
         Ok(())
     }

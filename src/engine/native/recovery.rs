@@ -153,7 +153,7 @@ fn unread(worker: Worker, buffer: &Buffer, mut received: Received) -> Option<Unr
                 warn!("a connection that {worker} did not pick up is lost: too many open files");
                 return None;
             };
-            Some(Unread::Connection(Connection { socket, client, listener }))
+            Some(Unread::Connection(Connection { socket, client, listener, head: None }))
         }
         Ok(Some(ToWorker::Drain)) => Some(Unread::Drain),
         Ok(Some(ToWorker::Ping)) => Some(Unread::Ping),

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use nix::libc;
 use rustix::net::{SocketFlags, acceptfrom_with};
-use socket2::{Domain, SockAddr, SockFilter, Socket, Type};
+use socket2::{Domain, SockAddr, SockFilter, SockRef, Socket, Type};
 
 pub use self::asked::{Asked, open_asked, open_udp};
 use super::errors;
@@ -37,6 +37,7 @@ pub struct Listener {
     name: String,
     deferred: bool,
     mode: Mode,
+    given_as: Option<RawFd>,
     /// Other processes may listen on it too.
     shared: bool,
     /// The socket's file, which goes with the listener.
@@ -114,6 +115,27 @@ impl Listener {
     /// The address of a TCP listener, with the port that the kernel picked.
     pub fn address(&self) -> Option<SocketAddr> {
         self.socket.local_addr().ok()?.as_socket()
+    }
+
+    /// The number of the descriptor that it was inherited as.
+    pub fn given_as(&self) -> Option<RawFd> {
+        self.given_as
+    }
+
+    /// Whether a connection came to this listener.
+    pub fn is_origin_of(&self, connection: &OwnedFd) -> bool {
+        let (Ok(own), Ok(its)) = (self.socket.local_addr(), SockRef::from(connection).local_addr())
+        else {
+            return false;
+        };
+        match (own.as_socket(), its.as_socket()) {
+            (Some(own), Some(its)) => {
+                let everywhere = own.ip().is_unspecified();
+                own.port() == its.port() && (everywhere || own.ip() == its.ip())
+            }
+            (None, None) => own.as_pathname() == its.as_pathname(),
+            _ => false,
+        }
     }
 
     /// The path of a Unix listener.
@@ -209,7 +231,7 @@ fn bind_tcp(address: SocketAddr, only_v6: bool, defer: bool, backlog: i32) -> io
     socket.set_nonblocking(true)?;
     let name = name_of(&socket.local_addr()?);
     let mode = Mode::Blocking;
-    Ok(Listener { socket, name, deferred: defer, mode, shared: false, file: None })
+    Ok(Listener { socket, name, deferred: defer, mode, given_as: None, shared: false, file: None })
 }
 
 fn open_unix(path: &Path, name: String, backlog: i32) -> io::Result<Listener> {
@@ -220,7 +242,15 @@ fn open_unix(path: &Path, name: String, backlog: i32) -> io::Result<Listener> {
     socket.listen(backlog)?;
     socket.set_nonblocking(true)?;
     let mode = Mode::Blocking;
-    Ok(Listener { socket, name, deferred: false, mode, shared: false, file: Some(file) })
+    Ok(Listener {
+        socket,
+        name,
+        deferred: false,
+        mode,
+        given_as: None,
+        shared: false,
+        file: Some(file),
+    })
 }
 
 /// Removes the socket file that a process left which does not listen any more, and nothing else.
@@ -253,7 +283,15 @@ fn adopt(fd: RawFd) -> io::Result<Listener> {
     socket.set_nonblocking(true)?;
     let name = name_of(&socket.local_addr()?);
     let mode = Mode::Blocking;
-    Ok(Listener { socket, name, deferred: false, mode, shared: true, file: None })
+    Ok(Listener {
+        socket,
+        name,
+        deferred: false,
+        mode,
+        given_as: Some(fd),
+        shared: true,
+        file: None,
+    })
 }
 
 /// For how long the kernel kept a connection to itself that came without a byte.

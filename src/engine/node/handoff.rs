@@ -1,0 +1,210 @@
+//! Handing over: frames with descriptors go out, and each is kept until the worker has it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+
+use nix::libc;
+use tracing::{debug, warn};
+
+use super::{NodeLink, Parcel};
+use crate::channel::node::{Serialization, ToNode, Way};
+use crate::engine::{Connection, Engine};
+use crate::logic::Worker;
+use crate::logic::route::{Give, Reason, Returned};
+use crate::logic::time::Time;
+
+/// The rest of a connection whose worker had no descriptor left for it.
+const REST: Duration = Duration::from_millis(50);
+
+/// Connections that did not arrive.
+#[derive(Debug, Default)]
+pub(super) struct Resting(VecDeque<(Time, Connection, Returned)>);
+
+impl Resting {
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// When the first of them has rested.
+    pub(super) fn ends(&self) -> Option<Time> {
+        self.0.front().map(|(until, ..)| *until)
+    }
+
+    fn pop(&mut self, now: Time) -> Option<(Connection, Returned)> {
+        let (until, ..) = self.0.front()?;
+        if *until > now {
+            return None;
+        }
+        self.0.pop_front().map(|(_, connection, how)| (connection, how))
+    }
+}
+
+impl NodeLink {
+    /// Writes as much as there is room for.
+    fn flush(&mut self) -> io::Result<()> {
+        while !self.blocked
+            && let Some(piece) = self.outbox.next()
+        {
+            let parcel = piece.descriptor.map(|number| self.ledger.get(number));
+            let descriptor = match parcel {
+                Some(None) => {
+                    debug_assert!(false, "what is in the outbox is in the ledger");
+                    None
+                }
+                Some(Some(parcel)) => Some(parcel.descriptor()),
+                None => None,
+            };
+            match self.stream.send(piece.bytes, descriptor) {
+                Ok(count) => self.outbox.wrote(count),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.blocked = true,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Engine {
+    /// Says something to a worker.
+    pub(super) fn say<'a>(&mut self, worker: Worker, message: impl FnOnce(u32) -> ToNode<'a>) {
+        let serialization = self.serialization();
+        let Some(link) = self.node_link(worker) else { return };
+        let message = message(link.primary.seq());
+        link.outbox.push(message.encode(serialization), None);
+        self.flush_node(worker);
+    }
+
+    /// Says something to a worker that travels with a descriptor.
+    pub(super) fn say_with<'a>(
+        &mut self,
+        worker: Worker,
+        parcel: Parcel,
+        message: impl FnOnce(u32) -> ToNode<'a>,
+    ) {
+        let serialization = self.serialization();
+        let Some(link) = self.node_link(worker) else { return };
+        let seq = link.primary.seq();
+        let number = link.ledger.enter(parcel, None);
+        link.outbox.push(message(seq).encode(serialization), Some(number));
+        self.flush_node(worker);
+    }
+
+    /// Sends a connection to its worker.
+    pub(in crate::engine) fn send_to_node(&mut self, connection: Connection, give: Give) {
+        let serialization = self.serialization();
+        let worker = give.worker;
+        let Some(link) = self.node_link(worker) else { return };
+        let Some((frame, answered)) = frame(link, &connection, serialization) else {
+            // It has just closed its last server.
+            self.router.closed(worker, 1);
+            self.look_at(worker);
+            self.handoff.take_back(connection, Returned::Back(worker));
+            return;
+        };
+        let number = link.ledger.enter(Parcel::Connection(connection, give), answered);
+        link.outbox.push(frame, Some(number));
+        self.flush_node(worker);
+    }
+
+    /// Writes to a worker as much as there is room for.
+    pub(in crate::engine) fn flush_node(&mut self, worker: Worker) {
+        let Some(link) = self.node_link(worker) else { return };
+        let Err(error) = link.flush() else { return };
+        match error.raw_os_error() {
+            Some(libc::ETOOMANYREFS | libc::ENOBUFS | libc::ENOMEM) => {
+                self.node_mut().retry_at = Some(self.now + super::RETRY);
+            }
+            // Its end is about to be read, or its exit.
+            Some(libc::EPIPE | libc::ECONNRESET) => debug!("{worker} is gone: {error}"),
+            _ => warn!("cannot write to {worker}: {error}"),
+        }
+    }
+
+    /// Writes to all workers, after the kernel had no room at all.
+    pub(super) fn retry_writing(&mut self) {
+        let now = self.now;
+        if self.node().retry_at.is_some_and(|at| at <= now) {
+            self.node_mut().retry_at = None;
+            for worker in self.workers.live() {
+                self.flush_node(worker);
+            }
+        }
+    }
+
+    /// Routes connections again that did not arrive.
+    pub(super) fn route_rested(&mut self) {
+        let now = self.now;
+        while let Some((connection, how)) = self.node_mut().resting.pop(now) {
+            self.handoff.take_back(connection, how);
+        }
+    }
+
+    /// The oldest descriptor has arrived.
+    pub(super) fn hear_arrived(&mut self, worker: Worker) {
+        let Some(link) = self.node_link(worker) else { return };
+        link.outbox.acknowledged();
+        match link.ledger.acknowledged() {
+            Ok(settled) => {
+                drop(settled);
+                self.flush_node(worker);
+                self.look_at(worker);
+            }
+            Err(error) => self.tell_off(worker, &error.to_string()),
+        }
+    }
+
+    /// The oldest descriptor has not arrived, only its message: the worker has too many.
+    pub(super) fn hear_lost(&mut self, worker: Worker) {
+        let Some(link) = self.node_link(worker) else { return };
+        link.outbox.acknowledged();
+        match link.ledger.lost() {
+            Ok(Some(Parcel::Connection(connection, give))) => {
+                self.router.closed(worker, 1);
+                self.look_at(worker);
+                let owned = give.reason == Reason::OwnedKey;
+                let how = if owned { Returned::Recovered } else { Returned::Moved(worker) };
+                let until = self.now + REST;
+                self.node_mut().resting.0.push_back((until, connection, how));
+                self.tell_off(worker, "it has no descriptor left for a connection");
+            }
+            Ok(Some(Parcel::Udp(_)) | None) => {}
+            Err(error) => self.tell_off(worker, &error.to_string()),
+        }
+        self.flush_node(worker);
+    }
+
+    /// A server took a connection, or did not.
+    pub(super) fn hear_answer(&mut self, worker: Worker, seq: u32, taken: bool) {
+        let Some(link) = self.node_link(worker) else { return };
+        let counts = link.primary.is_counting();
+        let Some(Parcel::Connection(connection, _)) = link.ledger.answered(seq) else { return };
+        if !taken {
+            debug!("{worker} does not take {:?}", connection.client);
+            // One that counts has closed its copy, and says so.
+            if !counts {
+                self.router.closed(worker, 1);
+            }
+            self.handoff.take_back(connection, Returned::Back(worker));
+        }
+        self.look_at(worker);
+    }
+}
+
+/// The frame that goes with a connection, and the number under which it will be answered.
+fn frame(
+    link: &mut NodeLink,
+    connection: &Connection,
+    serialization: Serialization,
+) -> Option<(Vec<u8>, Option<u32>)> {
+    if let Some(head) = &connection.head {
+        let message = ToNode::Conn { head, port: connection.port() };
+        return Some((message.encode(serialization), None));
+    }
+    let seq = link.primary.seq();
+    match link.primary.way(connection.listener?)? {
+        Way::Server(key) => Some((ToNode::NewConn { seq, key }.encode(serialization), Some(seq))),
+        Way::Package(message) => Some((ToNode::Package(message).encode(serialization), None)),
+    }
+}

@@ -1,0 +1,209 @@
+//! What Node workers say: read from their channels and told to the fleet and the router.
+//!
+//! A worker that says nonsense is told off in the log, at a limited rate; one whose channel cannot be
+//! read any further is ended. Nothing else happens to it, and nothing to the others.
+
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use tracing::{debug, warn};
+
+use crate::channel::node::{FromNode, Package, ToNode};
+use crate::engine::link::Link;
+use crate::engine::{Channels, Connection, Engine};
+use crate::logic::Worker;
+use crate::logic::fleet::Input;
+use crate::logic::route::Returned;
+use crate::os::fdpass::Received;
+use crate::os::listen::Mode;
+use crate::os::peek;
+
+/// Reads of one channel before others get their turn.
+const BATCH: usize = 16;
+/// More reads than it takes to empty a channel with the kernel's usual limits on buffers, where each
+/// descriptor takes one.
+const MOST_QUEUED: usize = 1024;
+/// The most descriptors that wait for their frames; Node sends one with the first byte of a frame.
+const MOST_DESCRIPTORS: usize = 4;
+
+impl Engine {
+    /// Reads what the worker in one slot has said.
+    pub(in crate::engine) fn read_node(&mut self, slot: usize, which: Channels) {
+        let most = if which == Channels::All { MOST_QUEUED } else { BATCH };
+        for _ in 0..most {
+            let Some(live) = &mut self.workers.slots[slot] else { return };
+            let (worker, Link::Node(link)) = (live.worker, &mut live.link) else { return };
+            let node = self.node.as_mut().expect("a Node worker has its handoff");
+            let received = match link.stream.receive(&mut node.buffer) {
+                Ok(Some(received)) => received,
+                Ok(None) => {
+                    live.readable = false;
+                    return;
+                }
+                Err(error) => {
+                    live.readable = false;
+                    debug!("cannot read the channel of {worker}: {error}");
+                    return self.hear_end(worker);
+                }
+            };
+            if received.len == 0 {
+                live.readable = false;
+                return self.hear_end(worker);
+            }
+            // The kernel stops at a descriptor; without one, a part of the buffer is all there was.
+            let all = received.len < node.buffer.len() && received.descriptors.is_empty();
+            live.readable = !all;
+            let bytes = &node.buffer[..received.len];
+            link.frames.extend(bytes);
+            self.keep_descriptors(worker, received);
+            self.hear_frames(worker);
+            if all {
+                return;
+            }
+        }
+    }
+
+    fn keep_descriptors(&mut self, worker: Worker, received: Received) {
+        let Some(link) = self.node_link(worker) else { return };
+        link.descriptors.extend(received.descriptors);
+        let too_many = link.descriptors.len() > MOST_DESCRIPTORS;
+        link.descriptors.truncate(MOST_DESCRIPTORS);
+        if received.lost {
+            warn!("a descriptor that {worker} sent is lost: too many open files");
+        } else if too_many {
+            self.tell_off(worker, "it sent descriptors that nobody asked for");
+        }
+    }
+
+    fn hear_frames(&mut self, worker: Worker) {
+        loop {
+            let Some(link) = self.node_link(worker) else { return };
+            match link.frames.next() {
+                Ok(Some(frame)) => self.hear_frame(worker, frame),
+                Ok(None) => return,
+                Err(error) => {
+                    self.tell_off(worker, &format!("{error}; it is ended"));
+                    return self.workers.kill(worker);
+                }
+            }
+        }
+    }
+
+    fn hear_frame(&mut self, worker: Worker, frame: Rc<[u8]>) {
+        match FromNode::parse(self.serialization(), &frame) {
+            FromNode::Online => self.hear_online(worker),
+            FromNode::Query(query) => self.answer_query(worker, query),
+            FromNode::Listening => self.fleet.handle(self.now, Input::Ready(worker)),
+            FromNode::Close { key } => self.close_server(worker, &key),
+            FromNode::ExitedAfterDisconnect { seq } => {
+                let ack = seq;
+                self.say(worker, |seq| ToNode::Ack { ack, seq });
+                self.fleet.handle(self.now, Input::Leaving(worker));
+            }
+            FromNode::Reply { ack, accepted } => {
+                self.hear_answer(worker, ack, accepted != Some(false));
+            }
+            FromNode::HandleAck => self.hear_arrived(worker),
+            FromNode::HandleNack => self.hear_lost(worker),
+            FromNode::Handle(inner) => self.hear_handle(worker, *inner),
+            FromNode::SocketNotifyClose { key } => {
+                self.say(worker, |_| ToNode::AllClosed { key: &key });
+            }
+            FromNode::SocketGetCount { key } => {
+                self.say(worker, |_| ToNode::SocketCount { key: &key, count: 0 });
+            }
+            FromNode::Session { key } => self.hear_session(worker, key.as_bytes()),
+            FromNode::End { key } => self.router.end(self.now, worker, key.as_bytes()),
+            FromNode::StickySessionClose => self.hear_package_close(worker),
+            FromNode::Hello { .. } => {
+                if let Some(link) = self.node_link(worker) {
+                    link.primary.begin_counting();
+                }
+            }
+            FromNode::Package { name, message } => self.hear_package(worker, &name, message),
+            FromNode::Closed { count } => {
+                if !self.router.closed(worker, count) {
+                    self.tell_off(worker, "it closed more connections than it was given");
+                }
+            }
+            FromNode::Adapter(adapter) => self.relay(worker, &adapter, &frame),
+            FromNode::Handback { .. } | FromNode::OtherInternal | FromNode::User => {
+                debug!("{worker} says something that is for nobody here");
+            }
+        }
+    }
+
+    /// The channel has ended: the worker has disconnected or is gone.
+    fn hear_end(&mut self, worker: Worker) {
+        self.take_back_parcels(worker);
+        self.fleet.handle(self.now, Input::Leaving(worker));
+    }
+
+    /// Node has booted. A worker whose package the user named takes connections from now on.
+    fn hear_online(&mut self, worker: Worker) {
+        let package = self.node().package.clone();
+        let Some(link) = self.node_link(worker) else { return };
+        link.primary.boot();
+        if let Some(package) = package {
+            link.primary.use_package(package);
+            self.fleet.handle(self.now, Input::Ready(worker));
+        }
+    }
+
+    /// A package of a worker takes connections.
+    fn hear_package(&mut self, worker: Worker, name: &str, message: Option<String>) {
+        let named = self.node().config.package.is_some();
+        let given = self.node().ports.given();
+        if named {
+            return;
+        }
+        let Some(package) = Package::new(name, message) else {
+            return self.tell_off(worker, &format!("it uses a package that is not known: {name}"));
+        };
+        if given == 0 {
+            warn!("{worker} uses {name}, which listens nowhere: use --listen ADDR");
+            return;
+        }
+        let Some(link) = self.node_link(worker) else { return };
+        link.primary.use_package(package);
+        self.fleet.handle(self.now, Input::Ready(worker));
+        self.tell_router_listeners(worker);
+    }
+
+    /// A server that takes its connections by a package of this name is closing.
+    fn hear_package_close(&mut self, worker: Worker) {
+        let Some(link) = self.node_link(worker) else { return };
+        let package = link.primary.package().map(Package::name);
+        if package.is_some_and(|name| name.starts_with("sticky-session")) {
+            self.fleet.handle(self.now, Input::Leaving(worker));
+        }
+    }
+
+    /// A message with a descriptor. Until it is acknowledged, the worker says nothing more.
+    fn hear_handle(&mut self, worker: Worker, message: FromNode) {
+        let Some(link) = self.node_link(worker) else { return };
+        let Some(descriptor) = link.descriptors.pop_front() else {
+            return self.say(worker, |_| ToNode::HandleNack);
+        };
+        self.say(worker, |_| ToNode::HandleAck);
+        match message {
+            FromNode::Handback { head, .. } => self.hear_handback(worker, descriptor, head),
+            _ => debug!("{worker} sends a descriptor that is for nobody here"),
+        }
+    }
+
+    /// A connection whose next request belongs elsewhere, which may be anything in a worker's hands.
+    fn hear_handback(&mut self, worker: Worker, socket: OwnedFd, head: Vec<u8>) {
+        match peek::client_of(&socket, Mode::NonBlocking) {
+            Ok(client) => {
+                let listener = self.listeners.find(&socket);
+                let head = Some(head.into());
+                let connection = Connection { socket, client, listener, head };
+                self.handoff.take_back(connection, Returned::Back(worker));
+            }
+            Err(error) => {
+                self.tell_off(worker, &format!("it handed back what is no connection: {error}"));
+            }
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! The handoff `node`: the supervisor is the primary of Node's `cluster`, so that servers need no
+//! change.
+//!
+//! Here frames and descriptors are moved; what they mean is in `channel/node`. `ports` answers
+//! servers that want to listen, `handoff` sends connections and keeps each until its worker has it,
+//! `hear` does what workers say, and `relay` passes on what they say to each other.
+
+mod handoff;
+mod hear;
+mod launch;
+mod ports;
+mod relay;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::rc::Rc;
+use std::time::Duration;
+
+use mio::Registry;
+
+use self::handoff::Resting;
+use self::ports::Ports;
+use super::link::{Link, watch};
+use super::tokens::Subject;
+use super::{Connection, Engine};
+use crate::channel::node::{Frames, Ledger, Outbox, Package, Primary, Serialization};
+use crate::logic::Worker;
+use crate::logic::config::NodeConfig;
+use crate::logic::route::Give;
+use crate::logic::time::Time;
+use crate::os::scratch::Scratch;
+use crate::os::stream::Stream;
+
+/// How much is read of a channel at one go; as much as Node itself reads.
+const AT_ONCE: usize = 64 * 1024;
+/// The rest after the kernel had no room at all for a descriptor.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// What all links of this handoff share.
+#[derive(Debug)]
+pub(super) struct Node {
+    config: NodeConfig,
+    /// The files of the preload, if there is one.
+    preload: Option<Scratch>,
+    /// The package that the user named.
+    package: Option<Package>,
+    ports: Ports,
+    /// Connections that did not arrive, for want of descriptors in their worker.
+    resting: Resting,
+    /// When to write again, after the kernel had no room at all.
+    retry_at: Option<Time>,
+    buffer: Box<[u8]>,
+}
+
+/// What connects a worker that is Node.
+#[derive(Debug)]
+pub(super) struct NodeLink {
+    stream: Stream,
+    /// The worker's end, until it has inherited it.
+    theirs: Option<OwnedFd>,
+    frames: Frames,
+    /// Descriptors whose frame has not been read yet.
+    descriptors: VecDeque<OwnedFd>,
+    primary: Primary,
+    outbox: Outbox,
+    ledger: Ledger<Parcel>,
+    /// The listeners that the router knows it serves.
+    listeners: BTreeSet<u16>,
+    /// The loop tells when there is room to write.
+    watched: bool,
+    /// There is no room to write, as far as the loop has said.
+    blocked: bool,
+    /// Frames that others sent to it were dropped.
+    dropped: bool,
+}
+
+/// What is on its way to a worker with a descriptor.
+#[derive(Debug)]
+enum Parcel {
+    Connection(Connection, Give),
+    /// A UDP socket, which all workers share.
+    Udp(Rc<OwnedFd>),
+}
+
+impl Parcel {
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Connection(connection, _) => connection.socket.as_fd(),
+            Self::Udp(socket) => socket.as_fd(),
+        }
+    }
+}
+
+impl Node {
+    pub(super) fn new(config: NodeConfig, given: u16) -> io::Result<Self> {
+        let preload = match config.preload {
+            Some(_) => Some(Scratch::new(launch::PRELOAD)?),
+            None => None,
+        };
+        let package = config.package.as_deref().and_then(|name| Package::new(name, None));
+        let ports = Ports::new(given);
+        let buffer = vec![0; AT_ONCE].into_boxed_slice();
+        let resting = Resting::default();
+        Ok(Self { config, preload, package, ports, resting, retry_at: None, buffer })
+    }
+
+    /// When to call [`Engine::look_after_nodes`].
+    pub(super) fn due(&self) -> Option<Time> {
+        self.resting.ends().into_iter().chain(self.retry_at).min()
+    }
+
+    /// How many connections did not arrive and wait to be routed again.
+    pub(super) fn resting(&self) -> usize {
+        self.resting.len()
+    }
+}
+
+impl NodeLink {
+    pub(super) fn new(serialization: Serialization) -> io::Result<Self> {
+        let (stream, theirs) = Stream::pair()?;
+        Ok(Self {
+            stream,
+            theirs: Some(theirs),
+            frames: Frames::new(serialization),
+            descriptors: VecDeque::new(),
+            primary: Primary::default(),
+            outbox: Outbox::default(),
+            ledger: Ledger::default(),
+            listeners: BTreeSet::new(),
+            watched: false,
+            blocked: false,
+            dropped: false,
+        })
+    }
+
+    /// The end that the worker inherits, until it has inherited it.
+    pub(super) fn workers_end(&self) -> BorrowedFd<'_> {
+        self.theirs.as_ref().expect("the worker has not inherited its end yet").as_fd()
+    }
+
+    /// The worker has inherited its end, whose closing can be noticed from now on.
+    pub(super) fn inherited(&mut self) {
+        self.theirs = None;
+    }
+
+    /// How many connections are on their way.
+    pub(super) fn in_flight(&self) -> usize {
+        let connections =
+            self.ledger.parcels().filter(|parcel| matches!(parcel, Parcel::Connection(..)));
+        connections.count()
+    }
+
+    /// The router knows of no listener that this worker serves.
+    pub(super) fn forget_listeners(&mut self) {
+        self.listeners.clear();
+    }
+
+    /// There may be room to write again.
+    pub(super) fn became_writable(&mut self) {
+        self.blocked = false;
+    }
+
+    /// Has the loop tell when there is room to write, for as long as that matters.
+    pub(super) fn watch(&mut self, registry: &Registry, slot: u16) -> io::Result<()> {
+        if self.blocked == self.watched {
+            return Ok(());
+        }
+        let token = Subject::Channel(slot).into();
+        watch(registry, self.stream.as_raw_fd(), token, self.blocked)?;
+        self.watched = self.blocked;
+        Ok(())
+    }
+}
+
+impl AsRawFd for NodeLink {
+    fn as_raw_fd(&self) -> RawFd {
+        self.stream.as_raw_fd()
+    }
+}
+
+impl Engine {
+    /// What all Node workers share.
+    fn node(&self) -> &Node {
+        self.node.as_ref().expect("Node workers exist only with their handoff")
+    }
+
+    fn node_mut(&mut self) -> &mut Node {
+        self.node.as_mut().expect("Node workers exist only with their handoff")
+    }
+
+    fn serialization(&self) -> Serialization {
+        self.node().config.serialization
+    }
+
+    /// What connects a Node worker.
+    fn node_link(&mut self, worker: Worker) -> Option<&mut NodeLink> {
+        match self.workers.get_mut(worker).map(|live| &mut live.link) {
+            Some(Link::Node(link)) => Some(link),
+            _ => None,
+        }
+    }
+
+    /// Does what is due by now.
+    pub(super) fn look_after_nodes(&mut self) {
+        if self.node.is_some() {
+            self.route_rested();
+            self.retry_writing();
+        }
+    }
+}

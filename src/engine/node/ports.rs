@@ -1,0 +1,308 @@
+//! Ports: what servers ask to listen on, opened once for all workers (`cluster`'s `queryServer`).
+//!
+//! A listener stays open while its workers come and go, so that clients wait instead of being
+//! refused. Only one with a port that the kernel picked, and a UDP socket, close with their last
+//! server, since nobody could ask for them again.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::mem;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use nix::libc;
+use nix::net::if_::if_nametoindex;
+use tracing::{info, warn};
+
+use super::Parcel;
+use crate::channel::node::{AddressType, Data, Query, ServerKind, Sockname, ToNode};
+use crate::engine::Engine;
+use crate::engine::link::Link;
+use crate::logic::Worker;
+use crate::logic::route::Door;
+use crate::os::errors;
+use crate::os::listen::{Asked, Mode, open_asked, open_udp};
+
+/// What Node asks for when the app does not say how many connections may wait in the kernel.
+const BACKLOG: i32 = 511;
+/// Of libuv's bind: an IPv6 address takes no IPv4 clients.
+const ONLY_V6: u32 = 1;
+
+/// Everything that servers have asked for, by Node's name of it.
+#[derive(Debug)]
+pub(super) struct Ports {
+    /// So many listeners, the first ones, were named by the user.
+    given: u16,
+    ports: BTreeMap<String, Port>,
+}
+
+/// One thing that servers of all workers share.
+#[derive(Debug)]
+struct Port {
+    opened: Opened,
+    /// What the first of them wants all to have.
+    data: Option<Data>,
+    /// Whether it goes with its last server.
+    passing: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Opened {
+    /// The numbers of the listeners that lead to it.
+    Listeners(Vec<u16>),
+    Udp(Rc<OwnedFd>),
+}
+
+impl Ports {
+    pub(super) fn new(given: u16) -> Self {
+        Self { given, ports: BTreeMap::new() }
+    }
+
+    /// So many listeners, the first ones, were named by the user.
+    pub(super) fn given(&self) -> u16 {
+        self.given
+    }
+}
+
+impl Engine {
+    /// A server of a worker wants to listen.
+    pub(super) fn answer_query(&mut self, worker: Worker, query: Query) {
+        let key = name(&query);
+        let Some(link) = self.node_link(worker) else { return };
+        let opened = if link.primary.is_serving(&key) {
+            Err(io::Error::from_raw_os_error(libc::EADDRINUSE))
+        } else {
+            self.open_port(&key, &query)
+        };
+        match opened {
+            Ok(opened) => self.grant(worker, &key, &query, &opened),
+            Err(error) => {
+                warn!("{worker} cannot listen on {}: {}", place(&query), errors::text(&error));
+                let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
+                self.refuse(worker, &key, &query, errno);
+            }
+        }
+    }
+
+    /// A server of a worker is closed.
+    pub(super) fn close_server(&mut self, worker: Worker, key: &str) {
+        let Some(link) = self.node_link(worker) else { return };
+        if !link.primary.close(key) {
+            return;
+        }
+        self.tell_router_listeners(worker);
+        let is_used = self
+            .workers
+            .slots
+            .iter()
+            .flatten()
+            .any(|live| matches!(&live.link, Link::Node(link) if link.primary.is_serving(key)));
+        let ports = &mut self.node_mut().ports.ports;
+        if !is_used && ports.get(key).is_some_and(|port| port.passing) {
+            let port = ports.remove(key).expect("it was just found");
+            if let Opened::Listeners(listeners) = port.opened {
+                for listener in listeners {
+                    self.close_listener(listener);
+                }
+            }
+        }
+    }
+
+    /// Tells the router which listeners a ready worker serves, as far as that has changed.
+    pub(in crate::engine) fn tell_router_listeners(&mut self, worker: Worker) {
+        if !self.fleet.is_ready(worker) {
+            return;
+        }
+        let given = self.node().ports.given();
+        let Some(link) = self.node_link(worker) else { return };
+        let listeners = link.primary.listeners(given);
+        let before = mem::replace(&mut link.listeners, listeners.clone());
+        for listener in listeners.difference(&before) {
+            self.router.serves(worker, Door(*listener));
+        }
+        for listener in before.difference(&listeners) {
+            self.router.leaves(worker, Door(*listener));
+        }
+    }
+
+    /// Opens what a server asks for, unless another worker's server did so before.
+    fn open_port(&mut self, key: &str, query: &Query) -> io::Result<Opened> {
+        if let Some(port) = self.node().ports.ports.get(key) {
+            return Ok(port.opened.clone());
+        }
+        let mut passing = query.port == Some(0);
+        let opened = match query.kind {
+            AddressType::Udp4 | AddressType::Udp6 => {
+                passing = true;
+                let socket = open_udp(address(query)?, query.flags & ONLY_V6 != 0)?;
+                Opened::Udp(Rc::new(socket))
+            }
+            _ => Opened::Listeners(self.find_or_open(query)?),
+        };
+        self.note_server_kind(&opened, query);
+        let port = Port { opened: opened.clone(), data: query.data.clone(), passing };
+        self.node_mut().ports.ports.insert(key.to_owned(), port);
+        Ok(opened)
+    }
+
+    /// The listeners for a server: those that the user named, if it asks for one of them.
+    fn find_or_open(&mut self, query: &Query) -> io::Result<Vec<u16>> {
+        let given = self.node().ports.given();
+        let listeners = (0..given).filter(|number| self.is_asked_for(*number, query));
+        let listeners: Vec<_> = listeners.collect();
+        if !listeners.is_empty() {
+            return Ok(listeners);
+        }
+        let asked = match query.kind {
+            AddressType::Any => Asked::Any(query.port.unwrap_or(0)),
+            AddressType::V4 | AddressType::V6 => {
+                Asked::Tcp { address: address(query)?, only_v6: query.flags & ONLY_V6 != 0 }
+            }
+            AddressType::Unix => Asked::Unix(query.address.clone().unwrap_or_default().into()),
+            // The number of a descriptor says nothing here unless the user named it with --listen.
+            AddressType::Other | AddressType::Udp4 | AddressType::Udp6 => {
+                return Err(io::Error::from_raw_os_error(libc::EBADF));
+            }
+        };
+        let http = speaks_http(query);
+        let defer = http && self.defers;
+        let backlog = i32::try_from(query.backlog).ok().filter(|backlog| *backlog > 0);
+        let backlog = backlog.unwrap_or(BACKLOG);
+        let listener = open_asked(&asked, defer, backlog, Mode::NonBlocking)?;
+        info!("listening on {listener}");
+        Ok(vec![self.listeners.add(self.poll.registry(), listener)?])
+    }
+
+    /// Whether a server asks for the listener with this number, which the user named.
+    fn is_asked_for(&self, number: u16, query: &Query) -> bool {
+        let Some(listener) = self.listeners.get(number) else { return false };
+        match query.kind {
+            AddressType::Other => query.fd.is_some() && listener.given_as() == query.fd,
+            AddressType::Unix => {
+                let path = query.address.as_ref().map(Into::into);
+                path.is_some() && listener.path() == path
+            }
+            AddressType::Any | AddressType::V4 | AddressType::V6 => {
+                let port = query.port.filter(|port| *port != 0);
+                let asked = query.address.as_ref().and_then(|address| address.parse().ok());
+                listener
+                    .address()
+                    .is_some_and(|given| Some(given.port()) == port && overlaps(given.ip(), asked))
+            }
+            AddressType::Udp4 | AddressType::Udp6 => false,
+        }
+    }
+
+    /// Connections of a server that does not speak HTTP have no head to wait for.
+    fn note_server_kind(&mut self, opened: &Opened, query: &Query) {
+        if speaks_http(query) {
+            return;
+        }
+        let Opened::Listeners(listeners) = opened else { return };
+        for listener in listeners {
+            self.listeners.expect_no_http(*listener);
+        }
+        if query.server == Some(ServerKind::Tls) && self.router.needs_head(true) {
+            warn!(
+                "workers speak TLS on {}: keys other than ip cannot be seen there; use --by ip, or \
+                 end TLS before sticky-run",
+                place(query)
+            );
+        }
+    }
+
+    fn grant(&mut self, worker: Worker, key: &str, query: &Query, opened: &Opened) {
+        let sockname = match opened {
+            Opened::Listeners(numbers) => numbers.iter().find_map(|number| {
+                self.listeners.get(*number)?.address().map(|address| sockname(query, address))
+            }),
+            Opened::Udp(_) => None,
+        };
+        let data = self.node().ports.ports.get(key).and_then(|port| port.data.clone());
+        let data = data.as_ref();
+        let ack = query.seq;
+        match opened {
+            Opened::Listeners(listeners) => {
+                self.say(worker, |seq| ToNode::Grant { ack, seq, key, data, sockname });
+                self.note_server(worker, key, listeners.clone());
+            }
+            Opened::Udp(socket) => {
+                let parcel = Parcel::Udp(Rc::clone(socket));
+                self.say_with(worker, parcel, |seq| ToNode::GrantUdp { ack, seq, key, data });
+                self.note_server(worker, key, Vec::new());
+            }
+        }
+        self.tell_router_listeners(worker);
+    }
+
+    fn refuse(&mut self, worker: Worker, key: &str, query: &Query, errno: i32) {
+        let ack = query.seq;
+        self.say(worker, |seq| ToNode::Refuse { ack, seq, key, errno, data: query.data.as_ref() });
+    }
+
+    fn note_server(&mut self, worker: Worker, key: &str, listeners: Vec<u16>) {
+        if let Some(link) = self.node_link(worker) {
+            link.primary.serve(key, listeners);
+        }
+    }
+}
+
+/// Node's own name of what is asked for.
+fn name(query: &Query) -> String {
+    let address = query.address.as_deref().unwrap_or("null");
+    let port = query.port.map_or(-1, i32::from);
+    let fd = query.fd.map_or(String::new(), |fd| fd.to_string());
+    let kind = query.kind;
+    match query.port {
+        Some(0) => format!("{address}:{port}:{kind:?}:{fd}:{}", query.index),
+        _ => format!("{address}:{port}:{kind:?}:{fd}"),
+    }
+}
+
+/// What is asked for, for the log.
+fn place(query: &Query) -> String {
+    match (&query.address, query.port) {
+        (Some(address), Some(port)) if address.contains(':') => format!("[{address}]:{port}"),
+        (Some(address), Some(port)) => format!("{address}:{port}"),
+        (Some(path), None) => format!("unix:{path}"),
+        (None, port) => format!("port {}", port.unwrap_or(0)),
+    }
+}
+
+/// Whether the head of a request is to be expected; without the preload nobody says.
+fn speaks_http(query: &Query) -> bool {
+    matches!(query.server, None | Some(ServerKind::Http))
+}
+
+/// The address that is asked for; a link-local one may have a zone, as in `fe80::1%eth0`.
+fn address(query: &Query) -> io::Result<SocketAddr> {
+    let wrong = || io::Error::from_raw_os_error(libc::EINVAL);
+    let port = query.port.unwrap_or(0);
+    let Some(text) = &query.address else {
+        let any = match query.kind {
+            AddressType::V6 | AddressType::Udp6 => IpAddr::from(Ipv6Addr::UNSPECIFIED),
+            _ => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+        };
+        return Ok(SocketAddr::new(any, port));
+    };
+    match text.split_once('%') {
+        None => Ok(SocketAddr::new(text.parse().map_err(|_| wrong())?, port)),
+        Some((address, zone)) => {
+            let address = address.parse().map_err(|_| wrong())?;
+            let zone = zone.parse().or_else(|_| if_nametoindex(zone))?;
+            Ok(SocketAddrV6::new(address, port, 0, zone).into())
+        }
+    }
+}
+
+/// What a server is told that its address is; the port has to be the one that it asked for.
+fn sockname(query: &Query, real: SocketAddr) -> Sockname {
+    let asked = query.port.filter(|port| *port != 0);
+    Sockname { address: real.ip(), port: asked.unwrap_or(real.port()) }
+}
+
+/// Whether a given address covers the one asked for, or the other way round; `None` is any.
+fn overlaps(given: IpAddr, asked: Option<IpAddr>) -> bool {
+    asked.is_none_or(|asked| given == asked || given.is_unspecified() || asked.is_unspecified())
+}

@@ -1,0 +1,88 @@
+//! The relay: what workers say to each other through the primary (`@socket.io/cluster-adapter`), and
+//! the end of a worker.
+
+use std::mem;
+use std::rc::Rc;
+
+use tracing::warn;
+
+use super::{NodeLink, Parcel, launch};
+use crate::channel::node::{Adapter, ToNode};
+use crate::engine::Engine;
+use crate::engine::link::Link;
+use crate::logic::Worker;
+use crate::logic::route::Returned;
+
+/// So many bytes may wait for a worker that does not read before what others say to it is dropped.
+const MOST_WAITING: usize = 64 * 1024 * 1024;
+
+impl Engine {
+    /// Passes a frame on as it is: to the worker whose question it answers, or to all others.
+    pub(super) fn relay(&mut self, from: Worker, adapter: &Adapter, frame: &Rc<[u8]>) {
+        if let Some(link) = self.node_link(from) {
+            link.primary.note_adapter(adapter);
+        }
+        let asker = adapter.requester_uid.as_deref().and_then(|uid| self.with_adapter(uid));
+        let others = self.workers.live().into_iter().filter(|worker| *worker != from);
+        let to: Vec<_> = match asker {
+            Some(asker) => vec![asker],
+            None => others.collect(),
+        };
+        for worker in to {
+            self.pass_on(worker, Rc::clone(frame));
+        }
+    }
+
+    /// Takes back what did not arrive at a worker that has disconnected.
+    pub(super) fn take_back_parcels(&mut self, worker: Worker) {
+        let Some(link) = self.node_link(worker) else { return };
+        link.outbox = Default::default();
+        let ledger = mem::take(&mut link.ledger);
+        for parcel in ledger.into_parcels() {
+            if let Parcel::Connection(connection, _) = parcel {
+                self.handoff.take_back(connection, Returned::Recovered);
+            }
+        }
+    }
+
+    /// Takes back what did not arrive at a worker that is gone, and tells the others.
+    pub(in crate::engine) fn recover_node(&mut self, worker: Worker, link: NodeLink) {
+        let serialization = self.serialization();
+        let farewell = link.primary.farewell(launch::id(worker));
+        let frames = farewell.iter().map(|message| Rc::from(message.encode(serialization)));
+        let frames: Vec<Rc<[u8]>> = frames.collect();
+        for frame in frames {
+            for other in self.workers.live() {
+                self.pass_on(other, Rc::clone(&frame));
+            }
+        }
+        for parcel in link.ledger.into_parcels() {
+            if let Parcel::Connection(connection, _) = parcel {
+                self.handoff.take_back(connection, Returned::Recovered);
+            }
+        }
+    }
+
+    /// Tells a worker to close its servers and to end when its connections have.
+    pub(in crate::engine) fn drain_node(&mut self, worker: Worker) {
+        self.say(worker, |seq| ToNode::Disconnect { seq });
+    }
+
+    fn with_adapter(&self, uid: &str) -> Option<Worker> {
+        let has = |link: &Link| matches!(link, Link::Node(link) if link.primary.has_adapter(uid));
+        let mut live = self.workers.slots.iter().flatten();
+        live.find(|live| has(&live.link)).map(|live| live.worker)
+    }
+
+    fn pass_on(&mut self, worker: Worker, frame: Rc<[u8]>) {
+        let Some(link) = self.node_link(worker) else { return };
+        if link.outbox.waiting() + frame.len() <= MOST_WAITING {
+            link.dropped = false;
+            link.outbox.push(frame, None);
+            return self.flush_node(worker);
+        }
+        if !mem::replace(&mut link.dropped, true) {
+            warn!("{worker} does not read what others say to it: dropping that until it does");
+        }
+    }
+}
