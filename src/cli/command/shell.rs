@@ -56,17 +56,12 @@ impl Walk {
     fn node_in(&mut self, commands: &[Simple], whole: &str) -> Result<bool, Refusal> {
         let piped = commands.iter().rev().skip(1).take_while(|command| command.piped).count();
         let server = commands.len().saturating_sub(1 + piped);
+        let (before, server) = commands.split_at(server);
+        let early = before.iter().map(|command| self.takes_channel(command, whole));
+        let early: Vec<Refusal> = early.filter_map(Result::err).collect();
         let mut found = false;
-        for (index, command) in commands.iter().enumerate() {
+        for command in server {
             let Some(inside) = self.node_by(command)? else { continue };
-            let words: Vec<OsString> = command.words.iter().map(|w| (&w.text).into()).collect();
-            if index < server {
-                return Err(Refusal(format!(
-                    "{} takes the worker's channel before the server in {whole} starts: run it \
-                     before sticky-run instead",
-                    shown(&words)
-                )));
-            }
             if std::mem::replace(&mut found, true) {
                 return Err(Refusal(format!(
                     "two programs in {whole} take the worker's channel: write one of them, and \
@@ -81,7 +76,24 @@ impl Walk {
             }
             self.place = inside.place;
         }
-        Ok(found)
+        match early.into_iter().next() {
+            Some(refusal) if found => Err(refusal),
+            // Whoever else is the server has another channel.
+            _ => Ok(found),
+        }
+    }
+
+    /// An error if this command, which comes before the server, is Node.
+    fn takes_channel(&mut self, command: &Simple, whole: &str) -> Result<(), Refusal> {
+        if self.node_by(command)?.is_none() {
+            return Ok(());
+        }
+        let words: Vec<OsString> = command.words.iter().map(|word| (&word.text).into()).collect();
+        Err(Refusal(format!(
+            "{} takes the worker's channel before the server in {whole} starts: run it before \
+             sticky-run instead",
+            shown(&words)
+        )))
     }
 
     /// How this command comes to be Node, if it does.

@@ -171,6 +171,7 @@ fn everything_else_is_something_else() {
         "sh -c 'node a &'",
         "sh -c 'if x; then node a; fi'",
         "sh -c '$NODE a'",
+        "sh -c 'node build.js && tsx more.ts && ./worker'",
         "sh",
         "env",
         "env A=b",
