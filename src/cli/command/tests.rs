@@ -240,6 +240,11 @@ fn wrappers_are_refused_with_what_to_write() {
         typed(&machine.node("./node_modules/.bin/next start")),
         "node ^ ./node_modules/.bin/next start"
     );
+}
+
+#[test]
+fn cross_env_is_done_here() {
+    let machine = Machine::new();
     let found = machine.node("cross-env A=b NODE_ENV=production node a");
     assert_eq!(
         (typed(&found), changes(&found)),
