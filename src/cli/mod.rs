@@ -1,6 +1,7 @@
 //! The roof: from words to a configuration, and from an ending to an exit code.
 
 mod args;
+mod command;
 mod exit;
 mod generate;
 mod resolve;

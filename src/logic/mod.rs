@@ -5,6 +5,7 @@
 
 pub mod config;
 pub mod fleet;
+pub mod inspect;
 pub mod rng;
 pub mod room;
 pub mod route;

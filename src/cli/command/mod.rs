@@ -1,0 +1,166 @@
+//! What the command is: a Node server, something else, or something that would keep the channel
+//! from its server.
+//!
+//! Node takes its channel from the environment, at its start. So the first Node program that the
+//! command runs gets it. `npm start`, `npx`, `cross-env` and their like are Node programs: they
+//! take the channel for themselves, and the server that they start has none. Such a command is
+//! resolved to what it would run in the end; if that cannot be known, it is refused, with what to
+//! write instead.
+//!
+//! The words are walked from the left, each step by its own file: programs that become or start
+//! another one (`prefix.rs`), shells (`shell.rs`, which reads with `text.rs`), package managers
+//! (`manager.rs`, `package.rs`), other wrappers (`wrapper.rs`), and files that name their
+//! interpreter (`program.rs`). On the way they change directory and variables (`place.rs`), as the
+//! real ones would.
+//!
+//! Shell scripts in files are not looked into, only what stands after `-c`: nobody can tell what
+//! a script does. Whatever is uncertain is no Node server.
+
+mod manager;
+mod package;
+mod place;
+mod prefix;
+mod program;
+mod shell;
+#[cfg(test)]
+mod tests;
+mod text;
+mod wrapper;
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+pub(super) use self::place::Place;
+use crate::logic::config::Command;
+
+/// A command goes through fewer others than this; a script that calls itself does not.
+const MOST_STEPS: u8 = 24;
+
+/// What the command is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Recognised {
+    /// It runs Node, and Node gets the channel.
+    Node(NodeCommand),
+    /// Anything else.
+    Other,
+    /// It runs a Node program that takes the channel from the server. One line: what, why, and
+    /// what to write instead.
+    Refused(String),
+}
+
+/// How to start the server itself.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct NodeCommand {
+    /// The program and its arguments.
+    pub(super) command: Command,
+    /// Where the words after `node` begin among the arguments. `None` if a shell or a file stands
+    /// between.
+    pub(super) node_arguments: Option<usize>,
+    /// Where to run it, if not in the supervisor's own directory.
+    pub(super) directory: Option<PathBuf>,
+    /// Variables that differ from the supervisor's own; `None` takes one away. With `PATH` among
+    /// them, it is also where the program is searched for.
+    pub(super) environment: Vec<(OsString, Option<OsString>)>,
+    /// What the user should know about it; each a line for the log.
+    pub(super) notes: Vec<String>,
+}
+
+/// Says what `command` is when it is started in `place`.
+pub(super) fn recognise(command: &Command, place: Place) -> Recognised {
+    let words = [command.program.clone()].into_iter().chain(command.arguments.iter().cloned());
+    let mut walk = Walk { place: place.clone(), notes: Vec::new(), steps: 0, changed: None };
+    match walk.find(words.collect()) {
+        Ok(Some(Found { words, node })) => {
+            let mut words = words.into_iter();
+            let Some(program) = words.next() else { return Recognised::Other };
+            Recognised::Node(NodeCommand {
+                command: Command { program, arguments: words.collect() },
+                node_arguments: node.map(|index| index - 1),
+                directory: walk.place.directory_if_not(&place),
+                environment: walk.place.variables_since(&place),
+                notes: walk.notes,
+            })
+        }
+        Ok(None) => Recognised::Other,
+        Err(Refusal(line)) => Recognised::Refused(line),
+    }
+}
+
+/// The state of the walk through the words.
+#[derive(Clone, Debug)]
+struct Walk {
+    place: Place,
+    notes: Vec<String>,
+    steps: u8,
+    /// What was resolved such that the words as they were typed would not do any more.
+    changed: Option<String>,
+}
+
+/// Words that run Node.
+#[derive(Debug)]
+struct Found {
+    words: Vec<OsString>,
+    /// Where the words after `node` begin, at least 1.
+    node: Option<usize>,
+}
+
+/// Why a command cannot be run, and what to write instead.
+#[derive(Debug)]
+struct Refusal(String);
+
+/// `None` is something else than Node.
+type Finding = Result<Option<Found>, Refusal>;
+
+impl Walk {
+    /// What these words run.
+    fn find(&mut self, words: Vec<OsString>) -> Finding {
+        let Some((program, arguments)) = words.split_first() else { return Ok(None) };
+        self.steps += 1;
+        if self.steps > MOST_STEPS {
+            let line =
+                format!("{} leads to itself: write the command of the server", shown(&words));
+            return Err(Refusal(line));
+        }
+        let name = name(program);
+        if program::is_node(&name) {
+            return self.node(words);
+        }
+        match name.as_str() {
+            "env" => self.env(arguments),
+            "npm" | "npx" | "pnpm" | "pnpx" | "yarn" | "yarnpkg" | "corepack" => {
+                self.manager(&name, arguments)
+            }
+            name if shell::is_shell(name) => self.shell(words),
+            name => match prefix::find(name) {
+                Some(prefix) => self.prefix(prefix, words),
+                None => self.program(words),
+            },
+        }
+    }
+
+    /// `node` itself, unless it only looks after another process that runs the script.
+    fn node(&self, words: Vec<OsString>) -> Finding {
+        if self.place.program(&words[0]).is_some_and(|path| program::is_no_node(&path)) {
+            return Ok(None);
+        }
+        let arguments = &words[1..];
+        let options = crate::logic::inspect::options(arguments);
+        wrapper::check_options(&arguments[..options])?;
+        if let Some(script) = arguments.get(options) {
+            wrapper::check_script(Path::new(script), &arguments[options + 1..])?;
+        }
+        Ok(Some(Found { words, node: Some(1) }))
+    }
+}
+
+/// The last part of a path, as text.
+fn name(program: &OsStr) -> String {
+    let name = Path::new(program).file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+/// Words as one would type them.
+fn shown(words: &[OsString]) -> String {
+    let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+    text::quoted(words.iter().map(AsRef::as_ref))
+}
