@@ -1,0 +1,225 @@
+//! A byte stream cut into whole frames, in time linear to the bytes, however they are chunked.
+
+use std::rc::Rc;
+
+use super::Serialization;
+
+/// A frame is at most this long, in bytes, its end or length included.
+pub const MAX_FRAME: usize = 64 * 1024 * 1024;
+/// The buffer gives back what it has above this many bytes once that is not needed any more.
+const KEPT: usize = 128 * 1024;
+/// The length before an advanced frame, big-endian.
+const LENGTH: usize = size_of::<u32>();
+
+/// A frame that is too long to be kept. The stream cannot be read any further.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("a message is longer than {} MiB, send less at once", MAX_FRAME / 1024 / 1024)]
+pub struct TooLong;
+
+/// What was read from one worker and is not a whole frame yet.
+#[derive(Debug)]
+pub struct Frames {
+    serialization: Serialization,
+    buffer: Vec<u8>,
+    /// Where the first frame begins that was not handed out.
+    start: usize,
+    /// Up to here, no line of JSON ends after `start`.
+    searched: usize,
+}
+
+impl Frames {
+    /// An empty stream.
+    pub fn new(serialization: Serialization) -> Self {
+        Self { serialization, buffer: Vec::new(), start: 0, searched: 0 }
+    }
+
+    /// Adds what was read.
+    pub fn extend(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The next whole frame as it stood in the stream, with its newline or length; `None` until more
+    /// is read. Fails for good on a frame longer than [`MAX_FRAME`].
+    pub fn next_frame(&mut self) -> Result<Option<Rc<[u8]>>, TooLong> {
+        let length = match self.serialization {
+            Serialization::Json => self.line(),
+            Serialization::Advanced => self.announced(),
+        };
+        let waiting = self.buffer.len() - self.start;
+        if length.unwrap_or(waiting) > MAX_FRAME {
+            return Err(TooLong);
+        }
+        let Some(length) = length.filter(|length| *length <= waiting) else {
+            return Ok(None);
+        };
+        let frame = Rc::from(&self.buffer[self.start..self.start + length]);
+        self.start += length;
+        self.forget();
+        Ok(Some(frame))
+    }
+
+    /// The length of the next line with its newline, as far as that has come.
+    fn line(&mut self) -> Option<usize> {
+        let from = self.searched.max(self.start);
+        let newline = memchr::memchr(b'\n', &self.buffer[from..]);
+        // On a newline, the search stops before it: a line that is too long is found again.
+        self.searched = newline.map_or(self.buffer.len(), |newline| from + newline);
+        newline.map(|newline| from + newline + 1 - self.start)
+    }
+
+    /// The length of the next frame with the length before it, as far as that has come.
+    fn announced(&self) -> Option<usize> {
+        let length = self.buffer[self.start..].first_chunk::<LENGTH>()?;
+        // On a platform where this saturates, it is too long just the same.
+        let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+        Some(length.saturating_add(LENGTH))
+    }
+
+    /// Drops the frames that were handed out, as soon as that moves fewer bytes than it drops.
+    fn forget(&mut self) {
+        let waiting = self.buffer.len() - self.start;
+        if waiting > self.start {
+            return;
+        }
+        self.buffer.drain(..self.start);
+        self.searched = self.searched.saturating_sub(self.start);
+        self.start = 0;
+        if self.buffer.capacity() / 4 > waiting.max(KEPT / 4) {
+            self.buffer.shrink_to((2 * waiting).max(KEPT));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A frame of this many bytes of payload.
+    fn frame(serialization: Serialization, payload: usize) -> Vec<u8> {
+        let payload = vec![b'x'; payload];
+        match serialization {
+            Serialization::Json => [&payload, b"\n".as_slice()].concat(),
+            Serialization::Advanced => {
+                let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+                [length.as_slice(), &payload].concat()
+            }
+        }
+    }
+
+    fn drain(frames: &mut Frames) -> Vec<Vec<u8>> {
+        std::iter::from_fn(|| frames.next_frame().unwrap()).map(|frame| frame.to_vec()).collect()
+    }
+
+    #[test]
+    fn frames_are_the_same_however_they_are_cut() {
+        for serialization in [Serialization::Json, Serialization::Advanced] {
+            let all: Vec<_> = [3, 0, 300, 1].map(|length| frame(serialization, length)).into();
+            let stream = all.concat();
+            for cut in 0..=stream.len() {
+                let mut frames = Frames::new(serialization);
+                frames.extend(&stream[..cut]);
+                let mut found = drain(&mut frames);
+                frames.extend(&stream[cut..]);
+                found.extend(drain(&mut frames));
+                assert_eq!(found, all);
+            }
+            let mut frames = Frames::new(serialization);
+            let single = stream.chunks(1).flat_map(|byte| {
+                frames.extend(byte);
+                drain(&mut frames)
+            });
+            assert_eq!(single.collect::<Vec<_>>(), all);
+        }
+    }
+
+    #[test]
+    fn the_longest_frame_is_whole_and_a_longer_one_an_error() {
+        for (serialization, around) in [(Serialization::Json, 1), (Serialization::Advanced, LENGTH)]
+        {
+            let mut frames = Frames::new(serialization);
+            frames.extend(&frame(serialization, MAX_FRAME - around));
+            assert_eq!(frames.next_frame().unwrap().unwrap().len(), MAX_FRAME);
+            assert_eq!(frames.next_frame(), Ok(None));
+            frames.extend(&frame(serialization, MAX_FRAME - around + 1));
+            assert_eq!(frames.next_frame(), Err(TooLong));
+            frames.extend(&frame(serialization, 1));
+            assert_eq!(frames.next_frame(), Err(TooLong));
+        }
+    }
+
+    #[test]
+    fn a_frame_that_is_announced_as_too_long_is_not_waited_for() {
+        let mut frames = Frames::new(Serialization::Advanced);
+        frames.extend(&[0xFF; LENGTH]);
+        assert_eq!(frames.next_frame(), Err(TooLong));
+        assert!(frames.buffer.capacity() < 100);
+    }
+
+    #[test]
+    fn a_line_that_never_ends_is_too_long() {
+        let mut frames = Frames::new(Serialization::Json);
+        let chunk = vec![b'x'; MAX_FRAME / 8];
+        for _ in 0..8 {
+            frames.extend(&chunk);
+            assert_eq!(frames.next_frame(), Ok(None));
+        }
+        frames.extend(b"x");
+        assert_eq!(frames.next_frame(), Err(TooLong));
+    }
+
+    #[test]
+    fn memory_is_given_back_after_a_large_frame() {
+        for serialization in [Serialization::Json, Serialization::Advanced] {
+            let mut frames = Frames::new(serialization);
+            let large = frame(serialization, 8 * 1024 * 1024);
+            for chunk in large.chunks(64 * 1024) {
+                frames.extend(chunk);
+            }
+            frames.extend(&frame(serialization, 3)[..2]);
+            assert_eq!(drain(&mut frames).len(), 1);
+            assert!(frames.buffer.capacity() <= KEPT);
+            frames.extend(&frame(serialization, 3)[2..]);
+            assert_eq!(drain(&mut frames), [frame(serialization, 3)]);
+        }
+    }
+
+    #[test]
+    fn a_stream_that_never_falls_empty_stays_small() {
+        let mut frames = Frames::new(Serialization::Json);
+        let line = frame(Serialization::Json, 99);
+        frames.extend(&line[..50]);
+        for _ in 0..100_000 {
+            frames.extend(&line[50..]);
+            frames.extend(&line[..50]);
+            assert_eq!(drain(&mut frames).len(), 1);
+        }
+        assert!(frames.buffer.capacity() <= KEPT);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_in_any_chunks_are_the_same_frames(
+            stream in proptest::collection::vec(prop_oneof![Just(0u8), Just(b'\n'), 0u8..9], 0..600),
+            size in 1usize..50,
+            json: bool,
+        ) {
+            let serialization = if json { Serialization::Json } else { Serialization::Advanced };
+            let ends = |chunks: std::slice::Chunks<'_, u8>| {
+                let mut frames = Frames::new(serialization);
+                let mut found = Vec::new();
+                for chunk in chunks {
+                    frames.extend(chunk);
+                    while let Ok(Some(frame)) = frames.next_frame() {
+                        found.push(frame);
+                    }
+                }
+                found
+            };
+            let found = ends(stream.chunks(size));
+            prop_assert!(stream.starts_with(&found.concat()));
+            prop_assert_eq!(found, ends(stream.chunks(600)));
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! What a worker says, read off a whole frame.
+//!
+//! A field of the wrong type counts as absent. A message that lacks what it needs is one of those
+//! that mean nothing to us.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use sticky_worker::message::Key;
+
+use super::Serialization;
+use super::fields::{Field, Fields};
+
+/// The beginning of the `cmd` of every internal message.
+const INTERNAL: &str = "NODE_";
+/// The `source` of what `@socket.io/cluster-adapter` says.
+pub(super) const ADAPTER: &str = "_sio_adapter";
+
+/// What a worker says to the supervisor.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum FromNode {
+    /// `NODE_CLUSTER`, `online`: Node has booted; the app has not run yet.
+    Online,
+    /// `NODE_CLUSTER`, `queryServer`: somebody wants to listen and waits for [`ToNode::Grant`],
+    /// [`ToNode::GrantUdp`] or [`ToNode::Refuse`].
+    ///
+    /// [`ToNode::Grant`]: super::ToNode::Grant
+    /// [`ToNode::GrantUdp`]: super::ToNode::GrantUdp
+    /// [`ToNode::Refuse`]: super::ToNode::Refuse
+    Query(Query),
+    /// `NODE_CLUSTER`, `listening`: a server listens.
+    Listening,
+    /// `NODE_CLUSTER`, `close`: a server is closed, send no more to it.
+    Close {
+        /// The server, as the supervisor named it.
+        key: String,
+    },
+    /// `NODE_CLUSTER`, `exitedAfterDisconnect`: it ends because it wants to; it waits for
+    /// [`ToNode::Ack`](super::ToNode::Ack) before.
+    ExitedAfterDisconnect {
+        /// What to acknowledge.
+        seq: u32,
+    },
+    /// `NODE_CLUSTER` with `ack`: the answer to a message of the supervisor.
+    Reply {
+        /// The `seq` of that message.
+        ack: u32,
+        /// Whether a connection was taken; absent if the message was not about one.
+        accepted: Option<bool>,
+    },
+    /// `NODE_HANDLE_ACK`: the oldest handle that is not acknowledged has arrived.
+    HandleAck,
+    /// `NODE_HANDLE_NACK`: its message has arrived without it.
+    HandleNack,
+    /// `NODE_HANDLE`: a message with a descriptor; it is to be acknowledged.
+    Handle(Box<FromNode>),
+    /// `NODE_SOCKET_NOTIFY_CLOSE`: asks for [`ToNode::AllClosed`](super::ToNode::AllClosed).
+    SocketNotifyClose {
+        /// The worker's name of its server.
+        key: String,
+    },
+    /// `NODE_SOCKET_GET_COUNT`: asks for [`ToNode::SocketCount`](super::ToNode::SocketCount).
+    SocketGetCount {
+        /// The worker's name of its server.
+        key: String,
+    },
+    /// `NODE_STICKY`, `session`, or `sticky:connection` of `@socket.io/sticky`: this key lives here.
+    Session {
+        /// The session's id.
+        key: Key,
+    },
+    /// `NODE_STICKY`, `end`, or `sticky:disconnection` of `@socket.io/sticky`: this key is over.
+    End {
+        /// The session's id.
+        key: Key,
+    },
+    /// `{type:"close"}`: a worker of `sticky-session` closes its server. From a worker that uses
+    /// another package, it is a message of the app.
+    StickySessionClose,
+    /// `NODE_STICKY`, `hello`: the preload is active in this process.
+    Hello {
+        /// The version of what it speaks.
+        version: u32,
+    },
+    /// `NODE_STICKY`, `package`: a package listens for connections.
+    Package {
+        /// Its name in the registry of npm.
+        name: String,
+        /// The message that it wants its connections in, if that depends on its options.
+        message: Option<String>,
+    },
+    /// `NODE_STICKY`, `closed`: so many connections are finished since the last time.
+    Closed {
+        /// How many.
+        count: u32,
+    },
+    /// `NODE_STICKY`, `handback`, inside [`FromNode::Handle`]: a connection to route again.
+    Handback {
+        /// What was read of it, and is to be read again.
+        head: Vec<u8>,
+        /// The server that it came to, as the supervisor named it.
+        server: Option<String>,
+    },
+    /// A message of `@socket.io/cluster-adapter`; its frame is to be relayed to other workers.
+    Adapter(Adapter),
+    /// Any other internal message, or one of the above that lacks what it needs. To be ignored.
+    OtherInternal,
+    /// A message of the app to a primary that is not there, or a frame that cannot be understood.
+    User,
+}
+
+/// A server that asks for its listening socket.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Query {
+    /// What to answer.
+    pub seq: u32,
+    /// An IP address or the path of a Unix socket; absent for any address.
+    pub address: Option<String>,
+    /// The port; 0 asks for any. Absent for what has none.
+    pub port: Option<u16>,
+    /// What kind of address it is.
+    pub kind: AddressType,
+    /// A descriptor of the worker that listens already.
+    pub fd: Option<i32>,
+    /// Of libuv's bind: 1 is `ipv6Only`.
+    pub flags: u32,
+    /// How many connections may wait in the kernel; 0 for the default, 511.
+    pub backlog: u32,
+    /// Counts the worker's queries with the same address; tells two with port 0 apart.
+    pub index: i64,
+    /// What the server wants every worker to have, such as its TLS ticket keys.
+    pub data: Option<Data>,
+    /// The kind of server, if the preload is active.
+    pub server: Option<ServerKind>,
+}
+
+/// The kinds of address that a server can ask for.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum AddressType {
+    /// No host was given: `::` with IPv4, or else `0.0.0.0`.
+    Any,
+    /// TCP over IPv4.
+    V4,
+    /// TCP over IPv6.
+    V6,
+    /// A Unix stream socket.
+    Unix,
+    /// UDP over IPv4.
+    Udp4,
+    /// UDP over IPv6.
+    Udp6,
+    /// An open descriptor instead of an address, or what no Node so far asks for.
+    Other,
+}
+
+/// What listens, as the preload says it.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum ServerKind {
+    /// A server of `http`.
+    Http,
+    /// A server of `tls` or `https`.
+    Tls,
+    /// Any other server of `net`.
+    Tcp,
+}
+
+/// A value that is given back as it was, to workers of the same serialization.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Data(Rc<[u8]>);
+
+impl Data {
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// What a message of `@socket.io/cluster-adapter` says of itself.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Adapter {
+    /// The adapter that says it; absent before version 0.3.
+    pub uid: Option<String>,
+    /// Its namespace.
+    pub nsp: Option<String>,
+    /// The adapter that it answers, if it is an answer (since version 0.3).
+    pub requester_uid: Option<String>,
+    /// The adapter's number of the kind of message.
+    pub kind: Option<u32>,
+}
+
+impl FromNode {
+    /// Reads a whole frame. Takes time linear to it, and nothing that it can contain is an error.
+    pub fn parse(serialization: Serialization, frame: &[u8]) -> Self {
+        let Some(fields) = Fields::of_frame(serialization, frame) else {
+            return Self::User;
+        };
+        if fields.text(Field::Cmd).as_deref() == Some("NODE_HANDLE") {
+            let inner = fields.object(Field::Msg);
+            return Self::Handle(Box::new(inner.map_or(Self::User, |inner| Self::of(&inner))));
+        }
+        Self::of(&fields)
+    }
+
+    /// A message that is, or would be, without a descriptor.
+    fn of(fields: &Fields<'_>) -> Self {
+        match fields.text(Field::Cmd) {
+            Some(cmd) if cmd.len() > INTERNAL.len() && cmd.starts_with(INTERNAL) => {
+                internal(&cmd, fields).unwrap_or(Self::OtherInternal)
+            }
+            _ => user(fields).unwrap_or(Self::User),
+        }
+    }
+}
+
+fn internal(cmd: &str, fields: &Fields<'_>) -> Option<FromNode> {
+    let key = || fields.text(Field::Key).map(Cow::into_owned);
+    match cmd {
+        "NODE_CLUSTER" => cluster(fields),
+        "NODE_HANDLE_ACK" => Some(FromNode::HandleAck),
+        "NODE_HANDLE_NACK" => Some(FromNode::HandleNack),
+        "NODE_SOCKET_NOTIFY_CLOSE" => Some(FromNode::SocketNotifyClose { key: key()? }),
+        "NODE_SOCKET_GET_COUNT" => Some(FromNode::SocketGetCount { key: key()? }),
+        "NODE_STICKY" => preload(fields),
+        _ => None,
+    }
+}
+
+fn cluster(fields: &Fields<'_>) -> Option<FromNode> {
+    if let Some(ack) = fields.number(Field::Ack) {
+        return Some(FromNode::Reply { ack, accepted: fields.boolean(Field::Accepted) });
+    }
+    match &*fields.text(Field::Act)? {
+        "online" => Some(FromNode::Online),
+        "queryServer" => query(fields).map(FromNode::Query),
+        "listening" => Some(FromNode::Listening),
+        "close" => Some(FromNode::Close { key: fields.text(Field::Key)?.into_owned() }),
+        "exitedAfterDisconnect" => {
+            Some(FromNode::ExitedAfterDisconnect { seq: fields.number(Field::Seq)? })
+        }
+        _ => None,
+    }
+}
+
+fn query(fields: &Fields<'_>) -> Option<Query> {
+    let address = fields.text(Field::Address).map(Cow::into_owned);
+    let kind = match (fields.number(Field::AddressType), fields.text(Field::AddressType).as_deref())
+    {
+        (Some(4), _) if address.is_none() => AddressType::Any,
+        (Some(4), _) => AddressType::V4,
+        (Some(6), _) => AddressType::V6,
+        (Some(-1), _) if address.is_some() => AddressType::Unix,
+        (_, Some("udp4")) => AddressType::Udp4,
+        (_, Some("udp6")) => AddressType::Udp6,
+        _ => AddressType::Other,
+    };
+    // `dgram` passes on what the app said, which may be the port as a string.
+    let port_text = || fields.text(Field::Port)?.parse().ok();
+    let server = match fields.text(Field::Sticky).as_deref() {
+        Some("http") => Some(ServerKind::Http),
+        Some("tls") => Some(ServerKind::Tls),
+        Some("tcp") => Some(ServerKind::Tcp),
+        _ => None,
+    };
+    Some(Query {
+        seq: fields.number(Field::Seq)?,
+        address,
+        port: fields.number(Field::Port).or_else(port_text),
+        kind,
+        fd: fields.number(Field::Fd).filter(|fd| *fd >= 0),
+        flags: fields.number(Field::Flags).unwrap_or(0),
+        backlog: fields.number(Field::Backlog).unwrap_or(0),
+        index: fields.number(Field::Index).unwrap_or(0),
+        data: fields.portable(Field::Data).map(|value| Data(Rc::from(value))),
+        server,
+    })
+}
+
+fn preload(fields: &Fields<'_>) -> Option<FromNode> {
+    let text = |name| fields.text(name).map(Cow::into_owned);
+    match &*fields.text(Field::Act)? {
+        "hello" => Some(FromNode::Hello { version: fields.number(Field::Version)? }),
+        "package" => {
+            Some(FromNode::Package { name: text(Field::Name)?, message: text(Field::Message) })
+        }
+        "session" => Some(FromNode::Session { key: key(fields, Field::Key)? }),
+        "end" => Some(FromNode::End { key: key(fields, Field::Key)? }),
+        "closed" => Some(FromNode::Closed { count: fields.number(Field::Count)? }),
+        "handback" => {
+            let head = BASE64_STANDARD.decode(&*fields.text(Field::Head)?).ok()?;
+            Some(FromNode::Handback { head, server: text(Field::Server) })
+        }
+        _ => None,
+    }
+}
+
+fn user(fields: &Fields<'_>) -> Option<FromNode> {
+    if fields.text(Field::Source).as_deref() == Some(ADAPTER) {
+        let text = |name| fields.text(name).map(Cow::into_owned);
+        return Some(FromNode::Adapter(Adapter {
+            uid: text(Field::Uid),
+            nsp: text(Field::Nsp),
+            requester_uid: text(Field::RequesterUid),
+            kind: fields.number(Field::Type),
+        }));
+    }
+    match &*fields.text(Field::Type)? {
+        "sticky:connection" => Some(FromNode::Session { key: key(fields, Field::Data)? }),
+        "sticky:disconnection" => Some(FromNode::End { key: key(fields, Field::Data)? }),
+        "close" => Some(FromNode::StickySessionClose),
+        _ => None,
+    }
+}
+
+/// A session's id, if it is one that clients can present.
+fn key(fields: &Fields<'_>, name: Field) -> Option<Key> {
+    Key::new(fields.text(name)?.as_bytes())
+}

@@ -1,0 +1,36 @@
+//! Node's own channel, the one between the primary and the workers of its `cluster`.
+//!
+//! It is a byte stream (`NODE_CHANNEL_FD`), so a frame has to be found first: [`Frames`] cuts what was
+//! read into whole frames and leaves them as they stood, for some are relayed to other workers as
+//! they are. [`FromNode::parse`] then says what a frame means to us. It reads the top level only
+//! (`fields.rs`), skips every other value, and takes what it cannot understand for a message of the
+//! app. `json.rs` and `v8.rs` know the two syntaxes. [`ToNode::encode`] makes the supervisor's
+//! frames, with `writer.rs`.
+//!
+//! A message is *internal* if its `cmd` is longer than `NODE_` and begins with it; the app never sees
+//! those. All others belong to the app or to a package that it uses. The protocol is not documented;
+//! the sources are Node's `lib/internal/child_process.js`, `lib/internal/child_process/serialization.js`
+//! and `lib/internal/cluster/`, and what real Nodes sent (`captured/`).
+
+mod fields;
+mod frames;
+mod from_node;
+mod json;
+#[cfg(test)]
+mod tests;
+mod to_node;
+mod v8;
+mod writer;
+
+pub use frames::{Frames, MAX_FRAME, TooLong};
+pub use from_node::{Adapter, AddressType, Data, FromNode, Query, ServerKind};
+pub use to_node::{PackageMessage, Sockname, ToNode};
+
+/// How messages are written, as in `NODE_CHANNEL_SERIALIZATION_MODE`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Serialization {
+    /// One line of JSON a message.
+    Json,
+    /// V8's structured clone format after a length; it can say what JSON cannot, such as bytes.
+    Advanced,
+}
