@@ -1,7 +1,8 @@
 //! The floors of sticky-run, as a library for its own tests and benches. No stable API.
 //!
 //! From the roof down: [`cli`] turns words into a configuration, [`engine`] is the one loop, [`os`]
-//! talks to the kernel, and [`logic`] decides. A floor uses those below it, never those above.
+//! talks to the kernel, [`channel`] turns bytes into messages, and [`logic`] decides. A floor uses those
+//! below it, never those above.
 
 pub mod channel;
 pub mod cli;

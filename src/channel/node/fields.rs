@@ -9,7 +9,7 @@ use super::{Serialization, json, v8};
 
 /// The fields that mean something in some message.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Name {
+pub(super) enum Field {
     Accepted,
     Ack,
     Act,
@@ -39,7 +39,7 @@ pub(super) enum Name {
     Version,
 }
 
-impl Name {
+impl Field {
     /// One more than the last.
     const COUNT: usize = Self::Version as usize + 1;
     /// No name is longer than this, in bytes.
@@ -84,7 +84,7 @@ impl Name {
 #[derive(Debug)]
 pub(super) struct Fields<'a> {
     serialization: Serialization,
-    values: [Option<&'a [u8]>; Name::COUNT],
+    values: [Option<&'a [u8]>; Field::COUNT],
 }
 
 impl<'a> Fields<'a> {
@@ -98,16 +98,16 @@ impl<'a> Fields<'a> {
 
     /// No fields yet.
     pub(super) fn none(serialization: Serialization) -> Self {
-        Self { serialization, values: [None; Name::COUNT] }
+        Self { serialization, values: [None; Field::COUNT] }
     }
 
     /// Notes where a value stands; of two fields with one name the last counts, as in Node.
-    pub(super) fn found(&mut self, name: Name, value: &'a [u8]) {
+    pub(super) fn found(&mut self, name: Field, value: &'a [u8]) {
         self.values[name as usize] = Some(value);
     }
 
     /// The fields of a field that is an object.
-    pub(super) fn object(&self, name: Name) -> Option<Self> {
+    pub(super) fn object(&self, name: Field) -> Option<Self> {
         let value = self.value(name)?;
         match self.serialization {
             Serialization::Json => json::fields(value),
@@ -116,7 +116,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A field that is a string; one that is no valid Unicode is absent.
-    pub(super) fn text(&self, name: Name) -> Option<Cow<'a, str>> {
+    pub(super) fn text(&self, name: Field) -> Option<Cow<'a, str>> {
         let value = self.value(name)?;
         match self.serialization {
             Serialization::Json => json::text(value),
@@ -125,7 +125,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A field that is a boolean.
-    pub(super) fn boolean(&self, name: Name) -> Option<bool> {
+    pub(super) fn boolean(&self, name: Field) -> Option<bool> {
         let value = self.value(name)?;
         match self.serialization {
             Serialization::Json => json::boolean(value),
@@ -134,7 +134,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A field that is a whole number in the range of `T`.
-    pub(super) fn number<T: TryFrom<i64>>(&self, name: Name) -> Option<T> {
+    pub(super) fn number<T: TryFrom<i64>>(&self, name: Field) -> Option<T> {
         let value = self.value(name)?;
         let number = match self.serialization {
             Serialization::Json => json::number(value),
@@ -147,7 +147,7 @@ impl<'a> Fields<'a> {
 
     /// A field of any type but `null` and `undefined`, such that it can be written into another
     /// frame as it is.
-    pub(super) fn portable(&self, name: Name) -> Option<Cow<'a, [u8]>> {
+    pub(super) fn portable(&self, name: Field) -> Option<Cow<'a, [u8]>> {
         let value = self.value(name)?;
         match self.serialization {
             Serialization::Json => json::portable(value),
@@ -155,7 +155,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn value(&self, name: Name) -> Option<&'a [u8]> {
+    fn value(&self, name: Field) -> Option<&'a [u8]> {
         self.values[name as usize]
     }
 }

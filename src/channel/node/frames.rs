@@ -40,7 +40,7 @@ impl Frames {
 
     /// The next whole frame as it stood in the stream, with its newline or length; `None` until more
     /// is read. Fails for good on a frame longer than [`MAX_FRAME`].
-    pub fn next(&mut self) -> Result<Option<Rc<[u8]>>, TooLong> {
+    pub fn next_frame(&mut self) -> Result<Option<Rc<[u8]>>, TooLong> {
         let length = match self.serialization {
             Serialization::Json => self.line(),
             Serialization::Advanced => self.announced(),
@@ -109,7 +109,7 @@ mod tests {
     }
 
     fn drain(frames: &mut Frames) -> Vec<Vec<u8>> {
-        std::iter::from_fn(|| frames.next().unwrap()).map(|frame| frame.to_vec()).collect()
+        std::iter::from_fn(|| frames.next_frame().unwrap()).map(|frame| frame.to_vec()).collect()
     }
 
     #[test]
@@ -140,12 +140,12 @@ mod tests {
         {
             let mut frames = Frames::new(serialization);
             frames.extend(&frame(serialization, MAX_FRAME - around));
-            assert_eq!(frames.next().unwrap().unwrap().len(), MAX_FRAME);
-            assert_eq!(frames.next(), Ok(None));
+            assert_eq!(frames.next_frame().unwrap().unwrap().len(), MAX_FRAME);
+            assert_eq!(frames.next_frame(), Ok(None));
             frames.extend(&frame(serialization, MAX_FRAME - around + 1));
-            assert_eq!(frames.next(), Err(TooLong));
+            assert_eq!(frames.next_frame(), Err(TooLong));
             frames.extend(&frame(serialization, 1));
-            assert_eq!(frames.next(), Err(TooLong));
+            assert_eq!(frames.next_frame(), Err(TooLong));
         }
     }
 
@@ -153,7 +153,7 @@ mod tests {
     fn a_frame_that_is_announced_as_too_long_is_not_waited_for() {
         let mut frames = Frames::new(Serialization::Advanced);
         frames.extend(&[0xFF; LENGTH]);
-        assert_eq!(frames.next(), Err(TooLong));
+        assert_eq!(frames.next_frame(), Err(TooLong));
         assert!(frames.buffer.capacity() < 100);
     }
 
@@ -163,10 +163,10 @@ mod tests {
         let chunk = vec![b'x'; MAX_FRAME / 8];
         for _ in 0..8 {
             frames.extend(&chunk);
-            assert_eq!(frames.next(), Ok(None));
+            assert_eq!(frames.next_frame(), Ok(None));
         }
         frames.extend(b"x");
-        assert_eq!(frames.next(), Err(TooLong));
+        assert_eq!(frames.next_frame(), Err(TooLong));
     }
 
     #[test]
@@ -211,7 +211,7 @@ mod tests {
                 let mut found = Vec::new();
                 for chunk in chunks {
                     frames.extend(chunk);
-                    while let Ok(Some(frame)) = frames.next() {
+                    while let Ok(Some(frame)) = frames.next_frame() {
                         found.push(frame);
                     }
                 }

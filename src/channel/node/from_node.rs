@@ -11,7 +11,7 @@ use base64::prelude::BASE64_STANDARD;
 use sticky_worker::message::Key;
 
 use super::Serialization;
-use super::fields::{Fields, Name};
+use super::fields::{Field, Fields};
 
 /// The beginning of the `cmd` of every internal message.
 const INTERNAL: &str = "NODE_";
@@ -195,8 +195,8 @@ impl FromNode {
         let Some(fields) = Fields::of_frame(serialization, frame) else {
             return Self::User;
         };
-        if fields.text(Name::Cmd).as_deref() == Some("NODE_HANDLE") {
-            let inner = fields.object(Name::Msg);
+        if fields.text(Field::Cmd).as_deref() == Some("NODE_HANDLE") {
+            let inner = fields.object(Field::Msg);
             return Self::Handle(Box::new(inner.map_or(Self::User, |inner| Self::of(&inner))));
         }
         Self::of(&fields)
@@ -204,7 +204,7 @@ impl FromNode {
 
     /// A message that is, or would be, without a descriptor.
     fn of(fields: &Fields<'_>) -> Self {
-        match fields.text(Name::Cmd) {
+        match fields.text(Field::Cmd) {
             Some(cmd) if cmd.len() > INTERNAL.len() && cmd.starts_with(INTERNAL) => {
                 internal(&cmd, fields).unwrap_or(Self::OtherInternal)
             }
@@ -214,7 +214,7 @@ impl FromNode {
 }
 
 fn internal(cmd: &str, fields: &Fields<'_>) -> Option<FromNode> {
-    let key = || fields.text(Name::Key).map(Cow::into_owned);
+    let key = || fields.text(Field::Key).map(Cow::into_owned);
     match cmd {
         "NODE_CLUSTER" => cluster(fields),
         "NODE_HANDLE_ACK" => Some(FromNode::HandleAck),
@@ -227,24 +227,25 @@ fn internal(cmd: &str, fields: &Fields<'_>) -> Option<FromNode> {
 }
 
 fn cluster(fields: &Fields<'_>) -> Option<FromNode> {
-    if let Some(ack) = fields.number(Name::Ack) {
-        return Some(FromNode::Reply { ack, accepted: fields.boolean(Name::Accepted) });
+    if let Some(ack) = fields.number(Field::Ack) {
+        return Some(FromNode::Reply { ack, accepted: fields.boolean(Field::Accepted) });
     }
-    match &*fields.text(Name::Act)? {
+    match &*fields.text(Field::Act)? {
         "online" => Some(FromNode::Online),
         "queryServer" => query(fields).map(FromNode::Query),
         "listening" => Some(FromNode::Listening),
-        "close" => Some(FromNode::Close { key: fields.text(Name::Key)?.into_owned() }),
+        "close" => Some(FromNode::Close { key: fields.text(Field::Key)?.into_owned() }),
         "exitedAfterDisconnect" => {
-            Some(FromNode::ExitedAfterDisconnect { seq: fields.number(Name::Seq)? })
+            Some(FromNode::ExitedAfterDisconnect { seq: fields.number(Field::Seq)? })
         }
         _ => None,
     }
 }
 
 fn query(fields: &Fields<'_>) -> Option<Query> {
-    let address = fields.text(Name::Address).map(Cow::into_owned);
-    let kind = match (fields.number(Name::AddressType), fields.text(Name::AddressType).as_deref()) {
+    let address = fields.text(Field::Address).map(Cow::into_owned);
+    let kind = match (fields.number(Field::AddressType), fields.text(Field::AddressType).as_deref())
+    {
         (Some(4), _) if address.is_none() => AddressType::Any,
         (Some(4), _) => AddressType::V4,
         (Some(6), _) => AddressType::V6,
@@ -254,64 +255,64 @@ fn query(fields: &Fields<'_>) -> Option<Query> {
         _ => AddressType::Other,
     };
     // `dgram` passes on what the app said, which may be the port as a string.
-    let port_text = || fields.text(Name::Port)?.parse().ok();
-    let server = match fields.text(Name::Sticky).as_deref() {
+    let port_text = || fields.text(Field::Port)?.parse().ok();
+    let server = match fields.text(Field::Sticky).as_deref() {
         Some("http") => Some(ServerKind::Http),
         Some("tls") => Some(ServerKind::Tls),
         Some("tcp") => Some(ServerKind::Tcp),
         _ => None,
     };
     Some(Query {
-        seq: fields.number(Name::Seq)?,
+        seq: fields.number(Field::Seq)?,
         address,
-        port: fields.number(Name::Port).or_else(port_text),
+        port: fields.number(Field::Port).or_else(port_text),
         kind,
-        fd: fields.number(Name::Fd).filter(|fd| *fd >= 0),
-        flags: fields.number(Name::Flags).unwrap_or(0),
-        backlog: fields.number(Name::Backlog).unwrap_or(0),
-        index: fields.number(Name::Index).unwrap_or(0),
-        data: fields.portable(Name::Data).map(|value| Data(Rc::from(value))),
+        fd: fields.number(Field::Fd).filter(|fd| *fd >= 0),
+        flags: fields.number(Field::Flags).unwrap_or(0),
+        backlog: fields.number(Field::Backlog).unwrap_or(0),
+        index: fields.number(Field::Index).unwrap_or(0),
+        data: fields.portable(Field::Data).map(|value| Data(Rc::from(value))),
         server,
     })
 }
 
 fn preload(fields: &Fields<'_>) -> Option<FromNode> {
     let text = |name| fields.text(name).map(Cow::into_owned);
-    match &*fields.text(Name::Act)? {
-        "hello" => Some(FromNode::Hello { version: fields.number(Name::Version)? }),
+    match &*fields.text(Field::Act)? {
+        "hello" => Some(FromNode::Hello { version: fields.number(Field::Version)? }),
         "package" => {
-            Some(FromNode::Package { name: text(Name::Name)?, message: text(Name::Message) })
+            Some(FromNode::Package { name: text(Field::Name)?, message: text(Field::Message) })
         }
-        "session" => Some(FromNode::Session { key: key(fields, Name::Key)? }),
-        "end" => Some(FromNode::End { key: key(fields, Name::Key)? }),
-        "closed" => Some(FromNode::Closed { count: fields.number(Name::Count)? }),
+        "session" => Some(FromNode::Session { key: key(fields, Field::Key)? }),
+        "end" => Some(FromNode::End { key: key(fields, Field::Key)? }),
+        "closed" => Some(FromNode::Closed { count: fields.number(Field::Count)? }),
         "handback" => {
-            let head = BASE64_STANDARD.decode(&*fields.text(Name::Head)?).ok()?;
-            Some(FromNode::Handback { head, server: text(Name::Server) })
+            let head = BASE64_STANDARD.decode(&*fields.text(Field::Head)?).ok()?;
+            Some(FromNode::Handback { head, server: text(Field::Server) })
         }
         _ => None,
     }
 }
 
 fn user(fields: &Fields<'_>) -> Option<FromNode> {
-    if fields.text(Name::Source).as_deref() == Some(ADAPTER) {
+    if fields.text(Field::Source).as_deref() == Some(ADAPTER) {
         let text = |name| fields.text(name).map(Cow::into_owned);
         return Some(FromNode::Adapter(Adapter {
-            uid: text(Name::Uid),
-            nsp: text(Name::Nsp),
-            requester_uid: text(Name::RequesterUid),
-            kind: fields.number(Name::Type),
+            uid: text(Field::Uid),
+            nsp: text(Field::Nsp),
+            requester_uid: text(Field::RequesterUid),
+            kind: fields.number(Field::Type),
         }));
     }
-    match &*fields.text(Name::Type)? {
-        "sticky:connection" => Some(FromNode::Session { key: key(fields, Name::Data)? }),
-        "sticky:disconnection" => Some(FromNode::End { key: key(fields, Name::Data)? }),
+    match &*fields.text(Field::Type)? {
+        "sticky:connection" => Some(FromNode::Session { key: key(fields, Field::Data)? }),
+        "sticky:disconnection" => Some(FromNode::End { key: key(fields, Field::Data)? }),
         "close" => Some(FromNode::StickySessionClose),
         _ => None,
     }
 }
 
 /// A session's id, if it is one that clients can present.
-fn key(fields: &Fields<'_>, name: Name) -> Option<Key> {
+fn key(fields: &Fields<'_>, name: Field) -> Option<Key> {
     Key::new(fields.text(name)?.as_bytes())
 }

@@ -10,7 +10,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::Serialization;
-use super::fields::{Fields, Name};
+use super::fields::{Field, Fields};
 
 /// The fields of a JSON text that is an object.
 pub(super) fn fields(text: &[u8]) -> Option<Fields<'_>> {
@@ -89,7 +89,7 @@ impl<'de> Visitor<'de> for Object {
 }
 
 /// The key of a field, if it has a meaning.
-struct Key(Option<Name>);
+struct Key(Option<Field>);
 
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -108,6 +108,6 @@ impl Visitor<'_> for Text {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Key(Name::of(text)))
+        Ok(Key(Field::of(text)))
     }
 }

@@ -76,9 +76,9 @@ pub enum ToNode<'a> {
         /// Counts the messages to this worker.
         seq: u32,
     },
-    /// The worker's handle has arrived.
+    /// The worker's handle has arrived. Node ends if it waits for no such answer.
     HandleAck,
-    /// The worker's message has arrived without its handle.
+    /// The worker's message has arrived without its handle. Node ends if it waits for no such answer.
     HandleNack,
     /// The answer to [`FromNode::SocketNotifyClose`](super::FromNode::SocketNotifyClose).
     AllClosed {
@@ -175,15 +175,11 @@ impl ToNode<'_> {
             Self::Conn { head, port } => handle(to, "net.Socket", |to| {
                 to.object("msg", |to| conn(to, head, port));
             }),
-            Self::AdapterClose { uid, nsp } => {
-                adapter(to, ADAPTER_CLOSE);
+            Self::AdapterClose { uid, nsp } => adapter(to, ADAPTER_CLOSE, |to| {
                 to.text("uid", uid);
                 to.text("nsp", nsp);
-            }
-            Self::AdapterGone { id } => {
-                adapter(to, WORKER_EXIT);
-                to.number("data", id);
-            }
+            }),
+            Self::AdapterGone { id } => adapter(to, WORKER_EXIT, |to| to.number("data", id)),
         }
     }
 }
@@ -255,7 +251,8 @@ fn conn(to: &mut Object<'_>, head: &[u8], port: Option<u16>) {
     }
 }
 
-fn adapter(to: &mut Object<'_>, kind: i64) {
+fn adapter(to: &mut Object<'_>, kind: i64, fill: impl FnOnce(&mut Object<'_>)) {
     to.text("source", ADAPTER);
     to.number("type", kind);
+    fill(to);
 }

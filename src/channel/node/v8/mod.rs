@@ -1,10 +1,12 @@
 //! The syntax of serialization `advanced`: a length, a header, then one value in the format of V8's
 //! structured clone.
 //!
-//! The source is V8's `value-serializer.cc`. A value is a tag and what the tag asks for. All tags that
+//! The source is V8's `value-serializer.cc`, and Node's `serialization.js` for the objects that Node
+//! writes itself, such as every view of bytes. A value is a tag and what the tag asks for. All tags that
 //! Node can write into a message are known here; any other makes a frame unreadable. What V8 checks
 //! as it reads is checked here too (counts, the types of keys, references to what came before), for
-//! a worker that is sent an unreadable frame ends.
+//! a worker that is sent an unreadable frame ends. Three checks are left to V8: whether a regular
+//! expression is one, whether a view has a known type, and whether no key comes twice.
 
 mod reader;
 

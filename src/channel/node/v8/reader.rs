@@ -1,7 +1,7 @@
 //! Skipping values without recursion, and finding the fields of an object.
 
 use super::super::Serialization;
-use super::super::fields::{Fields, Name};
+use super::super::fields::{Field, Fields};
 use super::{
     DOUBLE, HEADER, INTEGER, LATIN1, NULL, OBJECT, OBJECT_END, UNDEFINED, UNSIGNED, UTF8, UTF16,
     VERSION, text,
@@ -9,15 +9,15 @@ use super::{
 
 /// What V8 writes to align a string of two-byte units, before any tag.
 const PADDING: u8 = 0;
-/// Values nest at most this deep. V8 cannot write more: its stack ends earlier.
-const MAX_DEPTH: usize = 8192;
-/// From this version on, a view of an array buffer has flags.
-const VIEWS_WITH_FLAGS: u32 = 14;
+/// What stands for an element that an array does not have.
+const HOLE: u8 = b'-';
+/// Values nest at most this deep. Node 16 to 24 can read 1,600 objects in each other before their stack
+/// ends, and the worker with it; some can write more.
+const MAX_DEPTH: usize = 1500;
 
 /// What is left to read. Every method is `None` if that is not what V8 would have written.
 pub(super) struct Reader<'a> {
     rest: &'a [u8],
-    version: u32,
     /// How many objects began so far: what a reference may refer to.
     objects: u32,
     /// How many values so far mean something in this frame only.
@@ -29,8 +29,9 @@ pub(super) struct Reader<'a> {
 enum Open {
     /// Values up to an end tag, after which their number stands.
     Values { kind: Kind, end: u8, seen: u32, length: Option<u32> },
-    /// So many elements of an array are still to come, then its properties.
-    Elements { left: u32, length: u32 },
+    /// So many values are still to come, then the properties of the array that they are elements of,
+    /// unless it is none.
+    Elements { left: u32, length: Option<u32> },
     /// The parts of an error, each after its own tag.
     Error,
 }
@@ -49,16 +50,15 @@ enum Kind {
 impl<'a> Reader<'a> {
     /// Reads a frame after its length: the header is read, the value comes next.
     pub(super) fn of_payload(payload: &'a [u8]) -> Option<Self> {
-        let mut reader = Self { rest: payload, version: 0, objects: 0, references: 0 };
+        let mut reader = Self { rest: payload, objects: 0, references: 0 };
         (reader.byte()? == VERSION).then_some(())?;
-        reader.version = reader.varint()?;
         // Before version 13, host objects had no tag.
-        (reader.version >= u32::from(HEADER[1])).then_some(reader)
+        (reader.varint()? >= u32::from(HEADER[1])).then_some(reader)
     }
 
     /// Reads a value of a frame that was read as a whole before, so references are right.
     pub(super) fn inside(value: &'a [u8]) -> Self {
-        Self { rest: value, version: u32::MAX, objects: u32::MAX, references: 0 }
+        Self { rest: value, objects: u32::MAX, references: 0 }
     }
 
     /// How many values so far mean something in their own frame only.
@@ -85,12 +85,12 @@ impl<'a> Reader<'a> {
     }
 
     /// The key of a property, if it has a meaning.
-    fn key(&mut self) -> Option<Option<Name>> {
+    fn key(&mut self) -> Option<Option<Field>> {
         is_key(self.peek()?).then_some(())?;
         let key = self.value()?;
         // A tag, a length of one byte, and at most two bytes a character.
-        let short = key.len() <= 2 + 2 * Name::LONGEST;
-        Some(if short { text(key).and_then(|text| Name::of(&text)) } else { None })
+        let short = key.len() <= 2 + 2 * Field::LONGEST;
+        Some(if short { text(key).and_then(|text| Field::of(&text)) } else { None })
     }
 
     /// Skips a whole value and returns its bytes.
@@ -119,13 +119,16 @@ impl<'a> Reader<'a> {
             return Some(false);
         };
         match innermost {
+            Open::Elements { left: 0, length: None } => {
+                open.pop();
+            }
             Open::Elements { left: 0, length } => {
-                let length = Some(*length);
+                let length = *length;
                 *innermost = Open::Values { kind: Kind::Properties, end: b'$', seen: 0, length };
             }
             Open::Elements { left, .. } => {
                 *left -= 1;
-                return Some(true);
+                return Some(!self.hole()?);
             }
             Open::Values { kind, end, seen, length } => {
                 let next = self.peek()?;
@@ -166,26 +169,21 @@ impl<'a> Reader<'a> {
 
     /// Reads a tag and what belongs to it; returns what is open then.
     fn begin(&mut self) -> Option<Option<Open>> {
-        while self.peek()? == b'\\' {
-            self.tag()?;
-            if !self.host()? {
-                return Some(None);
-            }
-        }
         let values = |kind, end| Open::Values { kind, end, seen: 0, length: None };
         let opened = match self.tag()? {
-            UNDEFINED | NULL | b'-' | b'T' | b'F' => return Some(None),
+            UNDEFINED | NULL | b'T' | b'F' => return Some(None),
             INTEGER | UNSIGNED => return self.varint().map(|_| None),
             DOUBLE => return self.take(8).map(|_| None),
-            LATIN1 | UTF8 | UTF16 => return self.counted().map(|_| None),
+            tag @ (LATIN1 | UTF8 | UTF16) => return self.units(tag).map(|()| None),
             b'Z' => return self.digits().map(|()| None),
             b'^' => return self.reference().map(|()| None),
+            b'\\' => return self.host(),
             OBJECT => values(Kind::Properties, OBJECT_END),
             b';' => values(Kind::Map, b':'),
             b'\'' => values(Kind::Set, b','),
             b'A' => {
                 let length = self.varint()?;
-                Open::Elements { left: length, length }
+                Open::Elements { left: length, length: Some(length) }
             }
             b'a' => {
                 let length = Some(self.varint()?);
@@ -218,28 +216,35 @@ impl<'a> Reader<'a> {
             }
             b'B' => {
                 self.counted()?;
-                self.view()?;
             }
             b'~' => {
                 let length = self.varint()?;
                 let most = self.varint()?;
                 self.take((length <= most).then_some(length)?)?;
-                self.view()?;
             }
             _ => return None,
         }
         Some(())
     }
 
-    /// Node's own objects: a view of bytes, or a plain object that follows; true if it does.
-    fn host(&mut self) -> Option<bool> {
+    /// Whether the next element of an array is missing; if so, what stands for it is skipped.
+    fn hole(&mut self) -> Option<bool> {
+        let hole = self.peek()? == HOLE;
+        if hole {
+            self.tag()?;
+        }
+        Some(hole)
+    }
+
+    /// Node's own objects: a view of bytes, or any other as the plain object that follows.
+    fn host(&mut self) -> Option<Option<Open>> {
         self.object();
         match self.varint()? {
             0 => {
                 self.varint()?;
-                self.counted().map(|_| false)
+                self.counted().map(|_| None)
             }
-            1 => Some(true),
+            1 if self.peek()? == OBJECT => Some(Some(Open::Elements { left: 1, length: None })),
             _ => None,
         }
     }
@@ -249,21 +254,6 @@ impl<'a> Reader<'a> {
         let object = self.varint()?;
         (object < self.objects).then_some(())?;
         self.references += 1;
-        self.view()
-    }
-
-    /// The view that may follow its array buffer. Its form depends on the version.
-    fn view(&mut self) -> Option<()> {
-        if self.rest.is_empty() || self.peek()? != b'V' {
-            return Some(());
-        }
-        self.tag()?;
-        self.references += 1;
-        self.object();
-        let numbers = if self.version < VIEWS_WITH_FLAGS { 3 } else { 4 };
-        for _ in 0..numbers {
-            self.varint()?;
-        }
         Some(())
     }
 
@@ -272,15 +262,22 @@ impl<'a> Reader<'a> {
         self.objects = self.objects.saturating_add(1);
     }
 
-    /// A string after its own tag.
+    /// A string with its own tag.
     fn string(&mut self) -> Option<()> {
-        matches!(self.tag()?, LATIN1 | UTF8 | UTF16).then(|| self.counted())?.map(|_| ())
+        let tag = self.tag()?;
+        matches!(tag, LATIN1 | UTF8 | UTF16).then(|| self.units(tag))?
     }
 
-    /// The digits of a big integer after their number and sign.
+    /// What belongs to the tag of a string.
+    fn units(&mut self, tag: u8) -> Option<()> {
+        let bytes = self.counted()?;
+        (tag != UTF16 || bytes.len().is_multiple_of(2)).then_some(())
+    }
+
+    /// The digits of a big integer after their number and sign; 0 has no sign.
     fn digits(&mut self) -> Option<()> {
         let bits = self.varint()?;
-        self.take(bits >> 1).map(|_| ())
+        self.take((bits != 1).then_some(bits >> 1)?).map(|_| ())
     }
 
     /// Bytes after their number.

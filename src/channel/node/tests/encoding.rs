@@ -1,0 +1,133 @@
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+
+use super::super::{Data, FromNode, PackageMessage, Query, Sockname, ToNode};
+use super::{Advanced, BOTH, Json, Serialization, bytes_of_hex, plain};
+
+/// Expects this message in both serializations.
+fn expect(message: ToNode<'_>, value: Value) {
+    for serialization in BOTH {
+        let frame = message.encode(serialization);
+        assert_eq!(plain::decode(serialization, &frame), value, "{serialization:?}");
+    }
+}
+
+fn sockname(address: &str) -> Option<Sockname> {
+    Some(Sockname::from(address.parse::<SocketAddr>().unwrap()))
+}
+
+/// Data as a worker sent it.
+fn data(serialization: Serialization, value: Value) -> Data {
+    let query = json!({"cmd": "NODE_CLUSTER", "act": "queryServer", "seq": 1, "data": value});
+    match FromNode::parse(serialization, &plain::encode(serialization, &query)) {
+        FromNode::Query(Query { data: Some(data), .. }) => data,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_frames_are_those_of_the_trace() {
+    let line = |message: ToNode<'_>| String::from_utf8(message.encode(Json)).unwrap();
+    let (key, data) = ("k", None);
+    let grant = ToNode::Grant { ack: 1, seq: 0, key, data, sockname: sockname("[::]:3000") };
+    assert_eq!(
+        line(grant),
+        concat!(
+            r#"{"cmd":"NODE_CLUSTER","errno":null,"key":"k","ack":1,"data":null,"#,
+            r#""sockname":{"address":"::","family":"IPv6","port":3000},"seq":0}"#,
+            "\n",
+        )
+    );
+    assert_eq!(
+        line(ToNode::NewConn { seq: 1, key }),
+        concat!(
+            r#"{"cmd":"NODE_HANDLE","type":"net.Native","msg":"#,
+            r#"{"cmd":"NODE_CLUSTER","act":"newconn","key":"k","seq":1}}"#,
+            "\n",
+        )
+    );
+    assert_eq!(
+        line(ToNode::Package(PackageMessage::Connection)),
+        concat!(
+            r#"{"cmd":"NODE_HANDLE","type":"net.Socket","msg":{"type":"sticky:connection","data":""}}"#,
+            "\n",
+        )
+    );
+    assert_eq!(line(ToNode::HandleAck), "{\"cmd\":\"NODE_HANDLE_ACK\"}\n");
+    // The `online` of the trace with another act, and version 13 for 15.
+    let disconnect = bytes_of_hex(concat!(
+        "00000030 ff0d 6f 2203636d64 220c4e4f44455f434c5553544552 ",
+        "2203616374 220a646973636f6e6e656374 2203736571 4900 7b03",
+    ));
+    assert_eq!(ToNode::Disconnect { seq: 0 }.encode(Advanced), disconnect);
+}
+
+#[test]
+fn queries_are_answered() {
+    let answer = |mut fields: Value| {
+        let rest = json!({"cmd": "NODE_CLUSTER", "key": "é€", "ack": 300, "seq": 4294967295u32});
+        fields.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        fields
+    };
+    let (ack, seq, key, data) = (300, u32::MAX, "é€", None);
+    let grant = |sockname| ToNode::Grant { ack, seq, key, data, sockname };
+    expect(grant(None), answer(json!({"errno": null, "data": null})));
+    let named = json!({"address": "127.0.0.1", "family": "IPv4", "port": 65535});
+    let named = answer(json!({"errno": null, "data": null, "sockname": named}));
+    expect(grant(sockname("127.0.0.1:65535")), named);
+    let refuse = ToNode::Refuse { ack, seq, key, errno: 98, data };
+    expect(refuse, answer(json!({"errno": -98, "data": null})));
+    let udp = answer(json!({"errno": 0, "data": null}));
+    let udp = json!({"cmd": "NODE_HANDLE", "type": "dgram.Native", "msg": udp});
+    expect(ToNode::GrantUdp { ack, seq, key, data }, udp);
+}
+
+#[test]
+fn data_comes_back_as_it_was() {
+    let value = json!({"ticketKeys": "ab".repeat(48), "more": [null, "\u{1F600}", {"a": "\n"}]});
+    for serialization in BOTH {
+        let data = data(serialization, value.clone());
+        let (ack, seq, key, sockname) = (1, 2, "k", None);
+        let grant =
+            ToNode::Grant { ack, seq, key, data: Some(&data), sockname }.encode(serialization);
+        let in_place = grant.windows(data.as_bytes().len()).any(|bytes| bytes == data.as_bytes());
+        assert!(in_place);
+        // Read as a message of a worker, its fields stand where they should.
+        let reply = FromNode::Reply { ack: 1, accepted: None };
+        assert_eq!(FromNode::parse(serialization, &grant), reply);
+    }
+}
+
+#[test]
+fn everything_else_is_said() {
+    let cluster = |mut fields: Value| {
+        fields["cmd"] = json!("NODE_CLUSTER");
+        fields
+    };
+    let handle = |kind, msg| json!({"cmd": "NODE_HANDLE", "type": kind, "msg": msg});
+    let key = "0:3000:4:-1";
+    let new = cluster(json!({"act": "newconn", "key": key, "seq": 9}));
+    expect(ToNode::NewConn { seq: 9, key }, handle("net.Native", new));
+    expect(ToNode::Ack { ack: 5, seq: 6 }, cluster(json!({"ack": 5, "seq": 6})));
+    expect(ToNode::Disconnect { seq: 6 }, cluster(json!({"act": "disconnect", "seq": 6})));
+    expect(ToNode::HandleAck, json!({"cmd": "NODE_HANDLE_ACK"}));
+    expect(ToNode::HandleNack, json!({"cmd": "NODE_HANDLE_NACK"}));
+    expect(ToNode::AllClosed { key }, json!({"cmd": "NODE_SOCKET_ALL_CLOSED", "key": key}));
+    let count = json!({"cmd": "NODE_SOCKET_COUNT", "key": key, "count": 0});
+    expect(ToNode::SocketCount { key, count: 0 }, count);
+    let package = json!({"type": "sticky:connection", "data": ""});
+    expect(ToNode::Package(PackageMessage::Connection), handle("net.Socket", package));
+    let text = "\"quoted\" \\ \n \u{1} connection";
+    expect(ToNode::Package(PackageMessage::Text(text)), handle("net.Socket", json!(text)));
+    let conn =
+        |port| json!({"cmd": "NODE_STICKY", "act": "conn", "head": "R0VUAP8=", "port": port});
+    let head = b"GET\0\xFF";
+    let port = Some(3000);
+    expect(ToNode::Conn { head, port }, handle("net.Socket", conn(json!(3000))));
+    expect(ToNode::Conn { head, port: None }, handle("net.Socket", conn(json!(null))));
+    let close = json!({"source": "_sio_adapter", "type": 13, "uid": "u", "nsp": "/"});
+    expect(ToNode::AdapterClose { uid: "u", nsp: "/" }, close);
+    let gone = json!({"source": "_sio_adapter", "type": 3, "data": 2147483648u32});
+    expect(ToNode::AdapterGone { id: 2147483648 }, gone);
+}
