@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::logic::config::{KeepAlive, PackageConfig, Serialization};
 use crate::logic::route::Balance;
 use crate::logic::route::key::KeyList;
 
@@ -19,9 +20,10 @@ use crate::logic::route::key::KeyList;
 /// with every new connection. Workers that die are replaced; connections that they had not yet
 /// picked up are served by others.
 ///
-/// A worker receives connections over a channel, a Unix socket that it inherits, instead of
-/// accepting them itself. Servers in Rust use the crate sticky-worker; for any other language the
-/// protocol is described in sticky-run-channel(7).
+/// Node servers need no change: sticky-run is the primary of Node's own cluster to them. Other workers
+/// receive connections over a channel, a Unix socket that they inherit, instead of accepting them
+/// themselves. Servers in Rust use the crate sticky-worker; for any other language the protocol is
+/// described in sticky-run-channel(7).
 #[derive(Debug, Parser)]
 #[command(
     name = "sticky-run",
@@ -39,12 +41,16 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "N|auto", env = "STICKY_WORKERS", hide_env_values = true)]
     pub(super) workers: Option<WorkerCount>,
 
-    /// Where to listen; can be given several times [default: $PORT on all addresses, or :3000]
+    /// Where to listen; can be given several times [default: what Node workers ask for; for others
+    /// $PORT on all addresses, or :3000]
     ///
     /// 127.0.0.1:3000 or [::1]:3000 or localhost:3000 is an address, :3000 is that port on all
     /// addresses of both families (as two sockets), unix:/run/app.sock is a Unix socket, fd:3 is a
     /// listening socket that the supervisor inherits. Port 0 picks a free port; the log says which. In
     /// the variable, commas stand between several.
+    ///
+    /// Node workers get what they ask for besides; one that asks for an address given here gets that
+    /// listener, and one that nobody asks for leads to the first server of each worker.
     #[arg(
         short,
         long,
@@ -88,6 +94,9 @@ pub(super) struct Args {
     pub(super) balance: BalanceArg,
 
     /// How connections get into a worker
+    ///
+    /// "auto" is node for a command that runs Node, directly, by a script's first line, through env or
+    /// sh -c, or by npm, yarn or pnpm with a script of package.json; else it is channel.
     #[arg(
         long,
         value_name = "HOW",
@@ -96,6 +105,54 @@ pub(super) struct Args {
         default_value = "auto"
     )]
     pub(super) handoff: Handoff,
+
+    /// What happens to kept-alive connections on which sids of several workers may come
+    ///
+    /// Browsers with several tabs and reverse proxies send requests of many clients over the same
+    /// connection. With "close", the answer to each Engine.IO polling request closes its connection;
+    /// other answers keep theirs. With "handback", all stay open. Either way, a request that belongs to
+    /// another worker is handed back with its connection, which goes there. For Node workers with
+    /// their preload.
+    #[arg(
+        long,
+        value_name = "HOW",
+        env = "STICKY_KEEP_ALIVE",
+        hide_env_values = true,
+        default_value = "close"
+    )]
+    pub(super) keep_alive: KeepAliveArg,
+
+    /// The package that takes the connections of Node workers instead of a server that listens
+    ///
+    /// "auto" is what the preload finds the workers to load. Such workers need --listen. Without the
+    /// preload, name it.
+    #[arg(
+        long,
+        value_name = "PACKAGE",
+        env = "STICKY_NODE_PACKAGE",
+        hide_env_values = true,
+        default_value = "auto"
+    )]
+    pub(super) node_package: NodePackage,
+
+    /// How Node workers write their messages; json cannot carry binary broadcasts
+    #[arg(
+        long,
+        value_name = "HOW",
+        env = "STICKY_NODE_SERIALIZATION",
+        hide_env_values = true,
+        default_value = "advanced"
+    )]
+    pub(super) node_serialization: NodeSerialization,
+
+    /// Do not load anything of ours into Node workers
+    ///
+    /// Without the preload, --by sid knows only the sids that @socket.io/sticky reports, which it
+    /// does after its answer has left: a client that is fast may be sent elsewhere. Sids of plain
+    /// servers are not known at all, so their clients need --by ip. Connections that are finished
+    /// are not known either: least-connection counts those given.
+    #[arg(long, env = "STICKY_NO_NODE_PRELOAD", hide_env_values = true)]
+    pub(super) no_node_preload: bool,
 
     /// How long open connections and workers have to end after a stop signal
     ///
@@ -194,6 +251,8 @@ pub(super) struct Args {
 
 const AFTER_HELP: &str = "\
 Examples:
+  Four copies of a Node server, unmodified, on the port that it listens on:
+      sticky-run -w 4 -- node server.js
   Four copies of a Socket.IO server that uses the crate sticky-worker:
       sticky-run -w 4 -l 127.0.0.1:3000 -- ./my-server
   Clients stay by their address, without memory, also across a restart:
@@ -272,10 +331,80 @@ impl From<BalanceArg> for Balance {
 /// The handoffs, by name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(super) enum Handoff {
-    /// What fits the command; so far this is always channel
+    /// What fits the command
     Auto,
     /// Over the channel, for servers that use sticky-worker or speak sticky-run-channel(7)
     Channel,
+    /// As Node's cluster does it, for unmodified Node servers
+    Node,
+}
+
+/// What happens to kept-alive connections, by name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum KeepAliveArg {
+    /// Answers to Engine.IO polling requests close theirs
+    Close,
+    /// All stay open
+    Handback,
+}
+
+impl From<KeepAliveArg> for KeepAlive {
+    fn from(how: KeepAliveArg) -> Self {
+        match how {
+            KeepAliveArg::Close => Self::Close,
+            KeepAliveArg::Handback => Self::HandBack,
+        }
+    }
+}
+
+/// The packages that take connections, by name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum NodePackage {
+    /// The one that the workers load
+    Auto,
+    /// None: the workers listen themselves
+    Plain,
+    /// @socket.io/sticky
+    #[value(alias = "@socket.io/sticky")]
+    Sticky,
+    /// sticky-session
+    StickySession,
+    /// socketio-sticky-session
+    SocketioStickySession,
+    /// sticky-cluster
+    StickyCluster,
+}
+
+impl From<NodePackage> for PackageConfig {
+    fn from(package: NodePackage) -> Self {
+        let name = match package {
+            NodePackage::Auto => return Self::Reported,
+            NodePackage::Plain => return Self::Ignored,
+            NodePackage::Sticky => "@socket.io/sticky",
+            NodePackage::StickySession => "sticky-session",
+            NodePackage::SocketioStickySession => "socketio-sticky-session",
+            NodePackage::StickyCluster => "sticky-cluster",
+        };
+        Self::Named(name.to_owned())
+    }
+}
+
+/// How messages of Node are written, by name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum NodeSerialization {
+    /// V8's structured clone format
+    Advanced,
+    /// JSON
+    Json,
+}
+
+impl From<NodeSerialization> for Serialization {
+    fn from(how: NodeSerialization) -> Self {
+        match how {
+            NodeSerialization::Advanced => Self::Advanced,
+            NodeSerialization::Json => Self::Json,
+        }
+    }
 }
 
 /// How much is logged.

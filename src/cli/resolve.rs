@@ -1,32 +1,39 @@
 //! From what was typed to what it means here: the environment and the machine are looked at.
 
+use std::ffi::{OsStr, OsString};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::RawFd;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
+use tracing::info;
 
-use super::args::{Args, Handoff, WorkerCount};
-use crate::logic::config::{Command, Config, Listen};
+use super::args::{self, Args, WorkerCount};
+use super::command::{Place, Recognised, recognise};
+use crate::logic::config::{Command, Config, Handoff, KeepAlive, Listen, NodeConfig};
 use crate::logic::fleet::FleetConfig;
 use crate::logic::route::RouteConfig;
 
+/// The variable with which Node gets options.
+const NODE_OPTIONS: &str = "NODE_OPTIONS";
 /// The port when nobody names one.
 const PORT: u16 = 3000;
 /// How many messages may be in flight to a worker. Few enough that little has to be taken back
 /// from one that dies, and enough that a worker never runs dry between two looks.
 const IN_FLIGHT: usize = 32;
 
+/// How many connections may be on their way to a Node worker, which has to acknowledge each.
+const IN_FLIGHT_TO_NODE: usize = 4;
+
 /// Checks and completes what was typed.
 pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
-    match args.handoff {
-        Handoff::Auto | Handoff::Channel => {}
-    }
     let workers = workers(args.workers)?;
-    let mut command = args.command.into_iter();
-    let Some(program) = command.next() else { bail!("a command is needed after --") };
+    let (command, handoff) = command(&args)?;
+    let is_node = matches!(handoff, Handoff::Node(_));
+    let listen = listen(&args.listen, is_node)?;
     Ok(Config {
-        command: Command { program, arguments: command.collect() },
-        listen: listen(&args.listen)?,
+        command,
+        listen,
+        handoff,
         fleet: FleetConfig {
             workers,
             boot_timeout: args.boot_timeout,
@@ -42,13 +49,55 @@ pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
             session_idle: args.session_idle,
             max_keys: args.max_keys as usize,
             key_idle: args.key_idle,
-            in_flight: IN_FLIGHT,
+            in_flight: if is_node { IN_FLIGHT_TO_NODE } else { IN_FLIGHT },
             stall_timeout: args.stall_timeout,
-            every_door: true,
+            every_door: !is_node,
             mint: None,
         },
         head_timeout: args.head_timeout,
     })
+}
+
+/// What to run, and how connections get into it.
+fn command(args: &Args) -> anyhow::Result<(Command, Handoff)> {
+    let Some((program, arguments)) = args.command.split_first() else {
+        bail!("a command is needed after --")
+    };
+    let typed = Command::new(program.clone(), arguments.to_vec());
+    if args.handoff == args::Handoff::Channel {
+        return Ok((typed, Handoff::Channel));
+    }
+    let place = Place::here().context("cannot find out the current directory")?;
+    let own_options = place.variables.get(OsStr::new(NODE_OPTIONS)).cloned();
+    match recognise(&typed, place) {
+        Recognised::Node(found) => {
+            for note in &found.notes {
+                info!("{note}");
+            }
+            let changed = found.command.environment.iter().rfind(|(name, _)| name == NODE_OPTIONS);
+            let options = changed.map_or(own_options, |(_, value)| value.clone());
+            let config = node(args, options.unwrap_or_default(), found.node_arguments);
+            Ok((found.command, Handoff::Node(config)))
+        }
+        Recognised::Other if args.handoff == args::Handoff::Auto => Ok((typed, Handoff::Channel)),
+        Recognised::Other => {
+            let config = node(args, own_options.unwrap_or_default(), None);
+            Ok((typed, Handoff::Node(config)))
+        }
+        Recognised::Refused(line) => Err(anyhow!(line)),
+    }
+}
+
+fn node(args: &Args, options: OsString, arguments_at: Option<usize>) -> NodeConfig {
+    // Where sids do not matter, a kept-alive connection may stay where it is.
+    let keep_alive = if args.by.has_sid() { args.keep_alive.into() } else { KeepAlive::Ignore };
+    NodeConfig {
+        serialization: args.node_serialization.into(),
+        package: args.node_package.into(),
+        preload: (!args.no_node_preload).then_some(keep_alive),
+        options,
+        arguments_at,
+    }
 }
 
 fn workers(typed: Option<WorkerCount>) -> anyhow::Result<u16> {
@@ -68,7 +117,11 @@ fn workers(typed: Option<WorkerCount>) -> anyhow::Result<u16> {
     })
 }
 
-fn listen(typed: &[String]) -> anyhow::Result<Vec<Listen>> {
+/// Where to listen besides what workers ask for.
+fn listen(typed: &[String], workers_ask: bool) -> anyhow::Result<Vec<Listen>> {
+    if typed.is_empty() && workers_ask {
+        return Ok(Vec::new());
+    }
     if typed.is_empty() {
         return Ok(vec![Listen::Port(default_port()?)]);
     }

@@ -3,7 +3,6 @@
 //! Everything that the rest of the engine asks of a worker's connection goes through here, to the
 //! folder of its handoff.
 
-use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
@@ -18,6 +17,7 @@ use super::node::NodeLink;
 use super::{Channels, Connection, Engine};
 use crate::logic::Worker;
 use crate::logic::route::Give;
+use crate::os::spawn::Launch;
 
 /// What connects one worker.
 #[derive(Debug)]
@@ -72,15 +72,16 @@ impl Engine {
         })
     }
 
-    /// What a worker finds in its environment to use its end.
-    pub(super) fn environment(
+    /// Tells a worker that is about to be started about its end.
+    pub(super) fn prepare(
         &mut self,
         worker: Worker,
         link: &Link,
-    ) -> io::Result<Vec<(OsString, OsString)>> {
+        launch: &mut Launch,
+    ) -> io::Result<()> {
         match link {
-            Link::Native(link) => link.environment(),
-            Link::Node(link) => self.node_environment(worker, link),
+            Link::Native(link) => link.prepare(launch),
+            Link::Node(link) => self.prepare_node(worker, link, launch),
         }
     }
 

@@ -288,7 +288,11 @@ impl Engine {
 
     /// How many connections are with the supervisor.
     fn held(&self) -> usize {
-        self.pending.len() + self.waiting.len() + self.handoff.returned() + self.native.abandoned()
+        self.pending.len()
+            + self.waiting.len()
+            + self.handoff.returned()
+            + self.native.abandoned()
+            + self.node.as_ref().map_or(0, Node::resting)
     }
 
     /// Whether no more can be held.

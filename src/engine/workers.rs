@@ -153,13 +153,7 @@ impl Engine {
 
     fn try_spawn(&mut self, worker: Worker) -> io::Result<Pid> {
         let mut link = self.new_link()?;
-        let Command { program, arguments } = self.workers.command.clone();
-        let environment = self.environment(worker, &link)?;
-        let mut launch = Launch { program, arguments, environment };
-        launch.environment.extend([
-            (ENV_WORKER_ID.into(), worker.slot.to_string().into()),
-            (ENV_WORKERS.into(), self.workers.slots.len().to_string().into()),
-        ]);
+        let launch = self.launch(worker, &link)?;
         let pid = self.workers.spawner.spawn(&launch, link.workers_end())?;
         link.inherited();
         let token = Subject::Channel(worker.slot).into();
@@ -176,6 +170,20 @@ impl Engine {
             self.workers.kill(worker);
         }
         Ok(pid)
+    }
+
+    /// What a worker is started as.
+    fn launch(&mut self, worker: Worker, link: &Link) -> io::Result<Launch> {
+        let Command { program, arguments, directory, environment } = self.workers.command.clone();
+        let mut launch = Launch { program, arguments, directory, environment };
+        let every = [
+            (ENV_WORKER_ID, worker.slot.to_string()),
+            (ENV_WORKERS, self.workers.slots.len().to_string()),
+        ];
+        let every = every.map(|(name, value)| (name.into(), Some(value.into())));
+        launch.environment.extend(every);
+        self.prepare(worker, link, &mut launch)?;
+        Ok(launch)
     }
 
     /// A worker became ready, and may have ended since then.

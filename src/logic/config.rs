@@ -34,6 +34,17 @@ pub struct Command {
     pub program: OsString,
     /// Its arguments.
     pub arguments: Vec<OsString>,
+    /// Where it runs, if not where the supervisor does.
+    pub directory: Option<PathBuf>,
+    /// Variables that differ from the supervisor's own; `None` takes one away.
+    pub environment: Vec<(OsString, Option<OsString>)>,
+}
+
+impl Command {
+    /// A program and its arguments, without more.
+    pub fn new(program: OsString, arguments: Vec<OsString>) -> Self {
+        Self { program, arguments, directory: None, environment: Vec::new() }
+    }
 }
 
 /// One thing to listen on.
@@ -63,15 +74,26 @@ pub enum Handoff {
 pub struct NodeConfig {
     /// How messages are written.
     pub serialization: Serialization,
-    /// The package that takes the connections of the workers, by its name in the registry of npm;
-    /// what the workers say themselves counts if there is none.
-    pub package: Option<String>,
+    /// The package that takes the connections of the workers.
+    pub package: PackageConfig,
     /// What the preload does, unless there is none.
     pub preload: Option<KeepAlive>,
-    /// The options that Node gets from the environment.
+    /// The options that Node gets from the environment, `NODE_OPTIONS`.
     pub options: OsString,
-    /// What else a worker finds in its environment.
-    pub environment: Vec<(OsString, OsString)>,
+    /// Where the words after `node` begin among the arguments of the command, if that is known.
+    pub arguments_at: Option<usize>,
+}
+
+/// Which package takes the connections of the workers.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum PackageConfig {
+    /// The one that they load, as they say themselves.
+    #[default]
+    Reported,
+    /// None.
+    Ignored,
+    /// The one with this name in the registry of npm.
+    Named(String),
 }
 
 /// How messages are written, as in `NODE_CHANNEL_SERIALIZATION_MODE`.

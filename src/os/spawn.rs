@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{self, Stdio};
 
 use nix::errno::Errno;
@@ -36,8 +37,11 @@ pub struct Launch {
     pub program: OsString,
     /// Its arguments.
     pub arguments: Vec<OsString>,
-    /// What it finds in its environment, besides what the supervisor found in its own.
-    pub environment: Vec<(OsString, OsString)>,
+    /// Where it runs, if not where the supervisor does.
+    pub directory: Option<PathBuf>,
+    /// How its environment differs from that of the supervisor, the later ones in front; `None` takes
+    /// a variable away.
+    pub environment: Vec<(OsString, Option<OsString>)>,
 }
 
 /// How workers are started.
@@ -64,7 +68,15 @@ impl Spawner {
         for name in FOR_THE_SUPERVISOR_ONLY {
             command.env_remove(name);
         }
-        command.envs(launch.environment.iter().map(|(name, value)| (name, value)));
+        for (name, value) in &launch.environment {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        if let Some(directory) = &launch.directory {
+            command.current_dir(directory);
+        }
         let child = with_hook(&mut command, self.before_exec(channel.as_raw_fd())).spawn()?;
         let pid = i32::try_from(child.id()).expect("a pid of Linux fits into 31 bits");
         Ok(Pid::from_raw(pid))

@@ -28,7 +28,7 @@ mod text;
 mod wrapper;
 
 use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 pub(super) use self::place::Place;
 use crate::logic::config::Command;
@@ -51,16 +51,12 @@ pub(super) enum Recognised {
 /// How to start the server itself.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct NodeCommand {
-    /// The program and its arguments.
+    /// The program, its arguments, and where it runs. With `PATH` among the variables, that is also
+    /// where the program is searched for.
     pub(super) command: Command,
     /// Where the words after `node` begin among the arguments. `None` if a shell or a file stands
     /// between.
     pub(super) node_arguments: Option<usize>,
-    /// Where to run it, if not in the supervisor's own directory.
-    pub(super) directory: Option<PathBuf>,
-    /// Variables that differ from the supervisor's own; `None` takes one away. With `PATH` among
-    /// them, it is also where the program is searched for.
-    pub(super) environment: Vec<(OsString, Option<OsString>)>,
     /// What the user should know about it; each a line for the log.
     pub(super) notes: Vec<String>,
 }
@@ -74,10 +70,13 @@ pub(super) fn recognise(command: &Command, place: Place) -> Recognised {
             let mut words = words.into_iter();
             let Some(program) = words.next() else { return Recognised::Other };
             Recognised::Node(NodeCommand {
-                command: Command { program, arguments: words.collect() },
+                command: Command {
+                    program,
+                    arguments: words.collect(),
+                    directory: walk.place.directory_if_not(&place),
+                    environment: walk.place.variables_since(&place),
+                },
                 node_arguments: node.map(|index| index - 1),
-                directory: walk.place.directory_if_not(&place),
-                environment: walk.place.variables_since(&place),
                 notes: walk.notes,
             })
         }

@@ -51,7 +51,7 @@ impl Machine {
     fn recognise(&self, words: &[&str]) -> Recognised {
         let mut words = words.iter().map(OsString::from);
         let program = words.next().unwrap();
-        recognise(&Command { program, arguments: words.collect() }, self.place.clone())
+        recognise(&Command::new(program, words.collect()), self.place.clone())
     }
 
     /// What a line that a shell would take apart is.
@@ -90,7 +90,7 @@ fn changes(found: &NodeCommand) -> String {
     let text = |text: &OsString| text.to_str().unwrap().to_owned();
     let own =
         |name: &str| !name.starts_with("npm_") && !matches!(name, "NODE" | "INIT_CWD" | "PATH");
-    let changes = found.environment.iter().filter(|(name, _)| own(name.to_str().unwrap()));
+    let changes = found.command.environment.iter().filter(|(name, _)| own(name.to_str().unwrap()));
     let changes = changes.map(|(name, value)| match value {
         Some(value) => format!("{}={}", text(name), text(value)),
         None => format!("-{}", text(name)),
@@ -147,8 +147,8 @@ fn what_env_and_a_shell_do_to_the_variables_is_done() {
     assert_eq!(node("sh -c 'A=b C=\"d e\" node a'"), "A=b C=d e");
     assert_eq!(node("env A=b sh -c 'C=d exec node a'"), "A=b C=d");
     let found = machine.node("env -C sub --chdir=deep node a");
-    assert_eq!(found.directory, Some(machine.place.directory.join("sub/deep")));
-    assert_eq!(machine.node("node a").directory, None);
+    assert_eq!(found.command.directory, Some(machine.place.directory.join("sub/deep")));
+    assert_eq!(machine.node("node a").command.directory, None);
 }
 
 #[test]
@@ -270,12 +270,11 @@ fn words_that_are_no_text_are_taken_as_they_are() {
     let machine = Machine::new();
     let odd = OsString::from_vec(vec![b'a', 0xff]);
     for program in ["node", "env", "nice", "sh", "npx", "yarn"] {
-        let command =
-            Command { program: program.into(), arguments: vec![odd.clone(), odd.clone()] };
+        let command = Command::new(program.into(), vec![odd.clone(), odd.clone()]);
         let found = recognise(&command, machine.place.clone());
         assert_eq!(program == "node", matches!(found, Recognised::Node(_)), "{program}");
     }
-    let command = Command { program: odd, arguments: vec![] };
+    let command = Command::new(odd, vec![]);
     assert_eq!(recognise(&command, machine.place.clone()), Recognised::Other);
 }
 

@@ -3,7 +3,6 @@
 mod messages;
 mod recovery;
 
-use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -20,6 +19,7 @@ use super::{Connection, Engine};
 use crate::logic::Worker;
 use crate::logic::time::Time;
 use crate::os::fdpass::{Buffer, Channel};
+use crate::os::spawn::Launch;
 
 /// The longest message with a connection, to measure what one costs.
 const LONGEST: &[u8] =
@@ -72,15 +72,16 @@ impl NativeLink {
         Ok(Self { channel: Channel::new()?, watched: false })
     }
 
-    /// What a worker finds in its environment, besides what every worker finds.
-    pub(super) fn environment(&self) -> io::Result<Vec<(OsString, OsString)>> {
-        let end = self.channel.workers_end();
+    /// Tells a worker that is about to be started about its end.
+    pub(super) fn prepare(&self, launch: &mut Launch) -> io::Result<()> {
         let variables = [
-            (ENV_CHANNEL, end.as_raw_fd().to_string()),
+            (ENV_CHANNEL, self.channel.workers_end().as_raw_fd().to_string()),
             (ENV_CHANNEL_INODE, self.channel.inode()?.to_string()),
             (ENV_PROTOCOL, PROTOCOL.to_string()),
         ];
-        Ok(variables.map(|(name, value)| (name.into(), value.into())).into())
+        let variables = variables.map(|(name, value)| (name.into(), Some(value.into())));
+        launch.environment.extend(variables);
+        Ok(())
     }
 
     /// Sends a connection; it stays with the caller.

@@ -12,6 +12,7 @@ use crate::channel::node::{FromNode, Package, ToNode};
 use crate::engine::link::Link;
 use crate::engine::{Channels, Connection, Engine};
 use crate::logic::Worker;
+use crate::logic::config::PackageConfig;
 use crate::logic::fleet::Input;
 use crate::logic::route::Returned;
 use crate::os::fdpass::Received;
@@ -78,7 +79,7 @@ impl Engine {
     fn hear_frames(&mut self, worker: Worker) {
         loop {
             let Some(link) = self.node_link(worker) else { return };
-            match link.frames.next() {
+            match link.frames.next_frame() {
                 Ok(Some(frame)) => self.hear_frame(worker, frame),
                 Ok(None) => return,
                 Err(error) => {
@@ -152,9 +153,8 @@ impl Engine {
 
     /// A package of a worker takes connections.
     fn hear_package(&mut self, worker: Worker, name: &str, message: Option<String>) {
-        let named = self.node().config.package.is_some();
         let given = self.node().ports.given();
-        if named {
+        if self.node().config.package != PackageConfig::Reported {
             return;
         }
         let Some(package) = Package::new(name, message) else {

@@ -1,6 +1,6 @@
 //! How a Node worker is started: what it finds in its environment.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsRawFd;
 
@@ -11,7 +11,9 @@ use crate::channel::node::Serialization;
 use crate::engine::Engine;
 use crate::logic::Worker;
 use crate::logic::config::KeepAlive;
+use crate::logic::inspect::{Inspect, for_slot};
 use crate::logic::route::mint::MintKey;
+use crate::os::spawn::Launch;
 
 /// The files of the preload; Node loads the first one.
 pub(super) const PRELOAD: &[(&str, &str)] = &[
@@ -43,49 +45,66 @@ impl Node {
 }
 
 impl Engine {
-    /// What a worker finds in its environment.
-    pub(in crate::engine) fn node_environment(
+    /// Tells a worker that is about to be started about its end of the channel, and how to be
+    /// debugged.
+    pub(in crate::engine) fn prepare_node(
         &mut self,
         worker: Worker,
         link: &NodeLink,
-    ) -> io::Result<Vec<(OsString, OsString)>> {
+        launch: &mut Launch,
+    ) -> io::Result<()> {
         let incarnation = self.router.incarnate(worker);
         let mint = self.mint.clone();
         let node = self.node_mut();
-        let serialization = match node.config.serialization {
+        let config = &node.config;
+        let mut options = config.options.clone();
+        inspect(worker.slot, config.arguments_at, &mut launch.arguments, &mut options);
+        let serialization = match config.serialization {
             Serialization::Json => "json",
             Serialization::Advanced => "advanced",
         };
-        let channel = link.workers_end().as_raw_fd();
-        let mut environment = node.config.environment.clone();
-        environment.extend([
-            ("NODE_CHANNEL_FD".into(), channel.to_string().into()),
-            ("NODE_CHANNEL_SERIALIZATION_MODE".into(), serialization.into()),
-            ("NODE_UNIQUE_ID".into(), id(worker).to_string().into()),
-        ]);
+        let mut set = |name: &str, value: OsString| {
+            launch.environment.push((name.into(), Some(value)));
+        };
+        set("NODE_CHANNEL_FD", link.workers_end().as_raw_fd().to_string().into());
+        set("NODE_CHANNEL_SERIALIZATION_MODE", serialization.into());
+        set("NODE_UNIQUE_ID", id(worker).to_string().into());
         if let (Some(keep_alive), Some(preload), Some(key), Some(incarnation)) =
-            (node.config.preload, &mut node.preload, mint, incarnation)
+            (config.preload, &mut node.preload, mint, incarnation)
         {
             let (index, _) = PRELOAD[0];
             let path = preload.path(index)?;
-            let options = with_require(&node.config.options, &path.to_string_lossy());
-            environment.extend([
-                ("NODE_OPTIONS".into(), options),
-                ("STICKY_NODE".into(), settings(keep_alive, incarnation, &key).into()),
-            ]);
+            add(&mut options, &format!("--require \"{}\"", escaped(&path.to_string_lossy())));
+            set("STICKY_NODE", settings(keep_alive, incarnation, &key).into());
         }
-        Ok(environment)
+        if !options.is_empty() {
+            set("NODE_OPTIONS", options);
+        }
+        Ok(())
     }
 }
 
-/// The user's `NODE_OPTIONS` and one more.
-fn with_require(options: &OsStr, path: &str) -> OsString {
-    let mut options = options.to_owned();
+/// Gives a worker a debugger port of its own, if the user asked for a debugger.
+fn inspect(slot: u16, at: Option<usize>, arguments: &mut Vec<OsString>, options: &mut OsString) {
+    let words = at.and_then(|at| arguments.get(at..)).unwrap_or_default();
+    let Some(Inspect { position, word }) = for_slot(words, options, slot) else { return };
+    match at {
+        Some(at) => arguments.insert(at + position, word),
+        None => add(options, &word.to_string_lossy()),
+    }
+}
+
+/// Adds an option to `NODE_OPTIONS`.
+fn add(options: &mut OsString, option: &str) {
     if !options.is_empty() {
         options.push(" ");
     }
-    options.push(format!("--require \"{}\"", path.replace('\\', "\\\\").replace('"', "\\\"")));
-    options
+    options.push(option);
+}
+
+/// A path as it stands between quotes in `NODE_OPTIONS`.
+fn escaped(path: &str) -> String {
+    path.replace('\\', "\\\\").replace('"', "\\\"")
 }
 
 /// What the preload is told, as JSON.

@@ -26,7 +26,7 @@ use super::tokens::Subject;
 use super::{Connection, Engine};
 use crate::channel::node::{Frames, Ledger, Outbox, Package, Primary, Serialization};
 use crate::logic::Worker;
-use crate::logic::config::NodeConfig;
+use crate::logic::config::{NodeConfig, PackageConfig};
 use crate::logic::route::Give;
 use crate::logic::time::Time;
 use crate::os::scratch::Scratch;
@@ -98,7 +98,10 @@ impl Node {
             Some(_) => Some(Scratch::new(launch::PRELOAD)?),
             None => None,
         };
-        let package = config.package.as_deref().and_then(|name| Package::new(name, None));
+        let package = match &config.package {
+            PackageConfig::Named(name) => Package::new(name, None),
+            PackageConfig::Reported | PackageConfig::Ignored => None,
+        };
         let ports = Ports::new(given);
         let buffer = vec![0; AT_ONCE].into_boxed_slice();
         let resting = Resting::default();

@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 use nix::libc;
 use nix::net::if_::if_nametoindex;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::Parcel;
 use crate::channel::node::{AddressType, Data, Query, ServerKind, Sockname, ToNode};
@@ -170,7 +170,6 @@ impl Engine {
         let backlog = i32::try_from(query.backlog).ok().filter(|backlog| *backlog > 0);
         let backlog = backlog.unwrap_or(BACKLOG);
         let listener = open_asked(&asked, defer, backlog, Mode::NonBlocking)?;
-        info!("listening on {listener}");
         Ok(vec![self.listeners.add(self.poll.registry(), listener)?])
     }
 

@@ -71,6 +71,11 @@ impl KeyList {
         Answer::No
     }
 
+    /// Whether session ids of Engine.IO matter.
+    pub fn has_sid(&self) -> bool {
+        self.0.contains(&Source::Sid)
+    }
+
     /// Whether the bytes of a connection have to be seen before its key is known; `has_ip` tells
     /// whether its client has an address.
     pub fn needs_head(&self, has_ip: bool) -> bool {

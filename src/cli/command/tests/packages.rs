@@ -52,9 +52,9 @@ fn a_script_finds_what_its_manager_would_tell_it() {
     machine.place.directory = machine.root.path().join("app/src/deep");
     fs::create_dir_all(&machine.place.directory).unwrap();
     let found = machine.node("npm start");
-    assert_eq!(found.directory, Some(machine.root.path().join("app")));
+    assert_eq!(found.command.directory, Some(machine.root.path().join("app")));
     let value = |name: &str| {
-        let set = found.environment.iter().find(|(set, _)| set == name);
+        let set = found.command.environment.iter().find(|(set, _)| set == name);
         set.and_then(|(_, value)| value.clone()).unwrap().into_string().unwrap()
     };
     assert_eq!(value("npm_package_name"), "shop");
