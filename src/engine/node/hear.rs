@@ -6,7 +6,7 @@
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::channel::node::{FromNode, Package, ToNode};
 use crate::engine::link::Link;
@@ -99,6 +99,7 @@ impl Engine {
             FromNode::ExitedAfterDisconnect { seq } => {
                 let ack = seq;
                 self.say(worker, |seq| ToNode::Ack { ack, seq });
+                info!("{worker} leaves: it has disconnected");
                 self.fleet.handle(self.now, Input::Leaving(worker));
             }
             FromNode::Reply { ack, accepted } => {

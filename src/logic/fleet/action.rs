@@ -60,11 +60,6 @@ pub enum Event {
         /// How it ended.
         exit: Exit,
     },
-    /// A worker wants no more connections and is about to exit.
-    Leaving {
-        /// The worker.
-        worker: Worker,
-    },
     /// A worker said that it leaves, did not go and is being ended.
     LeaveTimeout {
         /// The worker.
@@ -138,7 +133,6 @@ impl Event {
             | Self::Killing { .. }
             | Self::LeftBehind { .. } => true,
             Self::Restarting { .. }
-            | Self::Leaving { .. }
             | Self::Stopping { .. }
             | Self::Waiting { .. }
             | Self::Hurrying => false,
@@ -156,7 +150,6 @@ impl fmt::Display for Event {
                 write!(f, "{worker} {why} (failed start {failed} of {allowed})")
             }
             Self::Ended { worker, exit } => write!(f, "{worker} ended by itself: {exit}"),
-            Self::Leaving { worker } => write!(f, "{worker} leaves: it has disconnected"),
             Self::LeaveTimeout { worker } => {
                 write!(f, "{worker} has disconnected and does not exit: ending it")
             }

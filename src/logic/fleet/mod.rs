@@ -200,10 +200,7 @@ impl Fleet {
                 self.actions.push_back(Action::Retire(worker));
                 self.start_failed(now, worker, FailedStart::Exited(exit));
             }
-            Change::Leaves => {
-                self.actions.push_back(Action::Retire(worker));
-                self.report(Event::Leaving { worker });
-            }
+            Change::Leaves => self.actions.push_back(Action::Retire(worker)),
             Change::DiedReady(exit) => {
                 self.actions.push_back(Action::Retire(worker));
                 self.report(Event::Ended { worker, exit });

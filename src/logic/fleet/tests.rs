@@ -113,7 +113,7 @@ fn a_worker_that_leaves_gets_nothing_more_and_its_successor_comes_when_it_is_gon
     assert!(!world.fleet.is_ready(old));
     assert_eq!(world.pass(9_999), []);
     assert_eq!(world.handle(Input::Exited(old, CODE_0)), []);
-    assert_eq!(world.events[1], Event::Ended { worker: old, exit: CODE_0 });
+    assert_eq!(world.events[0], Event::Ended { worker: old, exit: CODE_0 });
     assert_eq!(world.pass(120), [Action::Spawn(new)]);
 }
 
@@ -125,7 +125,7 @@ fn a_worker_that_leaves_and_does_not_go_is_ended_and_not_counted_as_a_failed_sta
     assert_eq!(world.pass(10_000), [Action::Terminate(old)]);
     assert_eq!(world.pass(5_000), [Action::Kill(old)]);
     world.handle(Input::Exited(old, KILLED));
-    assert_eq!(world.events[2], Event::Ended { worker: old, exit: KILLED });
+    assert_eq!(world.events[1], Event::Ended { worker: old, exit: KILLED });
     assert_eq!(world.pass(120), [Action::Spawn(new)]);
 }
 
