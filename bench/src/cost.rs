@@ -172,7 +172,9 @@ pub fn measure(supervisor: &Supervisor, load: &Load<'_>) -> anyhow::Result<Run> 
     })
 }
 
-fn count_syscalls(supervisor: &Supervisor, load: &Load<'_>) -> anyhow::Result<String> {
+/// The system calls of a supervisor under a load, per connection, in one line. Errors when perf does
+/// not count, or a connection fails.
+pub fn count_syscalls(supervisor: &Supervisor, load: &Load<'_>) -> anyhow::Result<String> {
     let count = Count::begin(supervisor.pid())?;
     load.run(supervisor.address).check()?;
     count.end(load.connections)

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::ensure;
 
 use crate::args::Options;
-use crate::cost::measure;
+use crate::cost::{count_syscalls, measure};
 use crate::load::{Load, Requests, Session, Stays, announce, open_sessions};
 use crate::supervisor::{Supervisor, WORKERS};
 
@@ -85,7 +85,12 @@ fn compare(
             row.runs.push(run);
         }
     }
-    Ok(table::print(title, &rows))
+    let wrong = table::print(title, &rows);
+    for (contender, load) in loads.iter().filter(|_| options.syscalls) {
+        let line = count_syscalls(&contender.supervisor, load)?;
+        println!("\n{}, {title}: {line}", contender.primary.name);
+    }
+    Ok(wrong)
 }
 
 impl Contender {
