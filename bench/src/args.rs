@@ -25,6 +25,8 @@ pub enum What {
     Cost,
     /// Memory of announced sids, and the price of a lookup among them
     Memory,
+    /// CPU time per connection beside the Node primaries; needs Node and npm, installs the packages
+    Node,
     /// Be the floor: the least that any supervisor must do
     Floor(Floor),
     /// Be a worker, for the floor or for sticky-run

@@ -20,7 +20,7 @@ struct Row {
     name: &'static str,
     /// The key list of sticky-run; without one, the floor is measured against itself.
     by: Option<&'static str>,
-    requests: Requests,
+    requests: Requests<'static>,
     /// What sticky-run promises for this key.
     stays: Stays,
 }
@@ -120,7 +120,7 @@ impl Row {
         Ok(self.print(&rounds))
     }
 
-    fn load(&self, options: &Options, stays: Stays) -> Load {
+    fn load(&self, options: &Options, stays: Stays) -> Load<'static> {
         Load {
             connections: options.connections,
             at_once: options.at_once,
@@ -132,7 +132,7 @@ impl Row {
 
     fn announced(&self) -> u32 {
         match self.requests {
-            Requests::Handshake => 0,
+            Requests::Handshake | Requests::Opened(_) => 0,
             Requests::Known { per_slot } => per_slot,
         }
     }
@@ -160,7 +160,7 @@ impl Row {
 }
 
 /// Runs a load and reads the supervisor's clock before and after. Errors when /proc does not say.
-pub fn measure(supervisor: &Supervisor, load: &Load) -> anyhow::Result<Run> {
+pub fn measure(supervisor: &Supervisor, load: &Load<'_>) -> anyhow::Result<Run> {
     let before = supervisor.cpu_time()?;
     let outcome = load.run(supervisor.address);
     let spent = supervisor.cpu_time()?.saturating_sub(before);
@@ -172,7 +172,9 @@ pub fn measure(supervisor: &Supervisor, load: &Load) -> anyhow::Result<Run> {
     })
 }
 
-fn count_syscalls(supervisor: &Supervisor, load: &Load) -> anyhow::Result<String> {
+/// The system calls of a supervisor under a load, per connection, in one line. Errors when perf does
+/// not count, or a connection fails.
+pub fn count_syscalls(supervisor: &Supervisor, load: &Load<'_>) -> anyhow::Result<String> {
     let count = Count::begin(supervisor.pid())?;
     load.run(supervisor.address).check()?;
     count.end(load.connections)

@@ -3,6 +3,7 @@
 //! - [`args`]: the command line.
 //! - [`cost`]: CPU time per connection, the floor and sticky-run in turn.
 //! - [`memory`]: bytes per announced sid, and the price of a lookup among a million.
+//! - [`node`]: CPU time per connection of sticky-run and of the Node primaries, in turn.
 //! - [`load`]: the clients. [`supervisor`]: a supervisor that is being measured.
 //! - [`floor`] and [`worker`]: the two programs that run beside the driver, out of the same binary.
 //!   `cargo run` builds one binary only, and the supervisors differ while their worker does not.
@@ -15,6 +16,7 @@ pub mod fdpass;
 pub mod floor;
 pub mod load;
 pub mod memory;
+pub mod node;
 pub mod sid;
 pub mod spread;
 pub mod supervisor;

@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use socket2::{Domain, Socket, Type};
 
 use crate::clock;
-use crate::sid::{Random, sid};
+use crate::sid::{Random, SID_LENGTH, sid};
 use crate::supervisor::WORKERS;
 
 /// About how many client addresses there are, over all threads.
@@ -24,7 +24,7 @@ const MAX_ASKS: u32 = 10_000;
 
 /// What the clients ask.
 #[derive(Clone, Copy, Debug)]
-pub enum Requests {
+pub enum Requests<'a> {
     /// Engine.IO handshakes: no sid yet.
     Handshake,
     /// Polls with the sids 0 to `per_slot` of every slot, which have been announced.
@@ -32,10 +32,21 @@ pub enum Requests {
         /// How many sids of each slot, at least 1.
         per_slot: u32,
     },
+    /// Polls with the sids of these sessions, at least one.
+    Opened(&'a [Session]),
+}
+
+/// A session that a worker has opened.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Session {
+    /// The slot of that worker.
+    pub slot: u16,
+    /// Its id.
+    pub sid: String,
 }
 
 /// Which slot has to answer; another one is counted as astray.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Stays {
     /// Any: there is no key.
     Anywhere,
@@ -47,13 +58,13 @@ pub enum Stays {
 
 /// A number of connections to make.
 #[derive(Clone, Copy, Debug)]
-pub struct Load {
+pub struct Load<'a> {
     /// How many, over all threads.
     pub connections: u32,
     /// How many at once: threads, at least 1.
     pub at_once: u16,
     /// What they ask.
-    pub requests: Requests,
+    pub requests: Requests<'a>,
     /// Who has to answer.
     pub stays: Stays,
     /// Each round picks other ones of the known sids.
@@ -83,7 +94,7 @@ pub struct Answer {
     pub announced: u32,
 }
 
-impl Load {
+impl Load<'_> {
     /// Makes all the connections and returns when the last one is answered.
     pub fn run(&self, to: SocketAddrV4) -> Outcome {
         let begin = clock::now();
@@ -126,16 +137,16 @@ impl Outcome {
 }
 
 /// One thread of the load, with client addresses that no other thread has.
-struct Client {
-    load: Load,
+struct Client<'a> {
+    load: Load<'a>,
     number: u16,
     random: Random,
     /// By address of this thread: the slot that answered it first.
     slots: Vec<Option<u16>>,
 }
 
-impl Client {
-    fn new(load: Load, number: u16) -> Self {
+impl<'a> Client<'a> {
+    fn new(load: Load<'a>, number: u16) -> Self {
         let slots = vec![None; addresses_of_a_thread(load.at_once) as usize];
         let seed = (u64::from(load.round) << 16) | u64::from(number);
         Self { load, number, random: Random::new(seed), slots }
@@ -167,12 +178,24 @@ impl Client {
     fn choose(&mut self, path: &mut String) -> Option<u16> {
         path.clear();
         path.push_str("/socket.io/?EIO=4&transport=polling");
-        let Requests::Known { per_slot } = self.load.requests else { return None };
-        let slot = self.random.below(WORKERS.into()) as u16;
-        let index = self.random.below(per_slot);
-        path.push_str("&sid=");
-        path.push_str(&sid(slot, index));
-        Some(slot)
+        let mut add = |sid: &str| {
+            path.push_str("&sid=");
+            path.push_str(sid);
+        };
+        match self.load.requests {
+            Requests::Handshake => None,
+            Requests::Known { per_slot } => {
+                let slot = self.random.below(WORKERS.into()) as u16;
+                add(&sid(slot, self.random.below(per_slot)));
+                Some(slot)
+            }
+            Requests::Opened(sessions) => {
+                let count = u32::try_from(sessions.len()).expect("nobody opens so many");
+                let session = &sessions[self.random.below(count) as usize];
+                add(&session.sid);
+                Some(session.slot)
+            }
+        }
     }
 
     fn astray(&mut self, mine: usize, owner: Option<u16>, slot: u16) -> bool {
@@ -202,8 +225,24 @@ pub fn announce(to: SocketAddrV4, per_slot: u32) -> anyhow::Result<()> {
     bail!("not every slot answered in {MAX_ASKS} requests")
 }
 
+/// Opens sessions, one handshake after the other, each answered with a new sid. The workers of the
+/// Node bench do that. Errors when a handshake fails.
+pub fn open_sessions(to: SocketAddrV4, count: u32) -> anyhow::Result<Vec<Session>> {
+    let open = |turn| {
+        let answer = exchange(address(turn % ADDRESSES), to, "/handshake")?;
+        parse_session(&answer).ok_or_else(not_an_answer)
+    };
+    let sessions: io::Result<_> = (0..count).map(open).collect();
+    sessions.with_context(|| format!("cannot open {count} sessions at {to}"))
+}
+
 /// One request on a connection of its own. Errors when the answer is not that of the bench's worker.
 pub fn ask(from: Ipv4Addr, to: SocketAddrV4, path: &str) -> io::Result<Answer> {
+    parse(&exchange(from, to, path)?).ok_or_else(not_an_answer)
+}
+
+/// All bytes that answer one request on a connection of its own.
+fn exchange(from: Ipv4Addr, to: SocketAddrV4, path: &str) -> io::Result<Vec<u8>> {
     let mut socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.set_read_timeout(Some(PATIENCE))?;
     // The worker closes first. A reset in return leaves nothing behind in TIME_WAIT on either side,
@@ -227,7 +266,11 @@ pub fn ask(from: Ipv4Addr, to: SocketAddrV4, path: &str) -> io::Result<Answer> {
             size => filled += size,
         }
     }
-    parse(&buffer[..filled]).ok_or_else(|| io::Error::other("not an answer of the bench's worker"))
+    Ok(buffer[..filled].to_vec())
+}
+
+fn not_an_answer() -> io::Error {
+    io::Error::other("not an answer of the bench's worker")
 }
 
 /// An odd number: with an even one, two workers that just take turns would look sticky.
@@ -241,10 +284,21 @@ fn address(index: u32) -> Ipv4Addr {
 }
 
 fn parse(answer: &[u8]) -> Option<Answer> {
+    let (slot, announced) = words(answer)?;
+    Some(Answer { slot, announced: announced.parse().ok()? })
+}
+
+fn parse_session(answer: &[u8]) -> Option<Session> {
+    let (slot, sid) = words(answer)?;
+    (sid.len() == SID_LENGTH).then(|| Session { slot, sid: sid.to_owned() })
+}
+
+/// The two words of a complete answer: the slot that gave it, and what else it says.
+fn words(answer: &[u8]) -> Option<(u16, &str)> {
     let text = str::from_utf8(answer).ok()?.strip_prefix("HTTP/1.1 200 OK\r\n")?;
     let (_, body) = text.split_once("\r\n\r\n")?;
-    let (slot, announced) = body.strip_suffix('\n')?.split_once(' ')?;
-    Some(Answer { slot: slot.parse().ok()?, announced: announced.parse().ok()? })
+    let (slot, word) = body.strip_suffix('\n')?.split_once(' ')?;
+    Some((slot.parse().ok()?, word))
 }
 
 #[cfg(test)]
@@ -266,5 +320,10 @@ mod tests {
         for cut in 0..whole.len() {
             assert_eq!(parse(&whole.as_bytes()[..cut]), None);
         }
+        let opened = "HTTP/1.1 200 OK\r\nDate: now\r\n\r\n0 AAAAAAAAAAAAAAAAAAAA\n";
+        let session = Session { slot: 0, sid: "A".repeat(20) };
+        assert_eq!(parse_session(opened.as_bytes()), Some(session));
+        assert_eq!(parse(opened.as_bytes()), None, "a sid is not a number");
+        assert_eq!(parse_session(whole.as_bytes()), None, "nor the other way round");
     }
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use sticky_bench::args::{Args, What};
-use sticky_bench::{cost, floor, memory, worker};
+use sticky_bench::{cost, floor, memory, node, worker};
 
 fn main() -> ExitCode {
     match run(&Args::parse()) {
@@ -29,6 +29,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
         }
         Some(What::Cost) => cost::run(&args.options),
         Some(What::Memory) => memory::run(&args.options),
+        Some(What::Node) => node::run(&args.options),
         Some(What::Floor(floor)) => floor::run(floor),
         Some(What::Worker) => worker::run(),
     }

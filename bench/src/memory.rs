@@ -76,7 +76,7 @@ fn compare_lookups(
 }
 
 /// Polls with random ones of the sids that have been announced.
-fn polls(connections: u32, options: &Options, per_slot: u32) -> Load {
+fn polls(connections: u32, options: &Options, per_slot: u32) -> Load<'static> {
     Load {
         connections,
         at_once: options.at_once,

@@ -28,9 +28,11 @@ impl Spread {
     }
 }
 
+/// Median and, in brackets, the ends; two digits after the point unless the format says how many.
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.2} ({:.2} to {:.2})", self.median, self.min, self.max)
+        let digits = f.precision().unwrap_or(2);
+        write!(f, "{:.digits$} ({:.digits$} to {:.digits$})", self.median, self.min, self.max)
     }
 }
 
@@ -42,5 +44,6 @@ mod tests {
     fn the_median_is_in_the_middle() {
         assert_eq!(Spread::of([3.0, 1.0, 2.0]), Spread { median: 2.0, min: 1.0, max: 3.0 });
         assert_eq!(Spread::of([4.0, 1.0]).to_string(), "2.50 (1.00 to 4.00)");
+        assert_eq!(format!("{:.0}", Spread::of([7.4])), "7 (7 to 7)");
     }
 }

@@ -1,4 +1,4 @@
-//! A supervisor that is being measured: the floor or sticky-run, with two workers of the bench.
+//! A supervisor that is being measured, with two workers of the bench.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -52,7 +52,8 @@ impl Supervisor {
         Self::start(command)
     }
 
-    fn start(mut command: Command) -> anyhow::Result<Self> {
+    /// Starts any supervisor that says on stderr where it listens. Errors when it does not.
+    pub fn start(mut command: Command) -> anyhow::Result<Self> {
         die_with_the_driver(&mut command);
         let mut process = command
             .stdin(Stdio::null())

@@ -21,7 +21,7 @@ use sticky_bench::supervisor::Supervisor;
 const BENCH: &str = env!("CARGO_BIN_EXE_sticky-bench");
 const LOCALHOST: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
 
-fn load(connections: u32, requests: Requests, stays: Stays) -> Load {
+fn load(connections: u32, requests: Requests<'_>, stays: Stays) -> Load<'_> {
     Load { connections, at_once: 8, requests, stays, round: 0 }
 }
 
