@@ -96,6 +96,13 @@ pub enum FromNode {
         /// How many.
         count: u32,
     },
+    /// `NODE_STICKY`, `taken`: so many of the oldest handles that are not acknowledged have arrived,
+    /// and the connections among them were taken. It stands for as many `NODE_HANDLE_ACK` and
+    /// `accepted`.
+    Taken {
+        /// How many.
+        count: u32,
+    },
     /// `NODE_STICKY`, `handback`, inside [`FromNode::Handle`]: a connection to route again.
     Handback {
         /// What was read of it, and is to be read again.
@@ -286,6 +293,7 @@ fn preload(fields: &Fields<'_>) -> Option<FromNode> {
         "session" => Some(FromNode::Session { key: key(fields, Field::Key)? }),
         "end" => Some(FromNode::End { key: key(fields, Field::Key)? }),
         "closed" => Some(FromNode::Closed { count: fields.number(Field::Count)? }),
+        "taken" => Some(FromNode::Taken { count: fields.number(Field::Count)? }),
         "handback" => {
             let head = BASE64_STANDARD.decode(&*fields.text(Field::Head)?).ok()?;
             Some(FromNode::Handback { head, server: text(Field::Server) })

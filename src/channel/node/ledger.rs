@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, VecDeque};
 pub struct Ledger<T> {
     parcels: BTreeMap<u64, T>,
     next: u64,
-    /// Those that were not acknowledged, and whether that is all that is awaited of them.
-    unacknowledged: VecDeque<(u64, bool)>,
+    /// Those that were not acknowledged, and the number under which they will be answered.
+    unacknowledged: VecDeque<(u64, Option<u32>)>,
     /// Those that were not answered, by the number under which they will be.
     unanswered: BTreeMap<u32, u64>,
 }
@@ -35,7 +35,7 @@ impl<T> Ledger<T> {
         let number = self.next;
         self.next += 1;
         self.parcels.insert(number, parcel);
-        self.unacknowledged.push_back((number, seq.is_none()));
+        self.unacknowledged.push_back((number, seq));
         if let Some(seq) = seq {
             self.unanswered.insert(seq, number);
         }
@@ -55,15 +55,23 @@ impl<T> Ledger<T> {
     /// The oldest one has arrived. Returns it if it is settled by that; an error when nothing was
     /// sent that could have arrived.
     pub fn acknowledged(&mut self) -> Result<Option<T>, NothingSent> {
-        let (number, settled) = self.unacknowledged.pop_front().ok_or(NothingSent)?;
-        Ok(if settled { self.parcels.remove(&number) } else { None })
+        let (number, seq) = self.unacknowledged.pop_front().ok_or(NothingSent)?;
+        Ok(if seq.is_none() { self.parcels.remove(&number) } else { None })
+    }
+
+    /// The oldest one has arrived and was taken, whether or not that would have been answered.
+    /// Returns it.
+    pub fn taken(&mut self) -> Result<Option<T>, NothingSent> {
+        let (number, seq) = self.unacknowledged.pop_front().ok_or(NothingSent)?;
+        if let Some(seq) = seq {
+            self.unanswered.remove(&seq);
+        }
+        Ok(self.parcels.remove(&number))
     }
 
     /// The oldest one has not arrived, only its message. Returns it.
     pub fn lost(&mut self) -> Result<Option<T>, NothingSent> {
-        let (number, _) = self.unacknowledged.pop_front().ok_or(NothingSent)?;
-        self.unanswered.retain(|_, unanswered| *unanswered != number);
-        Ok(self.parcels.remove(&number))
+        self.taken()
     }
 
     /// The one with this `seq` was answered. Returns it.
@@ -112,5 +120,16 @@ mod tests {
         assert_eq!(ledger.acknowledged(), Ok(Some("third")));
         assert_eq!(ledger.acknowledged(), Err(NothingSent));
         assert_eq!(ledger.parcels().count(), 0);
+    }
+
+    #[test]
+    fn what_is_taken_needs_no_answer() {
+        let mut ledger = Ledger::default();
+        ledger.enter("first", Some(1));
+        ledger.enter("second", None);
+        assert_eq!(ledger.taken(), Ok(Some("first")));
+        assert_eq!(ledger.answered(1), None);
+        assert_eq!(ledger.taken(), Ok(Some("second")));
+        assert_eq!(ledger.taken(), Err(NothingSent));
     }
 }

@@ -155,6 +155,19 @@ impl Engine {
         }
     }
 
+    /// So many of the oldest descriptors have arrived and were taken.
+    pub(super) fn hear_taken(&mut self, worker: Worker, count: u32) {
+        let Some(link) = self.node_link(worker) else { return };
+        for _ in 0..count {
+            link.outbox.acknowledged();
+            if let Err(error) = link.ledger.taken() {
+                return self.tell_off(worker, &error.to_string());
+            }
+        }
+        self.flush_node(worker);
+        self.look_at(worker);
+    }
+
     /// The oldest descriptor has not arrived, only its message: the worker has too many.
     pub(super) fn hear_lost(&mut self, worker: Worker) {
         let Some(link) = self.node_link(worker) else { return };

@@ -107,6 +107,7 @@ impl Engine {
             }
             FromNode::HandleAck => self.hear_arrived(worker),
             FromNode::HandleNack => self.hear_lost(worker),
+            FromNode::Taken { count } => self.hear_taken(worker, count),
             FromNode::Handle(inner) => self.hear_handle(worker, *inner),
             FromNode::SocketNotifyClose { key } => {
                 self.say(worker, |_| ToNode::AllClosed { key: &key });
