@@ -120,6 +120,28 @@ for (const keepAlive of ["close", "handback", "off"]) {
   });
 }
 
+test("a package's worker takes what others gave back, and stays open", async (t) => {
+  const { workers, dial } = await start(t, "server.cjs", 1);
+  const other = new Worker("package.cjs");
+  t.after(() => other.stop());
+  await soon(once(other, "package"), "the package");
+  workers[0].on("handback", ({ head }, socket) => other.pass(socket, head));
+  // The first is taken before the package has had any connection, the second after.
+  for (let i = 0; i < 2; i++) {
+    const client = await dial(0);
+    client.write(get("/"));
+    await client.answers(1);
+    client.write(get(`${POLLING}&sid=elsewhere`));
+    await client.until((text) => text.endsWith("a package's answer"), "the answer");
+    client.socket.destroy();
+    await closed(other, i + 1);
+  }
+  other.child.send("ask");
+  const [events] = await soon(once(other.child, "message"), "what its server went through");
+  assert.deepStrictEqual(events, ["connection", "connection"]);
+  await closed(workers[0], 2);
+});
+
 test("a drained worker ends when its answers are written", async (t) => {
   const { workers, dial } = await start(t, "server.cjs", 1);
   const [idle, busy] = [await dial(0), await dial(0)];
