@@ -49,7 +49,8 @@ function install(parts) {
     parser.onIncoming = function (request, keepAlive) {
       const verdict = attempt(() => judge(request, routed)) ?? ORDINARY;
       routed = false;
-      if (verdict.foreign) return leave(server, request);
+      const answer = verdict.foreign && attempt(() => leave(server, request));
+      if (answer) return answer;
       if (verdict.handshake) handshake = request;
       return onIncoming.call(this, request, keepAlive && !verdict.close);
     };

@@ -108,8 +108,12 @@ function install({ packages, servers }) {
 /** Makes `socket` a connection of `server`, as if it had been accepted. */
 function receive(server, socket) {
   socket.allowHalfOpen = true;
-  socket._server = server;
-  server._connections++;
+  // A package's server does not listen and counts nothing: with the end of the first connection that
+  // it counted, it would be closed.
+  if (server._handle || server._connections > 0) {
+    socket._server = server;
+    server._connections++;
+  }
   server.emit("connection", socket);
 }
 

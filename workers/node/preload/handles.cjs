@@ -13,6 +13,8 @@ class Handles {
   /** The key of the listener that each came from; null for those that came by another message. */
   #keys = new WeakMap();
   #closed = 0;
+  #close = this.#ending("close");
+  #reset = this.#ending("reset");
 
   install() {
     process.on("internalMessage", (message, handle) => {
@@ -33,15 +35,19 @@ class Handles {
 
   #arrive(message, handle) {
     this.#keys.set(handle, message?.act === "newconn" ? message.key : null);
+    handle.close = this.#close;
+    handle.reset = this.#reset;
+  }
+
+  /** A method of a handle that ends it, and counts it the first time. */
+  #ending(method) {
     const left = () => this.#left();
-    for (const method of ["close", "reset"]) {
-      handle[method] = function (...args) {
-        delete this.close;
-        delete this.reset;
-        left();
-        return this[method](...args);
-      };
-    }
+    return function (...args) {
+      delete this.close;
+      delete this.reset;
+      left();
+      return this[method](...args);
+    };
   }
 
   #left() {

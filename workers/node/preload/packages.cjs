@@ -12,7 +12,11 @@ const { tell } = require("./supervisor.cjs");
 
 /** Their names on npm, what their listeners contain, and the message that brings a connection. */
 const PACKAGES = [
-  { name: "@socket.io/sticky", text: /["'`]sticky:connection["'`]/, message: { type: "sticky:connection", data: "" } },
+  {
+    name: "@socket.io/sticky",
+    text: /["'`]sticky:connection["'`]/,
+    message: { type: "sticky:connection", data: "" },
+  },
   { name: "sticky-session-custom", text: /["'`]sticky:balance["'`][^]*\bmsg\[1\]/, message: ["sticky:balance"] },
   { name: "sticky-session", text: /["'`]sticky:balance["'`]/, message: "sticky:balance" },
   { name: "socketio-sticky-session", text: /["'`]sticky-session:connection["'`]/, message: "sticky-session:connection" },

@@ -32,7 +32,7 @@ function readUrl(url) {
 function readHandshake(body) {
   let text;
   if (typeof body === "string") text = body.slice(0, LOOK);
-  else if (body instanceof Uint8Array) text = Buffer.from(body.buffer, body.byteOffset, Math.min(body.length, LOOK)).toString("latin1");
+  else if (body instanceof Uint8Array) text = Buffer.from(body.subarray(0, LOOK)).toString("latin1");
   else return null;
   const found = /0\{\\?"sid\\?":\\?"([^"\\]+)/.exec(text);
   if (!found) return null;

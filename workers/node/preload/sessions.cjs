@@ -12,7 +12,7 @@ const { tell } = require("./supervisor.cjs");
 /** The supervisor takes no longer keys, in bytes. */
 const MAX_SID = 128;
 /** How often silent sessions are looked for, in milliseconds. */
-const SWEEP = 10_000;
+const SWEEP = 5_000;
 
 class Sessions {
   #sids;

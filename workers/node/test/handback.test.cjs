@@ -61,7 +61,7 @@ test("what is not for another worker stays", async (t) => {
 });
 
 for (const late of [false, true]) {
-  test(`a body that comes ${late ? "after" : "before"} the change reaches the other worker, of any size`, async (t) => {
+  test(`a body sent ${late ? "after" : "before"} the change reaches the other worker, of any size`, async (t) => {
     const { workers, dial, backs } = await pair(t);
     const client = await dial(0);
     let id = 0;

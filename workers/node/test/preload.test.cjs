@@ -73,14 +73,17 @@ test("an id of the app's own is announced before the client knows it, and over w
   const client = await dial(0);
   client.write(get(`/handshake${POLLING}`));
   await client.until((text) => text.includes("own-id"), "the handshake");
-  await soon(workers[0].said.some(({ act }) => act === "session") || once(workers[0], "session"), "the announcement");
+  if (!acts(workers[0]).includes("session")) await soon(once(workers[0], "session"), "the announcement");
   assert.deepStrictEqual(workers[0].said.at(-1), { cmd: "NODE_STICKY", act: "session", key: "own-id" });
   client.write(get(`${POLLING}&sid=own-id`));
   await client.answers(1);
   assert.ok(!acts(workers[0]).includes("handback"));
   const [end] = await soon(once(workers[0], "end"), "the end");
   assert.strictEqual(end.key, "own-id");
-  client.write(get(`${POLLING}&sid=own-id`));
+  const later = await dial(0);
+  later.write(get("/"));
+  await later.answers(1);
+  later.write(get(`${POLLING}&sid=own-id`));
   await soon(once(workers[0], "handback"), "a session that is over to be foreign");
 });
 
@@ -93,7 +96,7 @@ test("an announced session lasts as long as its WebSocket", async (t) => {
   client.write(get("/?EIO=4&transport=websocket&sid=own-id").replace("\r\n\r\n", `\r\n${upgrade}\r\n`));
   await client.until((text) => text.includes("101 "), "the upgrade");
   const other = await dial(0);
-  other.write(get(`/handshake${POLLING}`).replace("own-id", "own-id"));
+  other.write(get(`/handshake${POLLING}`));
   await other.until((text) => text.includes("own-id"), "another answer with the same id");
   const ended = once(workers[0], "end");
   client.socket.destroy();
@@ -116,6 +119,28 @@ for (const keepAlive of ["close", "handback", "off"]) {
     }
   });
 }
+
+test("a package's worker takes what others gave back, and stays open", async (t) => {
+  const { workers, dial } = await start(t, "server.cjs", 1);
+  const other = new Worker("package.cjs");
+  t.after(() => other.stop());
+  await soon(once(other, "package"), "the package");
+  workers[0].on("handback", ({ head }, socket) => other.pass(socket, head));
+  // The first is taken before the package has had any connection, the second after.
+  for (let i = 0; i < 2; i++) {
+    const client = await dial(0);
+    client.write(get("/"));
+    await client.answers(1);
+    client.write(get(`${POLLING}&sid=elsewhere`));
+    await client.until((text) => text.endsWith("a package's answer"), "the answer");
+    client.socket.destroy();
+    await closed(other, i + 1);
+  }
+  other.child.send("ask");
+  const [events] = await soon(once(other.child, "message"), "what its server went through");
+  assert.deepStrictEqual(events, ["connection", "connection"]);
+  await closed(workers[0], 2);
+});
 
 test("a drained worker ends when its answers are written", async (t) => {
   const { workers, dial } = await start(t, "server.cjs", 1);

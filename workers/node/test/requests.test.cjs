@@ -20,7 +20,8 @@ test("the sid is the first parameter of exactly this name, as the supervisor rea
 test("a request is for Engine.IO if it has its parameters", () => {
   assert.deepStrictEqual(readUrl("/?EIO=3&transport=polling"), { sid: null, polling: true });
   assert.deepStrictEqual(readUrl("http://host/?transport=websocket&EIO=4&sid=a"), { sid: "a", polling: false });
-  for (const url of ["/", "*", "/EIO=4", "/?EIO=4", "/?transport=polling&sid=a", "/?xEIO=4&transport=polling", "/?a#EIO=4&transport=polling"]) {
+  const others = ["/", "*", "/EIO=4", "/?EIO=4", "/?transport=polling&sid=a"];
+  for (const url of [...others, "/?xEIO=4&transport=polling", "/?a#EIO=4&transport=polling"]) {
     assert.strictEqual(readUrl(url), null, url);
   }
 });
@@ -38,7 +39,8 @@ test("the session is read off the answer to a handshake, of every protocol", () 
 });
 
 test("another answer opens no session", () => {
-  for (const body of [undefined, null, 5, "", "ok", "3probe", '{"sid":"a"}', '4{"sid":"a"}', '0{"sid":""}', Buffer.alloc(9), () => {}]) {
+  const texts = ["", "ok", "3probe", '{"sid":"a"}', '4{"sid":"a"}', '0{"sid":""}'];
+  for (const body of [...texts, undefined, null, 5, Buffer.alloc(9), () => {}]) {
     assert.strictEqual(readHandshake(body), null);
   }
 });
@@ -46,6 +48,7 @@ test("another answer opens no session", () => {
 test("a head is written as it was read", () => {
   const rawHeaders = ["Host", "a", "X-Twice", "1", "x-twice", "2", "X-Latin", "\u00e9", "Content-Length", "3"];
   const head = writeHead({ method: "POST", url: "/?a=%20", httpVersion: "1.1", rawHeaders });
-  const text = "POST /?a=%20 HTTP/1.1\r\nHost: a\r\nX-Twice: 1\r\nx-twice: 2\r\nX-Latin: \u00e9\r\nContent-Length: 3\r\n\r\n";
+  const headers = "Host: a\r\nX-Twice: 1\r\nx-twice: 2\r\nX-Latin: \u00e9\r\nContent-Length: 3\r\n";
+  const text = `POST /?a=%20 HTTP/1.1\r\n${headers}\r\n`;
   assert.deepStrictEqual(head, Buffer.from(text, "latin1"));
 });

@@ -28,6 +28,7 @@ class Worker extends EventEmitter {
         ...env,
       },
     });
+    process.once("exit", () => this.child.kill("SIGKILL"));
     this.child.on("internalMessage", (message, handle) => this.#hear(message, handle));
   }
 
