@@ -18,6 +18,7 @@ use crate::os::spawn::Launch;
 /// The files of the preload; Node loads the first one.
 pub(super) const PRELOAD: &[(&str, &str)] = &[
     ("index.cjs", include_str!("../../../workers/node/preload/index.cjs")),
+    ("arrivals.cjs", include_str!("../../../workers/node/preload/arrivals.cjs")),
     ("connections.cjs", include_str!("../../../workers/node/preload/connections.cjs")),
     ("engine.cjs", include_str!("../../../workers/node/preload/engine.cjs")),
     ("environment.cjs", include_str!("../../../workers/node/preload/environment.cjs")),

@@ -8,6 +8,7 @@
  * - `sessions.cjs` keeps the ids that were made otherwise, and announces them;
  * - `connections.cjs` looks at the requests of each HTTP connection (`requests.cjs` reads them);
  * - `handback.cjs` gives back a connection whose next request belongs to another worker, and takes one in;
+ * - `arrivals.cjs` says of many connections at once that they have arrived;
  * - `handles.cjs` counts the connections that came from the supervisor and are closed;
  * - `servers.cjs` knows the servers of this process, and ends a drain;
  * - `packages.cjs` notices the packages that take connections by message;
@@ -38,6 +39,7 @@ function install({ incarnation, key, keepAlive }) {
   const { tell } = require("./supervisor.cjs");
   tell("hello", { version: VERSION });
 
+  const { Arrivals } = require("./arrivals.cjs");
   const { Handles } = require("./handles.cjs");
   const { Packages } = require("./packages.cjs");
   const { Servers } = require("./servers.cjs");
@@ -51,6 +53,7 @@ function install({ incarnation, key, keepAlive }) {
   parts.packages = new Packages();
 
   for (const part of [
+    () => new Arrivals().install(),
     () => parts.handles.install(),
     () => parts.servers.install(),
     () => parts.packages.install(),

@@ -41,4 +41,4 @@ function connected() {
   return process.connected === true;
 }
 
-module.exports = { connected, hear, tell };
+module.exports = { CMD, connected, hear, tell };
