@@ -83,6 +83,11 @@ impl Handoff {
         peek::identity(connection.socket.as_fd()).map_or(true, |socket| self.returns.count(socket))
     }
 
+    /// How many connections there were so far.
+    pub(super) fn connections(&self) -> u64 {
+        self.next
+    }
+
     fn number(&mut self) -> Conn {
         self.next += 1;
         Conn(self.next)

@@ -115,7 +115,7 @@ impl Engine {
                     config.route.mint = Some(MintKey(key));
                 }
                 let given = u16::try_from(listeners.len()).context("too many listeners")?;
-                Some(Node::new(node, given).context("cannot write the files of the preload")?)
+                Some(Node::new(now, node, given).context("cannot write the files of the preload")?)
             }
         };
         let mint = config.route.mint.clone();
@@ -152,6 +152,7 @@ impl Engine {
                 info!("stopped");
                 return Ok(outcome);
             }
+            self.pace();
             let timeout = self.timeout();
             match self.poll.poll(&mut events, timeout) {
                 Ok(()) => {}

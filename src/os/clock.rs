@@ -1,5 +1,6 @@
-//! The clock.
+//! The clock, and waiting for it.
 
+use std::thread;
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
@@ -12,4 +13,10 @@ use crate::logic::time::Time;
 pub fn now() -> Time {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("every Linux has CLOCK_MONOTONIC");
     Time::since_zero(Duration::from(now))
+}
+
+/// Does nothing for this time, give or take what the kernel adds (`nanosleep(2)`).
+#[expect(clippy::disallowed_methods, reason = "this is the one place to sleep")]
+pub fn rest(time: Duration) {
+    thread::sleep(time);
 }

@@ -27,8 +27,10 @@ use super::{Connection, Engine};
 use crate::channel::node::{Frames, Ledger, Outbox, Package, Primary, Serialization};
 use crate::logic::Worker;
 use crate::logic::config::{NodeConfig, PackageConfig};
+use crate::logic::pace::Pace;
 use crate::logic::route::Give;
 use crate::logic::time::Time;
+use crate::os::clock;
 use crate::os::scratch::Scratch;
 use crate::os::stream::Stream;
 
@@ -50,6 +52,7 @@ pub(super) struct Node {
     resting: Resting,
     /// When to write again, after the kernel had no room at all.
     retry_at: Option<Time>,
+    pace: Pace,
     buffer: Box<[u8]>,
 }
 
@@ -93,7 +96,7 @@ impl Parcel {
 }
 
 impl Node {
-    pub(super) fn new(config: NodeConfig, given: u16) -> io::Result<Self> {
+    pub(super) fn new(now: Time, config: NodeConfig, given: u16) -> io::Result<Self> {
         let preload = match config.preload {
             Some(_) => Some(Scratch::new(launch::PRELOAD)?),
             None => None,
@@ -104,8 +107,8 @@ impl Node {
         };
         let ports = Ports::new(given);
         let buffer = vec![0; AT_ONCE].into_boxed_slice();
-        let resting = Resting::default();
-        Ok(Self { config, preload, package, ports, resting, retry_at: None, buffer })
+        let (resting, pace) = (Resting::default(), Pace::new(now));
+        Ok(Self { config, preload, package, ports, resting, retry_at: None, pace, buffer })
     }
 
     /// When to call [`Engine::look_after_nodes`].
@@ -201,6 +204,17 @@ impl Engine {
         match self.workers.get_mut(worker).map(|live| &mut live.link) {
             Some(Link::Node(link)) => Some(link),
             _ => None,
+        }
+    }
+
+    /// Rests a little when connections come fast: each turn costs more than what it does, since Node
+    /// workers answer every few connections.
+    pub(super) fn pace(&mut self) {
+        let (now, connections) = (self.now, self.handoff.connections());
+        if let Some(node) = &mut self.node
+            && let Some(rest) = node.pace.rest(now, connections)
+        {
+            clock::rest(rest);
         }
     }
 
