@@ -80,6 +80,5 @@ function write(bytes) {
 
 http.createServer((request, response) => {
   const abuse = abuses[request.url.slice(1)];
-  response.setHeader("Connection", "close");
   response.end(who(request), () => { if (abuse) write(abuse()); });
 }).listen(where);

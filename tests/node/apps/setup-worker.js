@@ -2,18 +2,29 @@
 // that each version can be had; ADAPTER likewise; TWICE=1 sets up a second Socket.IO server as well.
 "use strict";
 const http = require("node:http");
+const net = require("node:net");
+const { pipeline } = require("node:stream");
 const { Server } = require("socket.io");
 const { serve } = require("./sessions.js");
+const { digest } = require("./digest.js");
 const { who } = require("./who.js");
 
 const { ADAPTER = "@socket.io/cluster-adapter", STICKY = "@socket.io/sticky", TWICE } = process.env;
 const { setupWorker } = require(STICKY);
 const server = http.createServer((request, response) => {
-  if (request.method !== "POST") return response.end(who(request));
-  const hash = require("node:crypto").createHash("sha256");
-  request.on("data", (data) => hash.update(data));
-  request.on("end", () => response.end(who(request, { digest: hash.digest("hex") })));
+  if (request.url === "/mirror") return pipeline(request, response, () => {});
+  if (request.url === "/socket") return describe(request, response);
+  if (request.method === "POST") return digest(request, response);
+  response.end(who(request));
 });
+
+/** What an app can see of its socket: its class, its addresses, and that its timeout works. */
+function describe({ socket }, response) {
+  const { family } = socket.address();
+  socket.setTimeout(50, () => {
+    response.end(who({ socket }, { real: socket instanceof net.Socket, family, timeout: socket.timeout }));
+  });
+}
 
 function start(path) {
   const io = new Server(server, { path, maxHttpBufferSize: 5e6 });
