@@ -6,7 +6,8 @@ use crate::support::node::{App, Running};
 use crate::support::reply::{self, Session};
 use crate::support::{eventually, proc};
 
-/// Has one of two workers end in this way when it is asked to; the other serves on, and it has a successor.
+/// Has one of two workers end in this way when it is asked to; the other serves on, and it has a
+/// successor.
 fn ends_and_is_replaced(way: &str) -> Option<Running> {
     let running = App::new("death.js")?.start(2);
     let ended = reply::get(running.address(), &format!("/{way}"));

@@ -1,4 +1,5 @@
-//! What a worker, its children and its threads find in their environment, and commands that are Node in other words.
+//! What a worker, its children and its threads find in their environment, and commands that are
+//! Node in other words.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

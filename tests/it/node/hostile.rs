@@ -1,4 +1,5 @@
-//! Workers that misuse their channel: such a worker is replaced or told off, and nothing else happens.
+//! Workers that misuse their channel: such a worker is replaced or told off, and nothing else
+//! happens.
 
 use std::time::Duration;
 
@@ -6,7 +7,8 @@ use crate::support::node::App;
 use crate::support::reply::{self, Kept};
 use crate::support::{eventually, proc};
 
-/// What the supervisor may grow by, in KiB, whatever a worker sends: the longest frame, and as much again.
+/// What the supervisor may grow by, in KiB, whatever a worker sends: the longest frame, and as much
+/// again.
 const BOUND_KIB: u64 = 160 * 1024;
 
 /// What becomes of a worker that did it.
@@ -18,7 +20,8 @@ enum Fate {
     Either,
 }
 
-/// Has one of two workers do this, with both codecs; the other one and its connections see nothing of it.
+/// Has one of two workers do this, with both codecs; the other one and its connections see nothing
+/// of it.
 fn is_survived(abuse: &str, fate: Fate) {
     for serialization in ["advanced", "json"] {
         let Some(app) = App::new("hostile.js") else { return };

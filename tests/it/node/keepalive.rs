@@ -45,7 +45,8 @@ fn d08_a_connection_that_the_worker_closes_is_closed_for_its_client() {
         let running = app.start(2);
         let mut kept = Kept::open(running.address());
         kept.post("/", &[b'x'; 2000]).expect("an answer");
-        // Version 2 closes at once, version 1 after Node's five seconds. Nobody holds the connection open after it.
+        // Version 2 closes at once, version 1 after Node's five seconds. Nobody holds the
+        // connection open after it.
         assert_eq!(kept.end().expect("it ends in order"), b"");
         assert_eq!(reply::get(running.address(), "/").status, 200);
     }

@@ -40,7 +40,8 @@ pub(super) struct Verdict {
     slowest: u64,
     pub(super) broadcasts: Option<Broadcasts>,
     pub(super) cluster: Option<Cluster>,
-    /// The address that each session had for its worker, if the sessions have addresses of their own.
+    /// The address that each session had for its worker, if the sessions have addresses of their
+    /// own.
     pub(super) addresses: Vec<String>,
 }
 
@@ -71,14 +72,15 @@ pub(super) fn count() -> u32 {
     if full() { 400 } else { 60 }
 }
 
-/// A load client with these arguments besides the usual ones. None, said on standard error, without Node.
+/// A load client with these arguments besides the usual ones. None, said on standard error, without
+/// Node.
 pub(super) fn begin(running: &Running, more: &Value) -> Option<Client> {
     begin_at(&running.url(), more)
 }
 
 /// Likewise, through another address than the app's own.
 pub(super) fn begin_at(url: &str, more: &Value) -> Option<Client> {
-    let millis = if full() { 10_000 } else { 2000 };
+    let millis = if full() { 10_000 } else { 1000 };
     let mut all = json!({ "url": url, "sessions": count(), "millis": millis });
     let arguments = all.as_object_mut().expect("it was written as one");
     arguments.extend(more.as_object().expect("it was written as one").clone());

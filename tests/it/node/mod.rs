@@ -1,4 +1,5 @@
-//! Node servers that know nothing of sticky-run: those of `tests/node/apps`, and the samples of the packages' READMEs.
+//! Node servers that know nothing of sticky-run: those of `tests/node/apps`, and the samples of the
+//! packages' READMEs.
 
 /// Large bodies.
 mod bodies;

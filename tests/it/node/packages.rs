@@ -1,4 +1,5 @@
-//! Workers that were written for the packages: unmodified, and given their connections in the way that they know.
+//! Workers that were written for the packages: unmodified, and given their connections in the way
+//! that they know.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,5 @@
-//! Hundreds of real Socket.IO sessions over three workers: none notices that there is more than one.
+//! Hundreds of real Socket.IO sessions over three workers: none notices that there is more than
+//! one.
 
 use std::fs;
 use std::path::Path;

@@ -16,12 +16,14 @@ use crate::support::{client, eventually, proc};
 /// How many unacknowledged connections one worker may have.
 const WINDOW: usize = 4;
 
-/// What `/` costs many clients while one of three workers stands still for two seconds: how many waited for it.
+/// What `/` costs many clients while one of three workers stands still for two seconds: how many
+/// waited for it.
 fn wait_behind_a_blocked_worker(app: App) -> usize {
     let running = app.start(3);
     let address = running.address();
     let blocked = client::send(address, "GET /block?ms=2000 HTTP/1.1\r\nHost: test\r\n\r\n");
-    // A request is sent before the worker that has it can stand still; so some of these come before it does.
+    // A request is sent before the worker that has it can stand still; so some of these come before
+    // it does.
     let slow = thread::scope(|scope| {
         let clients = (0..10).map(|_| {
             scope.spawn(move || {

@@ -1,8 +1,8 @@
 //! sticky-run over the Node apps of `tests/node/apps`, and the Node clients beside them.
 //!
-//! The packages are installed by the first test that wants them. `STICKY_TEST_NODE` chooses what runs the apps: 18, 22 or 24,
-//! installed by the first test likewise, or the path of a Node; without it, the `node` that is found. The clients always run
-//! with that one.
+//! The packages are installed by the first test that wants them. `STICKY_TEST_NODE` chooses what
+//! runs the apps: 18, 22 or 24, installed by the first test likewise, or the path of a Node;
+//! without it, the `node` that is found. The clients always run with that one.
 
 use std::env;
 use std::fs;
@@ -40,7 +40,8 @@ pub struct Running {
 pub struct Port {
     /// The number.
     pub number: u16,
-    /// Bound, so that the kernel gives the port to nobody, but it does not listen, so that another socket may.
+    /// Bound, so that the kernel gives the port to nobody, but it does not listen, so that another
+    /// socket may.
     _reservation: Socket,
 }
 
@@ -74,7 +75,8 @@ impl Port {
 }
 
 impl App {
-    /// An app of `tests/node/apps` on a free port of 127.0.0.1. None, said on standard error, without Node.
+    /// An app of `tests/node/apps` on a free port of 127.0.0.1. None, said on standard error,
+    /// without Node.
     pub fn new(name: &str) -> Option<Self> {
         Self::at(&Path::new(HOME).join("apps").join(name))
     }
@@ -175,7 +177,8 @@ impl DerefMut for Running {
     }
 }
 
-/// Starts a client of `tests/node/clients` with these arguments. None, said on standard error, without Node.
+/// Starts a client of `tests/node/clients` with these arguments. None, said on standard error,
+/// without Node.
 pub fn client(script: &str, arguments: &Value) -> Option<Client> {
     available("Node", packages())?;
     let mut command = Command::new("node");

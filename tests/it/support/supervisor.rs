@@ -40,7 +40,8 @@ pub fn sticky_run(workers: u16, flags: &[&str]) -> Builder {
     builder
 }
 
-/// sticky-run with so many workers and only these flags: it listens where they say, or where its workers ask for it.
+/// sticky-run with so many workers and only these flags: it listens where they say, or where its
+/// workers ask for it.
 pub fn without_listener(workers: u16, flags: &[&str]) -> Builder {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sticky-run"));
     command.args(["--workers", &workers.to_string()]).args(flags);

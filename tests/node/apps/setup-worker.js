@@ -1,5 +1,5 @@
 // The worker of `@socket.io/sticky`, as its README has it, without the branch of the primary. STICKY names the package, so
-// that each version can be had; ADAPTER likewise; TWICE=1 sets up a second Socket.IO server as well.
+// that each version can be had; ADAPTER likewise.
 "use strict";
 const http = require("node:http");
 const net = require("node:net");
@@ -9,7 +9,7 @@ const { serve } = require("./sessions.js");
 const { digest } = require("./digest.js");
 const { who } = require("./who.js");
 
-const { ADAPTER = "@socket.io/cluster-adapter", STICKY = "@socket.io/sticky", TWICE } = process.env;
+const { ADAPTER = "@socket.io/cluster-adapter", STICKY = "@socket.io/sticky" } = process.env;
 const { setupWorker } = require(STICKY);
 const server = http.createServer((request, response) => {
   if (request.url === "/mirror") return pipeline(request, response, () => {});
@@ -21,16 +21,10 @@ const server = http.createServer((request, response) => {
 /** What an app can see of its socket: its class, its addresses, and that its timeout works. */
 function describe({ socket }, response) {
   const { family } = socket.address();
-  socket.setTimeout(50, () => {
-    response.end(who({ socket }, { real: socket instanceof net.Socket, family, timeout: socket.timeout }));
-  });
+  response.setTimeout(50, () => response.end(who({ socket }, { real: socket instanceof net.Socket, family })));
 }
 
-function start(path) {
-  const io = new Server(server, { path, maxHttpBufferSize: 5e6 });
-  io.adapter(require(ADAPTER).createAdapter());
-  setupWorker(io);
-  serve(io);
-}
-start("/socket.io/");
-if (TWICE) start("/second/");
+const io = new Server(server, { maxHttpBufferSize: 5e6 });
+io.adapter(require(ADAPTER).createAdapter());
+setupWorker(io);
+serve(io);
