@@ -79,7 +79,7 @@ fn d06_large_bodies_reach_workers_of_the_package_in_order() {
 
 /// Sends until nothing more is taken for a while: how many bytes were.
 fn send_until_full(stream: &mut TcpStream, most: usize) -> usize {
-    stream.set_write_timeout(Some(Duration::from_secs(1))).expect("it is open");
+    stream.set_write_timeout(Some(Duration::from_millis(400))).expect("it is open");
     let piece = vec![b'x'; 256 * 1024];
     let mut sent = 0;
     while sent < most {

@@ -69,7 +69,7 @@ pub(super) struct Cluster {
 
 /// How many sessions a load has.
 pub(super) fn count() -> u32 {
-    if full() { 400 } else { 60 }
+    if full() { 400 } else { 45 }
 }
 
 /// A load client with these arguments besides the usual ones. None, said on standard error, without
@@ -80,7 +80,7 @@ pub(super) fn begin(running: &Running, more: &Value) -> Option<Client> {
 
 /// Likewise, through another address than the app's own.
 pub(super) fn begin_at(url: &str, more: &Value) -> Option<Client> {
-    let millis = if full() { 10_000 } else { 1000 };
+    let millis = if full() { 10_000 } else { 500 };
     let mut all = json!({ "url": url, "sessions": count(), "millis": millis });
     let arguments = all.as_object_mut().expect("it was written as one");
     arguments.extend(more.as_object().expect("it was written as one").clone());

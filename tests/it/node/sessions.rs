@@ -124,7 +124,7 @@ fn sessions_over_one_pool_break_without_the_preload() {
 
 /// Kills a worker while its sessions and those of the others talk, and clients without any ask.
 fn kill_one_under_load(transport: &str) {
-    let Some(running) = scene(&["-b", "round-robin"]) else { return };
+    let Some(running) = scene(&[]) else { return };
     let before = proc::open_files_at_rest(running.pid());
     let options = json!({ "transport": transport, "broadcasts": false });
     let Some(load) = begin(&running, &options) else { return };
@@ -141,7 +141,7 @@ fn kill_one_under_load(transport: &str) {
     verdict.assert_accounted_for();
     assert_eq!(verdict.errors, Vec::<String>::new(), "{verdict:?}");
     let own = verdict.disconnects.get(&killed).copied().unwrap_or(0);
-    assert!(own >= count() / 6, "the worker had sessions: {verdict:?}");
+    assert!(own >= count() / 10, "the worker had sessions: {verdict:?}");
     assert_eq!((verdict.disconnects.len(), verdict.reconnected.len()), (1, 1), "{verdict:?}");
     assert_eq!(verdict.reconnected.get(&killed), Some(&own), "each comes back once: {verdict:?}");
     assert!(verdict.lost <= own, "what was under way to it, one a session: {verdict:?}");

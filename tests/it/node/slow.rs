@@ -11,7 +11,7 @@ use super::load::{self, Verdict};
 use super::packages::setup_worker;
 use crate::support::node::App;
 use crate::support::reply::{self, Kept};
-use crate::support::{client, eventually, proc};
+use crate::support::{eventually, proc};
 
 /// How many unacknowledged connections one worker may have.
 const WINDOW: usize = 4;
@@ -21,9 +21,9 @@ const WINDOW: usize = 4;
 fn wait_behind_a_blocked_worker(app: App) -> usize {
     let running = app.start(3);
     let address = running.address();
-    let blocked = client::send(address, "GET /block?ms=2000 HTTP/1.1\r\nHost: test\r\n\r\n");
-    // A request is sent before the worker that has it can stand still; so some of these come before
-    // it does.
+    let mut blocked = Kept::open(address);
+    blocked.send("GET", "/block?ms=2000", b"").expect("it is open");
+    assert_eq!(blocked.reply_without_body().expect("it begins to stand still").status, 200);
     let slow = thread::scope(|scope| {
         let clients = (0..10).map(|_| {
             scope.spawn(move || {
@@ -39,7 +39,7 @@ fn wait_behind_a_blocked_worker(app: App) -> usize {
         let clients: Vec<_> = clients.collect();
         clients.into_iter().map(|client| client.join().expect("it is answered")).sum()
     });
-    Kept::over(blocked).reply().expect("an answer");
+    blocked.end().expect("the rest of the answer");
     slow
 }
 

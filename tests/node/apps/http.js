@@ -7,7 +7,9 @@ const server = http.createServer((request, response) => {
   const { pathname, searchParams } = new URL(request.url, "http://test");
   const millis = Number(searchParams.get("ms") ?? 0);
   if (pathname === "/block") {
-    // The whole worker stands still, as with a long computation.
+    // The whole worker stands still, as with a long computation. The client sees the head before that.
+    response.setHeader("Connection", "close");
+    response.flushHeaders();
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, millis);
   }
   const answer = () => response.end(who(request, { url: request.url }));

@@ -65,10 +65,10 @@ function open(number) {
     transports: transports[options.transport], forceNew: true, reconnection: options.reconnection, path: options.path,
     reconnectionDelay: 50, reconnectionDelayMax: 300, timeout: PATIENCE, ...(agent ? { agent } : {}),
   });
-  const session = { number, socket, worker: null, over: false, pending: new Map(), heard: new Map() };
+  const session = { number, socket, worker: null, last: null, over: false, pending: new Map(), heard: new Map() };
   socket.on("worker", ({ pid, address }) => {
-    if (session.worker !== null) count(verdict.reconnected, session.worker);
-    session.worker = pid;
+    if (session.last !== null) count(verdict.reconnected, session.last);
+    session.worker = session.last = pid;
     count(verdict.greetings, pid);
     if (options.addresses) verdict.addresses.push(address);
   });
@@ -81,6 +81,7 @@ function open(number) {
   if (options.client.endsWith("-2")) socket.on("error", refused);
   socket.on("disconnect", (reason) => {
     count(verdict.disconnects, session.worker ?? "none");
+    session.worker = null;
     session.reason = reason;
     session.over = !options.reconnection;
     for (const lose of [...session.pending.values()]) lose();
@@ -120,8 +121,8 @@ async function talk(session, end) {
   const { number } = session;
   await rest((number * 37) % 200);
   for (let nth = number; nth < number + 10 || Date.now() < end; nth++) {
-    await until(`session ${number} is back (${session.reason})`, () => session.socket.connected || session.over);
-    if (!session.socket.connected) return;
+    await until(`session ${number} is back (${session.reason})`, () => session.worker !== null || session.over);
+    if (session.worker === null) return;
     const message = nth % 10 === 9 ? randomBytes(BIG) : `message ${nth} of session ${number}, größer als nichts`;
     await say(session, message);
     await rest(50 + ((number * 13 + nth * 7) % 50));
