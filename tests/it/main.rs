@@ -40,6 +40,8 @@ mod keys;
 mod listeners;
 /// Logs that nobody reads.
 mod logged;
+/// Servers in Node, as they are.
+mod node;
 /// Clients that say nothing, or little.
 mod silent;
 /// Real Socket.IO clients.

@@ -2,8 +2,10 @@
 
 pub mod abuse;
 pub mod client;
+pub mod node;
 pub mod proc;
 pub mod programs;
+pub mod reply;
 pub mod supervisor;
 pub mod worker;
 pub mod worker_body;

@@ -75,11 +75,16 @@ pub fn python(script: &str, arguments: &Value) -> Option<Client> {
 
 /// Whether this program can be run. Said on standard error, or a failure with `CI` set, if not.
 pub fn has(program: &str) -> bool {
-    available(program, &run(Command::new(program).arg("--version"))).is_some()
+    has_with(program, "--version")
+}
+
+/// Likewise, for a program that says its version when asked with this flag.
+pub fn has_with(program: &str, flag: &str) -> bool {
+    available(program, &run(Command::new(program).arg(flag))).is_some()
 }
 
 /// None when it is not installed: a failure where `CI` is set, otherwise said on standard error.
-fn available(what: &str, installed: &Result<(), String>) -> Option<()> {
+pub(super) fn available(what: &str, installed: &Result<(), String>) -> Option<()> {
     let Err(error) = installed else { return Some(()) };
     assert!(env::var_os("CI").is_none(), "{what} is needed: {error}");
     // Past the capture of the test harness, which hides what a passing test prints.
@@ -94,7 +99,7 @@ pub struct Client {
 }
 
 impl Client {
-    fn start(mut command: Command) -> Self {
+    pub(super) fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("it was installed");
         let stdout = child.stdout.take().expect("it was piped");
         let (sender, lines) = channel();
@@ -122,17 +127,17 @@ impl Drop for Client {
 }
 
 /// The directory that Cargo builds in.
-fn target() -> PathBuf {
+pub(super) fn target() -> PathBuf {
     let binary = Path::new(env!("CARGO_BIN_EXE_sticky-run"));
     binary.ancestors().nth(2).expect("it is in a directory of a profile").to_owned()
 }
 
-fn changed(path: &Path) -> Option<SystemTime> {
+pub(super) fn changed(path: &Path) -> Option<SystemTime> {
     fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
 }
 
 /// Runs a command to its end; what it said, if it fails.
-fn run(command: &mut Command) -> Result<(), String> {
+pub(super) fn run(command: &mut Command) -> Result<(), String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command.output().map_err(|error| format!("cannot run {program}: {error}"))?;
     let said = || String::from_utf8_lossy(&output.stderr).into_owned();

@@ -33,11 +33,18 @@ pub struct Supervisor {
 
 /// sticky-run with so many test workers on a free port, with these flags.
 pub fn sticky_run(workers: u16, flags: &[&str]) -> Builder {
+    let mut builder = without_listener(workers, flags);
+    if !flags.contains(&"--listen") {
+        builder.command.args(["--listen", "127.0.0.1:0"]);
+    }
+    builder
+}
+
+/// sticky-run with so many workers and only these flags: it listens where they say, or where its
+/// workers ask for it.
+pub fn without_listener(workers: u16, flags: &[&str]) -> Builder {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sticky-run"));
     command.args(["--workers", &workers.to_string()]).args(flags);
-    if !flags.contains(&"--listen") {
-        command.args(["--listen", "127.0.0.1:0"]);
-    }
     Builder {
         command,
         workers,

@@ -1,0 +1,116 @@
+//! What a worker, its children and its threads find in their environment, and commands that are
+//! Node in other words.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::support::node::{self, App};
+use crate::support::programs;
+use crate::support::reply;
+
+/// See `tests/node/apps/inherited.js`.
+#[derive(Debug, Deserialize)]
+struct Inherited {
+    worker: Seen,
+    child: Seen,
+    forked: Seen,
+    thread: Seen,
+}
+
+#[derive(Debug, Deserialize)]
+struct Seen {
+    options: Option<String>,
+    names: Vec<String>,
+    preloaded: Vec<String>,
+}
+
+fn inherited(app: App) -> Inherited {
+    let running = app.start(2);
+    let text = reply::get(running.address(), "/").text();
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text}"))
+}
+
+#[test]
+fn children_and_threads_of_a_worker_see_nothing_of_the_preload() {
+    let Some(app) = App::new("inherited.js") else { return };
+    let seen = inherited(app);
+    for one in [&seen.worker, &seen.child, &seen.forked, &seen.thread] {
+        assert_eq!(one.options.as_deref().unwrap_or_default(), "", "{seen:?}");
+        assert_eq!(one.names, Vec::<String>::new(), "{seen:?}");
+    }
+    for one in [&seen.child, &seen.forked, &seen.thread] {
+        assert_eq!(one.preloaded, Vec::<String>::new(), "{seen:?}");
+    }
+}
+
+#[test]
+fn the_users_own_node_options_stay_as_they_are() {
+    let own = r#"--no-deprecation  --title="a  title""#;
+    let Some(app) = App::new("inherited.js") else { return };
+    let seen = inherited(app.env("NODE_OPTIONS", own));
+    for one in [&seen.worker, &seen.child, &seen.forked, &seen.thread] {
+        assert_eq!(one.options.as_deref(), Some(own), "{seen:?}");
+    }
+}
+
+#[test]
+fn without_the_preload_the_environment_is_the_users() {
+    let Some(app) = App::new("inherited.js") else { return };
+    let seen = inherited(app.flags(&["--no-node-preload"]));
+    assert_eq!((seen.worker.options, seen.worker.names), (None, Vec::new()));
+}
+
+/// Whether two workers serve when Node is started by these words.
+#[track_caller]
+fn serves(words: &[&str]) {
+    let Some(app) = App::new("http.js") else { return };
+    let running = app.command(words).start(2);
+    assert_eq!(reply::get(running.address(), "/").status, 200, "{words:?}");
+}
+
+#[test]
+fn node_is_noticed_in_other_words() {
+    serves(&["env", "{node}", "{app}"]);
+    serves(&["env", "-u", "NOTHING", "A=b", "{node}", "{app}"]);
+    serves(&["sh", "-c", "exec {node} {app}"]);
+    serves(&["sh", "-c", "A=b {node} '{app}'"]);
+}
+
+#[test]
+fn a_script_that_names_node_as_its_interpreter_is_noticed() {
+    let Some(binary) = node::binary() else { return };
+    let app = format!("{}/tests/node/apps/http.js", programs::ROOT);
+    let script = node::scratch("shebang").join("server");
+    let text = format!("#!/usr/bin/env {binary}\nrequire({});\n", Value::from(app));
+    fs::write(&script, text).expect("target can be written to");
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    serves(&[script.to_str().expect("its path is text")]);
+}
+
+#[test]
+fn npm_start_runs_what_the_package_says() {
+    let home = node::scratch("npm");
+    let app = format!("{}/tests/node/apps/http.js", programs::ROOT);
+    let Some(binary) = node::binary() else { return };
+    let package =
+        serde_json::json!({ "name": "it", "scripts": { "start": format!("{binary} {app}") } });
+    fs::write(home.join("package.json"), package.to_string()).expect("target can be written to");
+    serves(&["npm", "--prefix", home.to_str().expect("its path is text"), "start"]);
+}
+
+#[test]
+fn each_worker_has_a_port_for_its_debugger() {
+    let Some(app) = App::new("http.js") else { return };
+    let ports = node::Port::pair();
+    let inspect = format!("--inspect={}", ports[0].number);
+    let running = app.command(&["{node}", &inspect, "{app}"]).start(2);
+    running.wait_for_log_times("Debugger listening on ws://127.0.0.1:", 2);
+    let log = running.log();
+    for port in ports {
+        let expected = format!("Debugger listening on ws://127.0.0.1:{}/", port.number);
+        assert!(log.contains(&expected), "{log}");
+    }
+}

@@ -1,0 +1,126 @@
+//! Workers that misuse their channel: such a worker is replaced or told off, and nothing else
+//! happens.
+
+use std::time::Duration;
+
+use crate::support::node::App;
+use crate::support::reply::{self, Kept};
+use crate::support::{eventually, proc};
+
+/// What the supervisor may grow by, in KiB, whatever a worker sends: the longest frame, and as much
+/// again.
+const BOUND_KIB: u64 = 160 * 1024;
+
+/// What becomes of a worker that did it.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Fate {
+    /// Nobody can follow its channel any more.
+    Replaced,
+    /// Its channel may still be good.
+    Either,
+}
+
+/// Has one of two workers do this, with both codecs; the other one and its connections see nothing
+/// of it.
+fn is_survived(abuse: &str, fate: Fate) {
+    for serialization in ["advanced", "json"] {
+        let Some(app) = App::new("hostile.js") else { return };
+        let app = app.env("SERIALIZATION", serialization);
+        let flags = ["--node-serialization", serialization, "-b", "round-robin"];
+        let running = app.flags(&flags).start(2);
+        let before = proc::private_kib(running.pid());
+        let mut witness = Kept::open(running.address());
+        let witnessed = witness.get("/").expect("an answer").pid();
+        let (mut other, hostile) = loop {
+            let mut kept = Kept::open(running.address());
+            let answer = kept.get("/").expect("an answer");
+            if answer.pid() != witnessed {
+                break (kept, answer);
+            }
+        };
+        other.get(&format!("/{abuse}")).expect("an answer");
+        if fate == Fate::Replaced {
+            eventually("it is gone", || (!proc::is_alive(hostile.pid())).then_some(()));
+            running.wait_for_log_times(&format!("worker {} is ready", hostile.slot()), 2);
+        }
+        proc::watch(Duration::from_millis(200));
+        for _ in 0..20 {
+            assert_eq!(reply::get(running.address(), "/").status, 200, "{abuse}");
+        }
+        assert_eq!(witness.get("/").expect("an answer").pid(), witnessed, "{abuse}");
+        let after = proc::private_kib(running.pid());
+        assert!(after <= before + BOUND_KIB, "{abuse}: {before} KiB became {after} KiB");
+    }
+}
+
+#[test]
+fn a_frame_that_is_longer_than_any_costs_its_worker_the_channel() {
+    is_survived("endless", Fate::Replaced);
+}
+
+#[test]
+fn a_length_that_no_frame_has_is_survived() {
+    is_survived("length-huge", Fate::Either);
+}
+
+#[test]
+fn empty_frames_are_survived() {
+    is_survived("length-zero", Fate::Either);
+}
+
+#[test]
+fn bytes_that_mean_nothing_are_survived() {
+    is_survived("garbage", Fate::Either);
+}
+
+#[test]
+fn frames_that_mean_nothing_are_survived() {
+    is_survived("frames", Fate::Either);
+}
+
+#[test]
+fn half_a_frame_is_survived() {
+    is_survived("half", Fate::Either);
+}
+
+#[test]
+fn values_that_are_nested_deeply_are_survived() {
+    is_survived("deep", Fate::Either);
+    is_survived("nested", Fate::Either);
+}
+
+#[test]
+fn a_value_of_a_kind_that_nobody_knows_is_survived() {
+    is_survived("unknown-tag", Fate::Either);
+}
+
+#[test]
+fn messages_with_fields_of_the_wrong_types_are_survived() {
+    is_survived("wrong-types", Fate::Either);
+}
+
+#[test]
+fn acknowledgements_and_refusals_of_what_was_never_sent_are_survived() {
+    is_survived("acknowledgements", Fate::Either);
+    is_survived("refusals", Fate::Either);
+}
+
+#[test]
+fn thousands_of_listeners_are_survived() {
+    is_survived("queries", Fate::Either);
+}
+
+#[test]
+fn thousands_of_sessions_are_survived() {
+    is_survived("sessions", Fate::Either);
+}
+
+#[test]
+fn connections_handed_back_without_any_are_survived() {
+    is_survived("handback", Fate::Either);
+}
+
+#[test]
+fn messages_of_an_adapter_that_make_no_sense_are_survived() {
+    is_survived("adapter", Fate::Either);
+}

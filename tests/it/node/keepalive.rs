@@ -1,0 +1,151 @@
+//! Connections that carry more than one request, and so perhaps more than one session.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use super::load::{count, talk};
+use super::packages::setup_worker;
+use crate::support::node::{App, Running};
+use crate::support::reply::{self, Kept, POLLING, Session};
+
+fn scene(mode: &str) -> Option<Running> {
+    let app = App::new("socketio.js")?.flags(&["--keep-alive", mode, "-b", "round-robin"]);
+    Some(app.start(3))
+}
+
+#[test]
+fn d07_twenty_sessions_of_three_workers_share_one_connection_that_is_handed_back() {
+    let Some(running) = scene("handback") else { return };
+    let sessions: Vec<_> = (0..20).map(|_| Session::open(running.address())).collect();
+    let workers: BTreeSet<i32> = sessions.iter().map(|session| session.pid).collect();
+    assert_eq!(workers.len(), 3);
+    let mut kept = Kept::open(running.address());
+    for session in sessions.iter().chain(&sessions) {
+        let answer = kept.post(&session.path(), b"6").expect("the connection stays open");
+        assert_eq!((answer.status, answer.closes()), (200, false), "{}", answer.text());
+    }
+}
+
+#[test]
+fn d07_a_pool_that_all_sessions_share_serves_workers_of_the_package_too() {
+    for (version, mode) in [(1, "close"), (1, "handback"), (2, "close")] {
+        let Some(app) = setup_worker(version) else { return };
+        let running = app.flags(&["--keep-alive", mode]).start(3);
+        let options = json!({ "transport": "polling", "agent": "shared" });
+        let Some(verdict) = talk(&running, &options) else { return };
+        verdict.assert_right(count(), "polling");
+    }
+}
+
+#[test]
+fn d08_a_connection_that_the_worker_closes_is_closed_for_its_client() {
+    for version in [1, 2] {
+        let Some(app) = setup_worker(version) else { return };
+        let running = app.start(2);
+        let mut kept = Kept::open(running.address());
+        kept.post("/", &[b'x'; 2000]).expect("an answer");
+        // Version 2 closes at once, version 1 after Node's five seconds. Nobody holds the
+        // connection open after it.
+        assert_eq!(kept.end().expect("it ends in order"), b"");
+        assert_eq!(reply::get(running.address(), "/").status, 200);
+    }
+}
+
+#[test]
+fn d11_only_answers_to_polls_close_their_connection() {
+    let Some(running) = scene("close") else { return };
+    let mut kept = Kept::open(running.address());
+    for _ in 0..3 {
+        let answer = kept.get("/").expect("the connection stays open");
+        assert_eq!((answer.status, answer.closes()), (200, false));
+    }
+    let answer = kept.get(POLLING).expect("the connection is open");
+    assert_eq!((answer.status, answer.closes()), (200, true));
+    assert_eq!(kept.end().expect("it ends in order"), b"");
+}
+
+#[test]
+fn with_handback_no_answer_closes_its_connection() {
+    let Some(running) = scene("handback") else { return };
+    let mut kept = Kept::open(running.address());
+    for path in ["/", POLLING, "/", POLLING] {
+        let answer = kept.get(path).expect("the connection stays open");
+        assert_eq!((answer.status, answer.closes()), (200, false));
+    }
+}
+
+/// A message of Socket.IO that the app sends back, of this many bytes.
+fn echo(length: usize) -> Vec<u8> {
+    format!(r#"420["echo","{}"]"#, "x".repeat(length)).into_bytes()
+}
+
+#[test]
+fn a_request_that_is_handed_back_arrives_with_its_whole_body() {
+    let Some(running) = scene("handback") else { return };
+    for length in [10, 60_000, 700_000] {
+        let session = Session::open(running.address());
+        let mut kept = a_connection_to_another_worker(&running, &session);
+        let posted = kept.post(&session.path(), &echo(length)).expect("an answer");
+        assert_eq!((posted.status, posted.text()), (200, "ok".to_owned()), "{length} bytes");
+        let polled = kept.get(&session.path()).expect("an answer");
+        assert!(polled.text().contains(&"x".repeat(length)), "{length} bytes came back");
+    }
+}
+
+#[test]
+fn a_request_in_chunks_that_is_handed_back_arrives_with_its_whole_body() {
+    let Some(running) = scene("handback") else { return };
+    let session = Session::open(running.address());
+    let mut kept = a_connection_to_another_worker(&running, &session);
+    let head =
+        format!("POST {} HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n", session.path());
+    kept.write(format!("{head}\r\n").as_bytes()).expect("it is open");
+    for piece in echo(100_000).chunks(777) {
+        let chunk = [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat();
+        kept.write(&chunk).expect("it is open");
+    }
+    kept.write(b"0\r\n\r\n").expect("it is open");
+    assert_eq!(kept.reply().expect("an answer").text(), "ok");
+    let polled = kept.get(&session.path()).expect("an answer");
+    assert!(polled.text().contains(&"x".repeat(100_000)), "all of it came back");
+}
+
+/// A connection that is with a worker which does not know the session.
+fn a_connection_to_another_worker(running: &Running, session: &Session) -> Kept {
+    loop {
+        let mut kept = Kept::open(running.address());
+        if kept.get("/").expect("an answer").pid() != session.pid {
+            return kept;
+        }
+    }
+}
+
+#[test]
+fn requests_that_come_together_are_answered_in_their_order() {
+    let Some(running) = scene("handback") else { return };
+    let own = Session::open(running.address());
+    let mut kept = a_connection_to_another_worker(&running, &own);
+    let post = |session: &Session| {
+        format!("POST {} HTTP/1.1\r\nHost: test\r\nContent-Length: 1\r\n\r\n6", session.path())
+    };
+    let page = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";
+    kept.write(format!("{page}{}{}{page}", post(&own), post(&own)).as_bytes()).expect("it is open");
+    assert_eq!(kept.reply().expect("an answer").status, 200);
+    for _ in 0..2 {
+        assert_eq!(kept.reply().expect("an answer").text(), "ok");
+    }
+    assert_eq!(kept.reply().expect("an answer").status, 200);
+}
+
+/// The ids of a bundled server and of one with its own ids are announced, not minted.
+#[test]
+fn sessions_with_ids_of_the_app_may_share_one_pool() {
+    for mode in ["close", "handback"] {
+        let Some(app) = App::new("socketio.js") else { return };
+        let running = app.env("IDS", "uuid").flags(&["--keep-alive", mode]).start(3);
+        let options = json!({ "transport": "polling", "agent": "shared" });
+        let Some(verdict) = talk(&running, &options) else { return };
+        verdict.assert_right(count(), "polling");
+    }
+}

@@ -1,0 +1,31 @@
+//! Node servers that know nothing of sticky-run: those of `tests/node/apps`, and the samples of the
+//! packages' READMEs.
+
+/// Large bodies.
+mod bodies;
+/// Workers that end, in every way that they have.
+mod death;
+/// What `@socket.io/sticky` does wrong, and sticky-run does not.
+mod defects;
+/// What workers inherit, and commands that are Node in other words.
+mod environment;
+/// Frameworks, module systems and bundles.
+mod frameworks;
+/// Workers that misuse their channel.
+mod hostile;
+/// What goes over a connection that is kept.
+mod keepalive;
+/// Everything that can be listened on.
+mod listen;
+/// The load client's verdict.
+mod load;
+/// Workers that were written for the packages.
+mod packages;
+/// The READMEs of the packages, byte for byte.
+mod samples;
+/// Many real sessions.
+mod sessions;
+/// Workers that are slow.
+mod slow;
+/// What `sticky-session` does wrong, and sticky-run does not.
+mod sticky_session;
