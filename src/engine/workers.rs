@@ -230,6 +230,22 @@ impl Engine {
         }
     }
 
+    /// A worker announces a key.
+    pub(super) fn hear_session(&mut self, worker: Worker, key: &[u8]) {
+        if !self.fleet.is_ready(worker) {
+            self.tell_off(worker, "SESSION came before READY");
+        } else if let Err(owned) = self.router.session(self.now, worker, key) {
+            self.tell_off(worker, &format!("SESSION for a key that is not its own: {owned}"));
+        }
+    }
+
+    /// A worker has finished so many connections.
+    pub(super) fn hear_closed(&mut self, worker: Worker, count: u32) {
+        if !self.router.closed(worker, count) {
+            self.tell_off(worker, "it closed more connections than it was given");
+        }
+    }
+
     /// Ends a worker with which nothing can be exchanged any more.
     pub(super) fn end_unusable(&mut self, worker: Worker, error: &io::Error) {
         self.tell_off(worker, &format!("it shut its channel down, so it is ended: {error}"));

@@ -102,6 +102,8 @@ pub enum FromNode {
     Taken {
         /// How many.
         count: u32,
+        /// How many connections are finished since the last time.
+        closed: u32,
     },
     /// `NODE_STICKY`, `handback`, inside [`FromNode::Handle`]: a connection to route again.
     Handback {
@@ -293,7 +295,10 @@ fn preload(fields: &Fields<'_>) -> Option<FromNode> {
         "session" => Some(FromNode::Session { key: key(fields, Field::Key)? }),
         "end" => Some(FromNode::End { key: key(fields, Field::Key)? }),
         "closed" => Some(FromNode::Closed { count: fields.number(Field::Count)? }),
-        "taken" => Some(FromNode::Taken { count: fields.number(Field::Count)? }),
+        "taken" => Some(FromNode::Taken {
+            count: fields.number(Field::Count)?,
+            closed: fields.number(Field::Closed).unwrap_or(0),
+        }),
         "handback" => {
             let head = BASE64_STANDARD.decode(&*fields.text(Field::Head)?).ok()?;
             Some(FromNode::Handback { head, server: text(Field::Server) })

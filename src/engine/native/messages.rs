@@ -68,11 +68,7 @@ impl Engine {
             FromWorker::Ready => self.fleet.handle(self.now, Input::Ready(worker)),
             FromWorker::Session(key) => self.hear_session(worker, key.as_bytes()),
             FromWorker::End(key) => self.router.end(self.now, worker, key.as_bytes()),
-            FromWorker::Closed(count) => {
-                if !self.router.closed(worker, count) {
-                    self.tell_off(worker, "it closed more connections than it was given");
-                }
-            }
+            FromWorker::Closed(count) => self.hear_closed(worker, count),
             FromWorker::Back => match received.descriptors.pop() {
                 Some(socket) => self.hear_back(worker, socket),
                 None if received.lost => {
@@ -81,15 +77,6 @@ impl Engine {
                 None => self.tell_off(worker, "BACK came without a connection"),
             },
             FromWorker::Pong => {}
-        }
-    }
-
-    /// A worker announces a key.
-    pub(in crate::engine) fn hear_session(&mut self, worker: Worker, key: &[u8]) {
-        if !self.fleet.is_ready(worker) {
-            self.tell_off(worker, "SESSION came before READY");
-        } else if let Err(owned) = self.router.session(self.now, worker, key) {
-            self.tell_off(worker, &format!("SESSION for a key that is not its own: {owned}"));
         }
     }
 

@@ -107,7 +107,10 @@ impl Engine {
             }
             FromNode::HandleAck => self.hear_arrived(worker),
             FromNode::HandleNack => self.hear_lost(worker),
-            FromNode::Taken { count } => self.hear_taken(worker, count),
+            FromNode::Taken { count, closed } => {
+                self.hear_closed(worker, closed);
+                self.hear_taken(worker, count);
+            }
             FromNode::Handle(inner) => self.hear_handle(worker, *inner),
             FromNode::SocketNotifyClose { key } => {
                 self.say(worker, |_| ToNode::AllClosed { key: &key });
@@ -124,11 +127,7 @@ impl Engine {
                 }
             }
             FromNode::Package { name, message } => self.hear_package(worker, &name, message),
-            FromNode::Closed { count } => {
-                if !self.router.closed(worker, count) {
-                    self.tell_off(worker, "it closed more connections than it was given");
-                }
-            }
+            FromNode::Closed { count } => self.hear_closed(worker, count),
             FromNode::Adapter(adapter) => self.relay(worker, &adapter, &frame),
             FromNode::Handback { .. } | FromNode::OtherInternal | FromNode::User => {
                 debug!("{worker} says something that is for nobody here");

@@ -4,6 +4,9 @@ use super::seat::Seat;
 use crate::logic::rng::Rng;
 use crate::logic::time::Time;
 
+/// So many connections more make no difference to speak of.
+const HARDLY_MORE: u32 = 4;
+
 /// How a worker is chosen for a key that has none yet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Balance {
@@ -75,13 +78,19 @@ impl Placement {
         slots.nth(nth as usize)
     }
 
+    /// The worker with the fewest connections. While that one has no room, one with hardly more; and
+    /// nobody while all such have none, so that a burst does not go to whoever picks up first.
     fn least(&self, now: Time, seats: &[Seat], fit: impl Fn(&Seat) -> bool) -> Option<usize> {
         let fit = |seat: &Seat| fit(seat) && seat.is_picking_up(now);
+        let round = || self.round(seats).filter(|slot| fit(&seats[*slot]));
         // The first of several minima is the next one in the round.
-        let least = self
-            .round(seats)
-            .filter(|slot| fit(&seats[*slot]))
-            .min_by_key(|slot| seats[*slot].load(now))?;
-        seats[least].window.has_room().then_some(least)
+        let load = |slot: &usize| seats[*slot].load(now);
+        let least = round().min_by_key(load)?;
+        if seats[least].window.has_room() {
+            return Some(least);
+        }
+        let most = load(&least).saturating_add(HARDLY_MORE);
+        let near = round().filter(|slot| load(slot) <= most && seats[*slot].window.has_room());
+        near.min_by_key(load)
     }
 }

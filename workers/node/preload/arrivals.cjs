@@ -3,7 +3,7 @@
  * (`NODE_HANDLE_ACK`, and `accepted` for one of its servers), each a system call here and a wake-up
  * there; `taken` stands for all of them that came in one turn of the event loop.
  *
- * It leaves at the end of that turn, before Node can read the first byte of any of them, so what was
+ * It also tells how many have ended meanwhile. It leaves at the end of that turn, before Node can read the first byte of any of them, so what was
  * not said of a worker that dies was not begun by it either.
  */
 "use strict";
@@ -13,7 +13,13 @@ const { CMD } = require("./supervisor.cjs");
 class Arrivals {
   /** How many have arrived and were not told. */
   #count = 0;
+  #handles;
   #send;
+
+  /** @param {import("./handles.cjs").Handles} handles the connections, which also end */
+  constructor(handles) {
+    this.#handles = handles;
+  }
 
   install() {
     const send = process._send;
@@ -51,7 +57,7 @@ class Arrivals {
     if (this.#count === 0) return;
     const count = this.#count;
     this.#count = 0;
-    this.#say({ cmd: CMD, act: "taken", count });
+    this.#say({ cmd: CMD, act: "taken", count, closed: this.#handles.takeClosed() });
   }
 
   #say(message) {

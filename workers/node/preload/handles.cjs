@@ -13,6 +13,7 @@ class Handles {
   /** The key of the listener that each came from; null for those that came by another message. */
   #keys = new WeakMap();
   #closed = 0;
+  #timer = null;
   #close = this.#ending("close");
   #reset = this.#ending("reset");
 
@@ -50,11 +51,19 @@ class Handles {
     };
   }
 
+  /** How many have ended since they were told the last time; they count as told. */
+  takeClosed() {
+    const closed = this.#closed;
+    this.#closed = 0;
+    return closed;
+  }
+
   #left() {
-    if (this.#closed++ > 0) return;
-    setTimeout(() => {
-      tell("closed", { count: this.#closed });
-      this.#closed = 0;
+    this.#closed++;
+    this.#timer ??= setTimeout(() => {
+      this.#timer = null;
+      const count = this.takeClosed();
+      if (count > 0) tell("closed", { count });
     }, GATHER).unref();
   }
 }

@@ -142,7 +142,10 @@ fn the_preload_is_understood() {
     expect(says(json!({"act": "session", "key": "sid"})), FromNode::Session { key: key("sid") });
     expect(says(json!({"act": "end", "key": "sid"})), FromNode::End { key: key("sid") });
     expect(says(json!({"act": "closed", "count": 3})), FromNode::Closed { count: 3 });
-    expect(says(json!({"act": "taken", "count": 2})), FromNode::Taken { count: 2 });
+    expect(
+        says(json!({"act": "taken", "count": 2, "closed": 1})),
+        FromNode::Taken { count: 2, closed: 1 },
+    );
     for wrong in [
         json!({"act": "session", "key": ""}),
         json!({"act": "session", "key": "x".repeat(129)}),
