@@ -20,7 +20,8 @@ use crate::logic::route::key::KeyList;
 /// with every new connection. Workers that die are replaced; connections that they had not yet
 /// picked up are served by others.
 ///
-/// Node servers need no change: sticky-run is the primary of Node's own cluster to them. Other workers
+/// Node servers need no change: sticky-run is the primary of Node's own cluster to them, see
+/// sticky-run-node(7). Other workers
 /// receive connections over a channel, a Unix socket that they inherit, instead of accepting them
 /// themselves. Servers in Rust use the crate sticky-worker; for any other language the protocol is
 /// described in sticky-run-channel(7).
@@ -335,7 +336,7 @@ pub(super) enum Handoff {
     Auto,
     /// Over the channel, for servers that use sticky-worker or speak sticky-run-channel(7)
     Channel,
-    /// As Node's cluster does it, for unmodified Node servers
+    /// As Node's cluster does it, for unmodified Node servers, see sticky-run-node(7)
     Node,
 }
 
