@@ -6,7 +6,8 @@ use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use roff::{Roff, roman};
 
-use super::args::{Args, Generate};
+use super::args::Args;
+use super::values::Generate;
 
 /// The text asked for.
 pub(super) fn text(what: Generate) -> io::Result<Vec<u8>> {

@@ -5,6 +5,7 @@ mod command;
 mod exit;
 mod generate;
 mod resolve;
+mod values;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;

@@ -7,8 +7,9 @@ use std::os::fd::RawFd;
 use anyhow::{Context, anyhow, bail};
 use tracing::info;
 
-use super::args::{self, Args, WorkerCount};
+use super::args::Args;
 use super::command::{Place, Recognised, recognise};
+use super::values::{self, WorkerCount};
 use crate::logic::config::{Command, Config, Handoff, KeepAlive, Listen, NodeConfig};
 use crate::logic::fleet::FleetConfig;
 use crate::logic::route::RouteConfig;
@@ -64,7 +65,7 @@ fn command(args: &Args) -> anyhow::Result<(Command, Handoff)> {
         bail!("a command is needed after --")
     };
     let typed = Command::new(program.clone(), arguments.to_vec());
-    if args.handoff == args::Handoff::Channel {
+    if args.handoff == values::Handoff::Channel {
         return Ok((typed, Handoff::Channel));
     }
     let place = Place::here().context("cannot find out the current directory")?;
@@ -79,7 +80,7 @@ fn command(args: &Args) -> anyhow::Result<(Command, Handoff)> {
             let config = node(args, options.unwrap_or_default(), found.node_arguments);
             Ok((found.command, Handoff::Node(config)))
         }
-        Recognised::Other if args.handoff == args::Handoff::Auto => Ok((typed, Handoff::Channel)),
+        Recognised::Other if args.handoff == values::Handoff::Auto => Ok((typed, Handoff::Channel)),
         Recognised::Other => {
             let config = node(args, own_options.unwrap_or_default(), None);
             Ok((typed, Handoff::Node(config)))

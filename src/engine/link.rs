@@ -7,8 +7,6 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use mio::event::Event;
-use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
 use nix::libc;
 use tracing::warn;
 
@@ -37,6 +35,30 @@ impl Link {
         }
     }
 
+    /// The link of a worker that speaks the native protocol.
+    pub(super) fn native(&self) -> Option<&NativeLink> {
+        match self {
+            Self::Native(link) => Some(link),
+            Self::Node(_) => None,
+        }
+    }
+
+    /// The link of a Node worker.
+    pub(super) fn node(&self) -> Option<&NodeLink> {
+        match self {
+            Self::Native(_) => None,
+            Self::Node(link) => Some(link),
+        }
+    }
+
+    /// The link of a Node worker.
+    pub(super) fn node_mut(&mut self) -> Option<&mut NodeLink> {
+        match self {
+            Self::Native(_) => None,
+            Self::Node(link) => Some(link),
+        }
+    }
+
     /// The worker has inherited its end.
     pub(super) fn inherited(&mut self) {
         match self {
@@ -55,12 +77,6 @@ impl AsRawFd for Link {
             Self::Node(link) => link.as_raw_fd(),
         }
     }
-}
-
-/// Has the loop tell of a channel when it can be read, and perhaps also when there is room.
-pub(super) fn watch(registry: &Registry, fd: RawFd, token: Token, room: bool) -> io::Result<()> {
-    let interest = if room { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
-    registry.reregister(&mut SourceFd(&fd), token, interest)
 }
 
 impl Engine {
@@ -89,7 +105,7 @@ impl Engine {
     pub(super) fn channel_event(&mut self, slot: u16, event: &Event) {
         let Some(Some(live)) = self.workers.slots.get_mut(usize::from(slot)) else { return };
         live.readable |= event.is_readable() || event.is_read_closed();
-        if let Link::Node(link) = &mut live.link
+        if let Some(link) = live.link.node_mut()
             && event.is_writable()
         {
             link.became_writable();
@@ -100,7 +116,7 @@ impl Engine {
 
     /// A worker takes connections from now on.
     pub(super) fn begin_placing(&mut self, worker: Worker) {
-        if let Some(Link::Node(link)) = self.workers.get_mut(worker).map(|live| &mut live.link) {
+        if let Some(link) = self.workers.get_mut(worker).and_then(|live| live.link.node_mut()) {
             link.forget_listeners();
             self.tell_router_listeners(worker);
         }

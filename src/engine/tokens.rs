@@ -1,4 +1,10 @@
-//! What an event of the loop is about.
+//! What an event of the loop is about, and which of a channel are wanted.
+
+use std::io;
+use std::os::fd::RawFd;
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
 
 use crate::logic::route::Conn;
 
@@ -13,6 +19,12 @@ pub(super) enum Subject {
     Channel(u16),
     /// A connection whose first bytes are awaited.
     Pending(Conn),
+}
+
+/// Has the loop tell of a channel when it can be read, and perhaps also when there is room.
+pub(super) fn watch(registry: &Registry, fd: RawFd, token: Token, room: bool) -> io::Result<()> {
+    let interest = if room { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+    registry.reregister(&mut SourceFd(&fd), token, interest)
 }
 
 const KINDS: usize = 4;

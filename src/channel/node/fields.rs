@@ -5,116 +5,35 @@
 
 use std::borrow::Cow;
 
+use super::field::{Field, Values};
 use super::{Serialization, json, v8};
 
-/// The fields that mean something in some message.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Field {
-    Accepted,
-    Ack,
-    Act,
-    Address,
-    AddressType,
-    Backlog,
-    Closed,
-    Cmd,
-    Count,
-    Data,
-    Fd,
-    Flags,
-    Head,
-    Index,
-    Key,
-    Message,
-    Msg,
-    Name,
-    Nsp,
-    Port,
-    RequesterUid,
-    Seq,
-    Server,
-    Source,
-    Sticky,
-    Type,
-    Uid,
-    Version,
-}
-
-impl Field {
-    /// One more than the last.
-    const COUNT: usize = Self::Version as usize + 1;
-    /// No name is longer than this, in bytes.
-    pub(super) const LONGEST: usize = "requesterUid".len();
-
-    /// The field that is written so.
-    pub(super) fn of(text: &str) -> Option<Self> {
-        Some(match text {
-            "accepted" => Self::Accepted,
-            "ack" => Self::Ack,
-            "act" => Self::Act,
-            "address" => Self::Address,
-            "addressType" => Self::AddressType,
-            "backlog" => Self::Backlog,
-            "closed" => Self::Closed,
-            "cmd" => Self::Cmd,
-            "count" => Self::Count,
-            "data" => Self::Data,
-            "fd" => Self::Fd,
-            "flags" => Self::Flags,
-            "head" => Self::Head,
-            "index" => Self::Index,
-            "key" => Self::Key,
-            "message" => Self::Message,
-            "msg" => Self::Msg,
-            "name" => Self::Name,
-            "nsp" => Self::Nsp,
-            "port" => Self::Port,
-            "requesterUid" => Self::RequesterUid,
-            "seq" => Self::Seq,
-            "server" => Self::Server,
-            "source" => Self::Source,
-            "sticky" => Self::Sticky,
-            "type" => Self::Type,
-            "uid" => Self::Uid,
-            "version" => Self::Version,
-            _ => return None,
-        })
-    }
-}
-
-/// Where the values of the fields of one object stand.
+/// The fields of one object.
 #[derive(Debug)]
 pub(super) struct Fields<'a> {
     serialization: Serialization,
-    values: [Option<&'a [u8]>; Field::COUNT],
+    values: Values<'a>,
 }
 
 impl<'a> Fields<'a> {
     /// The fields of a whole frame; `None` unless it is one well-formed object.
     pub(super) fn of_frame(serialization: Serialization, frame: &'a [u8]) -> Option<Self> {
-        match serialization {
+        let values = match serialization {
             Serialization::Json => json::fields(frame),
             Serialization::Advanced => v8::fields_of_frame(frame),
-        }
-    }
-
-    /// No fields yet.
-    pub(super) fn none(serialization: Serialization) -> Self {
-        Self { serialization, values: [None; Field::COUNT] }
-    }
-
-    /// Notes where a value stands; of two fields with one name the last counts, as in Node.
-    pub(super) fn found(&mut self, name: Field, value: &'a [u8]) {
-        self.values[name as usize] = Some(value);
+        }?;
+        Some(Self { serialization, values })
     }
 
     /// The fields of a field that is an object.
     pub(super) fn object(&self, name: Field) -> Option<Self> {
         let value = self.value(name)?;
-        match self.serialization {
+        let serialization = self.serialization;
+        let values = match serialization {
             Serialization::Json => json::fields(value),
             Serialization::Advanced => v8::fields(value),
-        }
+        }?;
+        Some(Self { serialization, values })
     }
 
     /// A field that is a string; one that is no valid Unicode is absent.
@@ -158,6 +77,6 @@ impl<'a> Fields<'a> {
     }
 
     fn value(&self, name: Field) -> Option<&'a [u8]> {
-        self.values[name as usize]
+        self.values.get(name)
     }
 }

@@ -11,7 +11,8 @@ use base64::prelude::BASE64_STANDARD;
 use sticky_worker::message::Key;
 
 use super::Serialization;
-use super::fields::{Field, Fields};
+use super::field::Field;
+use super::fields::Fields;
 
 /// The beginning of the `cmd` of every internal message.
 const INTERNAL: &str = "NODE_";

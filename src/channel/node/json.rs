@@ -9,11 +9,10 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::Serialization;
-use super::fields::{Field, Fields};
+use super::field::{Field, Values};
 
 /// The fields of a JSON text that is an object.
-pub(super) fn fields(text: &[u8]) -> Option<Fields<'_>> {
+pub(super) fn fields(text: &[u8]) -> Option<Values<'_>> {
     serde_json::from_slice(text).ok()
 }
 
@@ -55,7 +54,7 @@ pub(super) fn write_number(to: &mut Vec<u8>, number: i64) {
     serde_json::to_writer(to, &number).expect("a number can be written to memory");
 }
 
-impl<'de> Deserialize<'de> for Fields<'de> {
+impl<'de> Deserialize<'de> for Values<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(Object)
     }
@@ -65,14 +64,14 @@ impl<'de> Deserialize<'de> for Fields<'de> {
 struct Object;
 
 impl<'de> Visitor<'de> for Object {
-    type Value = Fields<'de>;
+    type Value = Values<'de>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("an object")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
-        let mut fields = Fields::none(Serialization::Json);
+        let mut fields = Values::default();
         while let Some(Key(name)) = object.next_key()? {
             match name {
                 Some(name) => {

@@ -12,6 +12,7 @@
 //! the sources are Node's `lib/internal/child_process.js`, `lib/internal/child_process/serialization.js`
 //! and `lib/internal/cluster/`, and what real Nodes sent (`captured/`).
 
+mod field;
 mod fields;
 mod frames;
 mod from_node;

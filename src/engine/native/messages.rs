@@ -9,7 +9,6 @@ use std::os::fd::OwnedFd;
 use sticky_worker::message::{FromWorker, MAX_MESSAGE};
 use tracing::warn;
 
-use crate::engine::link::Link;
 use crate::engine::{Channels, Connection, Engine};
 use crate::logic::Worker;
 use crate::logic::fleet::Input;
@@ -31,7 +30,7 @@ impl Engine {
         for _ in 0..most {
             let Some(live) = &mut self.workers.slots[slot] else { return };
             let worker = live.worker;
-            let Link::Native(link) = &live.link else { return };
+            let Some(link) = live.link.native() else { return };
             match link.channel.receive(&mut self.native.buffer) {
                 Ok(Incoming::Message(received)) => self.hear(worker, received),
                 Ok(Incoming::Nothing) => {

@@ -13,8 +13,7 @@ use sticky_worker::message::{
 use tracing::debug;
 
 use self::recovery::Recovery;
-use super::link::{Link, watch};
-use super::tokens::Subject;
+use super::tokens::{Subject, watch};
 use super::{Connection, Engine};
 use crate::logic::Worker;
 use crate::logic::time::Time;
@@ -111,7 +110,7 @@ impl Engine {
     /// Sends a message without a connection.
     fn send_note(&mut self, worker: Worker, message: &ToWorker) -> bool {
         let mut buffer = [0; MAX_MESSAGE];
-        let Some(Link::Native(link)) = self.workers.get(worker).map(|live| &live.link) else {
+        let Some(link) = self.workers.get(worker).and_then(|live| live.link.native()) else {
             return true;
         };
         match link.channel.send(message.encode(&mut buffer), None) {

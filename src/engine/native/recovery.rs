@@ -11,7 +11,6 @@ use nix::libc;
 use sticky_worker::message::{MAX_MESSAGE, ToWorker};
 use tracing::{info, warn};
 
-use crate::engine::link::Link;
 use crate::engine::{Connection, Engine};
 use crate::logic::Worker;
 use crate::logic::route::{InFlight, Returned};
@@ -64,7 +63,7 @@ impl Engine {
     /// Takes back what a worker which has stopped reading did not pick up.
     pub(in crate::engine) fn relieve_native(&mut self, worker: Worker) {
         let before = self.unread(worker).ok();
-        let Some(Link::Native(link)) = self.workers.get(worker).map(|live| &live.link) else {
+        let Some(link) = self.workers.get(worker).and_then(|live| live.link.native()) else {
             return;
         };
         let Taken { messages, emptied } = take_back(worker, &link.channel);

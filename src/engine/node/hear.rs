@@ -9,7 +9,6 @@ use std::rc::Rc;
 use tracing::{debug, info, warn};
 
 use crate::channel::node::{FromNode, Package, ToNode};
-use crate::engine::link::Link;
 use crate::engine::{Channels, Connection, Engine};
 use crate::logic::Worker;
 use crate::logic::config::PackageConfig;
@@ -33,7 +32,8 @@ impl Engine {
         let most = if which == Channels::All { MOST_QUEUED } else { BATCH };
         for _ in 0..most {
             let Some(live) = &mut self.workers.slots[slot] else { return };
-            let (worker, Link::Node(link)) = (live.worker, &mut live.link) else { return };
+            let worker = live.worker;
+            let Some(link) = live.link.node_mut() else { return };
             let node = self.node.as_mut().expect("a Node worker has its handoff");
             let received = match link.stream.receive(&mut node.buffer) {
                 Ok(Some(received)) => received,

@@ -21,8 +21,7 @@ use mio::Registry;
 
 use self::handoff::Resting;
 use self::ports::Ports;
-use super::link::{Link, watch};
-use super::tokens::Subject;
+use super::tokens::{Subject, watch};
 use super::{Connection, Engine};
 use crate::channel::node::{Frames, Ledger, Outbox, Package, Primary, Serialization};
 use crate::logic::Worker;
@@ -201,10 +200,7 @@ impl Engine {
 
     /// What connects a Node worker.
     fn node_link(&mut self, worker: Worker) -> Option<&mut NodeLink> {
-        match self.workers.get_mut(worker).map(|live| &mut live.link) {
-            Some(Link::Node(link)) => Some(link),
-            _ => None,
-        }
+        self.workers.get_mut(worker)?.link.node_mut()
     }
 
     /// Rests a little when connections come fast: each turn costs more than what it does, since Node

@@ -18,7 +18,6 @@ use tracing::warn;
 use super::Parcel;
 use crate::channel::node::{AddressType, Data, Query, ServerKind, Sockname, ToNode};
 use crate::engine::Engine;
-use crate::engine::link::Link;
 use crate::logic::Worker;
 use crate::logic::route::Door;
 use crate::os::errors;
@@ -97,7 +96,8 @@ impl Engine {
             .slots
             .iter()
             .flatten()
-            .any(|live| matches!(&live.link, Link::Node(link) if link.primary.is_serving(key)));
+            .filter_map(|live| live.link.node())
+            .any(|link| link.primary.is_serving(key));
         let ports = &mut self.node_mut().ports.ports;
         if !is_used && ports.get(key).is_some_and(|port| port.passing) {
             let port = ports.remove(key).expect("it was just found");

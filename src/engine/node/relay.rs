@@ -9,7 +9,6 @@ use tracing::warn;
 use super::{NodeLink, Parcel, launch};
 use crate::channel::node::{Adapter, ToNode};
 use crate::engine::Engine;
-use crate::engine::link::Link;
 use crate::logic::Worker;
 use crate::logic::route::Returned;
 
@@ -69,9 +68,9 @@ impl Engine {
     }
 
     fn with_adapter(&self, uid: &str) -> Option<Worker> {
-        let has = |link: &Link| matches!(link, Link::Node(link) if link.primary.has_adapter(uid));
         let mut live = self.workers.slots.iter().flatten();
-        live.find(|live| has(&live.link)).map(|live| live.worker)
+        let has = |link: &NodeLink| link.primary.has_adapter(uid);
+        live.find(|live| live.link.node().is_some_and(has)).map(|live| live.worker)
     }
 
     fn pass_on(&mut self, worker: Worker, frame: Rc<[u8]>) {

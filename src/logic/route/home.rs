@@ -8,9 +8,8 @@ use super::hash::{Fingerprint, HashPoint};
 use super::key::{Found, text_identity};
 use super::memory::Memory;
 use super::mint::Mint;
-use super::placement::Balance;
 use super::seat::Seat;
-use super::terms::{Client, Door, Kind, OwnedByAnother, Returned, RouteConfig, Visitor};
+use super::terms::{Balance, Client, Door, Kind, OwnedByAnother, Returned, RouteConfig, Visitor};
 use crate::logic::Worker;
 use crate::logic::time::Time;
 

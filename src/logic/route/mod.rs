@@ -29,9 +29,9 @@ mod terms;
 mod tests;
 mod window;
 
-pub use placement::Balance;
 pub use terms::{
-    Arrival, Conn, Door, Give, Look, OwnedByAnother, Pulse, Reason, Returned, RouteConfig, Verdict,
+    Arrival, Balance, Conn, Door, Give, Look, OwnedByAnother, Pulse, Reason, Returned, RouteConfig,
+    Verdict,
 };
 use terms::{Kind, Visitor};
 pub use window::InFlight;

@@ -1,24 +1,12 @@
 //! Placement: choosing a worker for a connection that may go to any.
 
 use super::seat::Seat;
+use super::terms::Balance;
 use crate::logic::rng::Rng;
 use crate::logic::time::Time;
 
 /// So many connections more make no difference to speak of.
 const HARDLY_MORE: u32 = 4;
-
-/// How a worker is chosen for a key that has none yet.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Balance {
-    /// The worker with the fewest connections given and not yet closed.
-    LeastConnection,
-    /// One after the other.
-    RoundRobin,
-    /// Any, with equal chances.
-    Random,
-    /// The key's own slot, without memory; without a key as least-connection.
-    Hash,
-}
 
 /// The chooser and what it remembers of its last choice.
 #[derive(Debug)]

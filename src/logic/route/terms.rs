@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::hash::{Fingerprint, HashPoint};
 use super::key::KeyList;
 use super::mint::{Incarnation, MintKey};
-use super::placement::Balance;
 use crate::logic::Worker;
 
 /// How connections are routed.
@@ -36,6 +35,19 @@ pub struct RouteConfig {
     pub every_door: bool,
     /// The secret under which workers mint session ids, if they do.
     pub mint: Option<MintKey>,
+}
+
+/// How a worker is chosen for a key that has none yet.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Balance {
+    /// The worker with the fewest connections given and not yet closed.
+    LeastConnection,
+    /// One after the other.
+    RoundRobin,
+    /// Any, with equal chances.
+    Random,
+    /// The key's own slot, without memory; without a key as least-connection.
+    Hash,
 }
 
 /// The number of a connection, never used twice.

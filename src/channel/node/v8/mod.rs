@@ -13,7 +13,7 @@ mod reader;
 use std::borrow::Cow;
 
 use self::reader::Reader;
-use super::fields::Fields;
+use super::field::Values;
 
 /// The length before a frame, in bytes.
 pub(super) const LENGTH: usize = size_of::<u32>();
@@ -34,12 +34,12 @@ const NULL: u8 = b'0';
 const UNDEFINED: u8 = b'_';
 
 /// The fields of a whole frame that is an object.
-pub(super) fn fields_of_frame(frame: &[u8]) -> Option<Fields<'_>> {
+pub(super) fn fields_of_frame(frame: &[u8]) -> Option<Values<'_>> {
     Reader::of_payload(frame.get(LENGTH..)?)?.fields()
 }
 
 /// The fields of a value that is an object.
-pub(super) fn fields(value: &[u8]) -> Option<Fields<'_>> {
+pub(super) fn fields(value: &[u8]) -> Option<Values<'_>> {
     Reader::inside(value).fields()
 }
 

@@ -1,7 +1,6 @@
 //! Skipping values without recursion, and finding the fields of an object.
 
-use super::super::Serialization;
-use super::super::fields::{Field, Fields};
+use super::super::field::{Field, Values};
 use super::{
     DOUBLE, HEADER, INTEGER, LATIN1, NULL, OBJECT, OBJECT_END, UNDEFINED, UNSIGNED, UTF8, UTF16,
     VERSION, text,
@@ -67,10 +66,10 @@ impl<'a> Reader<'a> {
     }
 
     /// All that is left is one object.
-    pub(super) fn fields(&mut self) -> Option<Fields<'a>> {
+    pub(super) fn fields(&mut self) -> Option<Values<'a>> {
         (self.tag()? == OBJECT).then_some(())?;
         self.object();
-        let mut fields = Fields::none(Serialization::Advanced);
+        let mut fields = Values::default();
         let mut count = 0;
         while self.peek()? != OBJECT_END {
             let key = self.key()?;

@@ -1,0 +1,188 @@
+//! The values of flags that have a form or a list of names.
+
+use std::num::NonZeroU16;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::logic::config::{KeepAlive, PackageConfig, Serialization};
+use crate::logic::route::Balance;
+
+/// A number of workers, or as many as there are processors.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum WorkerCount {
+    Auto,
+    Exactly(NonZeroU16),
+}
+
+impl FromStr for WorkerCount {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        let wrong = || format!("use a number from 1 to {MOST_WORKERS}, or auto");
+        let count: NonZeroU16 = text.parse().map_err(|_| wrong())?;
+        if count.get() <= MOST_WORKERS { Ok(Self::Exactly(count)) } else { Err(wrong()) }
+    }
+}
+
+/// More copies than this on one machine are a typing error.
+const MOST_WORKERS: u16 = 1024;
+
+/// The placements, by name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum BalanceArg {
+    /// The worker with the fewest open connections
+    LeastConnection,
+    /// One after the other
+    RoundRobin,
+    /// Any
+    Random,
+    /// By the key itself, the same after a restart; without a key as least-connection
+    Hash,
+}
+
+impl From<BalanceArg> for Balance {
+    fn from(balance: BalanceArg) -> Self {
+        match balance {
+            BalanceArg::LeastConnection => Self::LeastConnection,
+            BalanceArg::RoundRobin => Self::RoundRobin,
+            BalanceArg::Random => Self::Random,
+            BalanceArg::Hash => Self::Hash,
+        }
+    }
+}
+
+/// The handoffs, by name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum Handoff {
+    /// What fits the command
+    Auto,
+    /// Over the channel, for servers that use sticky-worker or speak sticky-run-channel(7)
+    Channel,
+    /// As Node's cluster does it, for unmodified Node servers, see sticky-run-node(7)
+    Node,
+}
+
+/// What happens to kept-alive connections, by name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum KeepAliveArg {
+    /// Answers to Engine.IO polling requests close theirs
+    Close,
+    /// All stay open
+    Handback,
+}
+
+impl From<KeepAliveArg> for KeepAlive {
+    fn from(how: KeepAliveArg) -> Self {
+        match how {
+            KeepAliveArg::Close => Self::Close,
+            KeepAliveArg::Handback => Self::HandBack,
+        }
+    }
+}
+
+/// The packages that take connections, by name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum NodePackage {
+    /// The one that the workers load
+    Auto,
+    /// None: the workers listen themselves
+    Plain,
+    /// @socket.io/sticky
+    #[value(alias = "@socket.io/sticky")]
+    Sticky,
+    /// sticky-session
+    StickySession,
+    /// socketio-sticky-session
+    SocketioStickySession,
+    /// sticky-cluster
+    StickyCluster,
+}
+
+impl From<NodePackage> for PackageConfig {
+    fn from(package: NodePackage) -> Self {
+        let name = match package {
+            NodePackage::Auto => return Self::Reported,
+            NodePackage::Plain => return Self::Ignored,
+            NodePackage::Sticky => "@socket.io/sticky",
+            NodePackage::StickySession => "sticky-session",
+            NodePackage::SocketioStickySession => "socketio-sticky-session",
+            NodePackage::StickyCluster => "sticky-cluster",
+        };
+        Self::Named(name.to_owned())
+    }
+}
+
+/// How messages of Node are written, by name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum NodeSerialization {
+    /// V8's structured clone format
+    Advanced,
+    /// JSON
+    Json,
+}
+
+impl From<NodeSerialization> for Serialization {
+    fn from(how: NodeSerialization) -> Self {
+        match how {
+            NodeSerialization::Advanced => Self::Advanced,
+            NodeSerialization::Json => Self::Json,
+        }
+    }
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum LogLevel {
+    /// Only what ends the supervisor
+    Error,
+    /// And what else went wrong
+    Warn,
+    /// And what happened to workers
+    Info,
+    /// And what happened to connections
+    Debug,
+}
+
+impl From<LogLevel> for LevelFilter {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Error => Self::ERROR,
+            LogLevel::Warn => Self::WARN,
+            LogLevel::Info => Self::INFO,
+            LogLevel::Debug => Self::DEBUG,
+        }
+    }
+}
+
+/// Something to print instead of running.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum Generate {
+    /// The manual page sticky-run(1)
+    Man,
+    /// Completions for bash
+    CompleteBash,
+    /// Completions for zsh
+    CompleteZsh,
+    /// Completions for fish
+    CompleteFish,
+}
+
+/// A time that is more than nothing.
+pub(super) fn some_time(text: &str) -> Result<Duration, String> {
+    match time(text)? {
+        Duration::ZERO => Err("it must be more than 0".to_owned()),
+        some => Ok(some),
+    }
+}
+
+/// A time such as `250ms`, `10s` or `2m`.
+pub(super) fn time(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; write it as 250ms, 10s, 2m or 1h"))
+}
