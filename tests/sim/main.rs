@@ -7,6 +7,9 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
+mod people;
+
+use people::{Connection, FRONT, Place, Process, SIDE, Said, Sent};
 use sticky_run::logic::Worker;
 use sticky_run::logic::fleet::{Action, Exit, Fleet, FleetConfig, Input, Outcome};
 use sticky_run::logic::rng::Rng;
@@ -27,56 +30,11 @@ const STALL: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_secs(10);
 const BOOT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A process as the world knows it.
-#[derive(Debug)]
-struct Process {
-    ready: bool,
-    /// It reads nothing for now.
-    hung: bool,
-    /// Sent to it and not picked up.
-    channel: VecDeque<Sent>,
-    /// Said by it and not yet heard.
-    said: VecDeque<Said>,
-    /// Connections that it serves.
-    serving: Vec<u64>,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Sent {
-    Connection(u64),
-    Ping,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Said {
-    Ready,
-    Session(u64),
-    End(u64),
-    Closed(u32),
-}
-
-/// Where a connection is. It is in one place at a time, or the world panics.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Place {
-    Waiting,
-    InFlight(Worker),
-    Served(Worker),
-    Over,
-}
-
-/// A connection that came at some time.
-#[derive(Clone, Copy, Debug)]
-struct Connection {
-    place: Place,
-    /// The sid that it presents.
-    sid: Option<u64>,
-    /// The owner of that sid when the connection came.
-    owner: Option<Worker>,
-}
-
 #[derive(Debug)]
 struct World {
     rng: Rng,
+    /// Workers serve some doors only.
+    doors: bool,
     now: Time,
     fleet: Fleet,
     router: Router,
@@ -119,12 +77,13 @@ impl World {
             key_idle: Duration::from_secs(5),
             in_flight: WINDOW,
             stall_timeout: STALL,
-            every_door: true,
+            every_door: seed % 8 < 4,
             mint: None,
         };
         let fleet = FleetConfig { workers: SLOTS, boot_timeout: BOOT_TIMEOUT, grace: GRACE, seed };
         Self {
             rng: Rng::new(seed),
+            doors: seed % 8 >= 4,
             now,
             fleet: Fleet::new(now, fleet),
             router: Router::new(now, route, QUEUES, (seed, 1), seed),
@@ -160,7 +119,9 @@ impl World {
                 self.pass(Duration::from_millis(millis));
             }
             95..97 => self.somebody(|process, _| process.hung = !process.hung),
-            97..99 => self.somebody_dies(),
+            97 => self.somebody_dies(),
+            98 if self.rng.below(2) == 0 => self.somebody_leaves(),
+            98 => self.somebody_opens_or_closes(),
             _ => self.pass(Duration::from_secs(5)),
         }
     }
@@ -173,20 +134,23 @@ impl World {
             u64::from(self.rng.below(range))
         });
         let owner = sid.and_then(|sid| self.owners.get(&sid).copied());
-        self.connections.insert(id, Connection { place: Place::Waiting, sid, owner });
+        let door = if self.doors && self.rng.below(4) == 0 { SIDE } else { FRONT };
+        self.connections.insert(id, Connection { place: Place::Waiting, door, sid, owner });
         self.route(id, None);
     }
 
     /// What the engine does with a connection that it holds.
     fn route(&mut self, id: u64, returned: Option<Returned>) {
-        let Connection { place, sid, .. } = self.connections[&id];
+        let Connection { place, door, sid, owner } = self.connections[&id];
         assert_eq!(place, Place::Waiting);
+        // Another one that it waits for from now on may serve it.
+        let owner = owner.filter(|owner| self.is_serving(*owner, door));
+        self.connections.get_mut(&id).unwrap().owner = owner;
         let path = sid.map_or("/".to_owned(), |sid| format!("/?sid=s{sid}"));
         let bytes = format!("GET {path} HTTP/1.1\r\n");
         let bytes = bytes.as_bytes();
         let conn = Conn(id);
-        let arrival =
-            Arrival { conn, door: Door::default(), ip: None, bytes, last: false, returned };
+        let arrival = Arrival { conn, door, ip: None, bytes, last: false, returned };
         let mut verdict = self.router.route(self.now, &arrival, Look::First);
         if verdict == Verdict::LookAgain {
             self.hear_all();
@@ -210,10 +174,11 @@ impl World {
 
     /// The router gave a connection away: is that right?
     fn give(&mut self, id: u64, give: Give) {
-        let Connection { place, sid, owner } = self.connections[&id];
+        let Connection { place, door, sid, owner } = self.connections[&id];
         assert_eq!(place, Place::Waiting, "connection {id} was given away twice");
+        assert!(self.is_serving(give.worker, door), "connection {id} came to a closed door");
         let still = sid.and_then(|sid| self.owners.get(&sid).copied());
-        if owner.is_some() && owner == still {
+        if owner.is_some_and(|owner| self.is_serving(owner, door)) && owner == still {
             assert_eq!(Some(give.worker), owner, "connection {id} with sid {sid:?} went astray");
         }
         if self.rng.below(50) == 0 {
@@ -269,6 +234,48 @@ impl World {
         }
         for (id, place) in moved {
             self.set(id, place);
+        }
+    }
+
+    /// Whether connections of a door may go to this worker.
+    fn is_serving(&self, worker: Worker, door: Door) -> bool {
+        let serves = |process: &Process| door == FRONT || process.side;
+        self.processes.get(&worker).is_some_and(serves)
+    }
+
+    /// A worker opens its side door or closes it.
+    fn somebody_opens_or_closes(&mut self) {
+        let Some(worker) = self.pick().filter(|_| self.doors) else { return };
+        let process = self.processes.get_mut(&worker).unwrap();
+        if !process.ready {
+            return;
+        }
+        process.side = !process.side;
+        if process.side {
+            self.router.serves(worker, SIDE);
+        } else {
+            self.router.leaves(worker, SIDE);
+        }
+    }
+
+    /// A worker wants no more connections. What it had not picked up comes back, and nobody asks it
+    /// what became of the rest.
+    fn somebody_leaves(&mut self) {
+        let Some(worker) = self.pick().filter(|worker| self.fleet.is_ready(*worker)) else {
+            return;
+        };
+        self.hear(worker);
+        self.owners.retain(|_, owner| *owner != worker);
+        self.fleet.handle(self.now, Input::Leaving(worker));
+        self.act();
+        let Some(process) = self.processes.get_mut(&worker) else { return };
+        let hung = process.hung;
+        let process = std::mem::replace(process, Process { hung, ..Process::default() });
+        for id in process.serving {
+            self.set(id, Place::Over);
+        }
+        for sent in process.channel {
+            self.comes_back(sent, Returned::Recovered);
         }
     }
 
@@ -367,6 +374,9 @@ impl World {
                     if self.fleet.is_ready(worker) {
                         self.processes.get_mut(&worker).unwrap().ready = true;
                         self.router.ready(self.now, worker);
+                        if self.doors {
+                            self.router.serves(worker, FRONT);
+                        }
                     }
                 }
                 Action::Retire(worker) => self.router.gone(self.now, worker),
@@ -400,8 +410,7 @@ impl World {
         assert!(!taken, "two workers in the slot of {worker}");
         self.spawned += 1;
         let hung = self.rng.below(20) == 0;
-        let (channel, said, serving) = Default::default();
-        self.processes.insert(worker, Process { ready: false, hung, channel, said, serving });
+        self.processes.insert(worker, Process { hung, ..Process::default() });
         self.fleet.handle(self.now, Input::Spawned(worker));
     }
 
@@ -419,10 +428,13 @@ impl World {
     /// Once everybody reads and boots, nobody waits any more.
     fn everybody_is_well(&mut self) {
         for _ in 0..STEPS {
-            for process in self.processes.values_mut() {
+            for (worker, process) in &mut self.processes {
                 process.hung = false;
                 if !process.ready {
                     process.said.push_back(Said::Ready);
+                } else if self.doors && !process.side {
+                    process.side = true;
+                    self.router.serves(*worker, SIDE);
                 }
                 process.channel.retain(|sent| matches!(sent, Sent::Connection(_)));
             }

@@ -1,0 +1,63 @@
+//! Who lives in the world of the simulation: processes and connections.
+
+use std::collections::VecDeque;
+
+use sticky_run::logic::Worker;
+use sticky_run::logic::route::Door;
+
+/// The door that every worker serves.
+pub const FRONT: Door = Door(0);
+/// The door that some workers serve, now and then.
+pub const SIDE: Door = Door(1);
+
+/// A process as the world knows it.
+#[derive(Debug, Default)]
+pub struct Process {
+    /// It gets connections.
+    pub ready: bool,
+    /// It serves the side door too, as far as it has said so.
+    pub side: bool,
+    /// It reads nothing for now.
+    pub hung: bool,
+    /// Sent to it and not picked up.
+    pub channel: VecDeque<Sent>,
+    /// Said by it and not yet heard.
+    pub said: VecDeque<Said>,
+    /// Connections that it serves.
+    pub serving: Vec<u64>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Sent {
+    Connection(u64),
+    Ping,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Said {
+    Ready,
+    Session(u64),
+    End(u64),
+    Closed(u32),
+}
+
+/// Where a connection is. It is in one place at a time, or the world panics.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Place {
+    Waiting,
+    InFlight(Worker),
+    Served(Worker),
+    Over,
+}
+
+/// A connection that came at some time.
+#[derive(Clone, Copy, Debug)]
+pub struct Connection {
+    pub place: Place,
+    /// Where it came in.
+    pub door: Door,
+    /// The sid that it presents.
+    pub sid: Option<u64>,
+    /// The owner of that sid when the connection came, if it served the door whenever it was routed.
+    pub owner: Option<Worker>,
+}
