@@ -4,7 +4,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "the seed comes from the environment")]
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 mod people;

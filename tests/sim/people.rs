@@ -6,35 +6,35 @@ use sticky_run::logic::Worker;
 use sticky_run::logic::route::Door;
 
 /// The door that every worker serves.
-pub const FRONT: Door = Door(0);
+pub(crate) const FRONT: Door = Door(0);
 /// The door that some workers serve, now and then.
-pub const SIDE: Door = Door(1);
+pub(crate) const SIDE: Door = Door(1);
 
 /// A process as the world knows it.
 #[derive(Debug, Default)]
-pub struct Process {
+pub(crate) struct Process {
     /// It gets connections.
-    pub ready: bool,
+    pub(crate) ready: bool,
     /// It serves the side door too, as far as it has said so.
-    pub side: bool,
+    pub(crate) side: bool,
     /// It reads nothing for now.
-    pub hung: bool,
+    pub(crate) hung: bool,
     /// Sent to it and not picked up.
-    pub channel: VecDeque<Sent>,
+    pub(crate) channel: VecDeque<Sent>,
     /// Said by it and not yet heard.
-    pub said: VecDeque<Said>,
+    pub(crate) said: VecDeque<Said>,
     /// Connections that it serves.
-    pub serving: Vec<u64>,
+    pub(crate) serving: Vec<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Sent {
+pub(crate) enum Sent {
     Connection(u64),
     Ping,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub enum Said {
+pub(crate) enum Said {
     Ready,
     Session(u64),
     End(u64),
@@ -43,7 +43,7 @@ pub enum Said {
 
 /// Where a connection is. It is in one place at a time, or the world panics.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Place {
+pub(crate) enum Place {
     Waiting,
     InFlight(Worker),
     Served(Worker),
@@ -52,12 +52,12 @@ pub enum Place {
 
 /// A connection that came at some time.
 #[derive(Clone, Copy, Debug)]
-pub struct Connection {
-    pub place: Place,
+pub(crate) struct Connection {
+    pub(crate) place: Place,
     /// Where it came in.
-    pub door: Door,
+    pub(crate) door: Door,
     /// The sid that it presents.
-    pub sid: Option<u64>,
+    pub(crate) sid: Option<u64>,
     /// The owner of that sid when the connection came, if it served the door whenever it was routed.
-    pub owner: Option<Worker>,
+    pub(crate) owner: Option<Worker>,
 }
