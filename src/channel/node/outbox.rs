@@ -51,6 +51,17 @@ impl Outbox {
         self.frames.push_back(Frame { bytes, written: 0, descriptor });
     }
 
+    /// Adds a frame without a descriptor that goes before all that have not begun. For answers that a
+    /// worker waits for before it says anything more: behind a descriptor that waits for the worker,
+    /// they would wait for each other.
+    pub fn push_urgent(&mut self, bytes: impl Into<Rc<[u8]>>) {
+        let bytes = bytes.into();
+        self.waiting += bytes.len();
+        let begun = self.frames.front().is_some_and(|frame| frame.written > 0);
+        let frame = Frame { bytes, written: 0, descriptor: None };
+        self.frames.insert(usize::from(begun), frame);
+    }
+
     /// What can be written now; `None` when nothing waits, or what waits has to.
     pub fn next(&self) -> Option<Piece<'_>> {
         let frame = self.frames.front()?;
@@ -142,6 +153,26 @@ mod tests {
         assert_eq!(flush(&mut outbox, usize::MAX), [1]);
         outbox.acknowledged();
         assert_eq!(flush(&mut outbox, usize::MAX), [2]);
+    }
+
+    #[test]
+    fn an_urgent_frame_waits_for_no_acknowledgement() {
+        let mut outbox = outbox(&[(100, Some(1)), (BARRIER + 1, None), (100, Some(2))]);
+        flush(&mut outbox, 1_000);
+        assert!(outbox.next().is_none());
+        outbox.push_urgent(*b"urgent");
+        assert!(flush(&mut outbox, 1_000).is_empty());
+        assert_eq!(outbox.waiting(), 100);
+    }
+
+    #[test]
+    fn an_urgent_frame_cuts_no_other() {
+        let mut outbox = outbox(&[(3, None)]);
+        outbox.wrote(1);
+        outbox.push_urgent(*b"urgent");
+        assert_eq!(outbox.next().unwrap().bytes, b"xx");
+        outbox.wrote(2);
+        assert_eq!(outbox.next().unwrap().bytes, b"urgent");
     }
 
     #[test]

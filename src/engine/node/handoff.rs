@@ -76,6 +76,14 @@ impl Engine {
         self.flush_node(worker);
     }
 
+    /// Answers a message with a descriptor, before anything else that waits to be said.
+    pub(super) fn answer_handle(&mut self, worker: Worker, answer: ToNode<'_>) {
+        let frame = answer.encode(self.serialization());
+        let Some(link) = self.node_link(worker) else { return };
+        link.outbox.push_urgent(frame);
+        self.flush_node(worker);
+    }
+
     /// Says something to a worker that travels with a descriptor.
     pub(super) fn say_with<'a>(
         &mut self,

@@ -184,9 +184,9 @@ impl Engine {
     fn hear_handle(&mut self, worker: Worker, message: FromNode) {
         let Some(link) = self.node_link(worker) else { return };
         let Some(descriptor) = link.descriptors.pop_front() else {
-            return self.say(worker, |_| ToNode::HandleNack);
+            return self.answer_handle(worker, ToNode::HandleNack);
         };
-        self.say(worker, |_| ToNode::HandleAck);
+        self.answer_handle(worker, ToNode::HandleAck);
         match message {
             FromNode::Handback { head, .. } => self.hear_handback(worker, descriptor, head),
             _ => debug!("{worker} sends a descriptor that is for nobody here"),

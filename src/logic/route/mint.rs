@@ -47,8 +47,10 @@ impl Mint {
         Self { key, workers: BTreeMap::new(), next: 0 }
     }
 
-    /// A number for a new worker that no live one has, or `None` when all are taken.
+    /// A number for a new worker that no live one has, or `None` when all are taken. It has its slot
+    /// for itself, also when the one before was never ready.
     pub(super) fn incarnate(&mut self, worker: Worker) -> Option<u16> {
+        self.workers.retain(|_, minter| minter.slot != worker.slot);
         let numbers = (self.next..INCARNATIONS).chain(0..self.next);
         let free = numbers.map(Incarnation).find(|number| !self.workers.contains_key(number))?;
         self.workers.insert(free, worker);
@@ -168,6 +170,15 @@ mod tests {
         {
             assert_eq!(mint.read(odd), None);
         }
+    }
+
+    #[test]
+    fn the_number_of_a_worker_that_was_never_ready_is_free_again() {
+        let mut mint = mint();
+        for generation in 0..2 * u32::from(INCARNATIONS) {
+            assert!(mint.incarnate(Worker { slot: 0, generation }).is_some());
+        }
+        assert_eq!(mint.workers.len(), 1);
     }
 
     #[test]
