@@ -1,6 +1,8 @@
 //! Accepting: from the listeners, for as long as there is room.
 
+use std::collections::BTreeMap;
 use std::io;
+use std::mem;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use tracing::{info, warn};
 
 use super::tokens::Subject;
 use super::{Connection, Engine};
+use crate::logic::route::Door;
 use crate::logic::throttle::Throttle;
 use crate::logic::time::Time;
 use crate::os::listen::{Accepted, Listener};
@@ -42,8 +45,9 @@ const OF_ONE_CONNECTION: [i32; 10] = [
 /// The listeners and whether they may accept.
 #[derive(Debug)]
 pub(super) struct Listeners {
-    /// By their numbers; `None` is closed.
-    listeners: Vec<Option<Entry>>,
+    /// By their numbers, none of which is used twice.
+    listeners: BTreeMap<u32, Entry>,
+    next: u32,
     /// No accept before this time: the last one failed.
     resting_until: Option<Time>,
     /// Nobody new is let in, and this is when to close.
@@ -72,7 +76,8 @@ enum Attempt {
 impl Listeners {
     pub(super) fn register(registry: &Registry, listeners: Vec<Listener>) -> anyhow::Result<Self> {
         let mut all = Self {
-            listeners: Vec::new(),
+            listeners: BTreeMap::new(),
+            next: 0,
             resting_until: None,
             closing_at: None,
             no_room: Throttle::default(),
@@ -86,65 +91,69 @@ impl Listeners {
     }
 
     /// Accepts from a listener too, and returns its number.
-    pub(super) fn add(&mut self, registry: &Registry, listener: Listener) -> io::Result<u16> {
-        let free = self.listeners.iter().position(Option::is_none);
-        let index = free.unwrap_or(self.listeners.len());
-        let number =
-            u16::try_from(index).map_err(|_| io::Error::from_raw_os_error(libc::EMFILE))?;
-        let token = Subject::Listener(index).into();
-        registry.register(&mut SourceFd(&listener.as_raw_fd()), token, Interest::READABLE)?;
-        info!("listening on {listener}");
-        let entry = Some(Entry { listener, readable: true, speaks_http: true });
-        match self.listeners.get_mut(index) {
-            Some(place) => *place = entry,
-            None => self.listeners.push(entry),
-        }
+    pub(super) fn add(&mut self, registry: &Registry, listener: Listener) -> io::Result<u32> {
+        let number = self.next;
+        register(registry, number, &listener)?;
+        self.next += 1;
+        self.listeners.insert(number, Entry { listener, readable: true, speaks_http: true });
         Ok(number)
     }
 
+    /// Accepts from another listener under a number that is in use.
+    pub(super) fn replace(
+        &mut self,
+        registry: &Registry,
+        number: u32,
+        listener: Listener,
+    ) -> io::Result<()> {
+        let Some(entry) = self.listeners.get_mut(&number) else { return Ok(()) };
+        register(registry, number, &listener)?;
+        let old = mem::replace(&mut entry.listener, listener);
+        entry.readable = true;
+        registry.deregister(&mut SourceFd(&old.as_raw_fd()))
+    }
+
     /// The open listener with this number.
-    pub(super) fn get(&self, number: u16) -> Option<&Listener> {
-        Some(&self.entry(usize::from(number))?.listener)
+    pub(super) fn get(&self, number: u32) -> Option<&Listener> {
+        Some(&self.listeners.get(&number)?.listener)
     }
 
     /// The number of the listener that a connection came to.
-    pub(super) fn find(&self, socket: &OwnedFd) -> Option<u16> {
-        let own = |entry: &Option<Entry>| {
-            entry.as_ref().is_some_and(|entry| entry.listener.is_origin_of(socket))
-        };
-        u16::try_from(self.listeners.iter().position(own)?).ok()
+    pub(super) fn find(&self, socket: &OwnedFd) -> Option<u32> {
+        let mut all = self.listeners.iter();
+        all.find(|(_, entry)| entry.listener.is_origin_of(socket)).map(|(number, _)| *number)
     }
 
-    /// The clients of this listener may be waiting for the server to speak first.
-    pub(super) fn expect_no_http(&mut self, number: u16) {
-        if let Some(Some(entry)) = self.listeners.get_mut(usize::from(number)) {
-            entry.speaks_http = false;
+    /// Whether the clients of this listener send the head of a request first, as far as is known.
+    pub(super) fn expect_http(&mut self, number: u32, speaks_http: bool) {
+        if let Some(entry) = self.listeners.get_mut(&number) {
+            entry.speaks_http = speaks_http;
         }
     }
 
     /// Whether the head of a request may be expected from a connection of this listener.
-    pub(super) fn speaks_http(&self, number: Option<u16>) -> bool {
-        let entry = number.and_then(|number| self.entry(usize::from(number)));
+    pub(super) fn speaks_http(&self, number: Option<u32>) -> bool {
+        let entry = number.and_then(|number| self.listeners.get(&number));
         entry.is_none_or(|entry| entry.speaks_http)
     }
 
-    pub(super) fn became_readable(&mut self, number: usize) {
-        if let Some(Some(entry)) = self.listeners.get_mut(number) {
+    pub(super) fn became_readable(&mut self, number: u32) {
+        if let Some(entry) = self.listeners.get_mut(&number) {
             entry.readable = true;
         }
     }
 
-    fn entry(&self, number: usize) -> Option<&Entry> {
-        self.listeners.get(number)?.as_ref()
+    fn numbers(&self) -> Vec<u32> {
+        self.listeners.keys().copied().collect()
     }
 
     /// Whether accepting can go on at once, but for the room in the supervisor.
     pub(super) fn has_more(&self) -> bool {
-        self.resting_until.is_none() && self.listeners.iter().flatten().any(|entry| entry.readable)
+        self.resting_until.is_none() && self.listeners.values().any(|entry| entry.readable)
     }
 
     pub(super) fn are_closed(&self) -> bool {
-        self.listeners.iter().all(Option::is_none)
+        self.listeners.is_empty()
     }
 
     /// When to call [`Engine::close_listeners`].
@@ -164,7 +173,7 @@ impl Engine {
             return;
         }
         self.listeners.resting_until = None;
-        for number in 0..self.listeners.listeners.len() {
+        for number in self.listeners.numbers() {
             self.accept_some(number, BATCH);
         }
     }
@@ -173,7 +182,7 @@ impl Engine {
     /// reset.
     pub(super) fn close_listeners_soon(&mut self) {
         self.listeners.closing_at = Some(self.now + HANDSHAKES);
-        for entry in self.listeners.listeners.iter().flatten() {
+        for entry in self.listeners.listeners.values() {
             if let Err(error) = entry.listener.let_nobody_in() {
                 warn!("clients may be reset while {} closes: {error}", entry.listener);
             }
@@ -184,39 +193,44 @@ impl Engine {
     /// no more.
     pub(super) fn close_listeners(&mut self) {
         self.listeners.closing_at = None;
-        for number in 0..self.listeners.listeners.len() {
+        for number in self.listeners.numbers() {
             // Whether or not the loop has said so yet.
             self.listeners.became_readable(number);
             self.accept_some(number, WHOLE_BACKLOG);
         }
-        for number in 0..self.listeners.listeners.len() {
+        for number in self.listeners.numbers() {
             self.drop_listener(number);
         }
     }
 
-    /// Listens no more with this number.
-    pub(super) fn close_listener(&mut self, number: u16) {
+    /// Listens no more with this number. Nobody waits for what it leads to any more.
+    pub(super) fn close_listener(&mut self, number: u32) {
         if let Some(listener) = self.listeners.get(number) {
             info!("listening on {listener} no more");
         }
-        self.drop_listener(usize::from(number));
+        self.drop_listener(number);
+        for conn in self.router.close(Door(number)) {
+            self.waiting.remove(&conn);
+        }
+        for conn in self.pending.of_listener(number) {
+            self.close_pending(conn);
+        }
     }
 
-    fn drop_listener(&mut self, number: usize) {
-        let listener = self.listeners.listeners.get_mut(number).and_then(Option::take);
-        let Some(Entry { listener, .. }) = listener else { return };
+    fn drop_listener(&mut self, number: u32) {
+        let Some(Entry { listener, .. }) = self.listeners.listeners.remove(&number) else { return };
         // The descriptor may be inherited and so be open elsewhere: closing is not enough.
         if let Err(error) = self.poll.registry().deregister(&mut SourceFd(&listener.as_raw_fd())) {
             warn!("cannot stop waiting on {listener}: {error}");
         }
     }
 
-    fn accept_some(&mut self, number: usize, most: usize) {
+    fn accept_some(&mut self, number: u32, most: usize) {
         for _ in 0..most {
             if self.is_full() {
                 return;
             }
-            let Some(entry) = &mut self.listeners.listeners[number] else { return };
+            let Some(entry) = self.listeners.listeners.get_mut(&number) else { return };
             if !entry.readable {
                 return;
             }
@@ -233,10 +247,10 @@ impl Engine {
         }
     }
 
-    fn arrive(&mut self, listener: usize, deferred: bool, accepted: Accepted) {
+    fn arrive(&mut self, listener: u32, deferred: bool, accepted: Accepted) {
         let Accepted { socket, client } = accepted;
-        let listener = u16::try_from(listener).ok();
-        self.route(Connection { socket, client, listener, head: None }, None, deferred);
+        let listener = Some(listener);
+        self.route(Connection { socket, client, listener, head: None, deaths: 0 }, None, deferred);
     }
 
     fn rest(&mut self, error: &io::Error) {
@@ -252,6 +266,13 @@ impl Engine {
             );
         }
     }
+}
+
+fn register(registry: &Registry, number: u32, listener: &Listener) -> io::Result<()> {
+    let token = Subject::Listener(number).into();
+    registry.register(&mut SourceFd(&listener.as_raw_fd()), token, Interest::READABLE)?;
+    info!("listening on {listener}");
+    Ok(())
 }
 
 fn attempt(listener: &Listener) -> Attempt {

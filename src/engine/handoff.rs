@@ -120,6 +120,9 @@ impl Engine {
     pub(super) fn route_returned(&mut self) {
         // A connection that comes back again meanwhile has to wait for the next turn.
         for (connection, how) in mem::take(&mut self.handoff.returned) {
+            if !self.leads_anywhere(&connection) {
+                continue;
+            }
             // One that was read comes back because of its next request, however often.
             let bounced = matches!(how, Returned::Back(_)) && connection.head.is_none();
             if bounced && self.handoff.is_bounced(&connection) {

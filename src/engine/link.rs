@@ -114,6 +114,11 @@ impl Engine {
         }
     }
 
+    /// Whether any worker may still serve a connection that came back.
+    pub(super) fn leads_anywhere(&self, connection: &Connection) -> bool {
+        self.node.as_ref().is_none_or(|node| node.leads_anywhere(connection))
+    }
+
     /// A worker takes connections from now on.
     pub(super) fn begin_placing(&mut self, worker: Worker) {
         if let Some(link) = self.workers.get_mut(worker).and_then(|live| live.link.node_mut()) {

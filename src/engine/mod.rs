@@ -50,9 +50,11 @@ struct Connection {
     /// The address of its client, unless that came over a Unix socket.
     client: Option<SocketAddr>,
     /// The number of the listener that it came from, unless a worker gave it back.
-    listener: Option<u16>,
+    listener: Option<u32>,
     /// What a worker has read of it already.
     head: Option<Box<[u8]>>,
+    /// How many workers have died while it was on its way to them.
+    deaths: u8,
 }
 
 impl Connection {
@@ -114,7 +116,7 @@ impl Engine {
                     let key = random::bytes().context("cannot get random bytes from the kernel")?;
                     config.route.mint = Some(MintKey(key));
                 }
-                let given = u16::try_from(listeners.len()).context("too many listeners")?;
+                let given = u32::try_from(listeners.len()).context("too many listeners")?;
                 Some(Node::new(now, node, given).context("cannot write the files of the preload")?)
             }
         };

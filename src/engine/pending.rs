@@ -128,6 +128,12 @@ impl Pending {
         self.deadline(hurried).filter(|deadline| *deadline <= now).map(|_| *conn)
     }
 
+    /// Those that came to this listener.
+    pub(super) fn of_listener(&self, number: u32) -> Vec<Conn> {
+        let its = |pending: &PendingConnection| pending.connection.listener == Some(number);
+        self.connections.iter().filter(|(_, pending)| its(pending)).map(|(conn, _)| *conn).collect()
+    }
+
     /// Those that have not sent a byte.
     pub(super) fn silent(&self) -> Vec<Conn> {
         let silent = self.connections.iter().filter(|(_, pending)| !pending.started);

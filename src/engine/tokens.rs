@@ -14,7 +14,7 @@ pub(super) enum Subject {
     /// A signal came.
     Signals,
     /// The listener of this number.
-    Listener(usize),
+    Listener(u32),
     /// The channel to the worker in this slot.
     Channel(u16),
     /// A connection whose first bytes are awaited.
@@ -33,7 +33,7 @@ impl From<Subject> for mio::Token {
     fn from(subject: Subject) -> Self {
         let (kind, number) = match subject {
             Subject::Signals => (0, 0),
-            Subject::Listener(number) => (1, number),
+            Subject::Listener(number) => (1, number as usize),
             Subject::Channel(slot) => (2, usize::from(slot)),
             Subject::Pending(Conn(number)) => (3, number as usize),
         };
@@ -46,7 +46,7 @@ impl From<mio::Token> for Subject {
         let number = token.0 / KINDS;
         match token.0 % KINDS {
             0 => Self::Signals,
-            1 => Self::Listener(number),
+            1 => Self::Listener(number as u32),
             2 => Self::Channel(u16::try_from(number).unwrap_or(u16::MAX)),
             _ => Self::Pending(Conn(number as u64)),
         }

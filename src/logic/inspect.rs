@@ -1,4 +1,4 @@
-//! A debugger port for every worker.
+//! What a worker's options of Node mean for us: above all, a debugger port for every worker.
 //!
 //! Workers that share one command would all open the same port of Node's inspector. As Node's own
 //! cluster does, each gets a word `--inspect-port=PORT` behind the options that the user wrote: it
@@ -129,6 +129,17 @@ pub fn for_slot(arguments: &[OsString], node_options: &OsStr, slot: u16) -> Opti
         base => moved(base, slot),
     };
     Some(Inspect { position, word: format!("--inspect-port={port}").into() })
+}
+
+/// Whether Node's permission model is asked for: then Node may read only what it is allowed to.
+///
+/// `arguments` and `node_options` are those of [`for_slot`].
+pub fn is_restricted(arguments: &[OsString], node_options: &OsStr) -> bool {
+    let restricts =
+        |word: &str| matches!(spelled(word).as_str(), "--permission" | "--experimental-permission");
+    let words = &arguments[..options(arguments)];
+    split(node_options).iter().any(|word| restricts(word))
+        || words.iter().filter_map(|word| word.to_str()).any(restricts)
 }
 
 /// How many of the words after `node` are its options, before the script or `--`.
@@ -296,5 +307,16 @@ mod tests {
         use std::os::unix::ffi::OsStringExt;
         let arguments = [OsString::from_vec(vec![b'-', 0xff]), "--inspect".into(), "a".into()];
         assert_eq!(for_slot(&arguments, OsStr::new(""), 0).unwrap().position, 2);
+    }
+
+    #[test]
+    fn the_permission_model_is_seen_among_the_options_and_only_there() {
+        let words = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
+        let none = OsStr::new("");
+        assert!(is_restricted(&words("--permission --allow-fs-read=/app/* a.js"), none));
+        assert!(is_restricted(&words("--experimental_permission a.js"), none));
+        assert!(is_restricted(&[], OsStr::new("--trace-warnings --permission")));
+        assert!(!is_restricted(&words("a.js --permission"), none));
+        assert!(!is_restricted(&words("--require --permission-less a.js"), none));
     }
 }

@@ -1,9 +1,11 @@
 //! Files of our own that workers read, in a private directory that goes with us.
 
-use std::fs;
+use std::fs::{self, File, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{Flock, FlockArg};
 use tempfile::TempDir;
 
 /// A directory with a few files in it.
@@ -11,13 +13,16 @@ use tempfile::TempDir;
 pub struct Scratch {
     files: &'static [(&'static str, &'static str)],
     directory: TempDir,
+    /// Held for as long as the directory is needed.
+    _lock: Flock<File>,
 }
 
 impl Scratch {
     /// Writes these files, each a name and what is in it, below the directory for temporary files
     /// (`TMPDIR`, or `/tmp`).
     pub fn new(files: &'static [(&'static str, &'static str)]) -> io::Result<Self> {
-        let scratch = Self { files, directory: new_directory()? };
+        let directory = new_directory()?;
+        let scratch = Self { files, _lock: lock(directory.path())?, directory };
         scratch.write()?;
         Ok(scratch)
     }
@@ -29,6 +34,7 @@ impl Scratch {
         if !self.files.iter().all(|(file, _)| is_there(file)) {
             if !self.directory.path().is_dir() {
                 self.directory = new_directory()?;
+                self._lock = lock(self.directory.path())?;
             }
             self.write()?;
         }
@@ -41,12 +47,23 @@ impl Scratch {
     }
 }
 
+/// A directory that everybody may read, whatever the umask: workers may be somebody else.
 fn new_directory() -> io::Result<TempDir> {
-    tempfile::Builder::new().prefix("sticky-run-").tempdir()
+    let directory = tempfile::Builder::new().prefix("sticky-run-").tempdir()?;
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o755))?;
+    Ok(directory)
+}
+
+/// Has those who tidy up after some days leave a directory alone (`tmpfiles.d(5)`, on aging).
+fn lock(directory: &Path) -> io::Result<Flock<File>> {
+    let lock = Flock::lock(File::open(directory)?, FlockArg::LockSharedNonblock);
+    lock.map_err(|(_, errno)| errno.into())
 }
 
 fn write(directory: &Path, name: &str, text: &str) -> io::Result<()> {
-    fs::write(directory.join(name), text)
+    let path = directory.join(name);
+    fs::write(&path, text)?;
+    fs::set_permissions(&path, Permissions::from_mode(0o644))
 }
 
 #[cfg(test)]

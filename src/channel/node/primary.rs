@@ -14,7 +14,7 @@ pub struct Primary {
     /// The number of the next message to the worker.
     seq: u32,
     /// Its servers by their keys, each with the listeners that lead to it.
-    servers: BTreeMap<String, Vec<u16>>,
+    servers: BTreeMap<String, Vec<u32>>,
     /// The server that it had first.
     first: Option<String>,
     package: Option<Package>,
@@ -82,7 +82,7 @@ impl Primary {
     }
 
     /// The worker has a server to which these listeners lead.
-    pub fn serve(&mut self, key: &str, listeners: Vec<u16>) {
+    pub fn serve(&mut self, key: &str, listeners: Vec<u32>) {
         self.first.get_or_insert_with(|| key.to_owned());
         self.servers.insert(key.to_owned(), listeners);
     }
@@ -122,7 +122,7 @@ impl Primary {
 
     /// The listeners whose connections it takes; `given` are those that the user named, which lead
     /// to a worker whether or not it has asked for them.
-    pub fn listeners(&self, given: u16) -> BTreeSet<u16> {
+    pub fn listeners(&self, given: u32) -> BTreeSet<u32> {
         let asked = self.servers.values().flatten().copied();
         let takes = self.package.is_some() || !self.servers.is_empty();
         asked.chain(0..if takes { given } else { 0 }).collect()
@@ -130,7 +130,7 @@ impl Primary {
 
     /// How a connection of this listener gets in: to the server that asked for it, else to the
     /// package, else to the first server.
-    pub fn way(&self, listener: u16) -> Option<Way<'_>> {
+    pub fn way(&self, listener: u32) -> Option<Way<'_>> {
         let asked = self.servers.iter().find(|(_, listeners)| listeners.contains(&listener));
         let package = || self.package.as_ref()?.message().map(Way::Package);
         let first = || self.first.as_ref().or_else(|| self.servers.keys().next());

@@ -89,7 +89,8 @@ impl Engine {
                 self.tell_off(worker, "it gave back more connections than it was given");
             }
             Ok(client) => {
-                let connection = Connection { socket, client, listener: None, head: None };
+                let connection =
+                    Connection { socket, client, listener: None, head: None, deaths: 0 };
                 self.handoff.take_back(connection, Returned::Back(worker));
             }
             Err(error) => self.tell_off(worker, &format!("BACK came with no connection: {error}")),

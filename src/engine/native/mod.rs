@@ -87,6 +87,7 @@ impl NativeLink {
     pub(super) fn send(&self, connection: &Connection) -> io::Result<()> {
         let mut buffer = [0; MAX_MESSAGE];
         let Connection { client, listener, .. } = *connection;
+        let listener = listener.and_then(|number| u16::try_from(number).ok());
         let message = ToWorker::Conn { client, listener }.encode(&mut buffer);
         self.channel.send(message, Some(connection.socket.as_fd()))
     }

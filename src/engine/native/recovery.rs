@@ -152,7 +152,8 @@ fn unread(worker: Worker, buffer: &Buffer, mut received: Received) -> Option<Unr
                 warn!("a connection that {worker} did not pick up is lost: too many open files");
                 return None;
             };
-            Some(Unread::Connection(Connection { socket, client, listener, head: None }))
+            let listener = listener.map(u32::from);
+            Some(Unread::Connection(Connection { socket, client, listener, head: None, deaths: 0 }))
         }
         Ok(Some(ToWorker::Drain)) => Some(Unread::Drain),
         Ok(Some(ToWorker::Ping)) => Some(Unread::Ping),

@@ -199,7 +199,7 @@ impl Engine {
             Ok(client) => {
                 let listener = self.listeners.find(&socket);
                 let head = Some(head.into());
-                let connection = Connection { socket, client, listener, head };
+                let connection = Connection { socket, client, listener, head, deaths: 0 };
                 self.handoff.take_back(connection, Returned::Back(worker));
             }
             Err(error) => {

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::path::Path;
 
 use serde_json::json;
 
@@ -11,7 +12,7 @@ use crate::channel::node::Serialization;
 use crate::engine::Engine;
 use crate::logic::Worker;
 use crate::logic::config::KeepAlive;
-use crate::logic::inspect::{Inspect, for_slot};
+use crate::logic::inspect::{Inspect, for_slot, is_restricted};
 use crate::logic::route::mint::MintKey;
 use crate::os::spawn::Launch;
 
@@ -64,9 +65,8 @@ impl Engine {
             Serialization::Json => "json",
             Serialization::Advanced => "advanced",
         };
-        let mut set = |name: &str, value: OsString| {
-            launch.environment.push((name.into(), Some(value)));
-        };
+        let environment = &mut launch.environment;
+        let mut set = |name: &str, value: OsString| environment.push((name.into(), Some(value)));
         set("NODE_CHANNEL_FD", link.workers_end().as_raw_fd().to_string().into());
         set("NODE_CHANNEL_SERIALIZATION_MODE", serialization.into());
         set("NODE_UNIQUE_ID", id(worker).to_string().into());
@@ -75,7 +75,12 @@ impl Engine {
         {
             let (index, _) = PRELOAD[0];
             let path = preload.path(index)?;
-            add(&mut options, &format!("--require \"{}\"", escaped(&path.to_string_lossy())));
+            let words = config.arguments_at.and_then(|at| launch.arguments.get(at..));
+            if is_restricted(words.unwrap_or_default(), &options) {
+                let files = path.with_file_name("*");
+                add(&mut options, &option("--allow-fs-read=", &files));
+            }
+            add(&mut options, &option("--require ", &path));
             set("STICKY_NODE", settings(keep_alive, incarnation, &key).into());
         }
         if !options.is_empty() {
@@ -103,9 +108,10 @@ fn add(options: &mut OsString, option: &str) {
     options.push(option);
 }
 
-/// A path as it stands between quotes in `NODE_OPTIONS`.
-fn escaped(path: &str) -> String {
-    path.replace('\\', "\\\\").replace('"', "\\\"")
+/// An option with a path, as it stands in `NODE_OPTIONS`.
+fn option(name: &str, path: &Path) -> String {
+    let path = path.to_string_lossy().replace('\\', "\\\\").replace('"', "\\\"");
+    format!("{name}\"{path}\"")
 }
 
 /// What the preload is told, as JSON.

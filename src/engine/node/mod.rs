@@ -68,7 +68,7 @@ pub(super) struct NodeLink {
     outbox: Outbox,
     ledger: Ledger<Parcel>,
     /// The listeners that the router knows it serves.
-    listeners: BTreeSet<u16>,
+    listeners: BTreeSet<u32>,
     /// The loop tells when there is room to write.
     watched: bool,
     /// There is no room to write, as far as the loop has said.
@@ -95,7 +95,7 @@ impl Parcel {
 }
 
 impl Node {
-    pub(super) fn new(now: Time, config: NodeConfig, given: u16) -> io::Result<Self> {
+    pub(super) fn new(now: Time, config: NodeConfig, given: u32) -> io::Result<Self> {
         let preload = match config.preload {
             Some(_) => Some(Scratch::new(launch::PRELOAD)?),
             None => None,
@@ -108,6 +108,11 @@ impl Node {
         let buffer = vec![0; AT_ONCE].into_boxed_slice();
         let (resting, pace) = (Resting::default(), Pace::new(now));
         Ok(Self { config, preload, package, ports, resting, retry_at: None, pace, buffer })
+    }
+
+    /// Whether any server may still serve a connection that came back.
+    pub(super) fn leads_anywhere(&self, connection: &Connection) -> bool {
+        connection.listener.is_some_and(|listener| self.ports.has(listener))
     }
 
     /// When to call [`Engine::look_after_nodes`].

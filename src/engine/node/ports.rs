@@ -1,8 +1,7 @@
 //! Ports: what servers ask to listen on, opened once for all workers (`cluster`'s `queryServer`).
 //!
-//! A listener stays open while its workers come and go, so that clients wait instead of being
-//! refused. Only one with a port that the kernel picked, and a UDP socket, close with their last
-//! server, since nobody could ask for them again.
+//! A listener stays open while its workers die and are replaced, so that clients wait instead of
+//! being refused. It closes when its last server is closed by its app, unless the user named it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,18 +20,20 @@ use crate::engine::Engine;
 use crate::logic::Worker;
 use crate::logic::route::Door;
 use crate::os::errors;
-use crate::os::listen::{Asked, Mode, open_asked, open_udp};
+use crate::os::listen::{Asked, Listener, Mode, open_asked, open_udp};
 
 /// What Node asks for when the app does not say how many connections may wait in the kernel.
 const BACKLOG: i32 = 511;
-/// Of libuv's bind: an IPv6 address takes no IPv4 clients.
+/// Of libuv's bind: an IPv6 address takes no IPv4 clients (`UV_TCP_IPV6ONLY`, `UV_UDP_IPV6ONLY`).
 const ONLY_V6: u32 = 1;
+/// Of libuv's bind: several UDP sockets may have the address (`UV_UDP_REUSEADDR`).
+const REUSE: u32 = 4;
 
 /// Everything that servers have asked for, by Node's name of it.
 #[derive(Debug)]
 pub(super) struct Ports {
     /// So many listeners, the first ones, were named by the user.
-    given: u16,
+    given: u32,
     ports: BTreeMap<String, Port>,
 }
 
@@ -42,25 +43,32 @@ struct Port {
     opened: Opened,
     /// What the first of them wants all to have.
     data: Option<Data>,
-    /// Whether it goes with its last server.
-    passing: bool,
 }
 
 #[derive(Clone, Debug)]
 enum Opened {
     /// The numbers of the listeners that lead to it.
-    Listeners(Vec<u16>),
+    Listeners(Vec<u32>),
     Udp(Rc<OwnedFd>),
 }
 
 impl Ports {
-    pub(super) fn new(given: u16) -> Self {
+    pub(super) fn new(given: u32) -> Self {
         Self { given, ports: BTreeMap::new() }
     }
 
     /// So many listeners, the first ones, were named by the user.
-    pub(super) fn given(&self) -> u16 {
+    pub(super) fn given(&self) -> u32 {
         self.given
+    }
+
+    /// Whether this listener leads anywhere.
+    pub(super) fn has(&self, listener: u32) -> bool {
+        let leads = |port: &Port| match &port.opened {
+            Opened::Listeners(listeners) => listeners.contains(&listener),
+            Opened::Udp(_) => false,
+        };
+        listener < self.given || self.ports.values().any(leads)
     }
 }
 
@@ -98,13 +106,14 @@ impl Engine {
             .flatten()
             .filter_map(|live| live.link.node())
             .any(|link| link.primary.is_serving(key));
-        let ports = &mut self.node_mut().ports.ports;
-        if !is_used && ports.get(key).is_some_and(|port| port.passing) {
-            let port = ports.remove(key).expect("it was just found");
-            if let Opened::Listeners(listeners) = port.opened {
-                for listener in listeners {
-                    self.close_listener(listener);
-                }
+        if is_used {
+            return;
+        }
+        let given = self.node().ports.given();
+        let port = self.node_mut().ports.ports.remove(key);
+        if let Some(Port { opened: Opened::Listeners(listeners), .. }) = port {
+            for listener in listeners.into_iter().filter(|listener| *listener >= given) {
+                self.close_listener(listener);
             }
         }
     }
@@ -129,35 +138,58 @@ impl Engine {
     /// Opens what a server asks for, unless another worker's server did so before.
     fn open_port(&mut self, key: &str, query: &Query) -> io::Result<Opened> {
         if let Some(port) = self.node().ports.ports.get(key) {
-            return Ok(port.opened.clone());
+            let opened = port.opened.clone();
+            self.put_in_place(&opened, query)?;
+            self.note_server_kind(&opened, query);
+            return Ok(opened);
         }
-        let mut passing = query.port == Some(0);
         let opened = match query.kind {
             AddressType::Udp4 | AddressType::Udp6 => {
-                passing = true;
-                let socket = open_udp(address(query)?, query.flags & ONLY_V6 != 0)?;
-                Opened::Udp(Rc::new(socket))
+                let (only_v6, reuse) = (has(query, ONLY_V6), has(query, REUSE));
+                Opened::Udp(Rc::new(open_udp(address(query)?, only_v6, reuse)?))
             }
             _ => Opened::Listeners(self.find_or_open(query)?),
         };
         self.note_server_kind(&opened, query);
-        let port = Port { opened: opened.clone(), data: query.data.clone(), passing };
+        let port = Port { opened: opened.clone(), data: query.data.clone() };
         self.node_mut().ports.ports.insert(key.to_owned(), port);
         Ok(opened)
     }
 
+    /// A Unix socket whose file was removed is listened on anew: apps remove the file before they
+    /// listen, in case that it was left by an earlier run.
+    fn put_in_place(&mut self, opened: &Opened, query: &Query) -> io::Result<()> {
+        let (Opened::Listeners(listeners), AddressType::Unix) = (opened, query.kind) else {
+            return Ok(());
+        };
+        let given = self.node().ports.given();
+        for number in listeners.iter().copied().filter(|number| *number >= given) {
+            if self.listeners.get(number).is_some_and(|listener| !listener.is_in_place()) {
+                let listener = self.open_listener(query)?;
+                self.listeners.replace(self.poll.registry(), number, listener)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The listeners for a server: those that the user named, if it asks for one of them.
-    fn find_or_open(&mut self, query: &Query) -> io::Result<Vec<u16>> {
+    fn find_or_open(&mut self, query: &Query) -> io::Result<Vec<u32>> {
         let given = self.node().ports.given();
         let listeners = (0..given).filter(|number| self.is_asked_for(*number, query));
         let listeners: Vec<_> = listeners.collect();
         if !listeners.is_empty() {
             return Ok(listeners);
         }
+        let listener = self.open_listener(query)?;
+        Ok(vec![self.listeners.add(self.poll.registry(), listener)?])
+    }
+
+    /// Opens what a server asks for.
+    fn open_listener(&self, query: &Query) -> io::Result<Listener> {
         let asked = match query.kind {
             AddressType::Any => Asked::Any(query.port.unwrap_or(0)),
             AddressType::V4 | AddressType::V6 => {
-                Asked::Tcp { address: address(query)?, only_v6: query.flags & ONLY_V6 != 0 }
+                Asked::Tcp { address: address(query)?, only_v6: has(query, ONLY_V6) }
             }
             AddressType::Unix => Asked::Unix(query.address.clone().unwrap_or_default().into()),
             // The number of a descriptor says nothing here unless the user named it with --listen.
@@ -165,16 +197,13 @@ impl Engine {
                 return Err(io::Error::from_raw_os_error(libc::EBADF));
             }
         };
-        let http = speaks_http(query);
-        let defer = http && self.defers;
+        let defer = speaks_http(query) && self.defers;
         let backlog = i32::try_from(query.backlog).ok().filter(|backlog| *backlog > 0);
-        let backlog = backlog.unwrap_or(BACKLOG);
-        let listener = open_asked(&asked, defer, backlog, Mode::NonBlocking)?;
-        Ok(vec![self.listeners.add(self.poll.registry(), listener)?])
+        open_asked(&asked, defer, backlog.unwrap_or(BACKLOG), Mode::NonBlocking)
     }
 
     /// Whether a server asks for the listener with this number, which the user named.
-    fn is_asked_for(&self, number: u16, query: &Query) -> bool {
+    fn is_asked_for(&self, number: u32, query: &Query) -> bool {
         let Some(listener) = self.listeners.get(number) else { return false };
         match query.kind {
             AddressType::Other => query.fd.is_some() && listener.given_as() == query.fd,
@@ -195,12 +224,10 @@ impl Engine {
 
     /// Connections of a server that does not speak HTTP have no head to wait for.
     fn note_server_kind(&mut self, opened: &Opened, query: &Query) {
-        if speaks_http(query) {
-            return;
-        }
         let Opened::Listeners(listeners) = opened else { return };
+        let speaks_http = speaks_http(query);
         for listener in listeners {
-            self.listeners.expect_no_http(*listener);
+            self.listeners.expect_http(*listener, speaks_http);
         }
         if query.server == Some(ServerKind::Tls) && self.router.needs_head(true) {
             warn!(
@@ -240,7 +267,7 @@ impl Engine {
         self.say(worker, |seq| ToNode::Refuse { ack, seq, key, errno, data: query.data.as_ref() });
     }
 
-    fn note_server(&mut self, worker: Worker, key: &str, listeners: Vec<u16>) {
+    fn note_server(&mut self, worker: Worker, key: &str, listeners: Vec<u32>) {
         if let Some(link) = self.node_link(worker) {
             link.primary.serve(key, listeners);
         }
@@ -253,10 +280,17 @@ fn name(query: &Query) -> String {
     let port = query.port.map_or(-1, i32::from);
     let fd = query.fd.map_or(String::new(), |fd| fd.to_string());
     let kind = query.kind;
-    match query.port {
-        Some(0) => format!("{address}:{port}:{kind:?}:{fd}:{}", query.index),
-        _ => format!("{address}:{port}:{kind:?}:{fd}"),
+    // Each port 0 is another one, and so is each socket that shares its address.
+    let shares = matches!(kind, AddressType::Udp4 | AddressType::Udp6) && has(query, REUSE);
+    if query.port == Some(0) || shares {
+        format!("{address}:{port}:{kind:?}:{fd}:{}", query.index)
+    } else {
+        format!("{address}:{port}:{kind:?}:{fd}")
     }
+}
+
+fn has(query: &Query, flag: u32) -> bool {
+    query.flags & flag != 0
 }
 
 /// What is asked for, for the log.

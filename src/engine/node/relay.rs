@@ -7,11 +7,13 @@ use std::rc::Rc;
 use tracing::warn;
 
 use super::{NodeLink, Parcel, launch};
-use crate::channel::node::{Adapter, ToNode};
+use crate::channel::node::{Adapter, Ledger, ToNode};
 use crate::engine::Engine;
 use crate::logic::Worker;
 use crate::logic::route::Returned;
 
+/// A connection that was on its way to so many workers when they ended may be what ends them.
+const MOST_DEATHS: u8 = 3;
 /// So many bytes may wait for a worker that does not read before what others say to it is dropped.
 const MOST_WAITING: usize = 64 * 1024 * 1024;
 
@@ -37,9 +39,24 @@ impl Engine {
         let Some(link) = self.node_link(worker) else { return };
         link.outbox = Default::default();
         let ledger = mem::take(&mut link.ledger);
+        self.take_back_all(worker, ledger);
+    }
+
+    /// Takes back what was on its way to a worker that is gone, unless it was so often that it may
+    /// be what ends them.
+    fn take_back_all(&mut self, worker: Worker, ledger: Ledger<Parcel>) {
         for parcel in ledger.into_parcels() {
-            if let Parcel::Connection(connection, _) = parcel {
+            let Parcel::Connection(mut connection, _) = parcel else { continue };
+            connection.deaths += 1;
+            if connection.deaths < MOST_DEATHS {
                 self.handoff.take_back(connection, Returned::Recovered);
+            } else {
+                let client =
+                    connection.client.map_or_else(String::new, |client| client.to_string());
+                warn!(
+                    "closing a connection of {client}: {MOST_DEATHS} workers ended while it was on \
+                     its way to them, the last one was {worker}"
+                );
             }
         }
     }
@@ -55,11 +72,7 @@ impl Engine {
                 self.pass_on(other, Rc::clone(&frame));
             }
         }
-        for parcel in link.ledger.into_parcels() {
-            if let Parcel::Connection(connection, _) = parcel {
-                self.handoff.take_back(connection, Returned::Recovered);
-            }
-        }
+        self.take_back_all(worker, link.ledger);
     }
 
     /// Tells a worker to close its servers and to end when its connections have.

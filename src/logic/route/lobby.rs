@@ -50,6 +50,12 @@ impl Lobby {
         self.queues.entry(visitor.door).or_default().push_front(visitor);
     }
 
+    /// Sends everybody away who waits at this door.
+    pub(super) fn close(&mut self, door: Door) -> Vec<Conn> {
+        let queue = self.queues.remove(&door).unwrap_or_default();
+        queue.into_iter().map(|visitor| visitor.conn).collect()
+    }
+
     /// Lets those in who waited for a worker which serves them no more, each in its turn.
     pub(super) fn admit(&mut self, orphans: VecDeque<Visitor>) {
         for visitor in orphans {

@@ -164,6 +164,18 @@ impl Router {
         self.lobby.admit(orphans);
     }
 
+    /// A door is closed for good. Returns who waited there, and waits no more.
+    pub fn close(&mut self, door: Door) -> Vec<Conn> {
+        for seat in &mut self.seats {
+            seat.doors.remove(&door);
+            let bound = seat.queue.drain(..);
+            let (orphans, others) = bound.partition(|visitor: &Visitor| visitor.door == door);
+            seat.queue = others;
+            self.lobby.admit(orphans);
+        }
+        self.lobby.close(door)
+    }
+
     /// What a worker that is about to be started mints into its ids; `None` unless ids are minted.
     pub fn incarnate(&mut self, worker: Worker) -> Option<u16> {
         self.homes.incarnate(worker)

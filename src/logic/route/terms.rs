@@ -56,7 +56,7 @@ pub struct Conn(pub u64);
 
 /// What connections come in by: the number of a listener.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Door(pub u16);
+pub struct Door(pub u32);
 
 /// A connection that wants to be routed, and what is known of it.
 #[derive(Clone, Copy, Debug)]

@@ -45,12 +45,13 @@ pub fn open_asked(asked: &Asked, defer: bool, backlog: i32, mode: Mode) -> io::R
     Ok(listener)
 }
 
-/// Binds a UDP socket, which all workers share. Errors are those of `socket(2)` and `bind(2)`.
-pub fn open_udp(address: SocketAddr, only_v6: bool) -> io::Result<OwnedFd> {
+/// Binds a UDP socket, which all workers share; with `reuse` others may have the address too. Errors are those of `socket(2)` and `bind(2)`.
+pub fn open_udp(address: SocketAddr, only_v6: bool, reuse: bool) -> io::Result<OwnedFd> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
     if address.is_ipv6() {
         socket.set_only_v6(only_v6)?;
     }
+    socket.set_reuse_address(reuse)?;
     socket.bind(&address.into())?;
     // libuv expects it of a socket that it is given.
     socket.set_nonblocking(true)?;

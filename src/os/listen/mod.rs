@@ -158,6 +158,13 @@ impl Listener {
         }
     }
 
+    /// Whether clients can find it: the file of a Unix socket may have been removed or replaced.
+    pub fn is_in_place(&self) -> bool {
+        self.file
+            .as_ref()
+            .is_none_or(|file| identity(&file.path).is_ok_and(|found| found == file.identity))
+    }
+
     /// Whether the kernel holds back connections without a byte.
     pub fn is_deferred(&self) -> bool {
         self.deferred

@@ -15,10 +15,15 @@ class Arrivals {
   #count = 0;
   #handles;
   #send;
+  #servers;
 
-  /** @param {import("./handles.cjs").Handles} handles the connections, which also end */
-  constructor(handles) {
+  /**
+   * @param {import("./handles.cjs").Handles} handles the connections, which also end
+   * @param {import("./servers.cjs").Servers} servers what they are for
+   */
+  constructor(handles, servers) {
     this.#handles = handles;
+    this.#servers = servers;
   }
 
   install() {
@@ -39,7 +44,12 @@ class Arrivals {
       return true;
     }
     if (message?.cmd === "NODE_CLUSTER" && this.#count > 0) {
-      if (message.accepted === true) return true;
+      if (message.accepted === true) {
+        // An app that sees a connection before its first byte may talk to it, or throw: from now on
+        // it is this worker's.
+        if (this.#servers.showAtOnce()) this.#tell();
+        return true;
+      }
       // This one came and was refused: Node's own words say that.
       if (message.accepted === false) {
         this.#count--;

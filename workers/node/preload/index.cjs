@@ -53,7 +53,7 @@ function install({ incarnation, key, keepAlive }) {
   parts.packages = new Packages();
 
   for (const part of [
-    () => new Arrivals(parts.handles).install(),
+    () => new Arrivals(parts.handles, parts.servers).install(),
     () => parts.handles.install(),
     () => parts.servers.install(),
     () => parts.packages.install(),

@@ -31,6 +31,14 @@ class Servers {
     });
   }
 
+  /** Whether an app sees connections before their first byte. Of HTTP, Node itself is the one listener. */
+  showAtOnce() {
+    for (const server of this.#listening) {
+      if (!(server instanceof http.Server) || server.listenerCount("connection") > 1) return true;
+    }
+    return false;
+  }
+
   /** `server` was given a connection. */
   feed(server) {
     if (this.#latest?.deref() !== server) this.#latest = new WeakRef(server);
