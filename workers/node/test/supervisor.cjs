@@ -43,12 +43,23 @@ class Worker extends EventEmitter {
       } else if (message.ack !== undefined) {
         this.#waiting.get(message.ack)?.(message.accepted);
       }
+    } else if (message.act === "taken") {
+      for (let i = 0; i < message.count; i++) this.#taken();
     } else if (message.cmd === "NODE_STICKY") {
       // Node has begun to read here; what is in the kernel is not for us.
       if (handle) handle._handle.readStop();
       this.said.push(message);
       this.emit(message.act, message, handle);
     }
+  }
+
+  /** The oldest connection under way has arrived, which Node here would have heard in its own words. */
+  #taken() {
+    this.child.emit("internalMessage", { cmd: "NODE_HANDLE_ACK" });
+    const [oldest] = this.#waiting.entries();
+    if (!oldest) return;
+    this.#waiting.delete(oldest[0]);
+    oldest[1](true);
   }
 
   #say(message, handle) {
