@@ -18,6 +18,7 @@ use crate::os::spawn::Launch;
 /// The files of the preload; Node loads the first one.
 pub(super) const PRELOAD: &[(&str, &str)] = &[
     ("index.cjs", include_str!("../../../workers/node/preload/index.cjs")),
+    ("answers.cjs", include_str!("../../../workers/node/preload/answers.cjs")),
     ("arrivals.cjs", include_str!("../../../workers/node/preload/arrivals.cjs")),
     ("connections.cjs", include_str!("../../../workers/node/preload/connections.cjs")),
     ("engine.cjs", include_str!("../../../workers/node/preload/engine.cjs")),
@@ -76,7 +77,7 @@ impl Engine {
             let (index, _) = PRELOAD[0];
             let path = preload.path(index)?;
             add(&mut options, &format!("--require \"{}\"", escaped(&path.to_string_lossy())));
-            set("STICKY_NODE", settings(keep_alive, incarnation, &key).into());
+            set("STICKY_NODE", settings(keep_alive, &config.answered, incarnation, &key).into());
         }
         if !options.is_empty() {
             set("NODE_OPTIONS", options);
@@ -109,12 +110,18 @@ fn escaped(path: &str) -> String {
 }
 
 /// What the preload is told, as JSON.
-fn settings(keep_alive: KeepAlive, incarnation: u16, MintKey(key): &MintKey) -> String {
+fn settings(
+    keep_alive: KeepAlive,
+    answered: &[String],
+    incarnation: u16,
+    MintKey(key): &MintKey,
+) -> String {
     let keep_alive = match keep_alive {
         KeepAlive::Close => "close",
         KeepAlive::HandBack => "handback",
         KeepAlive::Ignore => "off",
     };
     let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-    json!({ "incarnation": incarnation, "key": key, "keepAlive": keep_alive }).to_string()
+    json!({ "incarnation": incarnation, "key": key, "keepAlive": keep_alive, "keys": answered })
+        .to_string()
 }

@@ -16,7 +16,7 @@ class Worker extends EventEmitter {
   #sequence = 0;
   #waiting = new Map();
 
-  constructor(app, { keepAlive = "handback", incarnation = 1, env = {}, options = "" } = {}) {
+  constructor(app, { keepAlive = "handback", incarnation = 1, keys = [], env = {}, options = "" } = {}) {
     super();
     this.said = [];
     this.child = fork(path.join(__dirname, "apps", app), {
@@ -24,7 +24,7 @@ class Worker extends EventEmitter {
         ...process.env,
         NODE_UNIQUE_ID: "1",
         NODE_OPTIONS: `${options} --require "${PRELOAD}"`.trim(),
-        STICKY_NODE: JSON.stringify({ incarnation, key: KEY, keepAlive }),
+        STICKY_NODE: JSON.stringify({ incarnation, key: KEY, keepAlive, keys }),
         ...env,
       },
     });
