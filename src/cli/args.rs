@@ -149,7 +149,8 @@ pub(super) struct Args {
     ///
     /// Without the preload, --by sid knows only the sids that @socket.io/sticky reports, which it
     /// does after its answer has left: a client that is fast may be sent elsewhere. Sids of plain
-    /// servers are not known at all, so their clients need --by ip. Connections that are finished
+    /// servers are not known at all, so their clients need --by ip. Who gave out a cookie or a
+    /// header of --by is not known, so it may come back to another worker. Connections that are finished
     /// are not known either: least-connection counts those given.
     #[arg(long, env = "STICKY_NO_NODE_PRELOAD", hide_env_values = true)]
     pub(super) no_node_preload: bool,

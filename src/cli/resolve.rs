@@ -96,6 +96,7 @@ fn node(args: &Args, options: OsString, arguments_at: Option<usize>) -> NodeConf
         serialization: args.node_serialization.into(),
         package: args.node_package.into(),
         preload: (!args.no_node_preload).then_some(keep_alive),
+        answered: args.by.answered(),
         options,
         arguments_at,
     }

@@ -78,6 +78,8 @@ pub struct NodeConfig {
     pub package: PackageConfig,
     /// What the preload does, unless there is none.
     pub preload: Option<KeepAlive>,
+    /// The keys that the preload looks for in answers; see `KeyList::answered`.
+    pub answered: Vec<String>,
     /// The options that Node gets from the environment, `NODE_OPTIONS`.
     pub options: OsString,
     /// Where the words after `node` begin among the arguments of the command, if that is known.

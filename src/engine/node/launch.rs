@@ -19,6 +19,7 @@ use crate::os::spawn::Launch;
 /// The files of the preload; Node loads the first one.
 pub(super) const PRELOAD: &[(&str, &str)] = &[
     ("index.cjs", include_str!("../../../workers/node/preload/index.cjs")),
+    ("answers.cjs", include_str!("../../../workers/node/preload/answers.cjs")),
     ("arrivals.cjs", include_str!("../../../workers/node/preload/arrivals.cjs")),
     ("connections.cjs", include_str!("../../../workers/node/preload/connections.cjs")),
     ("engine.cjs", include_str!("../../../workers/node/preload/engine.cjs")),
@@ -81,7 +82,7 @@ impl Engine {
                 add(&mut options, &option("--allow-fs-read=", &files));
             }
             add(&mut options, &option("--require ", &path));
-            set("STICKY_NODE", settings(keep_alive, incarnation, &key).into());
+            set("STICKY_NODE", settings(keep_alive, &config.answered, incarnation, &key).into());
         }
         if !options.is_empty() {
             set("NODE_OPTIONS", options);
@@ -115,12 +116,18 @@ fn option(name: &str, path: &Path) -> String {
 }
 
 /// What the preload is told, as JSON.
-fn settings(keep_alive: KeepAlive, incarnation: u16, MintKey(key): &MintKey) -> String {
+fn settings(
+    keep_alive: KeepAlive,
+    answered: &[String],
+    incarnation: u16,
+    MintKey(key): &MintKey,
+) -> String {
     let keep_alive = match keep_alive {
         KeepAlive::Close => "close",
         KeepAlive::HandBack => "handback",
         KeepAlive::Ignore => "off",
     };
     let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-    json!({ "incarnation": incarnation, "key": key, "keepAlive": keep_alive }).to_string()
+    json!({ "incarnation": incarnation, "key": key, "keepAlive": keep_alive, "keys": answered })
+        .to_string()
 }

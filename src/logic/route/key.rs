@@ -76,6 +76,16 @@ impl KeyList {
         self.0.contains(&Source::Sid)
     }
 
+    /// The keys that a client has from an answer, as they are written in a list: headers and cookies.
+    pub fn answered(&self) -> Vec<String> {
+        let name = |source: &Source| match source {
+            Source::Header(name) => Some(format!("header:{name}")),
+            Source::Cookie(name) => Some(format!("cookie:{name}")),
+            Source::Sid | Source::Ip | Source::Query(_) => None,
+        };
+        self.0.iter().filter_map(name).collect()
+    }
+
     /// Whether the bytes of a connection have to be seen before its key is known; `has_ip` tells
     /// whether its client has an address.
     pub fn needs_head(&self, has_ip: bool) -> bool {
@@ -189,6 +199,12 @@ mod tests {
 
     fn yes(text: &str) -> Answer<String> {
         Answer::Yes(text.to_owned())
+    }
+
+    #[test]
+    fn headers_and_cookies_are_what_a_client_has_from_an_answer() {
+        let keys: KeyList = "sid,cookie:connect.sid,query:a,header:Mcp-Id,ip".parse().unwrap();
+        assert_eq!(keys.answered(), ["cookie:connect.sid", "header:Mcp-Id"]);
     }
 
     #[test]

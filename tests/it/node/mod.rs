@@ -9,6 +9,8 @@ mod death;
 mod defects;
 /// What workers inherit, and commands that are Node in other words.
 mod environment;
+/// The examples for Node, as their READMEs say.
+mod examples;
 /// Frameworks, module systems and bundles.
 mod frameworks;
 /// Workers that misuse their channel.

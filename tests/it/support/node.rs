@@ -10,12 +10,12 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
-use super::programs::{Client, available, changed, run, target};
+use super::programs::{Client, ROOT, available, changed, run, target};
 use super::supervisor::{Builder, Supervisor, without_listener};
 
 /// The apps, their clients, and the list of the packages that they need.
@@ -87,6 +87,20 @@ impl App {
         let command = vec![binary()?, path];
         let variables = vec![("HOST".to_owned(), "127.0.0.1".to_owned())];
         Some(Self { command, port: Port::free(), variables, flags: Vec::new(), before: None })
+    }
+
+    /// The server of an example, in the example's directory and with its packages. None, said on
+    /// standard error, without Node.
+    pub fn example(name: &str) -> Option<Self> {
+        static INSTALLING: Mutex<()> = Mutex::new(());
+        let home = Path::new(ROOT).join("examples").join(name);
+        let installed = {
+            let _turn = INSTALLING.lock();
+            install(&home)
+        };
+        available("Node", &installed)?;
+        let app = Self::at(Path::new("server.js"))?;
+        Some(app.after(&format!("cd '{}' &&", home.display())))
     }
 
     /// Runs another command, in which `{node}` and `{app}` stand for Node and the app.

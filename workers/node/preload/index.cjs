@@ -7,6 +7,7 @@
  * - `engine.cjs` has engine.io mint session ids (`sids.cjs`) that tell which worker they live on;
  * - `sessions.cjs` keeps the ids that were made otherwise, and announces them;
  * - `connections.cjs` looks at the requests of each HTTP connection (`requests.cjs` reads them);
+ * - `answers.cjs` announces cookies and headers of answers that the supervisor goes by;
  * - `handback.cjs` gives back a connection whose next request belongs to another worker, and takes one in;
  * - `arrivals.cjs` says of many connections at once that they have arrived;
  * - `handles.cjs` counts the connections that came from the supervisor and are closed;
@@ -35,7 +36,7 @@ function isWorker() {
   return cluster.isWorker && Boolean(cluster.worker) && process.connected === true;
 }
 
-function install({ incarnation, key, keepAlive }) {
+function install({ incarnation, key, keepAlive, keys }) {
   const { tell } = require("./supervisor.cjs");
   tell("hello", { version: VERSION });
 
@@ -46,7 +47,7 @@ function install({ incarnation, key, keepAlive }) {
   const { Sessions } = require("./sessions.cjs");
   const { Sids } = require("./sids.cjs");
   const sids = new Sids(incarnation, Buffer.from(key, "hex"));
-  const parts = { keepAlive, sids };
+  const parts = { keepAlive, keys, sids };
   parts.sessions = new Sessions(sids);
   parts.handles = new Handles();
   parts.servers = new Servers();
@@ -59,6 +60,7 @@ function install({ incarnation, key, keepAlive }) {
     () => parts.packages.install(),
     () => require("./engine.cjs").install(parts),
     () => require("./connections.cjs").install(parts),
+    () => require("./answers.cjs").install(parts),
     () => require("./handback.cjs").install(parts),
   ]) {
     try {

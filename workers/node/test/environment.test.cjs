@@ -53,11 +53,11 @@ test("our require is known through a symbolic link", (t) => {
 
 test("the configuration is taken out of the environment", () => {
   const environment = {
-    STICKY_NODE: JSON.stringify({ incarnation: 7, key: KEY, keepAlive: "handback" }),
+    STICKY_NODE: JSON.stringify({ incarnation: 7, key: KEY, keepAlive: "handback", keys: ["cookie:id"] }),
     NODE_OPTIONS: `--require "${SELF}"`,
     OTHER: "1",
   };
-  assert.deepStrictEqual(takeConfig(environment, SELF), { incarnation: 7, key: KEY, keepAlive: "handback" });
+  assert.deepStrictEqual(takeConfig(environment, SELF), { incarnation: 7, key: KEY, keepAlive: "handback", keys: ["cookie:id"] });
   assert.deepStrictEqual(environment, { OTHER: "1" });
 });
 
@@ -68,7 +68,7 @@ test("without our variable nothing is touched", () => {
 });
 
 test("a configuration that makes no sense is taken out and not used", () => {
-  const good = { incarnation: 0, key: KEY, keepAlive: "off" };
+  const good = { incarnation: 0, key: KEY, keepAlive: "off", keys: [] };
   for (const bad of [
     "",
     "null",
@@ -78,6 +78,8 @@ test("a configuration that makes no sense is taken out and not used", () => {
     JSON.stringify({ ...good, incarnation: "1" }),
     JSON.stringify({ ...good, key: "0f" }),
     JSON.stringify({ ...good, keepAlive: "maybe" }),
+    JSON.stringify({ ...good, keys: "cookie:id" }),
+    JSON.stringify({ ...good, keys: [1] }),
   ]) {
     const environment = { STICKY_NODE: bad };
     assert.strictEqual(takeConfig(environment, SELF), null, bad);

@@ -16,7 +16,7 @@ class Worker extends EventEmitter {
   #sequence = 0;
   #waiting = new Map();
 
-  constructor(app, { keepAlive = "handback", incarnation = 1, env = {}, options = "" } = {}) {
+  constructor(app, { keepAlive = "handback", incarnation = 1, keys = [], env = {}, options = "" } = {}) {
     super();
     this.said = [];
     this.child = fork(path.join(__dirname, "apps", app), {
@@ -24,7 +24,7 @@ class Worker extends EventEmitter {
         ...process.env,
         NODE_UNIQUE_ID: "1",
         NODE_OPTIONS: `${options} --require "${PRELOAD}"`.trim(),
-        STICKY_NODE: JSON.stringify({ incarnation, key: KEY, keepAlive }),
+        STICKY_NODE: JSON.stringify({ incarnation, key: KEY, keepAlive, keys }),
         ...env,
       },
     });
@@ -43,12 +43,23 @@ class Worker extends EventEmitter {
       } else if (message.ack !== undefined) {
         this.#waiting.get(message.ack)?.(message.accepted);
       }
+    } else if (message.act === "taken") {
+      for (let i = 0; i < message.count; i++) this.#taken();
     } else if (message.cmd === "NODE_STICKY") {
       // Node has begun to read here; what is in the kernel is not for us.
       if (handle) handle._handle.readStop();
       this.said.push(message);
       this.emit(message.act, message, handle);
     }
+  }
+
+  /** The oldest connection under way has arrived, which Node here would have heard in its own words. */
+  #taken() {
+    this.child.emit("internalMessage", { cmd: "NODE_HANDLE_ACK" });
+    const [oldest] = this.#waiting.entries();
+    if (!oldest) return;
+    this.#waiting.delete(oldest[0]);
+    oldest[1](true);
   }
 
   #say(message, handle) {
