@@ -60,8 +60,18 @@ struct Entry {
     listener: Listener,
     /// The kernel said that there is something, and not yet that there is no more.
     readable: bool,
-    /// Its clients may be expected to send the head of a request first.
-    speaks_http: bool,
+    first: First,
+}
+
+/// Who says something first on the connections of a listener.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum First {
+    /// Clients, the head of a request.
+    Client,
+    /// Perhaps the server.
+    Server,
+    /// Clients probably, as far as is known.
+    Unknown,
 }
 
 /// What became of one attempt to accept.
@@ -95,7 +105,7 @@ impl Listeners {
         let number = self.next;
         register(registry, number, &listener)?;
         self.next += 1;
-        self.listeners.insert(number, Entry { listener, readable: true, speaks_http: true });
+        self.listeners.insert(number, Entry { listener, readable: true, first: First::Client });
         Ok(number)
     }
 
@@ -124,17 +134,26 @@ impl Listeners {
         all.find(|(_, entry)| entry.listener.is_origin_of(socket)).map(|(number, _)| *number)
     }
 
-    /// Whether the clients of this listener send the head of a request first, as far as is known.
-    pub(super) fn expect_http(&mut self, number: u32, speaks_http: bool) {
+    /// Who says something first on the connections of this listener.
+    pub(super) fn expect(&mut self, number: u32, first: First) {
         if let Some(entry) = self.listeners.get_mut(&number) {
-            entry.speaks_http = speaks_http;
+            entry.first = first;
         }
     }
 
     /// Whether the head of a request may be expected from a connection of this listener.
     pub(super) fn speaks_http(&self, number: Option<u32>) -> bool {
+        self.first(number) != First::Server
+    }
+
+    /// Whether the server may be the one to speak first on a connection of this listener.
+    pub(super) fn may_speak_first(&self, number: Option<u32>) -> bool {
+        self.first(number) != First::Client
+    }
+
+    fn first(&self, number: Option<u32>) -> First {
         let entry = number.and_then(|number| self.listeners.get(&number));
-        entry.is_none_or(|entry| entry.speaks_http)
+        entry.map_or(First::Client, |entry| entry.first)
     }
 
     pub(super) fn became_readable(&mut self, number: u32) {

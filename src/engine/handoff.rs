@@ -184,6 +184,17 @@ impl Engine {
         }
     }
 
+    /// The time for the head of a connection is over. Where the server may be the one to speak first,
+    /// nothing was to be expected.
+    pub(super) fn give_up_waiting(&mut self, conn: Conn) {
+        let listener = self.pending.listener(conn);
+        if self.listeners.may_speak_first(listener) {
+            self.head_grew(conn, true);
+        } else {
+            self.close_pending(conn);
+        }
+    }
+
     /// Gives up on a connection whose head did not come.
     pub(super) fn close_pending(&mut self, conn: Conn) {
         if let Some(pending) = self.pending.take(conn)

@@ -114,6 +114,12 @@ impl Engine {
         }
     }
 
+    /// Whether some worker does not tell which of its connections are open.
+    pub(super) fn is_blind(&self) -> bool {
+        let mut live = self.workers.slots.iter().flatten();
+        live.any(|live| live.link.node().is_some_and(|link| !link.is_counting()))
+    }
+
     /// Whether any worker may still serve a connection that came back.
     pub(super) fn leads_anywhere(&self, connection: &Connection) -> bool {
         self.node.as_ref().is_none_or(|node| node.leads_anywhere(connection))

@@ -216,7 +216,7 @@ impl Engine {
             self.head_grew(conn, false);
         }
         while let Some(conn) = self.pending.overdue(self.now, self.is_hurried()) {
-            self.close_pending(conn);
+            self.give_up_waiting(conn);
         }
         if self.listeners.closing_at().is_some_and(|at| at <= self.now) {
             self.close_down();
@@ -273,7 +273,7 @@ impl Engine {
 
     /// Tells a fleet that stops how many connections are left.
     fn report_open(&mut self) {
-        if !self.fleet.is_stopping() || !self.listeners.are_closed() {
+        if !self.fleet.is_stopping() || !self.listeners.are_closed() || self.is_blind() {
             return;
         }
         let open = self.router.open() + self.held() as u64;

@@ -128,6 +128,11 @@ impl Pending {
         self.deadline(hurried).filter(|deadline| *deadline <= now).map(|_| *conn)
     }
 
+    /// The listener that a connection came to.
+    pub(super) fn listener(&self, conn: Conn) -> Option<u32> {
+        self.connections.get(&conn)?.connection.listener
+    }
+
     /// Those that came to this listener.
     pub(super) fn of_listener(&self, number: u32) -> Vec<Conn> {
         let its = |pending: &PendingConnection| pending.connection.listener == Some(number);

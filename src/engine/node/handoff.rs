@@ -108,7 +108,7 @@ impl Engine {
             // It has just closed its last server.
             self.router.closed(worker, 1);
             self.look_at(worker);
-            self.handoff.take_back(connection, Returned::Back(worker));
+            self.handoff.take_back(connection, Returned::Recovered);
             return;
         };
         let number = link.ledger.enter(Parcel::Connection(connection, give), answered);
@@ -155,11 +155,20 @@ impl Engine {
         link.outbox.acknowledged();
         match link.ledger.acknowledged() {
             Ok(settled) => {
-                drop(settled);
+                let connection = matches!(settled, Some(Parcel::Connection(..)));
+                self.arrived(worker, u32::from(connection));
                 self.flush_node(worker);
                 self.look_at(worker);
             }
             Err(error) => self.tell_off(worker, &error.to_string()),
+        }
+    }
+
+    /// Connections are with a worker. Nobody will tell when they end if it does not count: then they
+    /// count no longer than it takes to get there.
+    fn arrived(&mut self, worker: Worker, count: u32) {
+        if self.node_link(worker).is_some_and(|link| !link.primary.is_counting()) {
+            self.router.closed(worker, count);
         }
     }
 
@@ -201,12 +210,12 @@ impl Engine {
         let Some(link) = self.node_link(worker) else { return };
         let counts = link.primary.is_counting();
         let Some(Parcel::Connection(connection, _)) = link.ledger.answered(seq) else { return };
+        // One that counts says itself when it has closed its copy.
+        if !counts {
+            self.router.closed(worker, 1);
+        }
         if !taken {
             debug!("{worker} does not take {:?}", connection.client);
-            // One that counts has closed its copy, and says so.
-            if !counts {
-                self.router.closed(worker, 1);
-            }
             self.handoff.take_back(connection, Returned::Back(worker));
         }
         self.look_at(worker);

@@ -144,12 +144,15 @@ impl Engine {
     /// Node has booted. A worker whose package the user named takes connections from now on.
     fn hear_online(&mut self, worker: Worker) {
         let package = self.node().package.clone();
+        // What an earlier Node on this channel had not taken is not this one's.
+        self.take_back_parcels(worker);
         let Some(link) = self.node_link(worker) else { return };
         link.primary.boot();
         if let Some(package) = package {
             link.primary.use_package(package);
             self.fleet.handle(self.now, Input::Ready(worker));
         }
+        self.tell_router_listeners(worker);
     }
 
     /// A package of a worker takes connections.

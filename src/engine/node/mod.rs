@@ -154,6 +154,11 @@ impl NodeLink {
         self.theirs = None;
     }
 
+    /// Whether the worker tells which of its connections are finished.
+    pub(super) fn is_counting(&self) -> bool {
+        self.primary.is_counting()
+    }
+
     /// How many connections are on their way.
     pub(super) fn in_flight(&self) -> usize {
         let connections =

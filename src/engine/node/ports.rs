@@ -17,6 +17,7 @@ use tracing::warn;
 use super::Parcel;
 use crate::channel::node::{AddressType, Data, Query, ServerKind, Sockname, ToNode};
 use crate::engine::Engine;
+use crate::engine::accept::First;
 use crate::logic::Worker;
 use crate::logic::route::Door;
 use crate::os::errors;
@@ -225,9 +226,13 @@ impl Engine {
     /// Connections of a server that does not speak HTTP have no head to wait for.
     fn note_server_kind(&mut self, opened: &Opened, query: &Query) {
         let Opened::Listeners(listeners) = opened else { return };
-        let speaks_http = speaks_http(query);
+        let first = match query.server {
+            Some(ServerKind::Http) => First::Client,
+            Some(ServerKind::Tls | ServerKind::Tcp) => First::Server,
+            None => First::Unknown,
+        };
         for listener in listeners {
-            self.listeners.expect_http(*listener, speaks_http);
+            self.listeners.expect(*listener, first);
         }
         if query.server == Some(ServerKind::Tls) && self.router.needs_head(true) {
             warn!(

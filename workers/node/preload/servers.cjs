@@ -12,6 +12,8 @@ const net = require("net");
 class Servers {
   /** @type {Set<import("net").Server>} */
   #listening = new Set();
+  /** @type {WeakSet<import("net").Server>} */
+  #known = new WeakSet();
   /** The HTTP server that was given a connection last: a package's server does not listen. */
   #latest = null;
 
@@ -21,14 +23,20 @@ class Servers {
     cluster._getServer = function (server, options, ...rest) {
       if (server instanceof net.Server && options) {
         options.sticky = kind(server);
-        servers.#listening.add(server);
-        server.once("close", () => servers.#listening.delete(server));
+        servers.#watch(server);
       }
       return getServer.call(this, server, options, ...rest);
     };
     process.on("internalMessage", (message) => {
       if (message.cmd === "NODE_CLUSTER" && message.act === "disconnect") this.#drain();
     });
+  }
+
+  #watch(server) {
+    if (this.#known.has(server)) return;
+    this.#known.add(server);
+    server.on("listening", () => this.#listening.add(server));
+    server.on("close", () => this.#listening.delete(server));
   }
 
   /** Whether an app sees connections before their first byte. Of HTTP, Node itself is the one listener. */
@@ -67,6 +75,23 @@ class Servers {
     });
     this.#listening.forEach(closeIdle);
     closeIdle(this.#latest?.deref());
+    this.#closeTwice();
+  }
+
+  /**
+   * A drain closes the servers before the app is asked to end. An app that closes them then, as most
+   * do on SIGTERM, shall hear what it waits for, and not that there is nothing to close.
+   */
+  #closeTwice() {
+    const servers = this;
+    const { close } = net.Server.prototype;
+    net.Server.prototype.close = function (callback) {
+      if (this._handle || !servers.#known.has(this)) return close.apply(this, arguments);
+      if (typeof callback !== "function") return this;
+      if (servers.#listening.has(this)) this.once("close", () => callback());
+      else process.nextTick(callback);
+      return this;
+    };
   }
 }
 

@@ -45,6 +45,9 @@ class Worker extends EventEmitter {
       }
     } else if (message.act === "taken") {
       for (let i = 0; i < message.count; i++) this.#taken();
+      // It tells of both, the beginnings and the ends.
+      this.said.push({ act: "closed", count: message.closed });
+      this.emit("closed");
     } else if (message.cmd === "NODE_STICKY") {
       // Node has begun to read here; what is in the kernel is not for us.
       if (handle) handle._handle.readStop();
