@@ -128,6 +128,13 @@ impl Primary {
         asked.chain(0..if takes { given } else { 0 }).collect()
     }
 
+    /// Whether it is a guess which of several servers the first `given` listeners lead to: none of
+    /// them has asked for one.
+    pub fn is_guessing(&self, given: u32) -> bool {
+        let asked = self.servers.values().flatten().any(|listener| *listener < given);
+        given > 0 && !asked && self.package.is_none() && self.servers.len() > 1
+    }
+
     /// How a connection of this listener gets in: to the server that asked for it, else to the
     /// package, else to the first server.
     pub fn way(&self, listener: u32) -> Option<Way<'_>> {
@@ -182,6 +189,8 @@ mod tests {
         assert_eq!(primary.listeners(2), [0, 1, 5].into());
         assert_eq!(primary.way(0), Some(Way::Server("z")));
         assert_eq!(primary.way(1), Some(Way::Server("a")));
+        assert!(!primary.is_guessing(2));
+        assert!(primary.is_guessing(1));
         assert!(primary.close("z") && !primary.close("z"));
         assert_eq!(primary.listeners(2), [0, 1].into());
         assert_eq!(primary.way(0), Some(Way::Server("a")));

@@ -104,6 +104,9 @@ impl Engine {
         let serialization = self.serialization();
         let worker = give.worker;
         let Some(link) = self.node_link(worker) else { return };
+        if link.over {
+            return self.handoff.take_back(connection, Returned::Recovered);
+        }
         let Some((frame, answered)) = frame(link, &connection, serialization) else {
             // It has just closed its last server.
             self.router.closed(worker, 1);
@@ -125,7 +128,7 @@ impl Engine {
                 self.node_mut().retry_at = Some(self.now + super::RETRY);
             }
             // Its end is about to be read, or its exit.
-            Some(libc::EPIPE | libc::ECONNRESET) => debug!("{worker} is gone: {error}"),
+            Some(libc::EPIPE | libc::ECONNRESET) => self.take_back_parcels(worker),
             _ => warn!("cannot write to {worker}: {error}"),
         }
     }

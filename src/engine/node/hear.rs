@@ -147,6 +147,7 @@ impl Engine {
         // What an earlier Node on this channel had not taken is not this one's.
         self.take_back_parcels(worker);
         let Some(link) = self.node_link(worker) else { return };
+        link.over = false;
         link.primary.boot();
         if let Some(package) = package {
             link.primary.use_package(package);

@@ -49,6 +49,8 @@ pub(super) struct Node {
     ports: Ports,
     /// Connections that did not arrive, for want of descriptors in their worker.
     resting: Resting,
+    /// It was said that a listener leads to the first of several servers.
+    guessed: bool,
     /// When to write again, after the kernel had no room at all.
     retry_at: Option<Time>,
     pace: Pace,
@@ -75,6 +77,8 @@ pub(super) struct NodeLink {
     blocked: bool,
     /// Frames that others sent to it were dropped.
     dropped: bool,
+    /// The channel has ended: nothing arrives any more.
+    over: bool,
 }
 
 /// What is on its way to a worker with a descriptor.
@@ -107,7 +111,8 @@ impl Node {
         let ports = Ports::new(given);
         let buffer = vec![0; AT_ONCE].into_boxed_slice();
         let (resting, pace) = (Resting::default(), Pace::new(now));
-        Ok(Self { config, preload, package, ports, resting, retry_at: None, pace, buffer })
+        let (guessed, retry_at) = (false, None);
+        Ok(Self { config, preload, package, ports, resting, guessed, retry_at, pace, buffer })
     }
 
     /// Whether any server may still serve a connection that came back.
@@ -141,6 +146,7 @@ impl NodeLink {
             watched: false,
             blocked: false,
             dropped: false,
+            over: false,
         })
     }
 

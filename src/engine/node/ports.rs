@@ -265,6 +265,20 @@ impl Engine {
             }
         }
         self.tell_router_listeners(worker);
+        self.say_if_guessing(worker);
+    }
+
+    /// An address of `--listen` that no server asks for leads to the first one, which may not be
+    /// what the user wants.
+    fn say_if_guessing(&mut self, worker: Worker) {
+        let given = self.node().ports.given();
+        let guesses = self.node_link(worker).is_some_and(|link| link.primary.is_guessing(given));
+        if guesses && !mem::replace(&mut self.node_mut().guessed, true) {
+            warn!(
+                "workers have several servers, and none of them asks for the address of --listen: \
+                 it leads to the one that each worker opens first"
+            );
+        }
     }
 
     fn refuse(&mut self, worker: Worker, key: &str, query: &Query, errno: i32) {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use tracing::warn;
 
 use super::{NodeLink, Parcel, launch};
-use crate::channel::node::{Adapter, Ledger, ToNode};
+use crate::channel::node::{Adapter, Ledger, Outbox, ToNode};
 use crate::engine::Engine;
 use crate::logic::Worker;
 use crate::logic::route::Returned;
@@ -34,10 +34,11 @@ impl Engine {
         }
     }
 
-    /// Takes back what did not arrive at a worker that has disconnected.
+    /// The channel to a worker has ended: takes back what did not arrive there.
     pub(super) fn take_back_parcels(&mut self, worker: Worker) {
         let Some(link) = self.node_link(worker) else { return };
-        link.outbox = Default::default();
+        link.outbox = Outbox::default();
+        link.over = true;
         let ledger = mem::take(&mut link.ledger);
         self.take_back_all(worker, ledger);
     }
