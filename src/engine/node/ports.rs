@@ -264,7 +264,6 @@ impl Engine {
                 self.note_server(worker, key, Vec::new());
             }
         }
-        self.tell_router_listeners(worker);
         self.say_if_guessing(worker);
     }
 
@@ -286,9 +285,20 @@ impl Engine {
         self.say(worker, |seq| ToNode::Refuse { ack, seq, key, errno, data: query.data.as_ref() });
     }
 
+    /// A server has what it asked for. The router is told of these listeners alone, however many the
+    /// worker has.
     fn note_server(&mut self, worker: Worker, key: &str, listeners: Vec<u32>) {
-        if let Some(link) = self.node_link(worker) {
-            link.primary.serve(key, listeners);
+        let is_ready = self.fleet.is_ready(worker);
+        let given = self.node().ports.given();
+        let Some(link) = self.node_link(worker) else { return };
+        link.primary.serve(key, listeners.clone());
+        if !is_ready {
+            return;
+        }
+        let served = listeners.into_iter().chain(0..given);
+        let new: Vec<_> = served.filter(|listener| link.listeners.insert(*listener)).collect();
+        for listener in new {
+            self.router.serves(worker, Door(listener));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The defects of `@socket.io/sticky` 1.0.4 and 2.0.1 that a supervisor can have, each under the
-//! number that our research gave it. Not here are D21 (a package sets itself up twice), D23 (types)
-//! and D24 (one pool for all apps of pm2): no supervisor has those. D5, D6, D13 and D14 are in
-//! `bodies.rs`, D7, D8 and D11 in `keepalive.rs`, D25 and D26 in `slow.rs`.
+//! number that our research gave it. D5, D6, D13 and D14 are in `bodies.rs`, D7, D8 and D11 in
+//! `keepalive.rs`, D20 in `listen.rs`, D21 and D24 in `several.rs`, D25 and D26 in `slow.rs`. Only D23
+//! is nowhere: it is about the types that the package comes with.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
@@ -226,7 +226,32 @@ fn d16_connections_that_stay_open_are_spread_evenly() {
 }
 
 #[test]
-fn d17_two_hundred_handshakes_at_once_are_spread() {
+fn d17_two_hundred_connections_at_once_that_stay_open_are_spread_evenly() {
+    for app in [App::new("http.js"), setup_worker(1)] {
+        let Some(app) = app else { return };
+        let running = app.start(4);
+        let address = running.address();
+        let open = || {
+            let mut kept = Kept::open(address);
+            (kept.get("/").expect("an answer").slot(), kept)
+        };
+        let all: Vec<_> = thread::scope(|scope| {
+            let clients: Vec<_> = (0..200).map(|_| scope.spawn(open)).collect();
+            clients.into_iter().map(|client| client.join().expect("it is answered")).collect()
+        });
+        let mut served = BTreeMap::new();
+        for (slot, _) in &all {
+            *served.entry(*slot).or_insert(0) += 1;
+        }
+        assert_eq!(served.len(), 4, "{served:?}");
+        assert!(served.values().all(|count| (44..=56).contains(count)), "{served:?}");
+    }
+}
+
+/// A handshake is over at once, so most go to whoever has a processor just then; but a herd, which is
+/// all of them, would be something else.
+#[test]
+fn d17_two_hundred_handshakes_at_once_are_no_herd() {
     for app in [plain(), setup_worker(1), setup_worker(2)] {
         let Some(app) = app else { return };
         let running = app.start(4);
@@ -241,7 +266,7 @@ fn d17_two_hundred_handshakes_at_once_are_spread() {
             *sessions.entry(worker_of(&running, &sid)).or_insert(0) += 1;
         }
         assert_eq!(sessions.len(), 4, "{sessions:?}");
-        assert!(sessions.values().all(|count| (20..=90).contains(count)), "{sessions:?}");
+        assert!(sessions.values().all(|count| (2..=160).contains(count)), "{sessions:?}");
     }
 }
 

@@ -121,21 +121,26 @@ fn a_connection_to_another_worker(running: &Running, session: &Session) -> Kept 
     }
 }
 
+/// The requests of a session would disturb each other, as they do in Engine.IO alone: so one of each.
 #[test]
 fn requests_that_come_together_are_answered_in_their_order() {
     let Some(running) = scene("handback") else { return };
-    let own = Session::open(running.address());
-    let mut kept = a_connection_to_another_worker(&running, &own);
-    let post = |session: &Session| {
-        format!("POST {} HTTP/1.1\r\nHost: test\r\nContent-Length: 1\r\n\r\n6", session.path())
-    };
+    let sessions: Vec<_> = (0..3).map(|_| Session::open(running.address())).collect();
+    let workers: BTreeSet<i32> = sessions.iter().map(|session| session.pid).collect();
+    assert_eq!(workers.len(), 3);
     let page = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";
-    kept.write(format!("{page}{}{}{page}", post(&own), post(&own)).as_bytes()).expect("it is open");
-    assert_eq!(kept.reply().expect("an answer").status, 200);
-    for _ in 0..2 {
-        assert_eq!(kept.reply().expect("an answer").text(), "ok");
+    let mut all = page.to_owned();
+    for session in &sessions {
+        let path = session.path();
+        all += &format!("POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: 1\r\n\r\n6{page}");
     }
+    let mut kept = Kept::open(running.address());
+    kept.write(all.as_bytes()).expect("it is open");
     assert_eq!(kept.reply().expect("an answer").status, 200);
+    for session in &sessions {
+        assert_eq!(kept.reply().expect("an answer").text(), "ok");
+        assert_eq!(kept.reply().expect("an answer").pid(), session.pid);
+    }
 }
 
 /// The ids of a bundled server and of one with its own ids are announced, not minted.

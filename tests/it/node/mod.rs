@@ -27,6 +27,8 @@ mod packages;
 mod samples;
 /// Many real sessions.
 mod sessions;
+/// More than one server in a worker, and more than one supervisor.
+mod several;
 /// Workers that are slow.
 mod slow;
 /// What `sticky-session` does wrong, and sticky-run does not.

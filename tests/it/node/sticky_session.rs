@@ -1,6 +1,7 @@
 //! The defects of `sticky-session` 1.1.2 that a supervisor can have, each under the number that our
-//! research gave it. S7, the /64 of an IPv6 client, is in the unit tests of keys: this machine has no
-//! two addresses in one. S8, a test of its own that fails, is not here.
+//! research gave it. S7, the /64 of an IPv6 client, is `an_ip_is_keyed_by_what_stays_with_a_client` in
+//! `src/logic/route/key.rs`: this machine has no two addresses in one. S8 is nowhere: it is a test of
+//! the package that fails.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -78,7 +78,10 @@ function write(bytes) {
   }
 }
 
-http.createServer((request, response) => {
+const server = http.createServer((request, response) => {
   const abuse = abuses[request.url.slice(1)];
   response.end(who(request), () => { if (abuse) write(abuse()); });
-}).listen(where);
+});
+// A connection that ends is one that the abuse has ended.
+server.keepAliveTimeout = 60_000;
+server.listen(where);

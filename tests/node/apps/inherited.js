@@ -7,7 +7,7 @@ const { isMainThread, parentPort, Worker } = require("node:worker_threads");
 /** Everything here that a supervisor may have left. */
 const seen = () => ({
   options: process.env.NODE_OPTIONS ?? null,
-  names: Object.keys(process.env).filter((name) => /^STICKY_|^NODE_(CHANNEL|UNIQUE)/.test(name)).sort(),
+  names: Object.keys(process.env).filter((name) => /^STICKY_(?!TEST_)|^NODE_(CHANNEL|UNIQUE)/.test(name)).sort(),
   preloaded: process.execArgv.concat(Object.keys(require.cache)).filter((path) => /sticky/i.test(path)),
 });
 
