@@ -5,7 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::RawFd;
 
 use anyhow::{Context, anyhow, bail};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::args::Args;
 use super::command::{Place, Recognised, recognise};
@@ -89,7 +89,18 @@ fn command(args: &Args) -> anyhow::Result<(Command, Handoff)> {
     }
 }
 
+/// Says what cannot work, before clients find out.
+fn warn_of_sids(args: &Args) {
+    if args.no_node_preload && args.by.has_sid() {
+        warn!(
+            "without the preload, --by sid knows only the sessions that @socket.io/sticky reports, a \
+             little late; sessions of other servers break: use --by ip, or leave --no-node-preload out"
+        );
+    }
+}
+
 fn node(args: &Args, options: OsString, arguments_at: Option<usize>) -> NodeConfig {
+    warn_of_sids(args);
     // Where sids do not matter, a kept-alive connection may stay where it is.
     let keep_alive = if args.by.has_sid() { args.keep_alive.into() } else { KeepAlive::Ignore };
     NodeConfig {

@@ -167,7 +167,10 @@ impl fmt::Display for Event {
                 write!(f, "{worker}; run the command by itself to see what it says")
             }
             Self::Stopping { grace } => {
-                write!(f, "stopping: open connections have {grace:?} at most")
+                write!(
+                    f,
+                    "stopping: open connections have {grace:?} at most; ask again to stop fast"
+                )
             }
             Self::Waiting { open } => write!(f, "stopping: waiting for connections: {open}"),
             Self::Hurrying => f.write_str("stopping fast: asked again"),

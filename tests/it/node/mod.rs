@@ -23,6 +23,8 @@ mod listen;
 mod load;
 /// Workers that were written for the packages.
 mod packages;
+/// What Node workers load of ours, by itself.
+mod preload;
 /// The READMEs of the packages, byte for byte.
 mod samples;
 /// Many real sessions.
