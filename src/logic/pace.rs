@@ -1,9 +1,8 @@
 //! Pace: a short rest between two turns of a busy loop, so that the next turn finds more to do.
 //!
-//! To be woken for each single connection costs more than all that is done with it. When
-//! connections come faster than [`BUSY`], the loop rests for [`REST`] after each turn; a connection
-//! then waits a little longer, in a machine that has no time to spare for it anyway. Below that rate
-//! nothing rests.
+//! To be woken for each single connection costs more than all that is done with it. When many
+//! connections come, the loop rests for a moment after each turn; a connection then waits a little
+//! longer, in a machine that has no time to spare for it anyway. When few come, nothing rests.
 
 use std::time::Duration;
 
