@@ -80,7 +80,8 @@ fn a_worker_of_a_package_can_be_named_when_it_cannot_be_noticed() {
 fn a_killed_worker_of_the_package_takes_only_its_own_sessions_with_it() {
     let Some(app) = setup_worker(2) else { return };
     let running = app.flags(&["-b", "round-robin"]).start(3);
-    let Some(load) = load::begin(&running, &json!({ "cluster": true })) else { return };
+    let options = json!({ "cluster": true, "upgraded": true });
+    let Some(load) = load::begin(&running, &options) else { return };
     load.next::<Value>();
     let killed = running.pid_of(0);
     proc::signal(killed, Signal::SIGKILL);

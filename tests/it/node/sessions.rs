@@ -126,7 +126,8 @@ fn sessions_over_one_pool_break_without_the_preload() {
 fn kill_one_under_load(transport: &str) {
     let Some(running) = scene(&[]) else { return };
     let before = proc::open_files_at_rest(running.pid());
-    let options = json!({ "transport": transport, "broadcasts": false });
+    let upgraded = transport == "upgrade";
+    let options = json!({ "transport": transport, "upgraded": upgraded });
     let Some(load) = begin(&running, &options) else { return };
     load.next::<Value>();
     let killed = running.pid_of(1);
