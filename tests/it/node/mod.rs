@@ -23,6 +23,8 @@ mod listen;
 mod load;
 /// Workers that were written for the packages.
 mod packages;
+/// Servers that come and go.
+mod ports;
 /// The READMEs of the packages, byte for byte.
 mod samples;
 /// Many real sessions.
