@@ -13,6 +13,8 @@ mod environment;
 mod examples;
 /// Frameworks, module systems and bundles.
 mod frameworks;
+/// Connections whose worker is in trouble, leaves, or tells nothing of them.
+mod handover;
 /// Workers that misuse their channel.
 mod hostile;
 /// What goes over a connection that is kept.
