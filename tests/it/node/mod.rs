@@ -1,6 +1,8 @@
 //! Node servers that know nothing of sticky-run: those of `tests/node/apps`, and the samples of the
 //! packages' READMEs.
 
+/// Keys that apps give out in cookies and headers.
+mod answers;
 /// Large bodies.
 mod bodies;
 /// Workers that end, in every way that they have.
