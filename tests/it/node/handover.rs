@@ -165,14 +165,16 @@ fn without_the_preload_a_worker_that_is_new_gets_its_share_and_not_everything() 
     assert!(served.get(&1).is_some_and(|count| (8..=32).contains(count)), "{served:?}");
 }
 
-/// A script that runs one Node and then another has both on one channel.
+/// A script that runs one Node and then another has both on one channel. The second one has booted
+/// long before it listens.
 #[test]
 fn clients_that_come_between_two_nodes_of_one_worker_are_served_by_the_second() {
     let Some(app) = App::new("death.js") else { return };
     let Some(binary) = node::binary() else { return };
     let script = node::scratch("twice").join("server");
     let run = format!("{binary} {}/tests/node/apps/death.js\n", programs::ROOT);
-    fs::write(&script, format!("#!/bin/sh\n{run}{run}")).expect("target can be written to");
+    fs::write(&script, format!("#!/bin/sh\n{run}WAY=late {run}"))
+        .expect("target can be written to");
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("it is ours");
     let words = [script.to_str().expect("its path is text")];
     let running = app.command(&words).flags(&["--handoff", "node"]).start(1);
