@@ -3,13 +3,15 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::support::node::{self, App};
-use crate::support::programs;
-use crate::support::reply;
+use crate::support::reply::{self, Session};
+use crate::support::{proc, programs};
 
 /// What workers of every handoff find in their environment, and so do their children.
 const OF_EVERY_WORKER: [&str; 2] = ["STICKY_WORKERS", "STICKY_WORKER_ID"];
@@ -70,6 +72,49 @@ fn without_the_preload_the_environment_is_the_users() {
     let seen = inherited(app.flags(&["--no-node-preload"]));
     let names = OF_EVERY_WORKER.map(str::to_owned).to_vec();
     assert_eq!((seen.worker.options, seen.worker.names), (None, names));
+}
+
+/// Workers may have left the user that the supervisor is, and then read the files as somebody else.
+#[test]
+fn everybody_may_read_the_preload_whatever_the_umask() {
+    let Some(app) = App::new("http.js") else { return };
+    let running = app.after("umask 077;").start(1);
+    let environment = proc::environment(running.pid_of(0));
+    let mut options = environment.iter().filter(|(name, _)| name == "NODE_OPTIONS");
+    let (_, options) = options.next().expect("the preload is in it");
+    let file = options.split('"').nth(1).expect("a path between quotes");
+    let home = Path::new(file).parent().expect("it is in a directory");
+    let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
+    assert_eq!(mode(home), 0o755);
+    for entry in fs::read_dir(home).expect("it is there") {
+        let path = entry.expect("it is there").path();
+        assert_eq!(mode(&path), 0o644, "{}", path.display());
+    }
+}
+
+/// The flag of Node's permission model; none where there is no such thing.
+fn permission_flag() -> Option<&'static str> {
+    let version = Command::new(node::binary()?).arg("--version").output().expect("it runs");
+    let version = String::from_utf8_lossy(&version.stdout).into_owned();
+    let major = version.trim_start_matches('v').split('.').next();
+    match major.and_then(|major| major.parse().ok()) {
+        Some(..20) => None,
+        Some(20..23) => Some("--experimental-permission"),
+        Some(23..) => Some("--permission"),
+        None => panic!("no version: {version}"),
+    }
+}
+
+#[test]
+fn a_worker_that_may_read_only_its_own_files_has_the_preload_too() {
+    let Some(flag) = permission_flag() else { return };
+    let Some(app) = App::new("socketio.js") else { return };
+    let read = format!("--allow-fs-read={}/tests/node/*", programs::ROOT);
+    let words = ["{node}", flag, &read, "{app}"];
+    let running = app.command(&words).flags(&["-b", "round-robin"]).start(2);
+    for _ in 0..6 {
+        assert!(Session::open(running.address()).is_known(running.address()));
+    }
 }
 
 /// Whether two workers serve when Node is started by these words.

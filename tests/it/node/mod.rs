@@ -1,6 +1,8 @@
 //! Node servers that know nothing of sticky-run: those of `tests/node/apps`, and the samples of the
 //! packages' READMEs.
 
+/// Keys that apps give out in cookies and headers.
+mod answers;
 /// Large bodies.
 mod bodies;
 /// Workers that end, in every way that they have.
@@ -13,6 +15,8 @@ mod environment;
 mod examples;
 /// Frameworks, module systems and bundles.
 mod frameworks;
+/// Connections whose worker is in trouble, leaves, or tells nothing of them.
+mod handover;
 /// Workers that misuse their channel.
 mod hostile;
 /// What goes over a connection that is kept.
@@ -23,6 +27,8 @@ mod listen;
 mod load;
 /// Workers that were written for the packages.
 mod packages;
+/// Servers that come and go.
+mod ports;
 /// What Node workers load of ours, by itself.
 mod preload;
 /// The READMEs of the packages, byte for byte.

@@ -68,6 +68,11 @@ impl Kept {
         Self::over(client::connect(address).expect("a connection"))
     }
 
+    /// A new connection, if somebody listens there.
+    pub fn open_if(address: SocketAddr) -> Option<Self> {
+        client::connect(address).ok().map(Self::over)
+    }
+
     /// Over a connection that is there.
     pub fn over(stream: TcpStream) -> Self {
         Self { stream, read: Vec::new() }

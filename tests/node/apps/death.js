@@ -1,11 +1,12 @@
-// A server that ends in the way that WAY says, at start or when `/WAY` is asked for.
+// A server that ends in the way that WAY says, at start or when `/WAY` is asked for. With LINGER, its process then takes so
+// many ms to exit.
 "use strict";
 const cluster = require("node:cluster");
 const http = require("node:http");
 const { who, where, slot } = require("./who.js");
 
 /** Only this slot ends at start; all do without it. */
-const { WAY, SLOT } = process.env;
+const { WAY, SLOT, LINGER } = process.env;
 const ways = {
   exit: () => process.exit(0),
   fail: () => process.exit(3),
@@ -25,6 +26,7 @@ const server = http.createServer((request, response) => {
   response.end(who(request), () => way?.());
 });
 server.on("error", (error) => { throw error; });
+if (LINGER) process.on("exit", () => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, Number(LINGER)));
 
 const mine = WAY && (SLOT === undefined || Number(SLOT) === slot);
 if (!mine || ["close"].includes(WAY)) server.listen(where);

@@ -16,6 +16,7 @@ class Servers {
   #known = new WeakSet();
   /** The HTTP server that was given a connection last: a package's server does not listen. */
   #latest = null;
+  #draining = false;
 
   install() {
     const servers = this;
@@ -30,6 +31,7 @@ class Servers {
     process.on("internalMessage", (message) => {
       if (message.cmd === "NODE_CLUSTER" && message.act === "disconnect") this.#drain();
     });
+    this.#closeTwice();
   }
 
   #watch(server) {
@@ -75,22 +77,23 @@ class Servers {
     });
     this.#listening.forEach(closeIdle);
     closeIdle(this.#latest?.deref());
-    this.#closeTwice();
+    this.#draining = true;
   }
 
   /**
    * A drain closes the servers before the app is asked to end. An app that closes them then, as most
-   * do on SIGTERM, shall hear what it waits for, and not that there is nothing to close.
+   * do on SIGTERM, shall hear what it waits for, and not that there is nothing to close. It may have
+   * kept the function since it started.
    */
   #closeTwice() {
     const servers = this;
     const { close } = net.Server.prototype;
     net.Server.prototype.close = function (callback) {
-      if (this._handle || !servers.#known.has(this)) return close.apply(this, arguments);
-      if (typeof callback !== "function") return this;
-      if (servers.#listening.has(this)) this.once("close", () => callback());
-      else process.nextTick(callback);
-      return this;
+      const isClosed = servers.#draining && !this._handle && servers.#known.has(this);
+      if (!isClosed) return close.apply(this, arguments);
+      if (typeof callback === "function") this.once("close", () => callback());
+      // It says `close` again, when its connections are over.
+      return close.call(this);
     };
   }
 }
