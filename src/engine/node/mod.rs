@@ -35,6 +35,9 @@ use crate::os::stream::Stream;
 
 /// How much is read of a channel at one go; as much as Node itself reads.
 const AT_ONCE: usize = 64 * 1024;
+/// While the loop rests between its turns, so many times as many connections as usual may be on
+/// their way to a worker, so that it does not run dry meanwhile.
+const WIDER: usize = 2;
 /// The rest after the kernel had no room at all for a descriptor.
 const RETRY: Duration = Duration::from_millis(10);
 
@@ -54,6 +57,8 @@ pub(super) struct Node {
     /// When to write again, after the kernel had no room at all.
     retry_at: Option<Time>,
     pace: Pace,
+    /// More connections than usual may be on their way to a worker.
+    wide: bool,
     buffer: Box<[u8]>,
 }
 
@@ -112,7 +117,8 @@ impl Node {
         let buffer = vec![0; AT_ONCE].into_boxed_slice();
         let (resting, pace) = (Resting::default(), Pace::new(now));
         let (guessed, retry_at) = (false, None);
-        Ok(Self { config, preload, package, ports, resting, guessed, retry_at, pace, buffer })
+        let wide = false;
+        Ok(Self { config, preload, package, ports, resting, guessed, retry_at, pace, wide, buffer })
     }
 
     /// Whether any server may still serve a connection that came back.
@@ -223,9 +229,13 @@ impl Engine {
     /// workers answer every few connections.
     pub(super) fn pace(&mut self) {
         let (now, connections) = (self.now, self.handoff.connections());
-        if let Some(node) = &mut self.node
-            && let Some(rest) = node.pace.rest(now, connections)
-        {
+        let Some(node) = &mut self.node else { return };
+        let rest = node.pace.rest(now, connections);
+        if node.wide != rest.is_some() {
+            node.wide = rest.is_some();
+            self.router.widen(if node.wide { WIDER } else { 1 });
+        }
+        if let Some(rest) = rest {
             clock::rest(rest);
         }
     }

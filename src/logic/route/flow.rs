@@ -8,6 +8,14 @@ use crate::logic::Worker;
 use crate::logic::time::Time;
 
 impl Router {
+    /// From now on, so many times as many messages as configured may be in flight to a worker.
+    pub fn widen(&mut self, times: usize) {
+        let limit = self.config.in_flight * times;
+        for seat in &mut self.seats {
+            seat.window.set_limit(limit);
+        }
+    }
+
     /// A message without a connection was sent to a worker.
     pub fn note_sent(&mut self, now: Time, worker: Worker) {
         if let Some(seat) = self.seat_mut(worker) {

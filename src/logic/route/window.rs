@@ -45,6 +45,11 @@ impl Window {
         Self { limit, unread: VecDeque::with_capacity(limit), unlooked: 0, progress: now }
     }
 
+    /// From now on, so many messages may be in flight.
+    pub(super) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
     pub(super) fn has_room(&self) -> bool {
         self.unread.len() < self.limit
     }
