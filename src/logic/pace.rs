@@ -13,7 +13,7 @@ const COUNTED: Duration = Duration::from_millis(10);
 /// So many connections in that time make a loop busy.
 const BUSY: u64 = 25;
 /// How long a busy loop rests.
-const REST: Duration = Duration::from_micros(900);
+const REST: Duration = Duration::from_millis(2);
 
 /// How fast connections come.
 #[derive(Clone, Copy, Debug)]

@@ -37,7 +37,7 @@ use crate::os::stream::Stream;
 const AT_ONCE: usize = 64 * 1024;
 /// While the loop rests between its turns, so many times as many connections as usual may be on
 /// their way to a worker, so that it does not run dry meanwhile.
-const WIDER: usize = 2;
+const WIDER: usize = 4;
 /// The rest after the kernel had no room at all for a descriptor.
 const RETRY: Duration = Duration::from_millis(10);
 
