@@ -231,9 +231,10 @@ impl Engine {
         let (now, connections) = (self.now, self.handoff.connections());
         let Some(node) = &mut self.node else { return };
         let rest = node.pace.rest(now, connections);
-        if node.wide != rest.is_some() {
+        // Which workers are quick changes from turn to turn.
+        if node.wide || rest.is_some() {
             node.wide = rest.is_some();
-            self.router.widen(if node.wide { WIDER } else { 1 });
+            self.router.widen(now, if node.wide { WIDER } else { 1 });
         }
         if let Some(rest) = rest {
             clock::rest(rest);

@@ -8,11 +8,12 @@ use crate::logic::Worker;
 use crate::logic::time::Time;
 
 impl Router {
-    /// From now on, so many times as many messages as configured may be in flight to a worker.
-    pub fn widen(&mut self, times: usize) {
-        let limit = self.config.in_flight * times;
+    /// From now on, so many times as many messages as configured may be in flight to a worker that
+    /// has just picked something up; to another one, as many as configured.
+    pub fn widen(&mut self, now: Time, times: usize) {
         for seat in &mut self.seats {
-            seat.window.set_limit(limit);
+            let times = if seat.window.is_quick(now) { times } else { 1 };
+            seat.window.set_limit(self.config.in_flight * times);
         }
     }
 

@@ -11,6 +11,9 @@ use crate::logic::time::Time;
 /// The part of a window that has to be sent anew before a look at the channel is worth its price.
 const WORTH_A_LOOK: usize = 4;
 
+/// A worker that has picked something up within this time is not blocked, as far as one can tell.
+const QUICK: Duration = Duration::from_millis(10);
+
 /// What was sent to one worker and not yet picked up, the first sent first.
 #[derive(Debug)]
 pub(super) struct Window {
@@ -20,6 +23,8 @@ pub(super) struct Window {
     unlooked: usize,
     /// When the worker was last seen to have picked something up, or to have nothing to pick up.
     progress: Time,
+    /// When the worker was last seen to have picked something up.
+    picked_up: Option<Time>,
 }
 
 /// One message in flight.
@@ -42,7 +47,18 @@ pub enum InFlight {
 
 impl Window {
     pub(super) fn new(now: Time, limit: usize) -> Self {
-        Self { limit, unread: VecDeque::with_capacity(limit), unlooked: 0, progress: now }
+        Self {
+            limit,
+            unread: VecDeque::with_capacity(limit),
+            unlooked: 0,
+            progress: now,
+            picked_up: None,
+        }
+    }
+
+    /// Whether the worker has picked something up in the last moments.
+    pub(super) fn is_quick(&self, now: Time) -> bool {
+        self.picked_up.is_some_and(|at| now - at < QUICK)
     }
 
     /// From now on, so many messages may be in flight.
@@ -82,6 +98,7 @@ impl Window {
         if count < self.unread.len() {
             self.unread.drain(..self.unread.len() - count);
             self.progress = now;
+            self.picked_up = Some(now);
         }
     }
 
@@ -149,5 +166,17 @@ mod tests {
         window.sent(at(0), InFlight::Note);
         window.not_sent();
         assert!(window.has_room());
+    }
+
+    #[test]
+    fn a_worker_is_quick_for_a_moment_after_it_picked_something_up() {
+        let mut window = Window::new(at(0), 4);
+        window.sent(at(0), InFlight::Movable);
+        window.looked(at(1), 1);
+        assert!(!window.is_quick(at(1)));
+        window.looked(at(2), 0);
+        assert!(window.is_quick(at(3)));
+        window.sent(at(20), InFlight::Movable);
+        assert!(!window.is_quick(at(20)));
     }
 }

@@ -31,7 +31,7 @@ fn d07_twenty_sessions_of_three_workers_share_one_connection_that_is_handed_back
 fn d07_a_pool_that_all_sessions_share_serves_workers_of_the_package_too() {
     for (version, mode) in [(1, "close"), (1, "handback"), (2, "close")] {
         let Some(app) = setup_worker(version) else { return };
-        let running = app.flags(&["--keep-alive", mode]).start(3);
+        let running = app.env("KEEP_ALIVE", "60000").flags(&["--keep-alive", mode]).start(3);
         let options = json!({ "transport": "polling", "agent": "shared" });
         let Some(verdict) = talk(&running, &options) else { return };
         verdict.assert_right(count(), "polling");

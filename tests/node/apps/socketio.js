@@ -15,6 +15,8 @@ const ids = {
 };
 const library = require(SOCKET_IO);
 const server = createServer((request, response) => response.end(who(request)));
+// A pool's idle connection must not end just when a slow machine's client takes it: Node gives it five seconds.
+server.keepAliveTimeout = 60_000;
 // Socket.IO 2 exports what makes a server, the later ones its class.
 const io = library.Server && SOCKET_IO !== "socket.io-2"
   ? new library.Server(server, { maxHttpBufferSize: 5e6 })
