@@ -6,7 +6,6 @@ use std::fs;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::PermissionsExt;
-use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -188,27 +187,6 @@ fn clients_that_come_between_two_nodes_of_one_worker_are_served_by_the_second() 
     }
     assert_eq!(running.count_log("closing a connection"), 0, "{}", running.log());
     assert_eq!(running.count_log("started (pid"), 1, "it is one worker");
-}
-
-#[test]
-fn nobody_waits_for_a_worker_that_has_disconnected_and_takes_its_time_to_exit() {
-    let Some(app) = App::new("death.js") else { return };
-    let running = app.env("LINGER", "6000").flags(&["--by", "none"]).start(2);
-    let address = running.address();
-    let leaving = thread::scope(|scope| {
-        let clients = (0..8)
-            .map(|_| scope.spawn(move || (0..50).for_each(|_| _ = Kept::open(address).get("/"))));
-        let clients: Vec<_> = clients.collect();
-        let leaving = reply::get(address, "/disconnect").pid();
-        clients.into_iter().for_each(|client| client.join().expect("it has asked"));
-        leaving
-    });
-    for _ in 0..20 {
-        let answer = reply::get(address, "/");
-        assert_eq!(answer.status, 200);
-        assert_ne!(answer.pid(), leaving);
-    }
-    assert!(proc::is_alive(leaving), "somebody has waited for its end");
 }
 
 /// An app that closes its server when it is asked to end hears that it is closed, whoever closed it,

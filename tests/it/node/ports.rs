@@ -103,22 +103,21 @@ fn answer_on(path: &Path) -> Option<String> {
     answer.starts_with("HTTP/1.1 200").then_some(answer)
 }
 
-/// Each worker removes the file of those before it, as if it were left by an earlier run.
+/// Each worker removes the file of those before it, as if it were left by an earlier run. Several that
+/// boot at once remove each other's, which no primary can help.
 #[test]
 fn a_unix_socket_that_every_worker_removes_first_is_served() {
-    for workers in [1, 2] {
-        let path = node::scratch("replaced").join("app.sock");
-        let Some(app) = App::new("unix.js") else { return };
-        let running = app.env("SOCKET", path.to_str().expect("its path is text")).start(workers);
+    let path = node::scratch("replaced").join("app.sock");
+    let Some(app) = App::new("unix.js") else { return };
+    let running = app.env("SOCKET", path.to_str().expect("its path is text")).start(1);
+    assert!(answer_on(&path).is_some());
+    proc::signal(running.pid_of(0), Signal::SIGKILL);
+    running.wait_for_log_times("worker 0 is ready", 2);
+    for _ in 0..5 {
         assert!(answer_on(&path).is_some());
-        proc::signal(running.pid_of(0), Signal::SIGKILL);
-        running.wait_for_log_times("worker 0 is ready", 2);
-        for _ in 0..5 {
-            assert!(answer_on(&path).is_some(), "{workers} workers");
-        }
-        assert_eq!(running.count_log("ENOENT"), 0, "{}", running.log());
-        assert_eq!(running.count_log("started (pid"), usize::from(workers) + 1);
     }
+    assert_eq!(running.count_log("ENOENT"), 0, "{}", running.log());
+    assert_eq!(running.count_log("started (pid"), 2);
 }
 
 #[test]
