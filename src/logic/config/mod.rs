@@ -6,8 +6,8 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::fleet::FleetConfig;
-use super::route::RouteConfig;
+use crate::logic::fleet::FleetConfig;
+use crate::logic::route::RouteConfig;
 
 /// Everything that the engine needs to know.
 #[derive(Clone, Debug)]

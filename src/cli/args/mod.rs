@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use super::values::{
+use crate::cli::values::{
     BalanceArg, Generate, Handoff, KeepAliveArg, LogLevel, NodePackage, NodeSerialization,
     WorkerCount, some_time, time,
 };
@@ -32,14 +32,14 @@ use crate::logic::route::key::KeyList;
     override_usage = "sticky-run [OPTIONS] -- COMMAND [ARG]...",
     after_long_help = AFTER_HELP
 )]
-pub(super) struct Args {
+pub(in crate::cli) struct Args {
     /// How many workers to run [default: auto]
     ///
     /// "auto" is the number of processors that the supervisor may run on, or the processor quota
     /// of its control group, rounded up, if that is less. If neither the flag nor STICKY_WORKERS is
     /// given, WEB_CONCURRENCY counts.
     #[arg(short, long, value_name = "N|auto", env = "STICKY_WORKERS", hide_env_values = true)]
-    pub(super) workers: Option<WorkerCount>,
+    pub(in crate::cli) workers: Option<WorkerCount>,
 
     /// Where to listen; can be given several times [default: what Node workers ask for; for others
     /// $PORT on all addresses, or :3000]
@@ -59,7 +59,7 @@ pub(super) struct Args {
         hide_env_values = true,
         value_delimiter = ','
     )]
-    pub(super) listen: Vec<String>,
+    pub(in crate::cli) listen: Vec<String>,
 
     /// What identifies a client: sid, ip, query:NAME, header:NAME, cookie:NAME or none
     ///
@@ -80,7 +80,7 @@ pub(super) struct Args {
         hide_env_values = true,
         default_value = "sid"
     )]
-    pub(super) by: KeyList,
+    pub(in crate::cli) by: KeyList,
 
     /// How to choose a worker for a client that has none yet
     #[arg(
@@ -91,7 +91,7 @@ pub(super) struct Args {
         hide_env_values = true,
         default_value = "least-connection"
     )]
-    pub(super) balance: BalanceArg,
+    pub(in crate::cli) balance: BalanceArg,
 
     /// How connections get into a worker
     ///
@@ -104,7 +104,7 @@ pub(super) struct Args {
         hide_env_values = true,
         default_value = "auto"
     )]
-    pub(super) handoff: Handoff,
+    pub(in crate::cli) handoff: Handoff,
 
     /// What happens to kept-alive connections on which sids of several workers may come
     ///
@@ -120,7 +120,7 @@ pub(super) struct Args {
         hide_env_values = true,
         default_value = "close"
     )]
-    pub(super) keep_alive: KeepAliveArg,
+    pub(in crate::cli) keep_alive: KeepAliveArg,
 
     /// The package that takes the connections of Node workers instead of a server that listens
     ///
@@ -133,7 +133,7 @@ pub(super) struct Args {
         hide_env_values = true,
         default_value = "auto"
     )]
-    pub(super) node_package: NodePackage,
+    pub(in crate::cli) node_package: NodePackage,
 
     /// How Node workers write their messages; json cannot carry binary broadcasts
     #[arg(
@@ -143,7 +143,7 @@ pub(super) struct Args {
         hide_env_values = true,
         default_value = "advanced"
     )]
-    pub(super) node_serialization: NodeSerialization,
+    pub(in crate::cli) node_serialization: NodeSerialization,
 
     /// Do not load anything of ours into Node workers
     ///
@@ -153,7 +153,7 @@ pub(super) struct Args {
     /// header of --by is not known, so it may come back to another worker. Connections that are finished
     /// are not known either: least-connection counts those given.
     #[arg(long, env = "STICKY_NO_NODE_PRELOAD", hide_env_values = true)]
-    pub(super) no_node_preload: bool,
+    pub(in crate::cli) no_node_preload: bool,
 
     /// How long open connections and workers have to end after a stop signal
     ///
@@ -162,7 +162,7 @@ pub(super) struct Args {
     /// get TERM, and at its end KILL. A second signal shortens this to 1 s, a third one to nothing.
     #[arg(long, value_name = "TIME", env = "STICKY_GRACE", hide_env_values = true,
         default_value = "25s", value_parser = time)]
-    pub(super) grace: Duration,
+    pub(in crate::cli) grace: Duration,
 
     /// How long a worker has to become ready
     ///
@@ -170,7 +170,7 @@ pub(super) struct Args {
     /// ready and one of them has failed 5 times, sticky-run gives up with exit code 1.
     #[arg(long, value_name = "TIME", env = "STICKY_BOOT_TIMEOUT", hide_env_values = true,
         default_value = "60s", value_parser = some_time)]
-    pub(super) boot_timeout: Duration,
+    pub(in crate::cli) boot_timeout: Duration,
 
     /// How long a client has for its first bytes
     ///
@@ -178,14 +178,14 @@ pub(super) struct Args {
     /// over at once. A client that is late is disconnected.
     #[arg(long, value_name = "TIME", env = "STICKY_HEAD_TIMEOUT", hide_env_values = true,
         default_value = "10s", value_parser = some_time)]
-    pub(super) head_timeout: Duration,
+    pub(in crate::cli) head_timeout: Duration,
 
     /// How long connections wait for a worker that picks up none before others get them
     ///
     /// Connections with a key of that worker go on waiting, since only it knows their session.
     #[arg(long, value_name = "TIME", env = "STICKY_STALL_TIMEOUT", hide_env_values = true,
         default_value = "1s", value_parser = some_time)]
-    pub(super) stall_timeout: Duration,
+    pub(in crate::cli) stall_timeout: Duration,
 
     /// How many announced keys, such as session ids, to remember
     ///
@@ -197,12 +197,12 @@ pub(super) struct Args {
         hide_env_values = true,
         default_value_t = 1 << 20
     )]
-    pub(super) max_sessions: u32,
+    pub(in crate::cli) max_sessions: u32,
 
     /// When to forget an announced key that no client presents any more
     #[arg(long, value_name = "TIME", env = "STICKY_SESSION_IDLE", hide_env_values = true,
         default_value = "24h", value_parser = some_time)]
-    pub(super) session_idle: Duration,
+    pub(in crate::cli) session_idle: Duration,
 
     /// How many other keys, such as addresses and cookies, to remember
     ///
@@ -214,12 +214,12 @@ pub(super) struct Args {
         hide_env_values = true,
         default_value_t = 1 << 20
     )]
-    pub(super) max_keys: u32,
+    pub(in crate::cli) max_keys: u32,
 
     /// When to forget any other key that no client presents any more
     #[arg(long, value_name = "TIME", env = "STICKY_KEY_IDLE", hide_env_values = true,
         default_value = "1h", value_parser = some_time)]
-    pub(super) key_idle: Duration,
+    pub(in crate::cli) key_idle: Duration,
 
     /// The seed of --balance hash; the same seed places the same keys alike everywhere
     #[arg(
@@ -229,7 +229,7 @@ pub(super) struct Args {
         hide_env_values = true,
         default_value_t = 0
     )]
-    pub(super) hash_seed: u64,
+    pub(in crate::cli) hash_seed: u64,
 
     /// How much to log
     #[arg(
@@ -239,15 +239,15 @@ pub(super) struct Args {
         hide_env_values = true,
         default_value = "info"
     )]
-    pub(super) log_level: LogLevel,
+    pub(in crate::cli) log_level: LogLevel,
 
     /// Print this to standard output and exit
     #[arg(long, value_name = "WHAT")]
-    pub(super) generate: Option<Generate>,
+    pub(in crate::cli) generate: Option<Generate>,
 
     /// The command of every worker, and its arguments
     #[arg(required_unless_present = "generate", trailing_var_arg = true, value_name = "COMMAND")]
-    pub(super) command: Vec<OsString>,
+    pub(in crate::cli) command: Vec<OsString>,
 }
 
 const AFTER_HELP: &str = "\
