@@ -101,23 +101,21 @@ impl Engine {
         }
     }
 
-    /// The loop has something to tell of the channel in this slot.
-    pub(super) fn channel_event(&mut self, slot: u16, event: &Event) {
-        let Some(Some(live)) = self.workers.slots.get_mut(usize::from(slot)) else { return };
+    /// The loop has something to tell of a channel.
+    pub(super) fn channel_event(&mut self, worker: Worker, event: &Event) {
+        let Some(live) = self.workers.get_mut(worker) else { return };
         live.readable |= event.is_readable() || event.is_read_closed();
         if let Some(link) = live.link.node_mut()
             && event.is_writable()
         {
             link.became_writable();
-            let worker = live.worker;
             self.flush_node(worker);
         }
     }
 
     /// Whether some worker does not tell which of its connections are open.
     pub(super) fn is_blind(&self) -> bool {
-        let mut live = self.workers.slots.iter().flatten();
-        live.any(|live| live.link.node().is_some_and(|link| !link.is_counting()))
+        self.workers.all().any(|live| live.link.node().is_some_and(|link| !link.is_counting()))
     }
 
     /// Whether any worker may still serve a connection that came back.
@@ -135,19 +133,16 @@ impl Engine {
 
     /// Reads what workers have said.
     pub(super) fn read_channels(&mut self, which: Channels) {
-        for slot in 0..self.workers.slots.len() {
-            let readable = self.workers.slots[slot].as_ref().is_some_and(|live| live.readable);
-            if readable || which == Channels::All {
-                self.read_channel(slot, which);
-            }
+        for worker in self.workers.to_read(which) {
+            self.read_channel(worker, which);
         }
     }
 
-    /// Reads what the worker in one slot has said.
-    pub(super) fn read_channel(&mut self, slot: usize, which: Channels) {
-        match self.workers.slots[slot].as_ref().map(|live| &live.link) {
-            Some(Link::Native(_)) => self.read_native(slot, which),
-            Some(Link::Node(_)) => self.read_node(slot, which),
+    /// Reads what one worker has said.
+    pub(super) fn read_channel(&mut self, worker: Worker, which: Channels) {
+        match self.workers.get(worker).map(|live| &live.link) {
+            Some(Link::Native(_)) => self.read_native(worker, which),
+            Some(Link::Node(_)) => self.read_node(worker, which),
             None => {}
         }
     }
@@ -213,14 +208,12 @@ impl Engine {
 
     /// Has the loop tell what it has to tell of each channel.
     pub(super) fn watch_channels(&mut self) {
-        for live in self.workers.slots.iter_mut().flatten() {
+        for live in self.workers.all_mut() {
             let worker = live.worker;
             let registry = self.poll.registry();
             let watched = match &mut live.link {
-                Link::Native(link) => {
-                    link.watch(registry, worker.slot, self.router.is_wanted(worker))
-                }
-                Link::Node(link) => link.watch(registry, worker.slot),
+                Link::Native(link) => link.watch(registry, worker, self.router.is_wanted(worker)),
+                Link::Node(link) => link.watch(registry, worker),
             };
             if let Err(error) = watched {
                 warn!("cannot watch the channel of {worker}: {error}");

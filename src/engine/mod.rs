@@ -166,7 +166,7 @@ impl Engine {
                 match Subject::from(event.token()) {
                     Subject::Signals => self.hear_signals(),
                     Subject::Listener(number) => self.listeners.became_readable(number),
-                    Subject::Channel(slot) => self.channel_event(slot, event),
+                    Subject::Channel(worker) => self.channel_event(worker, event),
                     Subject::Pending(conn) => self.head_grew(conn, event.is_read_closed()),
                 }
             }

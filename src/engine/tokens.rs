@@ -6,6 +6,7 @@ use std::os::fd::RawFd;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
+use crate::logic::Worker;
 use crate::logic::route::Conn;
 
 /// What an event is about.
@@ -15,8 +16,8 @@ pub(super) enum Subject {
     Signals,
     /// The listener of this number.
     Listener(u32),
-    /// The channel to the worker in this slot.
-    Channel(u16),
+    /// The channel to this worker.
+    Channel(Worker),
     /// A connection whose first bytes are awaited.
     Pending(Conn),
 }
@@ -28,13 +29,17 @@ pub(super) fn watch(registry: &Registry, fd: RawFd, token: Token, room: bool) ->
 }
 
 const KINDS: usize = 4;
+/// The bits of a slot in a token; those of the generation stand above them.
+const SLOT_BITS: u32 = u16::BITS;
 
 impl From<Subject> for mio::Token {
     fn from(subject: Subject) -> Self {
         let (kind, number) = match subject {
             Subject::Signals => (0, 0),
             Subject::Listener(number) => (1, number as usize),
-            Subject::Channel(slot) => (2, usize::from(slot)),
+            Subject::Channel(Worker { slot, generation }) => {
+                (2, (generation as usize) << SLOT_BITS | usize::from(slot))
+            }
             Subject::Pending(Conn(number)) => (3, number as usize),
         };
         Self(number.wrapping_mul(KINDS) + kind)
@@ -47,7 +52,10 @@ impl From<mio::Token> for Subject {
         match token.0 % KINDS {
             0 => Self::Signals,
             1 => Self::Listener(number as u32),
-            2 => Self::Channel(u16::try_from(number).unwrap_or(u16::MAX)),
+            2 => Self::Channel(Worker {
+                slot: number as u16,
+                generation: (number >> SLOT_BITS) as u32,
+            }),
             _ => Self::Pending(Conn(number as u64)),
         }
     }
@@ -63,8 +71,9 @@ mod tests {
             Subject::Signals,
             Subject::Listener(0),
             Subject::Listener(7),
-            Subject::Channel(0),
-            Subject::Channel(u16::MAX),
+            Subject::Channel(Worker { slot: 0, generation: 0 }),
+            Subject::Channel(Worker { slot: 1, generation: 1 << 20 }),
+            Subject::Channel(Worker { slot: u16::MAX, generation: u32::MAX }),
             Subject::Pending(Conn(0)),
             Subject::Pending(Conn(1 << 40)),
         ];

@@ -1,5 +1,6 @@
 //! Workers: started and buried as the fleet says.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -26,7 +27,10 @@ use crate::os::{errors, reap};
 pub(super) struct Workers {
     spawner: Spawner,
     command: Command,
-    pub(super) slots: Vec<Option<Live>>,
+    /// Those whose process exists, in the order of their slots.
+    live: BTreeMap<Worker, Live>,
+    /// How many slots there are.
+    slots: u16,
     /// Workers that are to be told `DRAIN` once no connection is on its way to them.
     drains: Vec<Worker>,
     /// Whether the command could ever be started.
@@ -77,18 +81,34 @@ impl CommandError {
 
 impl Workers {
     pub(super) fn new(spawner: Spawner, command: Command, workers: u16) -> Self {
-        let slots = (0..workers).map(|_| None).collect();
-        Self { spawner, command, slots, drains: Vec::new(), started: false }
+        let live = BTreeMap::new();
+        Self { spawner, command, live, slots: workers, drains: Vec::new(), started: false }
     }
 
     /// Whether a channel has messages that were left for the next turn.
     pub(super) fn has_more(&self) -> bool {
-        self.slots.iter().flatten().any(|live| live.readable)
+        self.all().any(|live| live.readable)
     }
 
     /// All live workers.
     pub(super) fn live(&self) -> Vec<Worker> {
-        self.slots.iter().flatten().map(|live| live.worker).collect()
+        self.live.keys().copied().collect()
+    }
+
+    /// What is known of each live worker.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Live> {
+        self.live.values()
+    }
+
+    /// What is known of each live worker.
+    pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut Live> {
+        self.live.values_mut()
+    }
+
+    /// Those whose channels are to be read.
+    pub(super) fn to_read(&self, which: Channels) -> Vec<Worker> {
+        let wanted = |live: &&Live| live.readable || which == Channels::All;
+        self.all().filter(wanted).map(|live| live.worker).collect()
     }
 
     pub(super) fn drain_later(&mut self, worker: Worker) {
@@ -112,17 +132,15 @@ impl Workers {
     }
 
     pub(super) fn get(&self, worker: Worker) -> Option<&Live> {
-        let live = self.slots.get(usize::from(worker.slot))?.as_ref()?;
-        (live.worker == worker).then_some(live)
+        self.live.get(&worker)
     }
 
     pub(super) fn get_mut(&mut self, worker: Worker) -> Option<&mut Live> {
-        let live = self.slots.get_mut(usize::from(worker.slot))?.as_mut()?;
-        (live.worker == worker).then_some(live)
+        self.live.get_mut(&worker)
     }
 
     fn of_pid(&self, pid: Pid) -> Option<Worker> {
-        self.slots.iter().flatten().find(|live| live.pid == pid).map(|live| live.worker)
+        self.all().find(|live| live.pid == pid).map(|live| live.worker)
     }
 }
 
@@ -156,13 +174,13 @@ impl Engine {
         let launch = self.launch(worker, &link)?;
         let pid = self.workers.spawner.spawn(&launch, link.workers_end())?;
         link.inherited();
-        let token = Subject::Channel(worker.slot).into();
+        let token = Subject::Channel(worker).into();
         let fd = link.as_raw_fd();
         let registered =
             self.poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE);
         let told_off = Throttle::default();
         let live = Live { worker, link, readable: false, told_off, pid };
-        self.workers.slots[usize::from(worker.slot)] = Some(live);
+        self.workers.live.insert(worker, live);
         if let Err(error) = registered {
             // Without events nothing of it would ever be heard, so it goes the way of a worker
             // that is not ready in time, only sooner.
@@ -178,7 +196,7 @@ impl Engine {
         let mut launch = Launch { program, arguments, directory, environment };
         let every = [
             (ENV_WORKER_ID, worker.slot.to_string()),
-            (ENV_WORKERS, self.workers.slots.len().to_string()),
+            (ENV_WORKERS, self.workers.slots.to_string()),
         ];
         let every = every.map(|(name, value)| (name.into(), Some(value.into())));
         launch.environment.extend(every);
@@ -215,13 +233,13 @@ impl Engine {
             };
             let worker = self.workers.of_pid(ended.pid);
             if let Some(worker) = worker {
-                self.read_channel(usize::from(worker.slot), Channels::All);
+                self.read_channel(worker, Channels::All);
             }
             if let Err(error) = reap::reap(ended.pid, worker.is_some()) {
                 warn!("cannot end what pid {} left behind: {error}", ended.pid);
             }
             if let Some(worker) = worker {
-                if let Some(live) = self.workers.slots[usize::from(worker.slot)].take() {
+                if let Some(live) = self.workers.live.remove(&worker) {
                     self.recover(worker, live.link);
                 }
                 self.router.gone(self.now, worker);

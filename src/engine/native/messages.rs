@@ -24,12 +24,11 @@ const BATCH: usize = 256;
 const MOST_QUEUED: usize = 8192;
 
 impl Engine {
-    /// Reads what the worker in one slot has said.
-    pub(in crate::engine) fn read_native(&mut self, slot: usize, which: Channels) {
+    /// Reads what one worker has said.
+    pub(in crate::engine) fn read_native(&mut self, worker: Worker, which: Channels) {
         let most = if which == Channels::All { MOST_QUEUED } else { BATCH };
         for _ in 0..most {
-            let Some(live) = &mut self.workers.slots[slot] else { return };
-            let worker = live.worker;
+            let Some(live) = self.workers.get_mut(worker) else { return };
             let Some(link) = live.link.native() else { return };
             match link.channel.receive(&mut self.native.buffer) {
                 Ok(Incoming::Message(received)) => self.hear(worker, received),

@@ -93,11 +93,16 @@ impl NativeLink {
     }
 
     /// Has the loop tell when the worker picks something up, for as long as that matters.
-    pub(super) fn watch(&mut self, registry: &Registry, slot: u16, wanted: bool) -> io::Result<()> {
+    pub(super) fn watch(
+        &mut self,
+        registry: &Registry,
+        worker: Worker,
+        wanted: bool,
+    ) -> io::Result<()> {
         if wanted == self.watched {
             return Ok(());
         }
-        watch(registry, self.channel.as_raw_fd(), Subject::Channel(slot).into(), wanted)?;
+        watch(registry, self.channel.as_raw_fd(), Subject::Channel(worker).into(), wanted)?;
         self.watched = wanted;
         Ok(())
     }

@@ -27,12 +27,11 @@ const MOST_QUEUED: usize = 1024;
 const MOST_DESCRIPTORS: usize = 4;
 
 impl Engine {
-    /// Reads what the worker in one slot has said.
-    pub(in crate::engine) fn read_node(&mut self, slot: usize, which: Channels) {
+    /// Reads what one worker has said.
+    pub(in crate::engine) fn read_node(&mut self, worker: Worker, which: Channels) {
         let most = if which == Channels::All { MOST_QUEUED } else { BATCH };
         for _ in 0..most {
-            let Some(live) = &mut self.workers.slots[slot] else { return };
-            let worker = live.worker;
+            let Some(live) = self.workers.get_mut(worker) else { return };
             let Some(link) = live.link.node_mut() else { return };
             let node = self.node.as_mut().expect("a Node worker has its handoff");
             let received = match link.stream.receive(&mut node.buffer) {

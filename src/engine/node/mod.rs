@@ -189,11 +189,11 @@ impl NodeLink {
     }
 
     /// Has the loop tell when there is room to write, for as long as that matters.
-    pub(super) fn watch(&mut self, registry: &Registry, slot: u16) -> io::Result<()> {
+    pub(super) fn watch(&mut self, registry: &Registry, worker: Worker) -> io::Result<()> {
         if self.blocked == self.watched {
             return Ok(());
         }
-        let token = Subject::Channel(slot).into();
+        let token = Subject::Channel(worker).into();
         watch(registry, self.stream.as_raw_fd(), token, self.blocked)?;
         self.watched = self.blocked;
         Ok(())

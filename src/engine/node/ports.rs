@@ -14,7 +14,7 @@ use nix::libc;
 use nix::net::if_::if_nametoindex;
 use tracing::warn;
 
-use super::Parcel;
+use super::{NodeLink, Parcel};
 use crate::channel::node::{AddressType, Data, Query, ServerKind, Sockname, ToNode};
 use crate::engine::Engine;
 use crate::engine::accept::First;
@@ -100,13 +100,8 @@ impl Engine {
             return;
         }
         self.tell_router_listeners(worker);
-        let is_used = self
-            .workers
-            .slots
-            .iter()
-            .flatten()
-            .filter_map(|live| live.link.node())
-            .any(|link| link.primary.is_serving(key));
+        let serves = |link: &NodeLink| link.primary.is_serving(key);
+        let is_used = self.workers.all().any(|live| live.link.node().is_some_and(serves));
         if is_used {
             return;
         }

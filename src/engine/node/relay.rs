@@ -82,7 +82,7 @@ impl Engine {
     }
 
     fn with_adapter(&self, uid: &str) -> Option<Worker> {
-        let mut live = self.workers.slots.iter().flatten();
+        let mut live = self.workers.all();
         let has = |link: &NodeLink| link.primary.has_adapter(uid);
         live.find(|live| live.link.node().is_some_and(has)).map(|live| live.worker)
     }
