@@ -222,6 +222,7 @@ impl Life {
             }
             (State::Ready { .. } | State::Draining { .. }, News::Leaving) => {
                 self.leaves = true;
+                self.pulse = None;
                 (State::Leaving { until: now + LEAVING }, Change::Leaves)
             }
             (
