@@ -101,7 +101,7 @@ impl Engine {
         let listeners = open_listeners(&config, defers)?;
         let poll = Poll::new().context("cannot create the event loop")?;
         let inherited = Inherited::read().context("cannot read how signals are set")?;
-        let signals = Signals::register(poll.registry(), Subject::Signals.into())
+        let signals = Signals::register(poll.registry(), Subject::Signals.into(), &[])
             .context("cannot handle signals")?;
         let file_limit = raise_file_limit().context("cannot raise the limit on open files")?;
         let workers = config.fleet.workers;
@@ -251,15 +251,26 @@ impl Engine {
     }
 
     fn hear_signals(&mut self) {
-        let came: Vec<_> = self.signals.came().collect();
-        for signal in came {
-            match signal {
-                Came::Stop(name) => {
-                    info!("got {name}");
-                    self.fleet.handle(self.now, Input::Stop);
-                }
-                Came::Child => self.reap_children(),
+        loop {
+            match self.signals.next() {
+                Ok(Some(came)) => self.obey(came),
+                Ok(None) => return,
+                Err(error) => return warn!("cannot read signals: {error}"),
             }
+        }
+    }
+
+    fn obey(&mut self, came: Came) {
+        match came {
+            Came::Stop(signal) => {
+                info!("got {signal}");
+                self.fleet.handle(self.now, Input::Stop);
+            }
+            Came::Restart | Came::Upgrade | Came::More | Came::Fewer => {
+                warn!("not built yet: {came:?}");
+            }
+            Came::Forward(signal) => self.workers.forward(signal),
+            Came::Child => self.reap_children(),
         }
     }
 
