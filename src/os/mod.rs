@@ -15,3 +15,4 @@ pub mod signals;
 pub mod spawn;
 pub mod stderr;
 pub mod stream;
+pub mod upgrade;

@@ -17,15 +17,17 @@ use nix::unistd::{Pid, getppid};
 
 use super::limits::FileLimit;
 use super::signals::Inherited;
+use super::upgrade::ENV_UPGRADE;
 
 /// Variables that tell a process about sockets and a watchdog of its own, which are the
-/// supervisor's here (`sd_listen_fds(3)`, `sd_notify(3)`, `sd_watchdog_enabled(3)`).
-const FOR_THE_SUPERVISOR_ONLY: [&str; 7] = [
+/// supervisor's here (`sd_listen_fds(3)`, `sd_notify(3)`, `sd_watchdog_enabled(3)`), or about an upgrade.
+const FOR_THE_SUPERVISOR_ONLY: [&str; 8] = [
     "LISTEN_FDNAMES",
     "LISTEN_FDS",
     "LISTEN_PID",
     "LISTEN_PIDFDID",
     "NOTIFY_SOCKET",
+    ENV_UPGRADE,
     "WATCHDOG_PID",
     "WATCHDOG_USEC",
 ];
@@ -87,11 +89,7 @@ impl Spawner {
         let supervisor = Pid::this();
         let (limit, signals) = (self.file_limit, self.signals);
         move || {
-            set_pdeathsig(Signal::SIGKILL)?;
-            if getppid() != supervisor {
-                // It died before the line above, so its death will not be signalled any more.
-                return Err(Errno::ESRCH.into());
-            }
+            end_with(supervisor)?;
             keep_only_stdio_and(channel)?;
             setrlimit(Resource::RLIMIT_NOFILE, limit.soft, limit.hard)?;
             signals.restore()
@@ -99,8 +97,18 @@ impl Spawner {
     }
 }
 
+/// Has this process, a new child, be killed when its parent ends.
+pub(super) fn end_with(parent: Pid) -> io::Result<()> {
+    set_pdeathsig(Signal::SIGKILL)?;
+    if getppid() != parent {
+        // It died before the line above, so its death will not be signalled any more.
+        return Err(Errno::ESRCH.into());
+    }
+    Ok(())
+}
+
 #[expect(unsafe_code, reason = "the hook runs between fork and exec")]
-fn with_hook(
+pub(super) fn with_hook(
     command: &mut process::Command,
     hook: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
 ) -> &mut process::Command {

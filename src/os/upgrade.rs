@@ -1,0 +1,319 @@
+//! Becoming another program without ending: `execve(2)` with the descriptors that it goes on with.
+//!
+//! The state goes over in a file that exists only in memory (`memfd_create(2)`), whose number stands
+//! in a variable of the environment. The other program is asked first, as a child, whether it can
+//! read such a state.
+
+use std::convert::Infallible;
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{self, Stdio};
+
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::unistd::{Pid, execve};
+
+use super::spawn::{end_with, with_hook};
+
+/// The variable that tells a program what to do with a state, and where that is.
+pub const ENV_UPGRADE: &str = "STICKY_UPGRADE";
+
+/// What is at this path is run by it at the start, whatever the path leads to later.
+const OWN_PROGRAM: &str = "/proc/self/exe";
+/// The most that is read of what a program says when it is asked.
+const LONGEST_ANSWER: u64 = 8 * 1024;
+
+/// What a program that finds a state is to do with it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Task {
+    /// Say whether it can be read.
+    Check,
+    /// Go on from it.
+    Resume,
+}
+
+/// How this program was started, so that it can be started again.
+#[derive(Clone, Debug)]
+pub struct Program {
+    path: PathBuf,
+    arguments: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
+}
+
+/// A program that is being asked whether it can read the state.
+#[derive(Debug)]
+pub struct Question {
+    pid: Pid,
+    answer: File,
+}
+
+/// A state, in memory.
+#[derive(Debug)]
+pub struct StateFile(File);
+
+impl Program {
+    /// This program, from its arguments and its environment. Has to come early: the file that it
+    /// was started from may be replaced later, and is then what it would become.
+    pub fn own(arguments: Vec<OsString>, environment: Vec<(OsString, OsString)>) -> Self {
+        let path = variable(&environment, "PATH");
+        let name = arguments.first().map(OsString::as_os_str).unwrap_or_default();
+        let found = find(name, path).filter(|found| is_own(found));
+        let path = found.or_else(|| fs::read_link(OWN_PROGRAM).ok());
+        let path = path.unwrap_or_else(|| PathBuf::from(name));
+        let environment = environment.into_iter().filter(|(name, _)| name != ENV_UPGRADE).collect();
+        Self { path, arguments, environment }
+    }
+
+    /// The file that an upgrade starts.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Asks whether the program that is at the path now can go on from a state. It answers on its
+    /// standard output and ends; errors are those of `fork(2)` and `execve(2)`.
+    pub fn ask(&self, state: &StateFile) -> io::Result<Question> {
+        let (answer, theirs) = io::pipe()?;
+        let mut command = process::Command::new(&self.path);
+        command.arg0(self.arguments.first().map_or(OsStr::new(""), OsString::as_os_str));
+        command.args(self.arguments.iter().skip(1)).env_clear();
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.env(ENV_UPGRADE, value(Task::Check, state)).process_group(0);
+        command.stdin(Stdio::null()).stdout(theirs.try_clone()?).stderr(theirs);
+        let number = state.0.as_raw_fd();
+        let supervisor = Pid::this();
+        let child = with_hook(&mut command, move || {
+            end_with(supervisor)?;
+            keep(number, true)
+        });
+        let child = child.spawn()?;
+        let pid = i32::try_from(child.id()).expect("a pid of Linux fits into 31 bits");
+        Ok(Question { pid: Pid::from_raw(pid), answer: File::from(OwnedFd::from(answer)) })
+    }
+
+    /// Becomes the program that is at the path now, with these descriptors open besides stdio. Comes
+    /// back only with an error of `execve(2)`; then all is as before.
+    pub fn become_it(&self, state: &StateFile, descriptors: &[RawFd]) -> io::Result<Infallible> {
+        let path = c_string(self.path.as_os_str().as_bytes())?;
+        let arguments = self.arguments.iter().map(|word| c_string(word.as_bytes()));
+        let arguments = arguments.collect::<io::Result<Vec<_>>>()?;
+        let told = [(OsString::from(ENV_UPGRADE), OsString::from(value(Task::Resume, state)))];
+        let environment = self
+            .environment
+            .iter()
+            .chain(&told)
+            .map(|(name, value)| c_string(&[name.as_bytes(), b"=", value.as_bytes()].concat()));
+        let environment = environment.collect::<io::Result<Vec<_>>>()?;
+        let all = || descriptors.iter().copied().chain([state.0.as_raw_fd()]);
+        let kept = all().try_for_each(|number| keep(number, true));
+        let error = match kept {
+            Ok(()) => match execve(&path, &arguments, &environment) {
+                Ok(never) => match never {},
+                Err(errno) => errno.into(),
+            },
+            Err(error) => error,
+        };
+        all().try_for_each(|number| keep(number, false))?;
+        Err(error)
+    }
+}
+
+impl Question {
+    /// The process that is being asked.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// What it has said, once it has ended.
+    pub fn answer(self) -> io::Result<String> {
+        // Somebody who inherited the other end may still have it open.
+        fcntl(&self.answer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        let mut answer = Vec::new();
+        match self.answer.take(LONGEST_ANSWER).read_to_end(&mut answer) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+}
+
+impl StateFile {
+    /// A file in memory with these bytes.
+    pub fn new(state: &[u8]) -> io::Result<Self> {
+        let mut file = File::from(memfd_create(c"sticky-run state", MFdFlags::MFD_CLOEXEC)?);
+        file.write_all(state)?;
+        Ok(Self(file))
+    }
+
+    /// The state that [`ENV_UPGRADE`] tells of, and what to do with it.
+    #[expect(unsafe_code, reason = "a number in the environment becomes a descriptor")]
+    pub fn from_variable(value: &str) -> io::Result<(Task, Self)> {
+        let wrong = || io::Error::new(io::ErrorKind::InvalidInput, "it names no state");
+        let (task, number) = value.split_once(':').ok_or_else(wrong)?;
+        let task = match task {
+            "check" => Task::Check,
+            "resume" => Task::Resume,
+            _ => return Err(wrong()),
+        };
+        let number: RawFd = number.parse().map_err(|_| wrong())?;
+        if number <= nix::libc::STDERR_FILENO {
+            return Err(wrong());
+        }
+        keep(number, false)?;
+        // SAFETY: it is open, or the call above had failed, and nothing else in this process has
+        // been opened or taken over before.
+        Ok((task, Self(File::from(unsafe { OwnedFd::from_raw_fd(number) }))))
+    }
+
+    /// All of it.
+    pub fn read(&mut self) -> io::Result<Vec<u8>> {
+        let mut state = Vec::new();
+        self.0.rewind()?;
+        self.0.read_to_end(&mut state)?;
+        Ok(state)
+    }
+}
+
+/// Takes over a descriptor that was open when this program started, by its number.
+#[expect(unsafe_code, reason = "a state knows its descriptors by their numbers alone")]
+pub fn take_over(number: RawFd) -> io::Result<OwnedFd> {
+    keep(number, false)?;
+    // SAFETY: it is open, or the call above had failed, and the state names each descriptor once.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Whether a descriptor with this number is open.
+pub fn is_open(number: RawFd) -> bool {
+    flags(number).is_ok()
+}
+
+/// Has a descriptor stay open across `execve(2)`, or not.
+fn keep(number: RawFd, kept: bool) -> io::Result<()> {
+    flags(number)?;
+    let flags = if kept { FdFlag::empty() } else { FdFlag::FD_CLOEXEC };
+    fcntl(borrow(number), FcntlArg::F_SETFD(flags))?;
+    Ok(())
+}
+
+fn flags(number: RawFd) -> io::Result<()> {
+    if number < 0 {
+        return Err(io::Error::from_raw_os_error(nix::libc::EBADF));
+    }
+    fcntl(borrow(number), FcntlArg::F_GETFD)?;
+    Ok(())
+}
+
+#[expect(unsafe_code, reason = "flags are set by number")]
+fn borrow<'a>(number: RawFd) -> BorrowedFd<'a> {
+    debug_assert!(number >= 0, "the caller has checked that");
+    // SAFETY: it is used for fcntl(2) alone, which fails if nothing is open there.
+    unsafe { BorrowedFd::borrow_raw(number) }
+}
+
+fn value(task: Task, state: &StateFile) -> String {
+    let task = match task {
+        Task::Check => "check",
+        Task::Resume => "resume",
+    };
+    format!("{task}:{}", state.0.as_raw_fd())
+}
+
+/// Where a program is that was started by this name: a path, or in `PATH`.
+fn find(name: &OsStr, path: Option<&OsStr>) -> Option<PathBuf> {
+    if name.as_bytes().contains(&b'/') {
+        return std::path::absolute(Path::new(name)).ok();
+    }
+    let directories = path?.as_bytes().split(|byte| *byte == b':');
+    let places = directories.map(|place| Path::new(OsStr::from_bytes(place)).join(name));
+    places.filter_map(|place| std::path::absolute(place).ok()).find(|place| place.is_file())
+}
+
+/// Whether this file is the one that runs: the first argument may be any text.
+fn is_own(path: &Path) -> bool {
+    match (fs::metadata(path), fs::metadata(OWN_PROGRAM)) {
+        (Ok(found), Ok(own)) => (found.dev(), found.ino()) == (own.dev(), own.ino()),
+        // Without /proc nobody can tell.
+        (Ok(_), Err(_)) => true,
+        (Err(_), _) => false,
+    }
+}
+
+fn variable<'a>(environment: &'a [(OsString, OsString)], name: &str) -> Option<&'a OsStr> {
+    environment.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_os_str())
+}
+
+fn c_string(bytes: &[u8]) -> io::Result<CString> {
+    CString::new(bytes).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_read_as_it_was_written() {
+        let mut state = StateFile::new(b"all of it").unwrap();
+        assert_eq!(state.read().unwrap(), b"all of it");
+        assert_eq!(state.read().unwrap(), b"all of it");
+    }
+
+    #[test]
+    fn what_names_no_state_is_an_error() {
+        for text in
+            ["", "check", "check:", "check:1", "check:-1", "check:9999", "eat:3", "resume:x"]
+        {
+            assert!(StateFile::from_variable(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_program_is_known_by_its_path_or_by_what_runs() {
+        let own = fs::read_link(OWN_PROGRAM).unwrap();
+        let by_path = Program::own(vec![own.clone().into()], Vec::new());
+        assert_eq!(by_path.path(), own);
+        let by_another_name = Program::own(vec!["-something".into()], Vec::new());
+        assert_eq!(by_another_name.path(), own);
+        let directory = own.parent().unwrap().as_os_str().to_owned();
+        let environment = vec![("PATH".into(), directory), (ENV_UPGRADE.into(), "x".into())];
+        let by_name = Program::own(vec![own.file_name().unwrap().into()], environment);
+        assert_eq!((by_name.path(), by_name.environment.len()), (own.as_path(), 1));
+    }
+
+    #[test]
+    fn another_program_is_asked_and_says_what_it_says() {
+        let program = Program {
+            path: "/bin/sh".into(),
+            arguments: ["sh", "-c", "cat <&${STICKY_UPGRADE#check:}; echo no >&2"]
+                .map(Into::into)
+                .to_vec(),
+            environment: vec![("PATH".into(), "/usr/bin:/bin".into())],
+        };
+        let mut state = StateFile::new(b"a state, ").unwrap();
+        state.0.rewind().unwrap();
+        let question = program.ask(&state).unwrap();
+        nix::sys::wait::waitpid(question.pid(), None).unwrap();
+        assert_eq!(question.answer().unwrap(), "a state, no\n");
+    }
+
+    #[test]
+    fn what_cannot_be_started_leaves_all_as_it_was() {
+        let program = Program {
+            path: "/nowhere/sticky-run".into(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+        };
+        let state = StateFile::new(b"").unwrap();
+        let descriptor = File::open("/dev/null").unwrap();
+        let error = program.become_it(&state, &[descriptor.as_raw_fd()]).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(nix::libc::ENOENT));
+        let flags = fcntl(&descriptor, FcntlArg::F_GETFD).unwrap();
+        assert_eq!(flags, FdFlag::FD_CLOEXEC.bits());
+        assert!(is_open(descriptor.as_raw_fd()) && !is_open(9_999) && !is_open(-1));
+    }
+}
