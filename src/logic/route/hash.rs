@@ -3,6 +3,7 @@
 //! The hasher of the standard library may differ between releases, so stickiness must not depend
 //! on it. SipHash-1-3 is fixed by its paper (Aumasson and Bernstein, 2012).
 
+use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
 use siphasher::sip128::SipHasher13 as SipHasher13Wide;
 
@@ -10,7 +11,7 @@ use siphasher::sip128::SipHasher13 as SipHasher13Wide;
 ///
 /// With a secret hash key nobody can make two keys meet; by chance a million keys do so with a
 /// probability below 2^-88.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Fingerprint([u32; 4]);
 
 impl Fingerprint {
@@ -21,6 +22,16 @@ impl Fingerprint {
         Self([word(hash.h1, 0), word(hash.h1, 32), word(hash.h2, 0), word(hash.h2, 32)])
     }
 
+    /// The fingerprint that has these words.
+    pub(super) fn from_words(words: [u32; 4]) -> Self {
+        Self(words)
+    }
+
+    /// Its words, each in little-endian order.
+    pub(super) fn bytes(self) -> impl Iterator<Item = u8> {
+        self.0.into_iter().flat_map(u32::to_le_bytes)
+    }
+
     /// 64 bits of it, for a hash table.
     pub fn short(self) -> u64 {
         u64::from(self.0[0]) | u64::from(self.0[1]) << 32
@@ -28,7 +39,7 @@ impl Fingerprint {
 }
 
 /// A key as rendezvous hashing sees it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct HashPoint(u64);
 
 impl HashPoint {

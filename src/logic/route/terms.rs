@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::hash::{Fingerprint, HashPoint};
 use super::key::KeyList;
 use super::mint::{Incarnation, MintKey};
@@ -29,6 +31,9 @@ pub struct RouteConfig {
     pub key_idle: Duration,
     /// How many messages may be in flight to a worker.
     pub in_flight: usize,
+    /// How many connections a worker may have open: with that many it has no room. `None` for any
+    /// number.
+    pub most_open: Option<u32>,
     /// A worker that picks nothing up for this long loses what may go elsewhere.
     pub stall_timeout: Duration,
     /// Every worker serves every door, without saying so.
@@ -38,7 +43,7 @@ pub struct RouteConfig {
 }
 
 /// How a worker is chosen for a key that has none yet.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Balance {
     /// The worker with the fewest connections given and not yet closed.
     LeastConnection,
@@ -51,11 +56,11 @@ pub enum Balance {
 }
 
 /// The number of a connection, never used twice.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Conn(pub u64);
 
 /// What connections come in by: the number of a listener.
-#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Door(pub u32);
 
 /// A connection that wants to be routed, and what is known of it.
@@ -76,7 +81,7 @@ pub struct Arrival<'a> {
 }
 
 /// How a connection came back from a worker unserved.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Returned {
     /// The worker said that it is not its own.
     Back(Worker),
@@ -112,7 +117,7 @@ pub enum Verdict {
 }
 
 /// A connection goes to a worker.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Give {
     /// To whom.
     pub worker: Worker,
@@ -123,7 +128,7 @@ pub struct Give {
 }
 
 /// Why a connection went to its worker.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Reason {
     /// Its key lives there.
     OwnedKey,
@@ -157,7 +162,7 @@ pub enum Pulse {
 pub struct OwnedByAnother(pub Worker);
 
 /// A connection, as it waits.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) struct Visitor {
     pub(super) conn: Conn,
     pub(super) door: Door,
@@ -166,7 +171,7 @@ pub(super) struct Visitor {
 }
 
 /// A key, as the router handles it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) struct Client {
     pub(super) key: Fingerprint,
     /// Where it lives without memory, with `hash` placement.
@@ -183,7 +188,7 @@ impl Client {
     }
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) enum Kind {
     Sid,
     Text,
