@@ -39,7 +39,9 @@ pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
             workers,
             boot_timeout: args.boot_timeout,
             grace: args.grace,
+            most_draining: workers,
             seed: u64::from(std::process::id()),
+            ..FleetConfig::default()
         },
         route: RouteConfig {
             keys: args.by,

@@ -81,7 +81,13 @@ impl World {
             every_door: seed % 8 < 4,
             mint: None,
         };
-        let fleet = FleetConfig { workers: SLOTS, boot_timeout: BOOT_TIMEOUT, grace: GRACE, seed };
+        let fleet = FleetConfig {
+            workers: SLOTS,
+            boot_timeout: BOOT_TIMEOUT,
+            grace: GRACE,
+            seed,
+            ..FleetConfig::default()
+        };
         Self {
             rng: Rng::new(seed),
             doors: seed % 8 >= 4,
@@ -389,6 +395,7 @@ impl World {
                 }
                 Action::Kill(worker) => self.ends(worker, Exit::Signal(9)),
                 Action::Drain(_) | Action::CloseListeners | Action::Report(_) => {}
+                Action::Withdraw(_) | Action::Ping(_) | Action::Abort(_) | Action::Resized(_) => {}
                 Action::Finish(outcome) => self.outcome = Some(outcome),
             }
         }
