@@ -11,7 +11,7 @@ use toml::Value;
 
 use super::args::Args;
 use super::command;
-use super::file::{COMMAND, is_list, is_setting, is_switch};
+use super::file::{COMMAND, is_command, is_list, is_setting, is_switch};
 use super::given::{Origin, Origins};
 use super::resolve;
 use crate::engine::CommandError;
@@ -35,10 +35,6 @@ pub(super) fn check(config: &Config, origins: &Origins) -> anyhow::Result<String
         writeln!(text, "{}", line.with_context(|| format!("cannot write {name} to a file"))?)?;
     }
     Ok(text)
-}
-
-fn is_command(arg: &Arg) -> bool {
-    arg.get_id() == COMMAND
 }
 
 fn line(name: &str, arg: &Arg, config: &Config, origins: &Origins) -> anyhow::Result<String> {

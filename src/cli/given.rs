@@ -1,6 +1,6 @@
 //! What was asked for, from all places: flags win over variables, variables over the file.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -10,7 +10,8 @@ use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches};
 
 use super::args::Args;
 use super::exit::in_one_line;
-use super::file::{COMMAND, File, is_switch};
+use super::file::{COMMAND, File, is_command, is_setting, is_switch};
+use crate::logic::config::{self, Asked};
 
 /// All that was given.
 #[derive(Debug)]
@@ -97,6 +98,26 @@ impl Origins {
         self.file.iter().flat_map(File::command).collect()
     }
 
+    /// Everything that can be asked for, as it was.
+    pub(super) fn asked(&self) -> Vec<Asked> {
+        let declared = Args::command();
+        let settings = declared.get_arguments().filter(|arg| is_setting(arg) || is_command(arg));
+        let asked = settings.map(|arg| {
+            let name =
+                arg.get_long().map_or(config::COMMAND.to_owned(), |name| format!("--{name}"));
+            let value = if is_switch(arg) {
+                if self.is_on(arg) { "on" } else { "off" }.to_owned()
+            } else if is_command(arg) {
+                shown_command(&self.values(arg))
+            } else {
+                let values = self.values(arg).join(OsStr::new(","));
+                values.to_string_lossy().into_owned()
+            };
+            Asked { name, value }
+        });
+        asked.collect()
+    }
+
     /// Whether a flag that takes no value is on.
     pub(super) fn is_on(&self, arg: &Arg) -> bool {
         self.all.get_flag(arg.get_id().as_str())
@@ -112,6 +133,13 @@ impl fmt::Display for Origin {
             Self::Default => f.write_str("default"),
         }
     }
+}
+
+/// The command, as it could be typed.
+fn shown_command(words: &[OsString]) -> String {
+    let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+    // Only a NUL cannot be quoted, which no word of a process has.
+    shlex::try_join(words.iter().map(AsRef::as_ref)).unwrap_or_default()
 }
 
 /// The words of the command line, with what only the file says in front.

@@ -38,7 +38,8 @@ fn supervise(words: Vec<OsString>) -> anyhow::Result<ExitCode> {
     }
     start_log(args.log_level.into());
     let only_check = args.config.check;
-    let config = resolve::resolve(args).map_err(exit::usage)?;
+    let mut config = resolve::resolve(args).map_err(exit::usage)?;
+    config.asked = origins.asked();
     if only_check {
         return print(check::check(&config, &origins)?.as_bytes());
     }
@@ -53,7 +54,10 @@ struct Words(Vec<OsString>);
 
 impl Source for Words {
     fn read(&mut self) -> anyhow::Result<Config> {
-        resolve::resolve(Given::gather(&self.0)?.args)
+        let Given { args, origins } = Given::gather(&self.0)?;
+        let mut config = resolve::resolve(args)?;
+        config.asked = origins.asked();
+        Ok(config)
     }
 }
 

@@ -32,6 +32,7 @@ pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
     let is_node = matches!(handoff, Handoff::Node(_));
     let listen = listen(&args.listen, is_node)?;
     Ok(Config {
+        asked: Vec::new(),
         command,
         listen,
         handoff,

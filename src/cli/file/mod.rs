@@ -83,6 +83,11 @@ pub(super) fn is_setting(arg: &Arg) -> bool {
     arg.get_env().is_some() && arg.get_long() != Some("config")
 }
 
+/// Whether it is the command.
+pub(super) fn is_command(arg: &Arg) -> bool {
+    arg.get_id() == COMMAND
+}
+
 /// Whether a flag can be given several times.
 pub(super) fn is_list(arg: &Arg) -> bool {
     matches!(arg.get_action(), ArgAction::Append)
