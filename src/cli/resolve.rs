@@ -32,6 +32,7 @@ pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
     let is_node = matches!(handoff, Handoff::Node(_));
     let listen = listen(&args.listen, is_node)?;
     Ok(Config {
+        asked: Vec::new(),
         command,
         listen,
         handoff,
@@ -65,7 +66,9 @@ pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
 /// What to run, and how connections get into it.
 fn command(args: &Args) -> anyhow::Result<(Command, Handoff)> {
     let Some((program, arguments)) = args.command.split_first() else {
-        bail!("a command is needed after --")
+        bail!(
+            "COMMAND is missing: write it after --, or as command = [...] in the file of --config"
+        )
     };
     let typed = Command::new(program.clone(), arguments.to_vec());
     if args.handoff == values::Handoff::Channel {
@@ -184,7 +187,7 @@ fn address(text: &str) -> anyhow::Result<Vec<Listen>> {
 
 /// A variable of the environment; an empty one counts as unset.
 #[expect(clippy::disallowed_methods, reason = "the command line includes the environment")]
-fn variable(name: &str) -> anyhow::Result<Option<String>> {
+pub(super) fn variable(name: &str) -> anyhow::Result<Option<String>> {
     match std::env::var(name) {
         Ok(value) if value.is_empty() => Ok(None),
         Ok(value) => Ok(Some(value)),

@@ -12,6 +12,7 @@ mod link;
 mod native;
 mod node;
 mod pending;
+mod source;
 mod tokens;
 mod upgrade;
 mod workers;
@@ -30,6 +31,7 @@ use self::handoff::Handoff;
 use self::native::Native;
 use self::node::Node;
 use self::pending::Pending;
+pub use self::source::Source;
 use self::tokens::Subject;
 pub use self::workers::CommandError;
 use self::workers::Workers;
@@ -74,7 +76,9 @@ pub struct Engine {
 
 impl Engine {
     /// Opens the listeners and starts nothing yet.
-    pub fn new(mut config: Config) -> anyhow::Result<Self> {
+    ///
+    /// `source` is asked when the configuration is to be read anew.
+    pub fn new(mut config: Config, source: Box<dyn Source>) -> anyhow::Result<Self> {
         let now = clock::now();
         // First of all, since a descriptor that was not inherited could be one of ours later.
         let defers = may_defer(&config);

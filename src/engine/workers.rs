@@ -58,6 +58,11 @@ pub struct CommandError {
 }
 
 impl CommandError {
+    /// About this program, with an error as of `execve(2)`.
+    pub fn new(program: OsString, error: io::Error) -> Self {
+        Self { program, error }
+    }
+
     /// Whether there is no such command.
     pub fn is_not_found(&self) -> bool {
         matches!(self.error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR))
