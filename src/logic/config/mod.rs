@@ -1,11 +1,16 @@
 //! What the supervisor was asked to do, checked: combinations that make no sense cannot be written.
 
+mod log;
+mod systemd;
+
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use self::log::{LogFormat, OutputConfig};
+pub use self::systemd::SystemdConfig;
 use crate::logic::fleet::FleetConfig;
 use crate::logic::route::RouteConfig;
 
@@ -25,6 +30,10 @@ pub struct Config {
     pub route: RouteConfig,
     /// The time for a client's first bytes.
     pub head_timeout: Duration,
+    /// What becomes of the output of workers.
+    pub output: OutputConfig,
+    /// What the service manager said.
+    pub systemd: SystemdConfig,
 }
 
 /// The command of every worker.
@@ -56,8 +65,17 @@ pub enum Listen {
     Port(u16),
     /// A Unix stream socket at this path.
     Unix(PathBuf),
+    /// An abstract Unix stream socket of this name (`unix(7)`).
+    Abstract(OsString),
     /// A listening socket that the supervisor inherited.
     Inherited(RawFd),
+    /// One that a service manager passed, under this name (`sd_listen_fds(3)`).
+    Passed {
+        /// Its number.
+        fd: RawFd,
+        /// How the service manager calls it; may be empty.
+        name: String,
+    },
 }
 
 /// How connections get into a worker.
