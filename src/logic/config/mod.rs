@@ -9,6 +9,8 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 pub use self::log::{LogFormat, OutputConfig};
 pub use self::systemd::SystemdConfig;
 use crate::logic::fleet::FleetConfig;
@@ -57,7 +59,7 @@ impl Command {
 }
 
 /// One thing to listen on.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Listen {
     /// A TCP address; port 0 lets the kernel pick one.
     Tcp(SocketAddr),

@@ -10,7 +10,7 @@ use nix::sys::statfs::{FsType, fstatfs};
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
 use socket2::{Domain, Socket, Type};
 
-use super::{ListenError, Listener, Mode, name_of};
+use super::{ListenError, Listener, name_of};
 
 /// The file system of process descriptors since Linux 6.9, `PID_FS_MAGIC` of `linux/magic.h`.
 const PID_FS: FsType = FsType(0x5049_4446);
@@ -21,10 +21,10 @@ pub(super) fn adopt_passed(fd: RawFd, name: &str) -> Result<Listener, ListenErro
         "" => "(from systemd)".to_owned(),
         name => format!("(from systemd, name {name})"),
     };
-    match adopt(fd) {
-        Ok(listener) => Ok(Listener { name: format!("{} {from}", listener.name), ..listener }),
-        Err(error) => Err(ListenError::new(format!("fd:{fd} {from}"), error)),
-    }
+    let name = format!("fd:{fd} {from}");
+    let mut listener = adopt(fd).map_err(|error| ListenError::new(name, error))?;
+    listener.about.name = format!("{} {from}", listener.about.name);
+    Ok(listener)
 }
 
 /// The number that the kernel never gives to another process, the inode of its descriptor
@@ -47,16 +47,9 @@ pub(super) fn adopt(fd: RawFd) -> io::Result<Listener> {
     }
     socket.set_nonblocking(true)?;
     let name = name_of(&socket.local_addr()?);
-    let mode = Mode::Blocking;
-    Ok(Listener {
-        socket,
-        name,
-        deferred: false,
-        mode,
-        given_as: Some(fd),
-        shared: true,
-        file: None,
-    })
+    let mut listener = Listener::new(socket, name);
+    listener.about.shared = true;
+    Ok(listener)
 }
 
 #[expect(unsafe_code, reason = "the user knows the descriptor by its number alone")]

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use nix::libc;
 use rustix::net::{SocketFlags, acceptfrom_with};
+use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, SockFilter, SockRef, Socket, Type};
 
 pub use self::asked::{Asked, open_asked, open_udp};
@@ -38,10 +39,17 @@ const SYN_ACK_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Listener {
     socket: Socket,
+    about: About,
+}
+
+/// What there is to know about a listener beside its socket.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct About {
     name: String,
     deferred: bool,
     mode: Mode,
-    given_as: Option<RawFd>,
+    /// What was asked for when it was opened, if the user did.
+    asked: Option<Listen>,
     /// Other processes may listen on it too.
     shared: bool,
     /// The socket's file, which goes with the listener.
@@ -49,7 +57,7 @@ pub struct Listener {
 }
 
 /// The mode of the sockets of connections, which workers share.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Mode {
     /// Blocking, as from `accept(2)`.
     Blocking,
@@ -97,15 +105,37 @@ pub fn open(listen: &Listen, defer: bool, mode: Mode) -> Result<Vec<Listener>, L
         Listen::Passed { fd, name } => vec![adopt_passed(*fd, name)?],
     };
     for listener in &mut listeners {
-        listener.mode = mode;
+        listener.about.mode = mode;
+        listener.about.asked = Some(listen.clone());
     }
     Ok(listeners)
 }
 
 impl Listener {
+    fn new(socket: Socket, name: String) -> Self {
+        let mode = Mode::Blocking;
+        let (deferred, asked, shared, file) = (false, None, false, None);
+        Self { socket, about: About { name, deferred, mode, asked, shared, file } }
+    }
+
+    /// A listener that is open already, of which this is known.
+    pub fn restore(socket: OwnedFd, about: About) -> Self {
+        Self { socket: socket.into(), about }
+    }
+
+    /// What there is to know about it beside its socket.
+    pub fn about(&self) -> &About {
+        &self.about
+    }
+
+    /// What was asked for when it was opened, if the user did.
+    pub fn asked(&self) -> Option<&Listen> {
+        self.about.asked.as_ref()
+    }
+
     /// The next connection. Errors are those of `accept(2)`.
     pub fn accept(&self) -> io::Result<Accepted> {
-        let flags = match self.mode {
+        let flags = match self.about.mode {
             Mode::Blocking => SocketFlags::CLOEXEC,
             Mode::NonBlocking => SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
         };
@@ -120,7 +150,11 @@ impl Listener {
 
     /// The number of the descriptor that it was inherited as.
     pub fn given_as(&self) -> Option<RawFd> {
-        self.given_as
+        match self.about.asked {
+            Some(Listen::Inherited(fd) | Listen::Passed { fd, name: _ }) => Some(fd),
+            Some(Listen::Tcp(_) | Listen::Port(_) | Listen::Unix(_) | Listen::Abstract(_))
+            | None => None,
+        }
     }
 
     /// Whether a connection came to this listener.
@@ -150,7 +184,7 @@ impl Listener {
     ///
     /// A shared socket stays as it is, since it is for the others to say who may come.
     pub fn let_nobody_in(&self) -> io::Result<()> {
-        if self.shared {
+        if self.about.shared {
             return Ok(());
         }
         match self.address() {
@@ -163,19 +197,19 @@ impl Listener {
 
     /// Whether clients can find it: the file of a Unix socket may have been removed or replaced.
     pub fn is_in_place(&self) -> bool {
-        self.file.as_ref().is_none_or(SocketFile::is_in_place)
+        self.about.file.as_ref().is_none_or(SocketFile::is_in_place)
     }
 
     /// Whether the kernel holds back connections without a byte.
     pub fn is_deferred(&self) -> bool {
-        self.deferred
+        self.about.deferred
     }
 }
 
 impl fmt::Display for Listener {
     /// Where it really listens, with the port that the kernel picked.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)
+        f.write_str(&self.about.name)
     }
 }
 
@@ -238,8 +272,9 @@ fn bind_tcp(address: SocketAddr, only_v6: bool, defer: bool, backlog: i32) -> io
     socket.listen(backlog)?;
     socket.set_nonblocking(true)?;
     let name = name_of(&socket.local_addr()?);
-    let mode = Mode::Blocking;
-    Ok(Listener { socket, name, deferred: defer, mode, given_as: None, shared: false, file: None })
+    let mut listener = Listener::new(socket, name);
+    listener.about.deferred = defer;
+    Ok(listener)
 }
 
 /// For how long the kernel kept a connection to itself that came without a byte.
@@ -310,5 +345,13 @@ fn name_of(address: &SockAddr) -> String {
         (Some(address), _) => address.to_string(),
         (None, Some(path)) => name_of_path(&path),
         (None, None) => "an unnamed unix socket".to_owned(),
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Some(file) = &self.about.file {
+            file.remove();
+        }
     }
 }

@@ -9,13 +9,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::{Listener, Mode};
+use super::Listener;
 
 /// A socket in the file system, known by its identity, so that another one at the same path is
 /// left alone.
-#[derive(Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
@@ -30,6 +31,15 @@ impl SocketFile {
     pub(super) fn is_in_place(&self) -> bool {
         identity(&self.path).is_ok_and(|found| found == self.identity)
     }
+
+    /// Removes it, unless another one is there.
+    pub(super) fn remove(&self) {
+        if self.is_in_place()
+            && let Err(error) = std::fs::remove_file(&self.path)
+        {
+            tracing::warn!("cannot remove {}: {error}", self.path.display());
+        }
+    }
 }
 
 /// Listens at a path, or at the abstract name that stands after a null byte.
@@ -42,16 +52,9 @@ pub(super) fn open_unix(path: &Path, backlog: i32) -> io::Result<Listener> {
     let file = if is_abstract(path) { None } else { Some(SocketFile::at(path)?) };
     socket.listen(backlog)?;
     socket.set_nonblocking(true)?;
-    let mode = Mode::Blocking;
-    Ok(Listener {
-        socket,
-        name: name_of_path(path),
-        deferred: false,
-        mode,
-        given_as: None,
-        shared: false,
-        file,
-    })
+    let mut listener = Listener::new(socket, name_of_path(path));
+    listener.about.file = file;
+    Ok(listener)
 }
 
 /// Removes the socket file that a process left which does not listen any more, and nothing else.
@@ -100,14 +103,4 @@ fn is_abstract(path: &Path) -> bool {
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
     let file = std::fs::symlink_metadata(path)?;
     Ok((file.dev(), file.ino()))
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if self.is_in_place()
-            && let Err(error) = std::fs::remove_file(&self.path)
-        {
-            tracing::warn!("cannot remove {}: {error}", self.path.display());
-        }
-    }
 }
