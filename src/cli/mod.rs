@@ -12,15 +12,18 @@ mod values;
 
 use std::env;
 use std::ffi::OsString;
+use std::fmt::{self, Debug};
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
+use tracing::field::Field;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
 
 use self::given::Given;
 use crate::engine::{Engine, Source};
-use crate::logic::config::Config;
+use crate::logic::config::{Config, LogFormat};
 use crate::os::stderr::Stderr;
 
 /// The whole program.
@@ -36,7 +39,7 @@ fn supervise(words: Vec<OsString>) -> anyhow::Result<ExitCode> {
     if let Some(what) = args.generate {
         return print(&generate::text(what).context("cannot generate it")?);
     }
-    start_log(args.log_level.into());
+    start_log(args.log.log_level.into(), args.log.log_format.into());
     let only_check = args.config.check;
     let mut config = resolve::resolve(args).map_err(exit::usage)?;
     config.asked = origins.asked();
@@ -68,13 +71,21 @@ fn print(text: &[u8]) -> anyhow::Result<ExitCode> {
 }
 
 /// Log lines go to standard error, one event a line.
-fn start_log(level: LevelFilter) {
-    tracing_subscriber::fmt()
+fn start_log(level: LevelFilter, format: LogFormat) {
+    let log = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_target(false)
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(format == LogFormat::Text && io::stderr().is_terminal())
         // A log that cannot be written is no reason to stop, nor to say so on the same way.
         .log_internal_errors(false)
-        .with_writer(Stderr::default())
-        .init();
+        .with_writer(Stderr::new(format));
+    match format {
+        LogFormat::Text => log.fmt_fields(debug_fn(message_alone)).init(),
+        LogFormat::Json => log.json().flatten_event(true).with_current_span(false).init(),
+    }
+}
+
+/// The other fields of an event are for machines; the message has them in words.
+fn message_alone(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt::Result {
+    if field.name() == "message" { write!(writer, "{value:?}") } else { Ok(()) }
 }

@@ -15,8 +15,16 @@ use crate::logic::route::RouteConfig;
 pub const COMMAND: &str = "COMMAND";
 
 /// The flags whose meaning is settled at the start.
-const AT_START: [&str; 4] =
-    ["--listen", "--node-package", "--node-serialization", "--no-node-preload"];
+const AT_START: [&str; 8] = [
+    "--listen",
+    "--listen-fds",
+    "--log-format",
+    "--log-level",
+    "--node-package",
+    "--node-serialization",
+    "--no-node-preload",
+    "--prefix-output",
+];
 /// The flags whose values nobody should find in a log.
 const SECRET: [&str; 1] = ["--env"];
 
@@ -69,7 +77,17 @@ impl Config {
         if !self.handoff.is_like(&new.handoff) {
             return;
         }
-        let Self { asked, command, listen: _, handoff, fleet, route, head_timeout } = new;
+        let Self {
+            asked,
+            command,
+            listen: _,
+            handoff,
+            fleet,
+            route,
+            head_timeout,
+            output: _,
+            systemd: _,
+        } = new;
         for (old, new) in self.asked.iter_mut().zip(asked) {
             if !AT_START.contains(&new.name.as_str()) {
                 *old = new;
