@@ -6,18 +6,18 @@
 //! from handoff to handoff: `link` leads to the folder of each.
 
 mod accept;
+mod connection;
 mod handoff;
 mod link;
 mod native;
 mod node;
 mod pending;
 mod tokens;
+mod upgrade;
 mod workers;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -25,6 +25,7 @@ use mio::{Events, Poll};
 use tracing::{info, warn};
 
 use self::accept::Listeners;
+use self::connection::Connection;
 use self::handoff::Handoff;
 use self::native::Native;
 use self::node::Node;
@@ -41,28 +42,7 @@ use crate::logic::time::Time;
 use crate::os::limits::raise_file_limit;
 use crate::os::signals::{Came, Inherited, Signals};
 use crate::os::spawn::Spawner;
-use crate::os::{clock, listen, peek, random};
-
-/// A connection while it is with the supervisor.
-#[derive(Debug)]
-struct Connection {
-    socket: OwnedFd,
-    /// The address of its client, unless that came over a Unix socket.
-    client: Option<SocketAddr>,
-    /// The number of the listener that it came from, unless a worker gave it back.
-    listener: Option<u32>,
-    /// What a worker has read of it already.
-    head: Option<Box<[u8]>>,
-    /// How many workers have died while it was on its way to them.
-    deaths: u8,
-}
-
-impl Connection {
-    /// The port that the client connected to.
-    fn port(&self) -> Option<u16> {
-        peek::local_port(&self.socket)
-    }
-}
+use crate::os::{clock, listen, random};
 
 /// The supervisor at work.
 #[derive(Debug)]

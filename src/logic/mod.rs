@@ -15,8 +15,10 @@ pub mod time;
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// One process in a slot. Its successor in the same slot has the next generation.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Worker {
     /// The stable place, counted from 0.
     pub slot: u16,

@@ -1,9 +1,11 @@
 //! Randomness as the ground floor sees it: a seed from outside, then plain arithmetic.
 
+use serde::{Deserialize, Serialize};
+
 /// A seeded generator: `SplitMix64`, as in "Fast Splittable Pseudorandom Number Generators" (2014).
 ///
 /// Good enough to spread load and to jitter delays; not for secrets.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Rng(u64);
 
 impl Rng {

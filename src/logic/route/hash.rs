@@ -3,6 +3,7 @@
 //! The hasher of the standard library may differ between releases, so stickiness must not depend
 //! on it. SipHash-1-3 is fixed by its paper (Aumasson and Bernstein, 2012).
 
+use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
 use siphasher::sip128::SipHasher13 as SipHasher13Wide;
 
@@ -10,7 +11,7 @@ use siphasher::sip128::SipHasher13 as SipHasher13Wide;
 ///
 /// With a secret hash key nobody can make two keys meet; by chance a million keys do so with a
 /// probability below 2^-88.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Fingerprint([u32; 4]);
 
 impl Fingerprint {
@@ -28,7 +29,7 @@ impl Fingerprint {
 }
 
 /// A key as rendezvous hashing sees it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct HashPoint(u64);
 
 impl HashPoint {

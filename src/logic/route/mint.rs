@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
+use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 use crate::logic::Worker;
@@ -27,15 +28,15 @@ const INCARNATIONS: u16 = 1 << 14;
 
 /// What a minted id says of its worker. A successor in the same slot has another one, since it does
 /// not know the sessions of this one.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Incarnation(u16);
 
 /// The secret of the MAC.
-#[derive(Clone, Eq, PartialEq)]
+#[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
 pub struct MintKey(pub [u8; 32]);
 
 /// Who mints.
-#[derive(Debug)]
+#[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Mint {
     key: MintKey,
     workers: BTreeMap<Incarnation, Worker>,

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::hash::{Fingerprint, HashPoint};
 use super::key::KeyList;
 use super::mint::{Incarnation, MintKey};
@@ -38,7 +40,7 @@ pub struct RouteConfig {
 }
 
 /// How a worker is chosen for a key that has none yet.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Balance {
     /// The worker with the fewest connections given and not yet closed.
     LeastConnection,
@@ -51,11 +53,11 @@ pub enum Balance {
 }
 
 /// The number of a connection, never used twice.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Conn(pub u64);
 
 /// What connections come in by: the number of a listener.
-#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Door(pub u32);
 
 /// A connection that wants to be routed, and what is known of it.
@@ -76,7 +78,7 @@ pub struct Arrival<'a> {
 }
 
 /// How a connection came back from a worker unserved.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Returned {
     /// The worker said that it is not its own.
     Back(Worker),
@@ -112,7 +114,7 @@ pub enum Verdict {
 }
 
 /// A connection goes to a worker.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Give {
     /// To whom.
     pub worker: Worker,
@@ -123,7 +125,7 @@ pub struct Give {
 }
 
 /// Why a connection went to its worker.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Reason {
     /// Its key lives there.
     OwnedKey,
@@ -157,7 +159,7 @@ pub enum Pulse {
 pub struct OwnedByAnother(pub Worker);
 
 /// A connection, as it waits.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) struct Visitor {
     pub(super) conn: Conn,
     pub(super) door: Door,
@@ -166,7 +168,7 @@ pub(super) struct Visitor {
 }
 
 /// A key, as the router handles it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) struct Client {
     pub(super) key: Fingerprint,
     /// Where it lives without memory, with `hash` placement.
@@ -183,7 +185,7 @@ impl Client {
     }
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) enum Kind {
     Sid,
     Text,
