@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use serde::{Deserialize, Serialize};
 use sticky_worker::message::Key;
 
 use super::Serialization;
@@ -185,8 +186,8 @@ pub enum ServerKind {
 }
 
 /// A value that is given back as it was, to workers of the same serialization.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Data(Rc<[u8]>);
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Data(#[serde(with = "super::bytes")] Rc<[u8]>);
 
 impl Data {
     pub(super) fn as_bytes(&self) -> &[u8] {
