@@ -1,10 +1,13 @@
 //! What was typed. Help, manual page and completions are made from this declaration.
 
+mod config;
+
 use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::Parser;
 
+use self::config::ConfigArgs;
 use crate::cli::values::{
     BalanceArg, Generate, Handoff, KeepAliveArg, LogLevel, NodePackage, NodeSerialization,
     WorkerCount, some_time, time,
@@ -245,8 +248,11 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "WHAT")]
     pub(in crate::cli) generate: Option<Generate>,
 
+    #[command(flatten)]
+    pub(in crate::cli) config: ConfigArgs,
+
     /// The command of every worker, and its arguments
-    #[arg(required_unless_present = "generate", trailing_var_arg = true, value_name = "COMMAND")]
+    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     pub(in crate::cli) command: Vec<OsString>,
 }
 
@@ -265,8 +271,9 @@ Times:
   250ms, 10s, 2m, 1h
 
 Environment:
-  Every flag but --generate has a variable, named in its description; a flag
-  wins over its variable. PORT and WEB_CONCURRENCY are the defaults of
+  Every flag but --check and --generate has a variable, named in its
+  description; a flag wins over its variable, and that over the file of
+  --config. PORT and WEB_CONCURRENCY are the defaults of
   --listen and --workers. Each worker finds STICKY_CHANNEL,
   STICKY_CHANNEL_INODE, STICKY_PROTOCOL, STICKY_WORKER_ID and STICKY_WORKERS
   in its own environment, see sticky-run-channel(7).
@@ -317,6 +324,5 @@ mod tests {
         assert!(wrong("sticky-run --grace 10 -- a").contains("write it as 250ms, 10s, 2m or 1h"));
         assert!(wrong("sticky-run --stall-timeout 0s -- a").contains("more than 0"));
         assert!(wrong("sticky-run --by sib -- a").contains("unknown key \"sib\""));
-        assert!(wrong("sticky-run").contains("COMMAND"));
     }
 }

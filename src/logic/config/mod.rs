@@ -1,5 +1,7 @@
 //! What the supervisor was asked to do, checked: combinations that make no sense cannot be written.
 
+mod change;
+
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
@@ -8,12 +10,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::change::{Asked, COMMAND, Change, changes};
 use crate::logic::fleet::FleetConfig;
 use crate::logic::route::RouteConfig;
 
 /// Everything that the engine needs to know.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// All flags and the command as they were asked for, in the order of their declaration.
+    pub asked: Vec<Asked>,
     /// The program of a worker and its arguments.
     pub command: Command,
     /// Where clients connect to, in the order asked for; at least one, unless workers ask for more
