@@ -123,7 +123,7 @@ pub enum PackageConfig {
 }
 
 /// How messages are written, as in `NODE_CHANNEL_SERIALIZATION_MODE`.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Serialization {
     /// One line of JSON a message.
     Json,
