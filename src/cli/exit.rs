@@ -18,7 +18,12 @@ const NOT_FOUND: u8 = 127;
 /// What was typed, or is set in the environment, means nothing: the command line is wrong.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:#} (see sticky-run --help)")]
-pub(super) struct Usage(pub(super) anyhow::Error);
+struct Usage(anyhow::Error);
+
+/// An error of what was typed or is set; one of clap's is that already.
+pub(super) fn usage(error: anyhow::Error) -> anyhow::Error {
+    if error.is::<clap::Error>() { error } else { Usage(error).into() }
+}
 
 /// The exit code of a fleet that has finished.
 pub(super) fn code(outcome: Outcome) -> ExitCode {
@@ -56,13 +61,13 @@ fn fail_usage(error: &clap::Error) -> ExitCode {
     ExitCode::from(USAGE)
 }
 
-/// The last line of the program. If nobody can read it, the exit code has to do.
+/// The last line of the program.
 fn say(line: &str) {
-    _ = stderr::write(format!("sticky-run: {line}\n").as_bytes());
+    stderr::say(&format!("sticky-run: {line}\n"));
 }
 
 /// The first paragraph of clap's message, without its label.
-fn in_one_line(message: &str) -> String {
+pub(super) fn in_one_line(message: &str) -> String {
     let message = message.strip_prefix("error: ").unwrap_or(message);
     let paragraph = message.split("\n\n").next().unwrap_or(message);
     paragraph.split_whitespace().collect::<Vec<_>>().join(" ")

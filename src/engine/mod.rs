@@ -6,18 +6,19 @@
 //! from handoff to handoff: `link` leads to the folder of each.
 
 mod accept;
+mod connection;
 mod handoff;
 mod link;
 mod native;
 mod node;
 mod pending;
+mod source;
 mod tokens;
+mod upgrade;
 mod workers;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -25,10 +26,12 @@ use mio::{Events, Poll};
 use tracing::{info, warn};
 
 use self::accept::Listeners;
+use self::connection::Connection;
 use self::handoff::Handoff;
 use self::native::Native;
 use self::node::Node;
 use self::pending::Pending;
+pub use self::source::Source;
 use self::tokens::Subject;
 pub use self::workers::CommandError;
 use self::workers::Workers;
@@ -41,28 +44,7 @@ use crate::logic::time::Time;
 use crate::os::limits::raise_file_limit;
 use crate::os::signals::{Came, Inherited, Signals};
 use crate::os::spawn::Spawner;
-use crate::os::{clock, listen, peek, random};
-
-/// A connection while it is with the supervisor.
-#[derive(Debug)]
-struct Connection {
-    socket: OwnedFd,
-    /// The address of its client, unless that came over a Unix socket.
-    client: Option<SocketAddr>,
-    /// The number of the listener that it came from, unless a worker gave it back.
-    listener: Option<u32>,
-    /// What a worker has read of it already.
-    head: Option<Box<[u8]>>,
-    /// How many workers have died while it was on its way to them.
-    deaths: u8,
-}
-
-impl Connection {
-    /// The port that the client connected to.
-    fn port(&self) -> Option<u16> {
-        peek::local_port(&self.socket)
-    }
-}
+use crate::os::{clock, listen, random};
 
 /// The supervisor at work.
 #[derive(Debug)]
@@ -94,14 +76,16 @@ pub struct Engine {
 
 impl Engine {
     /// Opens the listeners and starts nothing yet.
-    pub fn new(mut config: Config) -> anyhow::Result<Self> {
+    ///
+    /// `source` is asked when the configuration is to be read anew.
+    pub fn new(mut config: Config, source: Box<dyn Source>) -> anyhow::Result<Self> {
         let now = clock::now();
         // First of all, since a descriptor that was not inherited could be one of ours later.
         let defers = may_defer(&config);
         let listeners = open_listeners(&config, defers)?;
         let poll = Poll::new().context("cannot create the event loop")?;
         let inherited = Inherited::read().context("cannot read how signals are set")?;
-        let signals = Signals::register(poll.registry(), Subject::Signals.into())
+        let signals = Signals::register(poll.registry(), Subject::Signals.into(), &[])
             .context("cannot handle signals")?;
         let file_limit = raise_file_limit().context("cannot raise the limit on open files")?;
         let workers = config.fleet.workers;
@@ -253,15 +237,26 @@ impl Engine {
     }
 
     fn hear_signals(&mut self) {
-        let came: Vec<_> = self.signals.came().collect();
-        for signal in came {
-            match signal {
-                Came::Stop(name) => {
-                    info!("got {name}");
-                    self.fleet.handle(self.now, Input::Stop);
-                }
-                Came::Child => self.reap_children(),
+        loop {
+            match self.signals.next() {
+                Ok(Some(came)) => self.obey(came),
+                Ok(None) => return,
+                Err(error) => return warn!("cannot read signals: {error}"),
             }
+        }
+    }
+
+    fn obey(&mut self, came: Came) {
+        match came {
+            Came::Stop(signal) => {
+                info!("got {signal}");
+                self.fleet.handle(self.now, Input::Stop);
+            }
+            Came::Restart | Came::Upgrade | Came::More | Came::Fewer => {
+                warn!("not built yet: {came:?}");
+            }
+            Came::Forward(signal) => self.workers.forward(signal),
+            Came::Child => self.reap_children(),
         }
     }
 

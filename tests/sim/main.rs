@@ -75,6 +75,7 @@ impl World {
             session_idle: Duration::from_secs(100_000),
             max_keys: 50,
             key_idle: Duration::from_secs(5),
+            most_open: None,
             in_flight: WINDOW,
             stall_timeout: STALL,
             every_door: seed % 8 < 4,
