@@ -1,10 +1,13 @@
 //! What was typed. Help, manual page and completions are made from this declaration.
 
+mod limits;
+
 use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::Parser;
 
+use self::limits::LimitsArgs;
 use crate::cli::values::{
     BalanceArg, Generate, Handoff, KeepAliveArg, LogLevel, NodePackage, NodeSerialization,
     WorkerCount, some_time, time,
@@ -187,40 +190,6 @@ pub(in crate::cli) struct Args {
         default_value = "1s", value_parser = some_time)]
     pub(in crate::cli) stall_timeout: Duration,
 
-    /// How many announced keys, such as session ids, to remember
-    ///
-    /// The workers share it evenly. A worker that announces more forgets its longest unused ones.
-    #[arg(
-        long,
-        value_name = "N",
-        env = "STICKY_MAX_SESSIONS",
-        hide_env_values = true,
-        default_value_t = 1 << 20
-    )]
-    pub(in crate::cli) max_sessions: u32,
-
-    /// When to forget an announced key that no client presents any more
-    #[arg(long, value_name = "TIME", env = "STICKY_SESSION_IDLE", hide_env_values = true,
-        default_value = "24h", value_parser = some_time)]
-    pub(in crate::cli) session_idle: Duration,
-
-    /// How many other keys, such as addresses and cookies, to remember
-    ///
-    /// At the limit the longest unused one is forgotten. --balance hash needs to remember none.
-    #[arg(
-        long,
-        value_name = "N",
-        env = "STICKY_MAX_KEYS",
-        hide_env_values = true,
-        default_value_t = 1 << 20
-    )]
-    pub(in crate::cli) max_keys: u32,
-
-    /// When to forget any other key that no client presents any more
-    #[arg(long, value_name = "TIME", env = "STICKY_KEY_IDLE", hide_env_values = true,
-        default_value = "1h", value_parser = some_time)]
-    pub(in crate::cli) key_idle: Duration,
-
     /// The seed of --balance hash; the same seed places the same keys alike everywhere
     #[arg(
         long,
@@ -248,6 +217,10 @@ pub(in crate::cli) struct Args {
     /// The command of every worker, and its arguments
     #[arg(required_unless_present = "generate", trailing_var_arg = true, value_name = "COMMAND")]
     pub(in crate::cli) command: Vec<OsString>,
+
+    // Groups with a heading of their own stand last, since what follows one is shown under it.
+    #[command(flatten)]
+    pub(in crate::cli) limits: LimitsArgs,
 }
 
 const AFTER_HELP: &str = "\
