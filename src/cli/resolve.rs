@@ -7,7 +7,7 @@ use std::os::fd::RawFd;
 use anyhow::{Context, anyhow, bail};
 use tracing::{info, warn};
 
-use super::args::Args;
+use super::args::{Args, LimitsArgs};
 use super::command::{Place, Recognised, recognise};
 use super::values::{self, WorkerCount};
 use crate::logic::config::{Command, Config, Handoff, KeepAlive, Listen, NodeConfig};
@@ -30,6 +30,7 @@ pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
     let workers = workers(args.workers)?;
     let (command, handoff) = command(&args)?;
     let is_node = matches!(handoff, Handoff::Node(_));
+    check_limits(&args.limits, &handoff)?;
     let listen = listen(&args.listen, is_node)?;
     Ok(Config {
         command,
@@ -50,13 +51,14 @@ pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
             session_idle: args.limits.session_idle,
             max_keys: args.limits.max_keys as usize,
             key_idle: args.limits.key_idle,
-            most_open: None,
+            most_open: args.limits.max_connections_per_worker,
             in_flight: if is_node { IN_FLIGHT_TO_NODE } else { IN_FLIGHT },
             stall_timeout: args.stall_timeout,
             every_door: !is_node,
             mint: None,
         },
         head_timeout: args.head_timeout,
+        most_connections: args.limits.max_connections,
     })
 }
 
@@ -87,6 +89,18 @@ fn command(args: &Args) -> anyhow::Result<(Command, Handoff)> {
             Ok((typed, Handoff::Node(config)))
         }
         Recognised::Refused(line) => Err(anyhow!(line)),
+    }
+}
+
+/// Connections whose end nobody tells cannot be limited.
+fn check_limits(limits: &LimitsArgs, handoff: &Handoff) -> anyhow::Result<()> {
+    let limited = limits.max_connections.is_some() || limits.max_connections_per_worker.is_some();
+    match handoff {
+        Handoff::Node(NodeConfig { preload: None, .. }) if limited => bail!(
+            "without the preload, nobody tells when a connection is over: leave --no-node-preload \
+             out, or --max-connections and --max-connections-per-worker"
+        ),
+        Handoff::Node(_) | Handoff::Channel => Ok(()),
     }
 }
 
@@ -206,6 +220,23 @@ mod tests {
         assert_eq!(one("unix:/a b"), Listen::Unix("/a b".into()));
         assert_eq!(one("fd:3"), Listen::Inherited(3));
         assert!(address("localhost:3000").unwrap().contains(&one("127.0.0.1:3000")));
+    }
+
+    #[test]
+    fn connections_are_limited_only_where_somebody_tells_their_end() {
+        let limits = |most| LimitsArgs {
+            max_connections: most,
+            max_connections_per_worker: None,
+            max_sessions: 1,
+            session_idle: std::time::Duration::MAX,
+            max_keys: 1,
+            key_idle: std::time::Duration::MAX,
+        };
+        let with = |preload| Handoff::Node(NodeConfig { preload, ..NodeConfig::default() });
+        assert!(check_limits(&limits(Some(5)), &with(None)).is_err());
+        assert!(check_limits(&limits(None), &with(None)).is_ok());
+        assert!(check_limits(&limits(Some(5)), &with(Some(KeepAlive::Close))).is_ok());
+        assert!(check_limits(&limits(Some(5)), &Handoff::Channel).is_ok());
     }
 
     #[test]

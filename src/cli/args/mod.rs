@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use self::limits::LimitsArgs;
+pub(in crate::cli) use self::limits::LimitsArgs;
 use crate::cli::values::{
     BalanceArg, Generate, Handoff, KeepAliveArg, LogLevel, NodePackage, NodeSerialization,
     WorkerCount, some_time, time,
@@ -290,6 +290,7 @@ mod tests {
         assert!(wrong("sticky-run --grace 10 -- a").contains("write it as 250ms, 10s, 2m or 1h"));
         assert!(wrong("sticky-run --stall-timeout 0s -- a").contains("more than 0"));
         assert!(wrong("sticky-run --by sib -- a").contains("unknown key \"sib\""));
+        assert!(wrong("sticky-run --max-connections 0 -- a").contains("0 is not in 1.."));
         assert!(wrong("sticky-run").contains("COMMAND"));
     }
 }

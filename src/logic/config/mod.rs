@@ -25,6 +25,8 @@ pub struct Config {
     pub route: RouteConfig,
     /// The time for a client's first bytes.
     pub head_timeout: Duration,
+    /// How many connections may be held and open in workers together; `None` for any number.
+    pub most_connections: Option<u64>,
 }
 
 /// The command of every worker.
