@@ -10,14 +10,16 @@ use anyhow::Context;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 use nix::libc;
+use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use super::tokens::Subject;
+use super::upgrade::{Keeper, Kept};
 use super::{Connection, Engine};
 use crate::logic::route::Door;
 use crate::logic::throttle::Throttle;
 use crate::logic::time::Time;
-use crate::os::listen::{Accepted, Listener};
+use crate::os::listen::{About, Accepted, Listener};
 
 /// Connections accepted from one listener before others get their turn.
 const BATCH: usize = 64;
@@ -43,7 +45,7 @@ const OF_ONE_CONNECTION: [i32; 10] = [
 ];
 
 /// The listeners and whether they may accept.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Listeners {
     /// By their numbers, none of which is used twice.
     listeners: BTreeMap<u32, Entry>,
@@ -64,7 +66,7 @@ struct Entry {
 }
 
 /// Who says something first on the connections of a listener.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) enum First {
     /// Clients, the head of a request.
     Client,
@@ -72,6 +74,21 @@ pub(super) enum First {
     Server,
     /// Clients probably, as far as is known.
     Unknown,
+}
+
+/// The listeners in a state.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct SavedListeners {
+    listeners: Vec<SavedEntry>,
+    next: u32,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct SavedEntry {
+    number: u32,
+    socket: Kept,
+    about: About,
+    first: First,
 }
 
 /// What became of one attempt to accept.
@@ -85,13 +102,7 @@ enum Attempt {
 
 impl Listeners {
     pub(super) fn register(registry: &Registry, listeners: Vec<Listener>) -> anyhow::Result<Self> {
-        let mut all = Self {
-            listeners: BTreeMap::new(),
-            next: 0,
-            resting_until: None,
-            closing_at: None,
-            no_room: Throttle::default(),
-        };
+        let mut all = Self::default();
         for listener in listeners {
             let name = listener.to_string();
             all.add(registry, listener)
@@ -104,6 +115,7 @@ impl Listeners {
     pub(super) fn add(&mut self, registry: &Registry, listener: Listener) -> io::Result<u32> {
         let number = self.next;
         register(registry, number, &listener)?;
+        info!("listening on {listener}");
         self.next += 1;
         self.listeners.insert(number, Entry { listener, readable: true, first: First::Client });
         Ok(number)
@@ -118,9 +130,32 @@ impl Listeners {
     ) -> io::Result<()> {
         let Some(entry) = self.listeners.get_mut(&number) else { return Ok(()) };
         register(registry, number, &listener)?;
+        info!("listening on {listener}");
         let old = mem::replace(&mut entry.listener, listener);
         entry.readable = true;
         registry.deregister(&mut SourceFd(&old.as_raw_fd()))
+    }
+
+    /// Writes them down.
+    pub(super) fn save(&self, keeper: &mut Keeper) -> SavedListeners {
+        let save = |(number, entry): (&u32, &Entry)| SavedEntry {
+            number: *number,
+            socket: keeper.keep(&entry.listener),
+            about: entry.listener.about().clone(),
+            first: entry.first,
+        };
+        SavedListeners { listeners: self.listeners.iter().map(save).collect(), next: self.next }
+    }
+
+    /// Goes on with those that were written down.
+    pub(super) fn restore(registry: &Registry, saved: SavedListeners) -> io::Result<Self> {
+        let mut all = Self { next: saved.next, ..Self::default() };
+        for SavedEntry { number, socket, about, first } in saved.listeners {
+            let listener = Listener::restore(socket.take_over()?, about);
+            register(registry, number, &listener)?;
+            all.listeners.insert(number, Entry { listener, readable: true, first });
+        }
+        Ok(all)
     }
 
     /// The open listener with this number.
@@ -289,9 +324,7 @@ impl Engine {
 
 fn register(registry: &Registry, number: u32, listener: &Listener) -> io::Result<()> {
     let token = Subject::Listener(number).into();
-    registry.register(&mut SourceFd(&listener.as_raw_fd()), token, Interest::READABLE)?;
-    info!("listening on {listener}");
-    Ok(())
+    registry.register(&mut SourceFd(&listener.as_raw_fd()), token, Interest::READABLE)
 }
 
 fn attempt(listener: &Listener) -> Attempt {

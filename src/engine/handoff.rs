@@ -1,14 +1,18 @@
 //! Handing over: from a connection to the worker that the router names.
 
 use std::collections::VecDeque;
+use std::io;
 use std::mem;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use nix::libc;
+use serde::{Deserialize, Serialize};
 use tracing::{debug, info, warn};
 
+use super::connection::SavedConnection;
 use super::pending::PendingConnection;
+use super::upgrade::Keeper;
 use super::{Channels, Connection, Engine};
 use crate::logic::Worker;
 use crate::logic::route::head::MAX_HEAD;
@@ -39,6 +43,14 @@ pub(super) struct Handoff {
     unwanted: Throttle,
 }
 
+/// What handing over remembers in a state.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct SavedHandoff {
+    next: u64,
+    returned: Vec<(SavedConnection, Returned)>,
+    returns: Returns,
+}
+
 /// What is known of a connection when its first bytes were looked at.
 #[derive(Clone, Copy, Debug)]
 enum Seen {
@@ -59,6 +71,25 @@ impl Handoff {
             refused: Throttle::default(),
             unwanted: Throttle::default(),
         }
+    }
+
+    /// Writes it down.
+    pub(super) fn save(&self, keeper: &mut Keeper) -> SavedHandoff {
+        let returned = self.returned.iter();
+        let returned = returned.map(|(connection, how)| (connection.save(keeper), *how));
+        SavedHandoff {
+            next: self.next,
+            returned: returned.collect(),
+            returns: self.returns.clone(),
+        }
+    }
+
+    /// Goes on with what was written down.
+    pub(super) fn restore(saved: SavedHandoff) -> io::Result<Self> {
+        let SavedHandoff { next, returned, returns } = saved;
+        let returned = returned.into_iter();
+        let returned = returned.map(|(connection, how)| Ok((connection.restore()?, how)));
+        Ok(Self { next, returned: returned.collect::<io::Result<_>>()?, returns, ..Self::new() })
     }
 
     pub(super) fn has_returned(&self) -> bool {

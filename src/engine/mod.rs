@@ -6,6 +6,7 @@
 //! from handoff to handoff: `link` leads to the folder of each.
 
 mod accept;
+mod connection;
 mod handoff;
 mod link;
 mod native;
@@ -13,12 +14,11 @@ mod node;
 mod pending;
 mod source;
 mod tokens;
+mod upgrade;
 mod workers;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -26,6 +26,7 @@ use mio::{Events, Poll};
 use tracing::{info, warn};
 
 use self::accept::Listeners;
+use self::connection::Connection;
 use self::handoff::Handoff;
 use self::native::Native;
 use self::node::Node;
@@ -43,28 +44,7 @@ use crate::logic::time::Time;
 use crate::os::limits::raise_file_limit;
 use crate::os::signals::{Came, Inherited, Signals};
 use crate::os::spawn::Spawner;
-use crate::os::{clock, listen, peek, random};
-
-/// A connection while it is with the supervisor.
-#[derive(Debug)]
-struct Connection {
-    socket: OwnedFd,
-    /// The address of its client, unless that came over a Unix socket.
-    client: Option<SocketAddr>,
-    /// The number of the listener that it came from, unless a worker gave it back.
-    listener: Option<u32>,
-    /// What a worker has read of it already.
-    head: Option<Box<[u8]>>,
-    /// How many workers have died while it was on its way to them.
-    deaths: u8,
-}
-
-impl Connection {
-    /// The port that the client connected to.
-    fn port(&self) -> Option<u16> {
-        peek::local_port(&self.socket)
-    }
-}
+use crate::os::{clock, listen, random};
 
 /// The supervisor at work.
 #[derive(Debug)]
@@ -92,6 +72,10 @@ pub struct Engine {
     /// The open connections as the fleet last heard, while it stops.
     reported: Option<u64>,
     outcome: Option<Outcome>,
+    /// What was asked for, as far as it holds.
+    config: Config,
+    /// Where to ask anew.
+    source: Box<dyn Source>,
 }
 
 impl Engine {
@@ -105,7 +89,7 @@ impl Engine {
         let listeners = open_listeners(&config, defers)?;
         let poll = Poll::new().context("cannot create the event loop")?;
         let inherited = Inherited::read().context("cannot read how signals are set")?;
-        let signals = Signals::register(poll.registry(), Subject::Signals.into())
+        let signals = Signals::register(poll.registry(), Subject::Signals.into(), &[])
             .context("cannot handle signals")?;
         let file_limit = raise_file_limit().context("cannot raise the limit on open files")?;
         let workers = config.fleet.workers;
@@ -113,9 +97,10 @@ impl Engine {
         let spawner = Spawner { file_limit, signals: inherited };
         let [first, second, seed] =
             random::numbers().context("cannot get random numbers from the kernel")?;
-        let node = match config.handoff {
+        let node = match &config.handoff {
             config::Handoff::Channel => None,
             config::Handoff::Node(node) => {
+                let node = node.clone();
                 if node.preload.is_some() {
                     let key = random::bytes().context("cannot get random bytes from the kernel")?;
                     config.route.mint = Some(MintKey(key));
@@ -129,12 +114,12 @@ impl Engine {
             listeners: Listeners::register(poll.registry(), listeners)?,
             signals,
             now,
-            fleet: Fleet::new(now, config.fleet),
-            router: Router::new(now, config.route, room.queues(), (first, second), seed),
+            fleet: Fleet::new(now, config.fleet.clone()),
+            router: Router::new(now, config.route.clone(), room.queues(), (first, second), seed),
             pending: Pending::new(config.head_timeout),
             waiting: HashMap::new(),
             handoff: Handoff::new(),
-            workers: Workers::new(spawner, config.command, workers),
+            workers: Workers::new(spawner, config.command.clone(), workers),
             native: Native::new().context("cannot measure a channel")?,
             node,
             mint,
@@ -143,6 +128,8 @@ impl Engine {
             reported: None,
             outcome: None,
             poll,
+            config,
+            source,
         })
     }
 
@@ -255,15 +242,32 @@ impl Engine {
     }
 
     fn hear_signals(&mut self) {
-        let came: Vec<_> = self.signals.came().collect();
-        for signal in came {
-            match signal {
-                Came::Stop(name) => {
-                    info!("got {name}");
-                    self.fleet.handle(self.now, Input::Stop);
-                }
-                Came::Child => self.reap_children(),
+        loop {
+            match self.signals.next() {
+                Ok(Some(came)) => self.obey(came),
+                Ok(None) => return,
+                Err(error) => return warn!("cannot read signals: {error}"),
             }
+        }
+    }
+
+    fn obey(&mut self, came: Came) {
+        match came {
+            Came::Stop(signal) => {
+                info!("got {signal}");
+                self.fleet.handle(self.now, Input::Stop);
+            }
+            Came::Restart => {
+                info!("got HUP");
+                if self.reread() {
+                    warn!("not built yet: {came:?}");
+                }
+            }
+            Came::Upgrade | Came::More | Came::Fewer => {
+                warn!("not built yet: {came:?}");
+            }
+            Came::Forward(signal) => self.workers.forward(signal),
+            Came::Child => self.reap_children(),
         }
     }
 

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
+use serde::{Deserialize, Serialize};
 
-use super::Connection;
+use super::connection::{Connection, SavedConnection};
 use super::tokens::Subject;
+use super::upgrade::Keeper;
 use crate::logic::route::Conn;
 use crate::logic::time::Time;
 
@@ -39,6 +41,15 @@ pub(super) struct Pending {
     /// Those that have more bytes and rest before they are looked at again.
     resting: BTreeSet<(Time, Conn)>,
     timeout: Duration,
+}
+
+/// A pending connection in a state.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct SavedPending {
+    conn: Conn,
+    connection: SavedConnection,
+    started: bool,
+    since: Time,
 }
 
 impl PendingConnection {
@@ -80,6 +91,11 @@ impl Pending {
             resting: BTreeSet::new(),
             timeout,
         }
+    }
+
+    /// The time for first bytes from now on.
+    pub(super) fn set_head_timeout(&mut self, timeout: Duration) {
+        self.timeout = timeout;
     }
 
     pub(super) fn len(&self) -> usize {
@@ -137,6 +153,32 @@ impl Pending {
     pub(super) fn of_listener(&self, number: u32) -> Vec<Conn> {
         let its = |pending: &PendingConnection| pending.connection.listener == Some(number);
         self.connections.iter().filter(|(_, pending)| its(pending)).map(|(conn, _)| *conn).collect()
+    }
+
+    /// Writes them down.
+    pub(super) fn save(&self, keeper: &mut Keeper) -> Vec<SavedPending> {
+        let save = |(conn, pending): (&Conn, &PendingConnection)| SavedPending {
+            conn: *conn,
+            connection: pending.connection.save(keeper),
+            started: pending.started,
+            since: pending.since,
+        };
+        self.connections.iter().map(save).collect()
+    }
+
+    /// Goes on to wait for those that were written down.
+    pub(super) fn restore(
+        registry: &Registry,
+        timeout: Duration,
+        saved: Vec<SavedPending>,
+    ) -> io::Result<Self> {
+        let mut pending = Self::new(timeout);
+        for SavedPending { conn, connection, started, since } in saved {
+            let connection = connection.restore()?;
+            let again = PendingConnection::register(registry, conn, connection, since, started)?;
+            pending.put(conn, again);
+        }
+        Ok(pending)
     }
 
     /// Those that have not sent a byte.

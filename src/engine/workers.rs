@@ -8,6 +8,7 @@ use std::os::fd::AsRawFd;
 use mio::Interest;
 use mio::unix::SourceFd;
 use nix::libc;
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use sticky_worker::message::{ENV_WORKER_ID, ENV_WORKERS};
 use tracing::{info, warn};
@@ -90,6 +91,11 @@ impl Workers {
         Self { spawner, command, live, slots: workers, drains: Vec::new(), started: false }
     }
 
+    /// Workers that are started from now on run this.
+    pub(super) fn set_command(&mut self, command: Command) {
+        self.command = command;
+    }
+
     /// Whether a channel has messages that were left for the next turn.
     pub(super) fn has_more(&self) -> bool {
         self.all().any(|live| live.readable)
@@ -133,6 +139,16 @@ impl Workers {
             && let Err(error) = reap::kill_group(live.pid)
         {
             warn!("cannot kill {worker} (pid {}): {error}", live.pid);
+        }
+    }
+
+    /// Passes a signal on to every worker.
+    pub(super) fn forward(&self, signal: Signal) {
+        info!("forwarding {signal} to the workers");
+        for live in self.all() {
+            if let Err(error) = reap::signal(live.pid, signal) {
+                warn!("cannot send {signal} to {} (pid {}): {error}", live.worker, live.pid);
+            }
         }
     }
 

@@ -63,6 +63,11 @@ impl Channel {
         Ok(Self { ours, theirs })
     }
 
+    /// A channel from its two ends: the supervisor's own and the worker's.
+    pub fn from_ends(ours: OwnedFd, theirs: OwnedFd) -> Self {
+        Self { ours: ours.into(), theirs }
+    }
+
     /// The end that the worker inherits.
     pub fn workers_end(&self) -> BorrowedFd<'_> {
         self.theirs.as_fd()

@@ -3,9 +3,10 @@
 use std::io;
 
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
+use serde::{Deserialize, Serialize};
 
 /// The limit as it was before the supervisor raised its own, for the workers.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct FileLimit {
     pub(super) soft: rlim_t,
     pub(super) hard: rlim_t,

@@ -25,6 +25,11 @@ impl Stream {
         Ok((Self(ours), theirs))
     }
 
+    /// A stream from the supervisor's end.
+    pub fn from_end(ours: OwnedFd) -> Self {
+        Self(ours.into())
+    }
+
     /// Sends as many of these bytes as there is room for, the descriptor with the first of them, and
     /// returns how many. `WouldBlock` and `ETOOMANYREFS` are about room (`unix(7)`).
     pub fn send(&self, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<usize> {

@@ -7,13 +7,15 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
 use mio::Registry;
+use serde::{Deserialize, Serialize};
 use sticky_worker::message::{
     ENV_CHANNEL, ENV_CHANNEL_INODE, ENV_PROTOCOL, MAX_MESSAGE, PROTOCOL, ToWorker,
 };
 use tracing::debug;
 
-use self::recovery::Recovery;
+use self::recovery::{Recovery, SavedRecovery};
 use super::tokens::{Subject, watch};
+use super::upgrade::{Keeper, Kept};
 use super::{Connection, Engine};
 use crate::logic::Worker;
 use crate::logic::time::Time;
@@ -42,6 +44,16 @@ impl Native {
         })
     }
 
+    /// Writes down what could not be taken back yet.
+    pub(super) fn save(&self, keeper: &mut Keeper) -> SavedRecovery {
+        self.recovery.save(keeper)
+    }
+
+    /// Goes on with what was written down.
+    pub(super) fn restore(now: Time, saved: SavedRecovery) -> io::Result<Self> {
+        Ok(Self { recovery: Recovery::restore(now, saved)?, ..Self::new()? })
+    }
+
     /// How many messages a worker has not picked up.
     pub(super) fn unread(&self, link: &NativeLink) -> io::Result<usize> {
         Ok(link.channel.unread_bytes()?.div_ceil(self.charge))
@@ -66,7 +78,34 @@ pub(super) struct NativeLink {
     watched: bool,
 }
 
+/// A channel in a state.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct SavedChannel {
+    ours: Kept,
+    theirs: Kept,
+}
+
+impl SavedChannel {
+    fn save(channel: &Channel, keeper: &mut Keeper) -> Self {
+        Self { ours: keeper.keep(channel), theirs: keeper.keep(&channel.workers_end()) }
+    }
+
+    fn restore(&self) -> io::Result<Channel> {
+        Ok(Channel::from_ends(self.ours.take_over()?, self.theirs.take_over()?))
+    }
+}
+
 impl NativeLink {
+    /// Writes it down.
+    pub(super) fn save(&self, keeper: &mut Keeper) -> SavedChannel {
+        SavedChannel::save(&self.channel, keeper)
+    }
+
+    /// The link that was written down.
+    pub(super) fn restore(saved: &SavedChannel) -> io::Result<Self> {
+        Ok(Self { channel: saved.restore()?, watched: false })
+    }
+
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self { channel: Channel::new()?, watched: false })
     }

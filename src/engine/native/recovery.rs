@@ -4,13 +4,17 @@
 //! Each connection taken back needs a descriptor here. When there is none, the rest stays in the
 //! channel, where it is safe, and is taken back later.
 
+use std::io;
 use std::mem;
 use std::time::Duration;
 
 use nix::libc;
+use serde::{Deserialize, Serialize};
 use sticky_worker::message::{MAX_MESSAGE, ToWorker};
 use tracing::{info, warn};
 
+use super::SavedChannel;
+use crate::engine::upgrade::Keeper;
 use crate::engine::{Connection, Engine};
 use crate::logic::Worker;
 use crate::logic::route::{InFlight, Returned};
@@ -31,6 +35,13 @@ pub(super) struct Recovery {
     again: Option<Time>,
 }
 
+/// What could not be taken back yet, in a state.
+#[derive(Debug, Deserialize, Serialize)]
+pub(in crate::engine) struct SavedRecovery {
+    abandoned: Vec<(Worker, SavedChannel)>,
+    unrelieved: Vec<Worker>,
+}
+
 /// A message that a worker did not pick up.
 #[derive(Debug)]
 enum Unread {
@@ -48,6 +59,22 @@ struct Taken {
 }
 
 impl Recovery {
+    pub(super) fn save(&self, keeper: &mut Keeper) -> SavedRecovery {
+        let abandoned = self.abandoned.iter();
+        let abandoned =
+            abandoned.map(|(worker, channel)| (*worker, SavedChannel::save(channel, keeper)));
+        SavedRecovery { abandoned: abandoned.collect(), unrelieved: self.unrelieved.clone() }
+    }
+
+    pub(super) fn restore(now: Time, saved: SavedRecovery) -> io::Result<Self> {
+        let SavedRecovery { abandoned, unrelieved } = saved;
+        let abandoned = abandoned.into_iter();
+        let abandoned = abandoned.map(|(worker, channel)| Ok((worker, channel.restore()?)));
+        let abandoned: Vec<_> = abandoned.collect::<io::Result<_>>()?;
+        let left = !(abandoned.is_empty() && unrelieved.is_empty());
+        Ok(Self { abandoned, unrelieved, again: left.then_some(now) })
+    }
+
     /// When to call [`Engine::recover_rest`].
     pub(super) fn due(&self) -> Option<Time> {
         self.again

@@ -64,10 +64,11 @@ pub fn changes(old: &Config, new: &Config) -> Vec<Change> {
 }
 
 impl Config {
-    /// Takes over what can be had without an upgrade.
-    pub fn adopt(&mut self, new: Self) {
+    /// Takes over what can be had without an upgrade. Whether there is anything: with another handoff
+    /// there is not.
+    pub fn adopt(&mut self, new: Self) -> bool {
         if !self.handoff.is_like(&new.handoff) {
-            return;
+            return false;
         }
         let Self { asked, command, listen: _, handoff, fleet, route, head_timeout } = new;
         for (old, new) in self.asked.iter_mut().zip(asked) {
@@ -80,6 +81,7 @@ impl Config {
         self.fleet = FleetConfig { seed: self.fleet.seed, ..fleet };
         self.route = RouteConfig { mint: self.route.mint.take(), ..route };
         self.head_timeout = head_timeout;
+        true
     }
 }
 

@@ -8,6 +8,8 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 pub use self::change::{Asked, COMMAND, Change, changes};
 use crate::logic::fleet::FleetConfig;
 use crate::logic::route::RouteConfig;
@@ -53,7 +55,7 @@ impl Command {
 }
 
 /// One thing to listen on.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Listen {
     /// A TCP address; port 0 lets the kernel pick one.
     Tcp(SocketAddr),

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 /// How often workers may give one connection back before it is closed. More than there are workers
 /// in most fleets, so that each of them is asked.
 pub const MOST: u32 = 64;
@@ -9,7 +11,7 @@ pub const MOST: u32 = 64;
 const REMEMBERED: usize = 4096;
 
 /// How often connections came back, by the identity of their sockets.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Returns {
     counts: BTreeMap<u64, u32>,
 }

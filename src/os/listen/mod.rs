@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use nix::libc;
 use rustix::net::{SocketFlags, acceptfrom_with};
+use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, SockFilter, SockRef, Socket, Type};
 
 pub use self::asked::{Asked, open_asked, open_udp};
@@ -34,10 +35,17 @@ const SYN_ACK_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Listener {
     socket: Socket,
+    about: About,
+}
+
+/// What there is to know about a listener beside its socket.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct About {
     name: String,
     deferred: bool,
     mode: Mode,
-    given_as: Option<RawFd>,
+    /// What was asked for when it was opened, if the user did.
+    asked: Option<Listen>,
     /// Other processes may listen on it too.
     shared: bool,
     /// The socket's file, which goes with the listener.
@@ -45,7 +53,7 @@ pub struct Listener {
 }
 
 /// The mode of the sockets of connections, which workers share.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Mode {
     /// Blocking, as from `accept(2)`.
     Blocking,
@@ -73,7 +81,7 @@ pub struct ListenError {
 
 /// A socket in the file system, known by its identity, so that another one at the same path is
 /// left alone.
-#[derive(Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
@@ -96,15 +104,37 @@ pub fn open(listen: &Listen, defer: bool, mode: Mode) -> Result<Vec<Listener>, L
         }
     };
     for listener in &mut listeners {
-        listener.mode = mode;
+        listener.about.mode = mode;
+        listener.about.asked = Some(listen.clone());
     }
     Ok(listeners)
 }
 
 impl Listener {
+    fn new(socket: Socket, name: String) -> Self {
+        let mode = Mode::Blocking;
+        let (deferred, asked, shared, file) = (false, None, false, None);
+        Self { socket, about: About { name, deferred, mode, asked, shared, file } }
+    }
+
+    /// A listener that is open already, of which this is known.
+    pub fn restore(socket: OwnedFd, about: About) -> Self {
+        Self { socket: socket.into(), about }
+    }
+
+    /// What there is to know about it beside its socket.
+    pub fn about(&self) -> &About {
+        &self.about
+    }
+
+    /// What was asked for when it was opened, if the user did.
+    pub fn asked(&self) -> Option<&Listen> {
+        self.about.asked.as_ref()
+    }
+
     /// The next connection. Errors are those of `accept(2)`.
     pub fn accept(&self) -> io::Result<Accepted> {
-        let flags = match self.mode {
+        let flags = match self.about.mode {
             Mode::Blocking => SocketFlags::CLOEXEC,
             Mode::NonBlocking => SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
         };
@@ -119,7 +149,10 @@ impl Listener {
 
     /// The number of the descriptor that it was inherited as.
     pub fn given_as(&self) -> Option<RawFd> {
-        self.given_as
+        match self.about.asked {
+            Some(Listen::Inherited(number)) => Some(number),
+            Some(Listen::Tcp(_) | Listen::Port(_) | Listen::Unix(_)) | None => None,
+        }
     }
 
     /// Whether a connection came to this listener.
@@ -149,8 +182,8 @@ impl Listener {
     ///
     /// A shared socket stays as it is, since it is for the others to say who may come.
     pub fn let_nobody_in(&self) -> io::Result<()> {
-        match self.file {
-            _ if self.shared => Ok(()),
+        match self.about.file {
+            _ if self.about.shared => Ok(()),
             // Clients of a Unix socket are refused from now on.
             Some(_) => self.socket.shutdown(Shutdown::Read),
             // A SYN that is dropped comes again a second later (RFC 6298), and is refused then.
@@ -160,21 +193,19 @@ impl Listener {
 
     /// Whether clients can find it: the file of a Unix socket may have been removed or replaced.
     pub fn is_in_place(&self) -> bool {
-        self.file
-            .as_ref()
-            .is_none_or(|file| identity(&file.path).is_ok_and(|found| found == file.identity))
+        self.about.file.as_ref().is_none_or(SocketFile::is_in_place)
     }
 
     /// Whether the kernel holds back connections without a byte.
     pub fn is_deferred(&self) -> bool {
-        self.deferred
+        self.about.deferred
     }
 }
 
 impl fmt::Display for Listener {
     /// Where it really listens, with the port that the kernel picked.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)
+        f.write_str(&self.about.name)
     }
 }
 
@@ -237,8 +268,9 @@ fn bind_tcp(address: SocketAddr, only_v6: bool, defer: bool, backlog: i32) -> io
     socket.listen(backlog)?;
     socket.set_nonblocking(true)?;
     let name = name_of(&socket.local_addr()?);
-    let mode = Mode::Blocking;
-    Ok(Listener { socket, name, deferred: defer, mode, given_as: None, shared: false, file: None })
+    let mut listener = Listener::new(socket, name);
+    listener.about.deferred = defer;
+    Ok(listener)
 }
 
 fn open_unix(path: &Path, name: String, backlog: i32) -> io::Result<Listener> {
@@ -248,16 +280,9 @@ fn open_unix(path: &Path, name: String, backlog: i32) -> io::Result<Listener> {
     let file = SocketFile { path: path.to_owned(), identity: identity(path)? };
     socket.listen(backlog)?;
     socket.set_nonblocking(true)?;
-    let mode = Mode::Blocking;
-    Ok(Listener {
-        socket,
-        name,
-        deferred: false,
-        mode,
-        given_as: None,
-        shared: false,
-        file: Some(file),
-    })
+    let mut listener = Listener::new(socket, name);
+    listener.about.file = Some(file);
+    Ok(listener)
 }
 
 /// Removes the socket file that a process left which does not listen any more, and nothing else.
@@ -289,16 +314,9 @@ fn adopt(fd: RawFd) -> io::Result<Listener> {
     }
     socket.set_nonblocking(true)?;
     let name = name_of(&socket.local_addr()?);
-    let mode = Mode::Blocking;
-    Ok(Listener {
-        socket,
-        name,
-        deferred: false,
-        mode,
-        given_as: Some(fd),
-        shared: true,
-        file: None,
-    })
+    let mut listener = Listener::new(socket, name);
+    listener.about.shared = true;
+    Ok(listener)
 }
 
 /// For how long the kernel kept a connection to itself that came without a byte.
@@ -393,12 +411,19 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     Ok((file.dev(), file.ino()))
 }
 
-impl Drop for SocketFile {
+impl SocketFile {
+    fn is_in_place(&self) -> bool {
+        identity(&self.path).is_ok_and(|found| found == self.identity)
+    }
+}
+
+impl Drop for Listener {
     fn drop(&mut self) {
-        if identity(&self.path).is_ok_and(|found| found == self.identity)
-            && let Err(error) = std::fs::remove_file(&self.path)
+        if let Some(file) = &self.about.file
+            && file.is_in_place()
+            && let Err(error) = std::fs::remove_file(&file.path)
         {
-            tracing::warn!("cannot remove {}: {error}", self.path.display());
+            tracing::warn!("cannot remove {}: {error}", file.path.display());
         }
     }
 }

@@ -1,0 +1,66 @@
+//! A connection while it is with the supervisor.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+use super::upgrade::{Keeper, Kept};
+use crate::os::peek;
+
+/// A connection while it is with the supervisor.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) socket: OwnedFd,
+    /// The address of its client, unless that came over a Unix socket.
+    pub(super) client: Option<SocketAddr>,
+    /// The number of the listener that it came from, unless a worker gave it back.
+    pub(super) listener: Option<u32>,
+    /// What a worker has read of it already.
+    pub(super) head: Option<Box<[u8]>>,
+    /// How many workers have died while it was on its way to them.
+    pub(super) deaths: u8,
+}
+
+/// A connection in a state.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct SavedConnection {
+    socket: Kept,
+    client: Option<SocketAddr>,
+    listener: Option<u32>,
+    head: Option<ByteBuf>,
+    deaths: u8,
+}
+
+impl Connection {
+    /// The port that the client connected to.
+    pub(super) fn port(&self) -> Option<u16> {
+        peek::local_port(&self.socket)
+    }
+
+    /// Writes it down.
+    pub(super) fn save(&self, keeper: &mut Keeper) -> SavedConnection {
+        SavedConnection {
+            socket: keeper.keep(&self.socket),
+            client: self.client,
+            listener: self.listener,
+            head: self.head.as_ref().map(|head| ByteBuf::from(head.to_vec())),
+            deaths: self.deaths,
+        }
+    }
+}
+
+impl SavedConnection {
+    /// The connection that was written down.
+    pub(super) fn restore(self) -> io::Result<Connection> {
+        Ok(Connection {
+            socket: self.socket.take_over()?,
+            client: self.client,
+            listener: self.listener,
+            head: self.head.map(|head| head.into_vec().into_boxed_slice()),
+            deaths: self.deaths,
+        })
+    }
+}

@@ -1,0 +1,5 @@
+//! Upgrade in place.
+
+mod keep;
+
+pub(super) use self::keep::{Keeper, Kept, Shared};
