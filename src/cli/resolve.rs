@@ -40,7 +40,9 @@ pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
             workers,
             boot_timeout: args.boot_timeout,
             grace: args.grace,
+            most_draining: workers,
             seed: u64::from(std::process::id()),
+            ..FleetConfig::default()
         },
         route: RouteConfig {
             keys: args.by,
@@ -51,6 +53,7 @@ pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
             session_idle: args.session_idle,
             max_keys: args.max_keys as usize,
             key_idle: args.key_idle,
+            most_open: None,
             in_flight: if is_node { IN_FLIGHT_TO_NODE } else { IN_FLIGHT },
             stall_timeout: args.stall_timeout,
             every_door: !is_node,

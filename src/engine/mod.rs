@@ -194,6 +194,8 @@ impl Engine {
             Action::Drain(worker) => self.workers.drain_later(worker),
             Action::Terminate(worker) => self.workers.terminate(worker),
             Action::Kill(worker) => self.workers.kill(worker),
+            // Nothing asks for these before the engine hands in what they answer.
+            Action::Withdraw(_) | Action::Ping(_) | Action::Abort(_) | Action::Resized(_) => {}
             Action::CloseListeners => self.close_listeners_soon(),
             Action::Report(event) => report(&event),
             Action::Finish(outcome) => self.outcome = Some(outcome),
