@@ -50,6 +50,7 @@ impl Engine {
         let config = self.config.clone();
         self.pending.set_head_timeout(config.head_timeout);
         self.workers.set_command(config.command);
+        self.router.reconfigure(config.route, self.room.queues());
         match (&mut self.node, config.handoff) {
             (Some(node), Handoff::Node(config)) => node.reconfigure(config),
             (None, Handoff::Channel) => {}
