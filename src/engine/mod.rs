@@ -72,6 +72,10 @@ pub struct Engine {
     /// The open connections as the fleet last heard, while it stops.
     reported: Option<u64>,
     outcome: Option<Outcome>,
+    /// What was asked for, as far as it holds.
+    config: Config,
+    /// Where to ask anew.
+    source: Box<dyn Source>,
 }
 
 impl Engine {
@@ -93,9 +97,10 @@ impl Engine {
         let spawner = Spawner { file_limit, signals: inherited };
         let [first, second, seed] =
             random::numbers().context("cannot get random numbers from the kernel")?;
-        let node = match config.handoff {
+        let node = match &config.handoff {
             config::Handoff::Channel => None,
             config::Handoff::Node(node) => {
+                let node = node.clone();
                 if node.preload.is_some() {
                     let key = random::bytes().context("cannot get random bytes from the kernel")?;
                     config.route.mint = Some(MintKey(key));
@@ -109,12 +114,12 @@ impl Engine {
             listeners: Listeners::register(poll.registry(), listeners)?,
             signals,
             now,
-            fleet: Fleet::new(now, config.fleet),
-            router: Router::new(now, config.route, room.queues(), (first, second), seed),
+            fleet: Fleet::new(now, config.fleet.clone()),
+            router: Router::new(now, config.route.clone(), room.queues(), (first, second), seed),
             pending: Pending::new(config.head_timeout),
             waiting: HashMap::new(),
             handoff: Handoff::new(),
-            workers: Workers::new(spawner, config.command, workers),
+            workers: Workers::new(spawner, config.command.clone(), workers),
             native: Native::new().context("cannot measure a channel")?,
             node,
             mint,
@@ -123,6 +128,8 @@ impl Engine {
             reported: None,
             outcome: None,
             poll,
+            config,
+            source,
         })
     }
 
@@ -252,7 +259,13 @@ impl Engine {
                 info!("got {signal}");
                 self.fleet.handle(self.now, Input::Stop);
             }
-            Came::Restart | Came::Upgrade | Came::More | Came::Fewer => {
+            Came::Restart => {
+                info!("got HUP");
+                if self.reread() {
+                    warn!("not built yet: {came:?}");
+                }
+            }
+            Came::Upgrade | Came::More | Came::Fewer => {
                 warn!("not built yet: {came:?}");
             }
             Came::Forward(signal) => self.workers.forward(signal),

@@ -91,6 +91,11 @@ impl Workers {
         Self { spawner, command, live, slots: workers, drains: Vec::new(), started: false }
     }
 
+    /// Workers that are started from now on run this.
+    pub(super) fn set_command(&mut self, command: Command) {
+        self.command = command;
+    }
+
     /// Whether a channel has messages that were left for the next turn.
     pub(super) fn has_more(&self) -> bool {
         self.all().any(|live| live.readable)
