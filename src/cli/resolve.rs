@@ -36,6 +36,7 @@ pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
     let passed = systemd::passed(args.systemd.listen_fds, &variable)?;
     let listen = listen(passed, &args.listen, is_node)?;
     Ok(Config {
+        asked: Vec::new(),
         command,
         listen,
         handoff,
@@ -43,7 +44,9 @@ pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
             workers,
             boot_timeout: args.boot_timeout,
             grace: args.grace,
+            most_draining: workers,
             seed: u64::from(std::process::id()),
+            ..FleetConfig::default()
         },
         route: RouteConfig {
             keys: args.by,
@@ -54,6 +57,7 @@ pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
             session_idle: args.session_idle,
             max_keys: args.max_keys as usize,
             key_idle: args.key_idle,
+            most_open: None,
             in_flight: if is_node { IN_FLIGHT_TO_NODE } else { IN_FLIGHT },
             stall_timeout: args.stall_timeout,
             every_door: !is_node,
@@ -68,7 +72,9 @@ pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
 /// What to run, and how connections get into it.
 fn command(args: &Args) -> anyhow::Result<(Command, Handoff)> {
     let Some((program, arguments)) = args.command.split_first() else {
-        bail!("a command is needed after --")
+        bail!(
+            "COMMAND is missing: write it after --, or as command = [...] in the file of --config"
+        )
     };
     let typed = Command::new(program.clone(), arguments.to_vec());
     if args.handoff == values::Handoff::Channel {
@@ -198,7 +204,7 @@ fn address(text: &str) -> anyhow::Result<Vec<Listen>> {
 
 /// A variable of the environment; an empty one counts as unset.
 #[expect(clippy::disallowed_methods, reason = "the command line includes the environment")]
-fn variable(name: &str) -> anyhow::Result<Option<String>> {
+pub(super) fn variable(name: &str) -> anyhow::Result<Option<String>> {
     match std::env::var(name) {
         Ok(value) if value.is_empty() => Ok(None),
         Ok(value) => Ok(Some(value)),

@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::logic::config::{KeepAlive, LogFormat, PackageConfig, Serialization};
+use crate::logic::fleet::MOST_WORKERS;
 use crate::logic::route::Balance;
 
 /// A number of workers, or as many as there are processors.
@@ -29,9 +30,6 @@ impl FromStr for WorkerCount {
         if count.get() <= MOST_WORKERS { Ok(Self::Exactly(count)) } else { Err(wrong()) }
     }
 }
-
-/// More copies than this on one machine are a typing error.
-const MOST_WORKERS: u16 = 1024;
 
 /// The placements, by name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]

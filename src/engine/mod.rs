@@ -14,6 +14,7 @@ mod node;
 mod notify;
 mod output;
 mod pending;
+mod source;
 mod tokens;
 mod upgrade;
 mod workers;
@@ -34,6 +35,7 @@ use self::node::Node;
 use self::notify::Notifier;
 use self::output::Output;
 use self::pending::Pending;
+pub use self::source::Source;
 use self::tokens::Subject;
 pub use self::workers::CommandError;
 use self::workers::Workers;
@@ -80,14 +82,16 @@ pub struct Engine {
 
 impl Engine {
     /// Opens the listeners and starts nothing yet.
-    pub fn new(mut config: Config) -> anyhow::Result<Self> {
+    ///
+    /// `source` is asked when the configuration is to be read anew.
+    pub fn new(mut config: Config, source: Box<dyn Source>) -> anyhow::Result<Self> {
         let now = clock::now();
         // First of all, since a descriptor that was not inherited could be one of ours later.
         let defers = may_defer(&config);
         let listeners = open_listeners(&config, defers)?;
         let poll = Poll::new().context("cannot create the event loop")?;
         let inherited = Inherited::read().context("cannot read how signals are set")?;
-        let signals = Signals::register(poll.registry(), Subject::Signals.into())
+        let signals = Signals::register(poll.registry(), Subject::Signals.into(), &[])
             .context("cannot handle signals")?;
         let file_limit = raise_file_limit().context("cannot raise the limit on open files")?;
         let workers = config.fleet.workers;
@@ -199,6 +203,8 @@ impl Engine {
             Action::Drain(worker) => self.workers.drain_later(worker),
             Action::Terminate(worker) => self.workers.terminate(worker),
             Action::Kill(worker) => self.workers.kill(worker),
+            // Nothing asks for these before the engine hands in what they answer.
+            Action::Withdraw(_) | Action::Ping(_) | Action::Abort(_) | Action::Resized(_) => {}
             Action::CloseListeners => self.close_listeners_soon(),
             Action::Report(event) => report(&event),
             Action::Finish(outcome) => self.outcome = Some(outcome),
@@ -251,15 +257,26 @@ impl Engine {
     }
 
     fn hear_signals(&mut self) {
-        let came: Vec<_> = self.signals.came().collect();
-        for signal in came {
-            match signal {
-                Came::Stop(name) => {
-                    info!("got {name}");
-                    self.fleet.handle(self.now, Input::Stop);
-                }
-                Came::Child => self.reap_children(),
+        loop {
+            match self.signals.next() {
+                Ok(Some(came)) => self.obey(came),
+                Ok(None) => return,
+                Err(error) => return warn!("cannot read signals: {error}"),
             }
+        }
+    }
+
+    fn obey(&mut self, came: Came) {
+        match came {
+            Came::Stop(signal) => {
+                info!("got {signal}");
+                self.fleet.handle(self.now, Input::Stop);
+            }
+            Came::Restart | Came::Upgrade | Came::More | Came::Fewer => {
+                warn!("not built yet: {came:?}");
+            }
+            Came::Forward(signal) => self.workers.forward(signal),
+            Came::Child => self.reap_children(),
         }
     }
 

@@ -8,6 +8,7 @@ use std::os::fd::AsRawFd;
 use mio::Interest;
 use mio::unix::SourceFd;
 use nix::libc;
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use sticky_worker::message::{ENV_WORKER_ID, ENV_WORKERS};
 use tracing::{info, warn};
@@ -57,6 +58,11 @@ pub struct CommandError {
 }
 
 impl CommandError {
+    /// About this program, with an error as of `execve(2)`.
+    pub fn new(program: OsString, error: io::Error) -> Self {
+        Self { program, error }
+    }
+
     /// Whether there is no such command.
     pub fn is_not_found(&self) -> bool {
         matches!(self.error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR))
@@ -133,6 +139,16 @@ impl Workers {
             && let Err(error) = reap::kill_group(live.pid)
         {
             warn!("cannot kill {worker} (pid {}): {error}", live.pid);
+        }
+    }
+
+    /// Passes a signal on to every worker.
+    pub(super) fn forward(&self, signal: Signal) {
+        info!("forwarding {signal} to the workers");
+        for live in self.all() {
+            if let Err(error) = reap::signal(live.pid, signal) {
+                warn!("cannot send {signal} to {} (pid {}): {error}", live.worker, live.pid);
+            }
         }
     }
 

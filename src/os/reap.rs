@@ -58,7 +58,17 @@ pub fn reap(pid: Pid, group: bool) -> io::Result<()> {
 
 /// Asks a child to end.
 pub fn terminate(pid: Pid) -> io::Result<()> {
-    ignore_gone(kill(pid, Signal::SIGTERM))
+    signal(pid, Signal::SIGTERM)
+}
+
+/// Has a child end at once, with a core dump where that is set up.
+pub fn abort(pid: Pid) -> io::Result<()> {
+    signal(pid, Signal::SIGABRT)
+}
+
+/// Sends a signal to a child.
+pub fn signal(pid: Pid, signal: Signal) -> io::Result<()> {
+    ignore_gone(kill(pid, signal))
 }
 
 /// Ends a child and its whole process group.

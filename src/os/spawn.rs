@@ -96,7 +96,7 @@ impl Spawner {
     /// What the child does before it becomes the worker. Only async-signal-safe calls.
     fn before_exec(&self, channel: RawFd) -> impl FnMut() -> io::Result<()> + Send + Sync + use<> {
         let supervisor = Pid::this();
-        let (limit, signals) = (self.file_limit, self.signals.clone());
+        let (limit, signals) = (self.file_limit, self.signals);
         move || {
             end_with(supervisor)?;
             keep_only_stdio_and(channel)?;

@@ -1,5 +1,6 @@
 //! What was typed. Help, manual page and completions are made from this declaration.
 
+mod config;
 mod log;
 mod systemd;
 
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
+use self::config::ConfigArgs;
 use self::log::LogArgs;
 use self::systemd::SystemdArgs;
 use crate::cli::values::{
@@ -241,13 +243,16 @@ pub(in crate::cli) struct Args {
     pub(in crate::cli) generate: Option<Generate>,
 
     #[command(flatten)]
+    pub(in crate::cli) config: ConfigArgs,
+
+    #[command(flatten)]
     pub(in crate::cli) log: LogArgs,
 
     #[command(flatten)]
     pub(in crate::cli) systemd: SystemdArgs,
 
     /// The command of every worker, and its arguments
-    #[arg(required_unless_present = "generate", trailing_var_arg = true, value_name = "COMMAND")]
+    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     pub(in crate::cli) command: Vec<OsString>,
 }
 
@@ -266,8 +271,9 @@ Times:
   250ms, 10s, 2m, 1h
 
 Environment:
-  Every flag but --generate has a variable, named in its description; a flag
-  wins over its variable. PORT and WEB_CONCURRENCY are the defaults of
+  Every flag but --check and --generate has a variable, named in its
+  description; a flag wins over its variable, and that over the file of
+  --config. PORT and WEB_CONCURRENCY are the defaults of
   --listen and --workers. Each worker finds STICKY_CHANNEL,
   STICKY_CHANNEL_INODE, STICKY_PROTOCOL, STICKY_WORKER_ID and STICKY_WORKERS
   in its own environment, see sticky-run-channel(7).
@@ -318,6 +324,5 @@ mod tests {
         assert!(wrong("sticky-run --grace 10 -- a").contains("write it as 250ms, 10s, 2m or 1h"));
         assert!(wrong("sticky-run --stall-timeout 0s -- a").contains("more than 0"));
         assert!(wrong("sticky-run --by sib -- a").contains("unknown key \"sib\""));
-        assert!(wrong("sticky-run").contains("COMMAND"));
     }
 }

@@ -1,5 +1,6 @@
 //! What the supervisor was asked to do, checked: combinations that make no sense cannot be written.
 
+mod change;
 mod log;
 mod systemd;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::change::{Asked, COMMAND, Change, changes};
 pub use self::log::{LogFormat, OutputConfig};
 pub use self::systemd::SystemdConfig;
 use crate::logic::fleet::FleetConfig;
@@ -19,6 +21,8 @@ use crate::logic::route::RouteConfig;
 /// Everything that the engine needs to know.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// All flags and the command as they were asked for, in the order of their declaration.
+    pub asked: Vec<Asked>,
     /// The program of a worker and its arguments.
     pub command: Command,
     /// Where clients connect to, in the order asked for; at least one, unless workers ask for more
@@ -119,7 +123,7 @@ pub enum PackageConfig {
 }
 
 /// How messages are written, as in `NODE_CHANNEL_SERIALIZATION_MODE`.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Serialization {
     /// One line of JSON a message.
     Json,
