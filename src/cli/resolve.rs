@@ -1,5 +1,7 @@
 //! From what was typed to what it means here: the environment and the machine are looked at.
 
+mod process;
+
 use std::ffi::{OsStr, OsString};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::RawFd;
@@ -8,9 +10,9 @@ use anyhow::{Context, anyhow, bail};
 use tracing::{info, warn};
 
 use super::args::Args;
-use super::command::{Place, Recognised, recognise};
+use super::command::{Recognised, recognise};
 use super::values::{self, WorkerCount};
-use crate::logic::config::{Command, Config, Handoff, KeepAlive, Listen, NodeConfig};
+use crate::logic::config::{Account, Command, Config, Handoff, KeepAlive, Listen, NodeConfig};
 use crate::logic::fleet::FleetConfig;
 use crate::logic::route::RouteConfig;
 
@@ -28,13 +30,15 @@ const IN_FLIGHT_TO_NODE: usize = 4;
 /// Checks and completes what was typed.
 pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
     let workers = workers(args.workers)?;
-    let (command, handoff) = command(&args)?;
+    let process = process::process(&args.process)?;
+    let (command, handoff) = command(&args, process.account.as_ref())?;
     let is_node = matches!(handoff, Handoff::Node(_));
     let listen = listen(&args.listen, is_node)?;
     Ok(Config {
         command,
         listen,
         handoff,
+        process,
         fleet: FleetConfig {
             workers,
             boot_timeout: args.boot_timeout,
@@ -60,15 +64,18 @@ pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
 }
 
 /// What to run, and how connections get into it.
-fn command(args: &Args) -> anyhow::Result<(Command, Handoff)> {
+fn command(args: &Args, account: Option<&Account>) -> anyhow::Result<(Command, Handoff)> {
     let Some((program, arguments)) = args.command.split_first() else {
         bail!("a command is needed after --")
     };
-    let typed = Command::new(program.clone(), arguments.to_vec());
+    let (place, variables) = process::place(&args.process, account)?;
+    let variables = variables.into_iter().map(|(name, value)| (name, Some(value)));
+    let mut typed = Command::new(program.clone(), arguments.to_vec());
+    typed.directory = args.process.chdir.as_ref().map(|_| place.directory.clone());
+    typed.environment = variables.collect();
     if args.handoff == values::Handoff::Channel {
         return Ok((typed, Handoff::Channel));
     }
-    let place = Place::here().context("cannot find out the current directory")?;
     let own_options = place.variables.get(OsStr::new(NODE_OPTIONS)).cloned();
     match recognise(&typed, place) {
         Recognised::Node(found) => {
@@ -78,7 +85,10 @@ fn command(args: &Args) -> anyhow::Result<(Command, Handoff)> {
             let changed = found.command.environment.iter().rfind(|(name, _)| name == NODE_OPTIONS);
             let options = changed.map_or(own_options, |(_, value)| value.clone());
             let config = node(args, options.unwrap_or_default(), found.node_arguments);
-            Ok((found.command, Handoff::Node(config)))
+            let mut command = found.command;
+            command.directory = command.directory.or(typed.directory);
+            command.environment = [typed.environment, command.environment].concat();
+            Ok((command, Handoff::Node(config)))
         }
         Recognised::Other if args.handoff == values::Handoff::Auto => Ok((typed, Handoff::Channel)),
         Recognised::Other => {

@@ -1,10 +1,13 @@
 //! What was typed. Help, manual page and completions are made from this declaration.
 
+mod process;
+
 use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::Parser;
 
+pub(in crate::cli) use self::process::ProcessArgs;
 use crate::cli::values::{
     BalanceArg, Generate, Handoff, KeepAliveArg, LogLevel, NodePackage, NodeSerialization,
     WorkerCount, some_time, time,
@@ -245,7 +248,12 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "WHAT")]
     pub(in crate::cli) generate: Option<Generate>,
 
+    #[command(flatten)]
+    pub(in crate::cli) process: ProcessArgs,
+
     /// The command of every worker, and its arguments
+    ///
+    /// {id} in an argument is the slot of the worker, see --env.
     #[arg(required_unless_present = "generate", trailing_var_arg = true, value_name = "COMMAND")]
     pub(in crate::cli) command: Vec<OsString>,
 }
@@ -273,12 +281,31 @@ Environment:
 
 Signals:
   TERM, INT, QUIT  stop in order (see --grace); once more: stop fast
+  PWR              likewise; LXC sends it to process 1
+  ALRM, PROF,      likewise, since whoever started the supervisor may have
+  VTALRM, XCPU     set a timer or a limit for it
+  HUP              restart the workers, one after the other
+  USR2             upgrade in place
+  TTIN, TTOU       one worker more, one worker less
+  USR1             forwarded to the first process of each worker, and so are
+                   those of --forward
+  CHLD             a child has ended and is reaped, whoever it was
+  PIPE, WINCH, XFSZ, IO, STKFLT and the real-time signals
+                   ignored
+  TSTP, CONT       stop and continue the supervisor alone
+  ABRT, BUS, FPE, ILL, SEGV, SYS, TRAP
+                   as they are by default: a fault ends the supervisor, and
+                   with it every worker
   KILL             ends the supervisor, and with it every worker
+
+  As process 1 all of this is the same, except that the kernel keeps faults,
+  TSTP and KILL from inside its container away. Workers start with the signals
+  as the supervisor found them, except that PIPE has its default.
 
 Exit status:
   0    stopped as asked
   1    failed, or no worker ever became ready
-  2    the command line is wrong
+  2    the command line is wrong, an unknown user among it
   126  COMMAND cannot be run
   127  COMMAND is not found";
 

@@ -1,5 +1,7 @@
 //! What the supervisor was asked to do, checked: combinations that make no sense cannot be written.
 
+mod process;
+
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
@@ -8,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::process::{Account, Limit, ProcessConfig, for_slot};
 use crate::logic::fleet::FleetConfig;
 use crate::logic::route::RouteConfig;
 
@@ -21,6 +24,8 @@ pub struct Config {
     pub listen: Vec<Listen>,
     /// How connections get into a worker.
     pub handoff: Handoff,
+    /// How the processes of workers are set up.
+    pub process: ProcessConfig,
     /// Who lives.
     pub fleet: FleetConfig,
     /// Who gets a connection.
