@@ -18,7 +18,12 @@ const NOT_FOUND: u8 = 127;
 /// What was typed, or is set in the environment, means nothing: the command line is wrong.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:#} (see sticky-run --help)")]
-pub(super) struct Usage(pub(super) anyhow::Error);
+struct Usage(anyhow::Error);
+
+/// An error of what was typed or is set; one of clap's is that already.
+pub(super) fn usage(error: anyhow::Error) -> anyhow::Error {
+    if error.is::<clap::Error>() { error } else { Usage(error).into() }
+}
 
 /// The exit code of a fleet that has finished.
 pub(super) fn code(outcome: Outcome) -> ExitCode {
@@ -62,7 +67,7 @@ fn say(line: &str) {
 }
 
 /// The first paragraph of clap's message, without its label.
-fn in_one_line(message: &str) -> String {
+pub(super) fn in_one_line(message: &str) -> String {
     let message = message.strip_prefix("error: ").unwrap_or(message);
     let paragraph = message.split("\n\n").next().unwrap_or(message);
     paragraph.split_whitespace().collect::<Vec<_>>().join(" ")

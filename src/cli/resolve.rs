@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use super::args::Args;
 use super::command::{Recognised, recognise};
 use super::values::{self, WorkerCount};
-use crate::logic::config::{Account, Command, Config, Handoff, KeepAlive, Listen, NodeConfig};
+use crate::logic::config::{Command, Config, Handoff, KeepAlive, Listen, NodeConfig};
 use crate::logic::fleet::FleetConfig;
 use crate::logic::route::RouteConfig;
 
@@ -31,10 +31,11 @@ const IN_FLIGHT_TO_NODE: usize = 4;
 pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
     let workers = workers(args.workers)?;
     let process = process::process(&args.process)?;
-    let (command, handoff) = command(&args, process.account.as_ref())?;
+    let (command, handoff) = command(&args)?;
     let is_node = matches!(handoff, Handoff::Node(_));
     let listen = listen(&args.listen, is_node)?;
     Ok(Config {
+        asked: Vec::new(),
         command,
         listen,
         handoff,
@@ -43,7 +44,9 @@ pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
             workers,
             boot_timeout: args.boot_timeout,
             grace: args.grace,
+            most_draining: workers,
             seed: u64::from(std::process::id()),
+            ..FleetConfig::default()
         },
         route: RouteConfig {
             keys: args.by,
@@ -54,6 +57,7 @@ pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
             session_idle: args.session_idle,
             max_keys: args.max_keys as usize,
             key_idle: args.key_idle,
+            most_open: None,
             in_flight: if is_node { IN_FLIGHT_TO_NODE } else { IN_FLIGHT },
             stall_timeout: args.stall_timeout,
             every_door: !is_node,
@@ -64,15 +68,17 @@ pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
 }
 
 /// What to run, and how connections get into it.
-fn command(args: &Args, account: Option<&Account>) -> anyhow::Result<(Command, Handoff)> {
+fn command(args: &Args) -> anyhow::Result<(Command, Handoff)> {
     let Some((program, arguments)) = args.command.split_first() else {
-        bail!("a command is needed after --")
+        bail!(
+            "COMMAND is missing: write it after --, or as command = [...] in the file of --config"
+        )
     };
-    let (place, variables) = process::place(&args.process, account)?;
-    let variables = variables.into_iter().map(|(name, value)| (name, Some(value)));
+    let place = process::place(&args.process)?;
     let mut typed = Command::new(program.clone(), arguments.to_vec());
     typed.directory = args.process.chdir.as_ref().map(|_| place.directory.clone());
-    typed.environment = variables.collect();
+    let variables = args.process.env.iter().cloned();
+    typed.environment = variables.map(|(name, value)| (name, Some(value))).collect();
     if args.handoff == values::Handoff::Channel {
         return Ok((typed, Handoff::Channel));
     }
@@ -191,7 +197,7 @@ fn address(text: &str) -> anyhow::Result<Vec<Listen>> {
 
 /// A variable of the environment; an empty one counts as unset.
 #[expect(clippy::disallowed_methods, reason = "the command line includes the environment")]
-fn variable(name: &str) -> anyhow::Result<Option<String>> {
+pub(super) fn variable(name: &str) -> anyhow::Result<Option<String>> {
     match std::env::var(name) {
         Ok(value) if value.is_empty() => Ok(None),
         Ok(value) => Ok(Some(value)),

@@ -10,6 +10,7 @@ use nix::sys::resource::RLIM_INFINITY;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::logic::config::{KeepAlive, Limit, PackageConfig, Serialization};
+use crate::logic::fleet::MOST_WORKERS;
 use crate::logic::route::Balance;
 use crate::os::limits;
 
@@ -32,9 +33,6 @@ impl FromStr for WorkerCount {
         if count.get() <= MOST_WORKERS { Ok(Self::Exactly(count)) } else { Err(wrong()) }
     }
 }
-
-/// More copies than this on one machine are a typing error.
-const MOST_WORKERS: u16 = 1024;
 
 /// The placements, by name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]

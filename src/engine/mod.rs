@@ -12,6 +12,8 @@ mod link;
 mod native;
 mod node;
 mod pending;
+mod privileges;
+mod source;
 mod tokens;
 mod upgrade;
 mod workers;
@@ -30,6 +32,7 @@ use self::handoff::Handoff;
 use self::native::Native;
 use self::node::Node;
 use self::pending::Pending;
+pub use self::source::Source;
 use self::tokens::Subject;
 pub use self::workers::CommandError;
 use self::workers::Workers;
@@ -74,19 +77,23 @@ pub struct Engine {
 
 impl Engine {
     /// Opens the listeners and starts nothing yet.
-    pub fn new(mut config: Config) -> anyhow::Result<Self> {
+    ///
+    /// `source` is asked when the configuration is to be read anew.
+    pub fn new(mut config: Config, source: Box<dyn Source>) -> anyhow::Result<Self> {
         let now = clock::now();
         // First of all, since a descriptor that was not inherited could be one of ours later.
         let defers = may_defer(&config);
         let listeners = open_listeners(&config, defers)?;
         let poll = Poll::new().context("cannot create the event loop")?;
         let inherited = Inherited::read().context("cannot read how signals are set")?;
-        let signals = Signals::register(poll.registry(), Subject::Signals.into(), &[])
-            .context("cannot handle signals")?;
+        let signals =
+            Signals::register(poll.registry(), Subject::Signals.into(), &config.process.forward)
+                .context("cannot handle signals")?;
         let file_limit = raise_file_limit().context("cannot raise the limit on open files")?;
         let workers = config.fleet.workers;
         let room = Room::new(file_limit.raised(), workers);
-        let spawner = Spawner { file_limit, signals: inherited };
+        privileges::settle(&config.process, &listeners)?;
+        let spawner = Spawner { file_limit, signals: inherited, process: config.process };
         let [first, second, seed] =
             random::numbers().context("cannot get random numbers from the kernel")?;
         let node = match config.handoff {
@@ -150,6 +157,9 @@ impl Engine {
                     Subject::Pending(conn) => self.head_grew(conn, event.is_read_closed()),
                 }
             }
+            if self.workers.unreaped {
+                self.reap_children();
+            }
             self.read_channels(Channels::Readable);
             self.look_at_full();
             self.accept_all();
@@ -183,6 +193,8 @@ impl Engine {
             Action::Drain(worker) => self.workers.drain_later(worker),
             Action::Terminate(worker) => self.workers.terminate(worker),
             Action::Kill(worker) => self.workers.kill(worker),
+            // Nothing asks for these before the engine hands in what they answer.
+            Action::Withdraw(_) | Action::Ping(_) | Action::Abort(_) | Action::Resized(_) => {}
             Action::CloseListeners => self.close_listeners_soon(),
             Action::Report(event) => report(&event),
             Action::Finish(outcome) => self.outcome = Some(outcome),
@@ -211,6 +223,7 @@ impl Engine {
     /// How long the loop may sleep; without an end when nothing is due.
     fn timeout(&mut self) -> Option<Duration> {
         let busy = self.workers.has_more()
+            || self.workers.unreaped
             || self.handoff.has_returned()
             || (self.listeners.has_more() && !self.is_full());
         if busy {

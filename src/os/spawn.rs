@@ -108,6 +108,10 @@ impl Spawner {
         for name in FOR_THE_SUPERVISOR_ONLY {
             command.env_remove(name);
         }
+        let home = self.process.account.as_ref().and_then(|account| account.home.as_ref());
+        if let Some((name, home)) = home {
+            command.env("USER", name).env("LOGNAME", name).env("HOME", home);
+        }
         for (name, value) in &launch.environment {
             match value {
                 Some(value) => command.env(name, value),

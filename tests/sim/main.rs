@@ -75,12 +75,19 @@ impl World {
             session_idle: Duration::from_secs(100_000),
             max_keys: 50,
             key_idle: Duration::from_secs(5),
+            most_open: None,
             in_flight: WINDOW,
             stall_timeout: STALL,
             every_door: seed % 8 < 4,
             mint: None,
         };
-        let fleet = FleetConfig { workers: SLOTS, boot_timeout: BOOT_TIMEOUT, grace: GRACE, seed };
+        let fleet = FleetConfig {
+            workers: SLOTS,
+            boot_timeout: BOOT_TIMEOUT,
+            grace: GRACE,
+            seed,
+            ..FleetConfig::default()
+        };
         Self {
             rng: Rng::new(seed),
             doors: seed % 8 >= 4,
@@ -388,6 +395,7 @@ impl World {
                 }
                 Action::Kill(worker) => self.ends(worker, Exit::Signal(9)),
                 Action::Drain(_) | Action::CloseListeners | Action::Report(_) => {}
+                Action::Withdraw(_) | Action::Ping(_) | Action::Abort(_) | Action::Resized(_) => {}
                 Action::Finish(outcome) => self.outcome = Some(outcome),
             }
         }

@@ -1,5 +1,6 @@
 //! What was typed. Help, manual page and completions are made from this declaration.
 
+mod config;
 mod process;
 
 use std::ffi::OsString;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
+use self::config::ConfigArgs;
 pub(in crate::cli) use self::process::ProcessArgs;
 use crate::cli::values::{
     BalanceArg, Generate, Handoff, KeepAliveArg, LogLevel, NodePackage, NodeSerialization,
@@ -249,12 +251,15 @@ pub(in crate::cli) struct Args {
     pub(in crate::cli) generate: Option<Generate>,
 
     #[command(flatten)]
+    pub(in crate::cli) config: ConfigArgs,
+
+    #[command(flatten)]
     pub(in crate::cli) process: ProcessArgs,
 
     /// The command of every worker, and its arguments
     ///
     /// {id} in an argument is the slot of the worker, see --env.
-    #[arg(required_unless_present = "generate", trailing_var_arg = true, value_name = "COMMAND")]
+    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     pub(in crate::cli) command: Vec<OsString>,
 }
 
@@ -273,8 +278,9 @@ Times:
   250ms, 10s, 2m, 1h
 
 Environment:
-  Every flag but --generate has a variable, named in its description; a flag
-  wins over its variable. PORT and WEB_CONCURRENCY are the defaults of
+  Every flag but --check and --generate has a variable, named in its
+  description; a flag wins over its variable, and that over the file of
+  --config. PORT and WEB_CONCURRENCY are the defaults of
   --listen and --workers. Each worker finds STICKY_CHANNEL,
   STICKY_CHANNEL_INODE, STICKY_PROTOCOL, STICKY_WORKER_ID and STICKY_WORKERS
   in its own environment, see sticky-run-channel(7).
@@ -344,6 +350,5 @@ mod tests {
         assert!(wrong("sticky-run --grace 10 -- a").contains("write it as 250ms, 10s, 2m or 1h"));
         assert!(wrong("sticky-run --stall-timeout 0s -- a").contains("more than 0"));
         assert!(wrong("sticky-run --by sib -- a").contains("unknown key \"sib\""));
-        assert!(wrong("sticky-run").contains("COMMAND"));
     }
 }

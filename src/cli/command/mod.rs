@@ -28,7 +28,8 @@ mod text;
 mod wrapper;
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 pub(super) use self::place::Place;
 use crate::logic::config::Command;
@@ -59,6 +60,27 @@ pub(super) struct NodeCommand {
     pub(super) node_arguments: Option<usize>,
     /// What the user should know about it; each a line for the log.
     pub(super) notes: Vec<String>,
+}
+
+/// The file that is run as `command`, from where the supervisor is. An error is what `execve(2)` would
+/// say.
+pub(super) fn find(command: &Command) -> io::Result<PathBuf> {
+    let mut place = Place::here()?;
+    for (name, value) in &command.environment {
+        match value {
+            Some(value) => place.set(name, value),
+            None => place.unset(name),
+        }
+    }
+    if let Some(directory) = &command.directory {
+        place.enter(directory);
+    }
+    let path = place.find(&command.program)?;
+    if let Some(interpreter) = program::interpreter_of(&path) {
+        // The kernel searches nowhere for it.
+        place.find(place.directory.join(interpreter).as_os_str())?;
+    }
+    Ok(path)
 }
 
 /// Says what `command` is when it is started in `place`.

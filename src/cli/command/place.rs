@@ -6,6 +6,10 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::sys::stat::{SFlag, stat};
+use nix::unistd::{AccessFlags, access};
+
 /// The search path when `PATH` is not set.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
@@ -27,12 +31,17 @@ impl Place {
     }
 
     /// Sets a variable.
-    pub(super) fn set(&mut self, name: impl Into<OsString>, value: impl Into<OsString>) {
+    pub(in crate::cli) fn set(&mut self, name: impl Into<OsString>, value: impl Into<OsString>) {
         self.variables.insert(name.into(), value.into());
     }
 
+    /// Takes a variable away.
+    pub(super) fn unset(&mut self, name: &OsStr) {
+        self.variables.remove(name);
+    }
+
     /// Changes the directory, as `cd` does.
-    pub(super) fn enter(&mut self, directory: &Path) {
+    pub(in crate::cli) fn enter(&mut self, directory: &Path) {
         self.directory = self.directory.join(directory);
     }
 
@@ -64,6 +73,26 @@ impl Place {
         })
     }
 
+    /// The file that `word` runs, or the error that `execvp(3)` gives.
+    pub(super) fn find(&self, word: &OsStr) -> io::Result<PathBuf> {
+        let candidates: Vec<_> = if word.as_encoded_bytes().contains(&b'/') {
+            vec![self.directory.join(word)]
+        } else {
+            let paths = std::env::split_paths(self.path()).filter(|_| !word.is_empty());
+            paths.map(|path| self.directory.join(path).join(word)).collect()
+        };
+        let mut error = Errno::ENOENT;
+        for path in candidates {
+            match executable(&path) {
+                Ok(()) => return Ok(path),
+                Err(Errno::ENOENT | Errno::ENOTDIR) => {}
+                // Another directory of PATH may still have one that can be executed.
+                Err(other) => error = other,
+            }
+        }
+        Err(error.into())
+    }
+
     /// The nearest directory, from here upwards, in which `file` exists.
     pub(super) fn above(&self, file: &str) -> Option<PathBuf> {
         let mut above = self.directory.ancestors();
@@ -89,6 +118,13 @@ impl Place {
     fn path(&self) -> &OsStr {
         self.variables.get(OsStr::new("PATH")).map_or(OsStr::new(DEFAULT_PATH), |path| path)
     }
+}
+
+fn executable(path: &Path) -> Result<(), Errno> {
+    if stat(path)?.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFREG.bits() {
+        return Err(Errno::EACCES);
+    }
+    access(path, AccessFlags::X_OK)
 }
 
 fn is_executable(path: &Path) -> bool {

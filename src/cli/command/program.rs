@@ -83,6 +83,11 @@ fn interpreter(start: &[u8]) -> Option<Vec<OsString>> {
     Some(words.map(|word| OsStr::from_bytes(word).to_owned()).collect())
 }
 
+/// The interpreter that the kernel starts for a script.
+pub(super) fn interpreter_of(path: &Path) -> Option<OsString> {
+    interpreter(&start_of(path)?)?.into_iter().next()
+}
+
 /// Whether a package manager wrote it to start a Node program from a shell.
 fn is_launcher(path: &Path, start: &[u8]) -> bool {
     let text = String::from_utf8_lossy(start);

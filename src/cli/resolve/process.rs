@@ -1,12 +1,10 @@
 //! Who workers are and what surrounds them, from what was typed.
 
-use std::ffi::OsString;
-
 use anyhow::{Context, bail};
 
 use crate::cli::args::ProcessArgs;
 use crate::cli::command::Place;
-use crate::logic::config::{Account, Limit, ProcessConfig};
+use crate::logic::config::{Limit, ProcessConfig};
 use crate::os::{account, capabilities, limits};
 
 /// How the processes of workers are set up.
@@ -23,33 +21,21 @@ pub(super) fn process(args: &ProcessArgs) -> anyhow::Result<ProcessConfig> {
     })
 }
 
-/// Where the command is run, and the variables that differ there from those of the supervisor.
-pub(super) fn place(
-    args: &ProcessArgs,
-    account: Option<&Account>,
-) -> anyhow::Result<(Place, Vec<(OsString, OsString)>)> {
+/// Where the command is run, with the variables that it has there.
+pub(super) fn place(args: &ProcessArgs) -> anyhow::Result<Place> {
     let mut place = Place::here().context("cannot find out the current directory")?;
     if let Some(directory) = &args.chdir {
         place.enter(directory);
-        let found = place
-            .directory
-            .metadata()
-            .with_context(|| format!("--chdir: cannot look at {}", place.directory.display()))?;
+        let found = place.directory.metadata();
+        let found = found.with_context(|| format!("--chdir {}", directory.display()))?;
         if !found.is_dir() {
-            bail!("--chdir: {} is no directory", place.directory.display());
+            bail!("--chdir {}: it is no directory", directory.display());
         }
     }
-    let mut variables = Vec::new();
-    if let Some((name, home)) = account.and_then(|account| account.home.clone()) {
-        variables.push(("LOGNAME".into(), name.clone()));
-        variables.push(("USER".into(), name));
-        variables.push(("HOME".into(), home));
-    }
-    variables.extend(args.env.iter().cloned());
-    for (name, value) in &variables {
+    for (name, value) in &args.env {
         place.set(name, value);
     }
-    Ok((place, variables))
+    Ok(place)
 }
 
 fn check_limit(limit: &Limit) -> anyhow::Result<()> {

@@ -1,5 +1,6 @@
 //! What the supervisor was asked to do, checked: combinations that make no sense cannot be written.
 
+mod change;
 mod process;
 
 use std::ffi::OsString;
@@ -10,13 +11,16 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::process::{Account, Limit, ProcessConfig, for_slot};
+pub use self::change::{Asked, COMMAND, Change, changes};
+pub use self::process::{Account, Limit, ProcessConfig, with_slot};
 use crate::logic::fleet::FleetConfig;
 use crate::logic::route::RouteConfig;
 
 /// Everything that the engine needs to know.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// All flags and the command as they were asked for, in the order of their declaration.
+    pub asked: Vec<Asked>,
     /// The program of a worker and its arguments.
     pub command: Command,
     /// Where clients connect to, in the order asked for; at least one, unless workers ask for more

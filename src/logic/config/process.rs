@@ -58,7 +58,7 @@ impl Account {
 }
 
 /// The text with the number of a slot in place of each `{id}`; other braces stay as they are.
-pub fn for_slot(text: &OsStr, slot: u16) -> OsString {
+pub fn with_slot(text: &OsStr, slot: u16) -> OsString {
     let mut replaced = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some(byte) = rest.first() {
@@ -88,9 +88,9 @@ mod tests {
             ("{{id}}", "{12}"),
             ("{i{id}d}", "{i12d}"),
         ] {
-            assert_eq!(for_slot(OsStr::new(text), 12), replaced);
+            assert_eq!(with_slot(OsStr::new(text), 12), replaced);
         }
         let bytes = OsStr::from_bytes(b"\xff{id}\xfe");
-        assert_eq!(for_slot(bytes, 3).as_bytes(), b"\xff3\xfe");
+        assert_eq!(with_slot(bytes, 3).as_bytes(), b"\xff3\xfe");
     }
 }

@@ -1,27 +1,35 @@
-//! What the fleet wants done, and what it has to tell a person.
+//! What the fleet wants done.
 
-use std::fmt;
-use std::time::Duration;
+use serde::{Deserialize, Serialize};
 
-use super::input::Exit;
+use super::event::Event;
 use crate::logic::Worker;
 
 /// Something to be done by the engine, in the order in which it is handed out.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Action {
     /// Start the process; the answer is `Spawned` or `SpawnFailed`.
     Spawn(Worker),
     /// Give it connections from now on: it became ready.
     Place(Worker),
+    /// Give it no connections with new keys any more, but still those of its own keys: its successor
+    /// is ready or its slot is gone. Said at most once, of a worker that was placed.
+    Withdraw(Worker),
     /// Give it no connection any more. Said once of every worker that was a process, ready or not:
-    /// when it leaves, before its `Terminate` or `Kill`, or when it exited by itself.
+    /// when it leaves, before its `Terminate`, `Abort` or `Kill`, or when it exited by itself.
     Retire(Worker),
     /// Tell it `DRAIN`.
     Drain(Worker),
+    /// Ask it for a sign of life; the answer is `Pong`.
+    Ping(Worker),
+    /// ABRT to the leader of its process group: it gave no sign of life.
+    Abort(Worker),
     /// TERM to the leader of its process group.
     Terminate(Worker),
     /// KILL to its process group.
     Kill(Worker),
+    /// From now on there are so many slots, numbered from 0.
+    Resized(u16),
     /// Stop accepting.
     CloseListeners,
     /// Write this to the log.
@@ -31,197 +39,10 @@ pub enum Action {
 }
 
 /// How it all ended.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Outcome {
     /// Stopped as asked: exit code 0.
     Stopped,
     /// No worker ever became ready: exit code 1.
     NeverReady,
-}
-
-/// Something that a person wants in the log. `Display` is the line.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Event {
-    /// A start came to nothing.
-    FailedStart {
-        /// The worker that did not become ready.
-        worker: Worker,
-        /// Why not.
-        why: FailedStart,
-        /// The failed starts of this slot in a row, this one included.
-        failed: u32,
-        /// How many of them are allowed. `None` once any worker has been ready: then all are.
-        allowed: Option<u32>,
-    },
-    /// A worker that was ready ended by itself.
-    Ended {
-        /// The worker.
-        worker: Worker,
-        /// How it ended.
-        exit: Exit,
-    },
-    /// A worker said that it leaves, did not go and is being ended.
-    LeaveTimeout {
-        /// The worker.
-        worker: Worker,
-    },
-    /// The slot of this worker rests before its next start.
-    Restarting {
-        /// The worker that is gone.
-        worker: Worker,
-        /// How long the slot rests.
-        rest: Duration,
-    },
-    /// A worker was not ready in time and is being ended.
-    BootTimeout {
-        /// The worker.
-        worker: Worker,
-        /// The time it had.
-        had: Duration,
-    },
-    /// No worker of any slot ever became ready: this slot had all the failed starts allowed.
-    GaveUp {
-        /// The last worker of that slot.
-        worker: Worker,
-        /// Its failed starts.
-        failed: u32,
-    },
-    /// A stop began.
-    Stopping {
-        /// The time until KILL.
-        grace: Duration,
-    },
-    /// The stop waits for connections: the first count since it began.
-    Waiting {
-        /// Open or held.
-        open: u64,
-    },
-    /// The stop was asked for again: KILL comes soon.
-    Hurrying,
-    /// KILL goes to what is left.
-    Killing {
-        /// So many workers.
-        workers: usize,
-    },
-    /// KILL was sent, but the exit never came.
-    LeftBehind {
-        /// The worker.
-        worker: Worker,
-    },
-}
-
-/// Why a start failed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum FailedStart {
-    /// There was no process.
-    NoProcess,
-    /// It ended before it was ready.
-    Exited(Exit),
-    /// It was not ready in time and was ended.
-    NotInTime,
-}
-
-impl Event {
-    /// Whether something went wrong.
-    pub fn is_trouble(&self) -> bool {
-        match self {
-            Self::FailedStart { .. }
-            | Self::Ended { .. }
-            | Self::BootTimeout { .. }
-            | Self::LeaveTimeout { .. }
-            | Self::GaveUp { .. }
-            | Self::Killing { .. }
-            | Self::LeftBehind { .. } => true,
-            Self::Restarting { .. }
-            | Self::Stopping { .. }
-            | Self::Waiting { .. }
-            | Self::Hurrying => false,
-        }
-    }
-}
-
-impl fmt::Display for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::FailedStart { worker, why, failed, allowed: None } => {
-                write!(f, "{worker} {why} ({failed} in a row)")
-            }
-            Self::FailedStart { worker, why, failed, allowed: Some(allowed) } => {
-                write!(f, "{worker} {why} (failed start {failed} of {allowed})")
-            }
-            Self::Ended { worker, exit } => write!(f, "{worker} ended by itself: {exit}"),
-            Self::LeaveTimeout { worker } => {
-                write!(f, "{worker} has disconnected and does not exit: ending it")
-            }
-            Self::Restarting { worker, rest } => {
-                write!(f, "{worker} restarts in {} ms", rest.as_millis())
-            }
-            Self::BootTimeout { worker, had } => {
-                write!(f, "{worker} was not ready within {had:?}: ending it; {HOW_TO_BE_READY}")
-            }
-            Self::GaveUp { worker, failed } => {
-                write!(
-                    f,
-                    "no worker ever became ready: giving up after {failed} failed starts of "
-                )?;
-                write!(f, "{worker}; run the command by itself to see what it says")
-            }
-            Self::Stopping { grace } => {
-                write!(
-                    f,
-                    "stopping: open connections have {grace:?} at most; ask again to stop fast"
-                )
-            }
-            Self::Waiting { open } => write!(f, "stopping: waiting for connections: {open}"),
-            Self::Hurrying => f.write_str("stopping fast: asked again"),
-            Self::Killing { workers } => {
-                write!(f, "killing what did not end in time, workers: {workers}")
-            }
-            Self::LeftBehind { worker } => {
-                write!(f, "{worker} did not end after KILL: leaving it behind; {WHERE_IT_HANGS}")
-            }
-        }
-    }
-}
-
-/// What to do about a boot timeout.
-const HOW_TO_BE_READY: &str = "it has to say READY on its channel, or to listen if it is Node, or needs a longer --boot-timeout";
-/// What to do about a process that survives KILL.
-const WHERE_IT_HANGS: &str = "it is in uninterruptible sleep, see its state in /proc";
-
-impl fmt::Display for FailedStart {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoProcess => f.write_str("could not be started"),
-            Self::Exited(exit) => write!(f, "ended before it was ready: {exit}"),
-            Self::NotInTime => f.write_str("ended after its boot timeout"),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_event_is_one_line_that_says_what_and_where() {
-        let worker = Worker { slot: 2, generation: 4 };
-        let why = FailedStart::Exited(Exit::Code(1));
-        let first = Event::FailedStart { worker, why, failed: 3, allowed: Some(5) };
-        assert_eq!(
-            first.to_string(),
-            "worker 2 ended before it was ready: exit code 1 (failed start 3 of 5)"
-        );
-        let later =
-            Event::FailedStart { worker, why: FailedStart::NotInTime, failed: 7, allowed: None };
-        assert_eq!(later.to_string(), "worker 2 ended after its boot timeout (7 in a row)");
-        let restarting = Event::Restarting { worker, rest: Duration::from_micros(104_900) };
-        assert_eq!(restarting.to_string(), "worker 2 restarts in 104 ms");
-        let late = Event::BootTimeout { worker, had: Duration::from_secs(60) };
-        assert_eq!(
-            late.to_string(),
-            "worker 2 was not ready within 60s: ending it; it has to say READY on its channel, or \
-             to listen if it is Node, or needs a longer --boot-timeout"
-        );
-    }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::logic::rng::Rng;
 
 /// The rest before the first restart, before jitter.
@@ -17,7 +19,7 @@ const WHOLE: u32 = 100_000;
 ///
 /// Each rest is jittered by at most a fifth either way, so that slots which died together do not
 /// all come back in the same instant.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) struct Backoff {
     /// Restarts since the last reset.
     restarts: u32,

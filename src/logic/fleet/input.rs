@@ -3,25 +3,55 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::logic::Worker;
 
-/// What a fleet is made from.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// What a fleet is made from. The default is what the flags mean when none is given.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
 pub struct FleetConfig {
     /// How many slots there are.
     pub workers: u16,
     /// How long a worker may take from its spawn to its `READY`.
     pub boot_timeout: Duration,
-    /// How long a stop may take, from the first stop signal to the KILL.
+    /// How long a stop may take, from the first stop signal to the KILL; and a worker that has
+    /// drained, from TERM to KILL.
     pub grace: Duration,
-    /// The seed of the jitter of restarts.
+    /// How long a worker may drain. `None` for ever.
+    pub drain_timeout: Option<Duration>,
+    /// How many slots get a new worker at the same time. 0 counts as 1.
+    pub restart_parallel: u16,
+    /// No worker is replaced while so many drain. 0 counts as 1.
+    pub most_draining: u16,
+    /// How long a worker may take to answer a `Ping`. `None` if none is sent.
+    pub watchdog: Option<Duration>,
+    /// When a worker that is ready is replaced, give or take a tenth.
+    pub lifetime: Option<Duration>,
+    /// The seed of the jitter of restarts and lifetimes.
     pub seed: u64,
+}
+
+impl Default for FleetConfig {
+    fn default() -> Self {
+        Self {
+            workers: 1,
+            boot_timeout: Duration::from_secs(60),
+            grace: Duration::from_secs(25),
+            drain_timeout: Some(Duration::from_secs(30)),
+            restart_parallel: 1,
+            most_draining: u16::MAX,
+            watchdog: None,
+            lifetime: None,
+            seed: 0,
+        }
+    }
 }
 
 /// A fact or a wish from outside.
 ///
-/// What is said of a worker that is not the present one of its slot is ignored.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// What is said of a worker that is gone or never was is ignored.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Input {
     /// The process exists.
     Spawned(Worker),
@@ -36,12 +66,46 @@ pub enum Input {
     Exited(Worker, Exit),
     /// So many connections are open at workers or held by the supervisor. Counts only after `Stop`.
     Open(u64),
-    /// TERM or INT came.
+    /// It answered a `Ping`.
+    Pong(Worker),
+    /// Nothing of it is open, nothing waits for it, and none of its keys lives. Counts only of a
+    /// draining one.
+    Drained(Worker),
+    /// It has reached a limit and is to be replaced. Counts only of the ready one of a slot.
+    Recycle(Worker, Wear),
+    /// HUP came: every worker is to be replaced.
+    Restart,
+    /// TTIN came: one slot more.
+    More,
+    /// TTOU came: one slot less.
+    Fewer,
+    /// TERM, INT or QUIT came.
     Stop,
 }
 
+/// Which of its limits a worker has reached.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Wear {
+    /// It had as many connections as it may have in its life.
+    Connections,
+    /// It holds more memory than it may.
+    Memory,
+    /// It is older than it may be. The fleet finds this out by itself.
+    Lifetime,
+}
+
+impl fmt::Display for Wear {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connections => "it had as many connections as it may have",
+            Self::Memory => "it holds more memory than it may",
+            Self::Lifetime => "it is as old as it may be",
+        })
+    }
+}
+
 /// How a process ended, as `waitpid(2)` tells it.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 pub enum Exit {
     /// It exited with this code.
     Code(i32),

@@ -53,8 +53,10 @@
 
 mod action;
 mod backoff;
+mod event;
 mod input;
 mod phase;
+mod replacing;
 mod slot;
 #[cfg(test)]
 mod tests;
@@ -64,9 +66,13 @@ mod walk;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-pub use action::{Action, Event, FailedStart, Outcome};
-pub use input::{Exit, FleetConfig, Input};
+use serde::{Deserialize, Serialize};
+
+pub use action::{Action, Outcome};
+pub use event::{Event, FailedStart, Refused};
+pub use input::{Exit, FleetConfig, Input, Wear};
 use phase::{Phase, Step};
+pub use replacing::Replacing;
 use slot::{Change, Due, News, Slot};
 
 use crate::logic::Worker;
@@ -75,6 +81,8 @@ use crate::logic::time::Time;
 
 /// So many failed starts of one slot are allowed while no worker of any slot was ever ready.
 pub const MAX_FIRST_TRIES: u32 = 5;
+/// More copies than this on one machine are a mistake.
+pub const MOST_WORKERS: u16 = 1024;
 /// From the TERM of a worker that was not ready or gone in time to its KILL.
 const TERM_TO_KILL: Duration = Duration::from_secs(5);
 
@@ -83,7 +91,7 @@ const TERM_TO_KILL: Duration = Duration::from_secs(5);
 /// Hand in all that was heard, call [`handle_timeout`](Self::handle_timeout) when it is due, ask
 /// [`poll_action`](Self::poll_action) until it has no more, and
 /// [`poll_timeout`](Self::poll_timeout) for when to come back.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Fleet {
     /// What it was made from.
     config: FleetConfig,
@@ -137,6 +145,8 @@ impl Fleet {
             Input::Ready(worker) => self.hear(now, worker, News::Ready),
             Input::Leaving(worker) => self.hear(now, worker, News::Leaving),
             Input::Exited(worker, exit) => self.hear(now, worker, News::Exited(exit)),
+            Input::Pong(_) | Input::Drained(_) | Input::Recycle(..) => {}
+            Input::Restart | Input::More | Input::Fewer => {}
             Input::Open(count) => self.enter(self.phase.open(count)),
             Input::Stop => self.enter(self.phase.stop(now, self.config.grace)),
         }

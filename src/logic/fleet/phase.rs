@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::action::Outcome;
 use crate::logic::time::Time;
 
@@ -13,7 +15,7 @@ pub(super) const LEAVE: Duration = Duration::from_secs(2);
 const LONGEST_LAST_FIFTH: Duration = Duration::from_secs(5);
 
 /// Where the fleet stands. It only ever moves down this list.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) enum Phase {
     /// Every slot is to have a ready worker.
     Running,

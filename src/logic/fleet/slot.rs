@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::backoff::Backoff;
 use super::input::Exit;
 use crate::logic::Worker;
@@ -14,7 +16,7 @@ const STABLE: Duration = Duration::from_secs(60);
 const LEAVING: Duration = Duration::from_secs(10);
 
 /// A stable place for one worker after the other.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) struct Slot {
     /// The present worker, or the last one.
     worker: Worker,
@@ -31,7 +33,7 @@ pub(super) struct Slot {
 }
 
 /// Where the worker of a slot stands.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 enum State {
     /// No process and no start to come.
     Empty,

@@ -17,6 +17,7 @@ impl World {
             boot_timeout: Duration::from_secs(60),
             grace: Duration::from_millis(grace),
             seed: 11,
+            ..FleetConfig::default()
         };
         let now = Time::since_zero(Duration::from_secs(1_000));
         Self { fleet: Fleet::new(now, config), now, events: Vec::new() }

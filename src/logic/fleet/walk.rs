@@ -66,7 +66,10 @@ impl Walk {
         let grace = Duration::from_millis([0, 3, 1_500, 25_000][rng.below(4) as usize]);
         let boot_timeout = Duration::from_millis([0, 900, 60_000][rng.below(3) as usize]);
         let now = Time::since_zero(Duration::from_secs(rng.below(1_000).into()));
-        let fleet = Fleet::new(now, FleetConfig { workers, boot_timeout, grace, seed });
+        let fleet = Fleet::new(
+            now,
+            FleetConfig { workers, boot_timeout, grace, seed, ..FleetConfig::default() },
+        );
         Self {
             seed,
             rng,
@@ -222,6 +225,9 @@ impl Walk {
                     let life = self.alive(worker, &about);
                     assert!(life.retired && !life.killed, "{about} {life:?}");
                     life.killed = true;
+                }
+                Action::Withdraw(_) | Action::Ping(_) | Action::Abort(_) | Action::Resized(_) => {
+                    panic!("{about}");
                 }
                 Action::CloseListeners => _ = self.stop.get_or_insert((self.now, GIVING_UP)),
                 Action::Report(Event::GaveUp { .. }) => assert!(!self.ever_ready, "{about}"),

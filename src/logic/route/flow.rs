@@ -11,7 +11,7 @@ impl Router {
     /// From now on, so many times as many messages as configured may be in flight to a worker that
     /// has just picked something up; to another one, as many as configured.
     pub fn widen(&mut self, now: Time, times: usize) {
-        for seat in &mut self.seats {
+        for seat in self.seats.all_mut() {
             let times = if seat.window.is_quick(now) { times } else { 1 };
             seat.window.set_limit(self.config.in_flight * times);
         }
@@ -19,7 +19,7 @@ impl Router {
 
     /// A message without a connection was sent to a worker.
     pub fn note_sent(&mut self, now: Time, worker: Worker) {
-        if let Some(seat) = self.seat_mut(worker) {
+        if let Some(seat) = self.seats.get_mut(worker) {
             seat.window.sent(now, InFlight::Note);
         }
     }
@@ -27,7 +27,7 @@ impl Router {
     /// A look at a worker's channel found this many messages unread.
     pub fn looked(&mut self, now: Time, worker: Worker, unread: usize) -> Pulse {
         let stall = self.config.stall_timeout;
-        let Some(seat) = self.seat_mut(worker) else { return Pulse::Unchanged };
+        let Some(seat) = self.seats.get_mut(worker) else { return Pulse::Unchanged };
         let before = seat.window.len();
         seat.window.looked(now, unread);
         let still = seat.window.still_at(stall).is_some_and(|at| at <= now);
@@ -54,7 +54,7 @@ impl Router {
         taken: usize,
         left: usize,
     ) -> Vec<InFlight> {
-        let Some(seat) = self.seat_mut(worker) else { return Vec::new() };
+        let Some(seat) = self.seats.get_mut(worker) else { return Vec::new() };
         seat.window.looked(now, taken + left);
         let taken = seat.window.take_back(now, taken);
         let connections = taken.iter().filter(|what| **what != InFlight::Note).count();
@@ -66,13 +66,13 @@ impl Router {
     #[must_use]
     pub fn due(&self, now: Time) -> Option<Worker> {
         let due = |seat: &&Seat| self.stall_at(seat).is_some_and(|at| at <= now);
-        self.seats.iter().find(due)?.worker
+        self.seats.all().find(due)?.worker
     }
 
     /// Whether it matters when this worker picks something up: somebody waits for it, or it has
     /// stopped reading.
     pub fn is_wanted(&self, worker: Worker) -> bool {
-        self.seat(worker).is_some_and(|seat| {
+        self.seats.get(worker).is_some_and(|seat| {
             let full = !seat.window.has_room();
             seat.still || (full && !(seat.queue.is_empty() && self.lobby.is_empty()))
         })
@@ -81,24 +81,24 @@ impl Router {
     /// The workers that seem to have no room, and may have some since they were last looked at.
     /// Look at them before the next connection is routed, so that it does not pass them over.
     pub fn full(&self) -> Vec<Worker> {
-        let full = self.seats.iter().filter(|seat| !seat.window.has_room());
+        let full = self.seats.all().filter(|seat| !seat.window.has_room());
         full.filter_map(|seat| seat.worker).collect()
     }
 
     /// Whether this worker seems to have no room, and a look at its channel is likely to find some.
     pub fn is_worth_a_look(&self, worker: Worker) -> bool {
-        self.seat(worker).is_some_and(|seat| seat.window.is_worth_a_look())
+        self.seats.get(worker).is_some_and(|seat| seat.window.is_worth_a_look())
     }
 
     /// Whether this worker has stopped reading.
     pub fn is_still(&self, worker: Worker) -> bool {
-        self.seat(worker).is_some_and(|seat| seat.still)
+        self.seats.get(worker).is_some_and(|seat| seat.still)
     }
 
     /// Whether a worker has stopped reading, so that it matters when one picks something up although
     /// nobody waits.
     pub fn has_stopped_worker(&self) -> bool {
-        self.seats.iter().any(|seat| seat.still)
+        self.seats.all().any(|seat| seat.still)
     }
 
     pub(super) fn stall_at(&self, seat: &Seat) -> Option<Time> {

@@ -22,6 +22,16 @@ impl Fingerprint {
         Self([word(hash.h1, 0), word(hash.h1, 32), word(hash.h2, 0), word(hash.h2, 32)])
     }
 
+    /// The fingerprint that has these words.
+    pub(super) fn from_words(words: [u32; 4]) -> Self {
+        Self(words)
+    }
+
+    /// Its words, each in little-endian order.
+    pub(super) fn bytes(self) -> impl Iterator<Item = u8> {
+        self.0.into_iter().flat_map(u32::to_le_bytes)
+    }
+
     /// 64 bits of it, for a hash table.
     pub fn short(self) -> u64 {
         u64::from(self.0[0]) | u64::from(self.0[1]) << 32

@@ -4,14 +4,19 @@
 //! placement, and else where it was first placed. The two memories are apart, so that keys which
 //! clients make up never push out announced ones.
 
+use serde::{Deserialize, Serialize};
+
 use super::hash::{Fingerprint, HashPoint};
 use super::key::{Found, text_identity};
 use super::memory::Memory;
 use super::mint::Mint;
-use super::seat::Seat;
+use super::seats::Seats;
 use super::terms::{Balance, Client, Door, Kind, OwnedByAnother, Returned, RouteConfig, Visitor};
 use crate::logic::Worker;
 use crate::logic::time::Time;
+
+/// The only shelf of presented keys.
+const PRESENTED: u16 = 0;
 
 /// Where a key lives.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -25,7 +30,7 @@ pub(super) enum Home {
 }
 
 /// What is known of where keys live.
-#[derive(Debug)]
+#[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Homes {
     /// The secret under which keys become fingerprints.
     secret: (u64, u64),
@@ -42,15 +47,23 @@ pub(super) struct Homes {
 
 impl Homes {
     pub(super) fn new(config: &RouteConfig, secret: (u64, u64)) -> Self {
-        let share = config.max_sessions / usize::from(config.workers.max(1));
         Self {
             secret,
             hash_seed: config.hash_seed,
             by_hash: config.balance == Balance::Hash,
-            announced: Memory::new(config.workers, share, config.session_idle),
-            presented: Memory::new(1, config.max_keys, config.key_idle),
+            announced: Memory::new(share(config, config.workers), config.session_idle),
+            presented: Memory::new(config.max_keys, config.key_idle),
             mint: config.mint.clone().map(Mint::new),
         }
+    }
+
+    /// Other rules hold from now on, for so many slots. Keys are where they are; the secrets are not
+    /// part of the rules.
+    pub(super) fn set_rules(&mut self, config: &RouteConfig, slots: u16) {
+        self.hash_seed = config.hash_seed;
+        self.by_hash = config.balance == Balance::Hash;
+        self.announced.set_limits(share(config, slots), config.session_idle);
+        self.presented.set_limits(config.max_keys, config.key_idle);
     }
 
     /// A key in the form in which homes are looked up.
@@ -74,8 +87,26 @@ impl Homes {
     }
 
     /// Has a worker mint ids that lead to it.
-    pub(super) fn incarnate(&mut self, worker: Worker) -> Option<u16> {
-        self.mint.as_mut()?.incarnate(worker)
+    pub(super) fn incarnate(&mut self, seats: &Seats, worker: Worker) -> Option<u16> {
+        self.mint.as_mut()?.incarnate(worker, |minter| is_live(seats, minter))
+    }
+
+    /// Whether this worker mints.
+    pub(super) fn is_minter(&self, worker: Worker) -> bool {
+        self.mint.as_ref().is_some_and(|mint| mint.has(worker))
+    }
+
+    /// Whether a remembered key lives on this worker.
+    pub(super) fn is_home(&mut self, now: Time, worker: Worker) -> bool {
+        self.announced.sweep(now, worker.slot);
+        self.presented.sweep(now, PRESENTED);
+        self.announced.knows(now, worker) || self.presented.knows(now, worker)
+    }
+
+    /// When [`Self::is_home`] ends if nobody uses a key of this worker before; `None` if none is
+    /// remembered.
+    pub(super) fn idle_at(&self, worker: Worker) -> Option<Time> {
+        self.announced.idle_at(worker).max(self.presented.idle_at(worker))
     }
 
     /// What a worker minted leads nowhere any more.
@@ -89,7 +120,7 @@ impl Homes {
     pub(super) fn announcer(
         &mut self,
         now: Time,
-        seats: &[Seat],
+        seats: &Seats,
         visitor: &Visitor,
     ) -> Option<Worker> {
         let client = visitor.client.filter(|client| client.kind != Kind::Ip)?;
@@ -98,7 +129,7 @@ impl Homes {
     }
 
     /// Where the key of a connection lives, among the workers that serve its door.
-    pub(super) fn find(&mut self, now: Time, seats: &[Seat], visitor: &Visitor) -> Option<Home> {
+    pub(super) fn find(&mut self, now: Time, seats: &Seats, visitor: &Visitor) -> Option<Home> {
         let client = visitor.client?;
         let announced = self.announced.get(now, client.key);
         if let Some(owner) = announced.or_else(|| self.minter(client, visitor)) {
@@ -129,13 +160,13 @@ impl Homes {
 
     /// A key was placed on a worker and lives there from now on, unless it lives on another one that
     /// only does not serve the door where it came in.
-    pub(super) fn bind(&mut self, now: Time, seats: &[Seat], client: Client, worker: Worker) {
+    pub(super) fn bind(&mut self, now: Time, seats: &Seats, client: Client, worker: Worker) {
         if client.point.is_some() || client.minted.is_some() {
             return;
         }
         let home = self.presented.get(now, client.key);
         if !home.is_some_and(|home| is_live(seats, home)) {
-            self.presented.set(now, client.key, worker, 0);
+            self.presented.set(now, client.key, worker, PRESENTED);
         }
     }
 
@@ -155,7 +186,7 @@ impl Homes {
     pub(super) fn announce(
         &mut self,
         now: Time,
-        seats: &[Seat],
+        seats: &Seats,
         worker: Worker,
         key: &[u8],
     ) -> Result<(), OwnedByAnother> {
@@ -181,20 +212,25 @@ impl Homes {
     }
 }
 
-fn is_live(seats: &[Seat], worker: Worker) -> bool {
-    seats.get(usize::from(worker.slot)).is_some_and(|seat| seat.worker == Some(worker))
+/// How many announced keys each of so many slots may have.
+fn share(config: &RouteConfig, slots: u16) -> usize {
+    config.max_sessions / usize::from(slots.max(1))
+}
+
+fn is_live(seats: &Seats, worker: Worker) -> bool {
+    seats.get(worker).is_some()
 }
 
 /// Whether this worker lives and serves this door.
-fn is_at(seats: &[Seat], worker: Worker, door: Door) -> bool {
-    is_live(seats, worker) && seats[usize::from(worker.slot)].serves(door)
+fn is_at(seats: &Seats, worker: Worker, door: Door) -> bool {
+    seats.get(worker).is_some_and(|seat| seat.serves(door))
 }
 
-/// The worker in the key's own slot, among the slots that have one; the one that gave the
+/// The present worker in the key's own slot, among the slots that have one; the one that gave the
 /// connection back is not asked again as long as there is another.
-fn own_worker(seats: &[Seat], point: HashPoint, visitor: &Visitor) -> Option<Worker> {
+fn own_worker(seats: &Seats, point: HashPoint, visitor: &Visitor) -> Option<Worker> {
     let best = |fits: &dyn Fn(Worker) -> bool| {
-        let seats = seats.iter().filter(|seat| seat.serves(visitor.door));
+        let seats = seats.present().iter().filter(|seat| seat.serves(visitor.door));
         let workers = seats.filter_map(|seat| seat.worker).filter(|worker| fits(*worker));
         workers.max_by_key(|worker| point.score(worker.slot))
     };

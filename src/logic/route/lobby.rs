@@ -4,10 +4,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use serde::{Deserialize, Serialize};
+
 use super::terms::{Conn, Door, Visitor};
 
 /// Connections that wait for any worker which serves their door.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 pub(super) struct Lobby {
     queues: BTreeMap<Door, VecDeque<Visitor>>,
 }
@@ -24,6 +26,11 @@ impl Lobby {
 
     pub(super) fn len(&self) -> usize {
         self.queues.values().map(VecDeque::len).sum()
+    }
+
+    /// All that wait, in no order.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Visitor> {
+        self.queues.values().flatten()
     }
 
     /// Whoever is first at each door, the longest waiting one first.

@@ -5,33 +5,79 @@
 //! key is stored as its fingerprint, so its length costs nothing.
 //!
 //! A memory does not know which workers live. Keys of a worker that is gone stay until they are
-//! asked for or become the oldest of their shelf, so a worker's death costs nothing here.
+//! asked for or become the oldest of their shelf, so a worker's death costs nothing here. Of each
+//! worker it knows how many keys there are and when one was used last, so that the end of a drain is
+//! seen without a search.
+//!
+//! A memory is written down as the entries alone, shelf by shelf, as one string of bytes: a million
+//! keys are 28 MB.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hashbrown::HashTable;
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::hash::Fingerprint;
-use super::shelf::{Entry, Index, Shelves};
+use super::shelf::{Entry, Index, RECORD, Shelves};
 use crate::logic::Worker;
 use crate::logic::time::Time;
 
+/// How many idle keys are cleared away at most in one step, so that nobody waits for it.
+const SWEEP: usize = 1024;
+
 /// Which key lives on which worker.
-#[derive(Debug)]
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "Written")]
 pub struct Memory {
     table: HashTable<Index>,
     shelves: Shelves,
+    /// What each worker has here; none has nothing.
+    tallies: BTreeMap<Worker, Tally>,
     /// The most keys on one shelf.
     cap: usize,
     /// Whole seconds after which an unused key is forgotten.
     idle: u32,
 }
 
+/// What is remembered of one worker.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    keys: usize,
+    /// When the last used of its keys was used, in seconds, or later.
+    used: u32,
+}
+
+/// A memory as it is written down; the limits are not part of it.
+#[derive(Deserialize, Serialize)]
+struct Written {
+    #[serde(with = "serde_bytes")]
+    entries: Vec<u8>,
+}
+
+/// What was written down is no memory.
+#[derive(Debug, thiserror::Error)]
+#[error("the remembered keys are cut off")]
+struct WrongMemory;
+
 impl Memory {
-    /// An empty memory of `shelves` shelves with at most `cap` keys each, at least one.
-    pub fn new(shelves: u16, cap: usize, idle: Duration) -> Self {
-        let idle = u32::try_from(idle.as_secs()).unwrap_or(u32::MAX);
-        Self { table: HashTable::new(), shelves: Shelves::new(shelves), cap: cap.max(1), idle }
+    /// An empty memory with at most `cap` keys on a shelf, at least one.
+    pub fn new(cap: usize, idle: Duration) -> Self {
+        let mut memory = Self {
+            table: HashTable::new(),
+            shelves: Shelves::new(),
+            tallies: BTreeMap::new(),
+            cap: 1,
+            idle: 0,
+        };
+        memory.set_limits(cap, idle);
+        memory
+    }
+
+    /// Other limits hold from now on. Shelves with too many keys lose them as new ones come.
+    pub fn set_limits(&mut self, cap: usize, idle: Duration) {
+        self.cap = cap.max(1);
+        self.idle = u32::try_from(idle.as_secs()).unwrap_or(u32::MAX);
     }
 
     /// How many keys are remembered.
@@ -51,26 +97,61 @@ impl Memory {
             self.forget(key);
             return None;
         }
+        let entry = self.shelves.entry(index);
+        let worker = entry.worker();
+        if entry.used < now.seconds()
+            && let Some(tally) = self.tallies.get_mut(&worker)
+        {
+            tally.used = tally.used.max(now.seconds());
+        }
         self.shelves.touch(index, now.seconds());
-        Some(self.shelves.entry(index).worker())
+        Some(worker)
     }
 
     /// Remembers that this key lives on `worker`, on `shelf`, wherever it lived before.
     pub fn set(&mut self, now: Time, key: Fingerprint, worker: Worker, shelf: u16) {
         self.forget(key);
         self.make_room(now, shelf);
-        let index = self.shelves.add(Entry::new(key, worker, shelf, now.seconds()));
-        let shelves = &self.shelves;
-        self.table.insert_unique(key.short(), index, |index| shelves.entry(*index).key.short());
+        self.add(Entry::new(key, worker, shelf, now.seconds()));
     }
 
     /// Forgets a key.
     pub fn forget(&mut self, key: Fingerprint) {
         let shelves = &self.shelves;
         let same = |index: &Index| shelves.entry(*index).key == key;
-        if let Ok(found) = self.table.find_entry(key.short(), same) {
-            let (index, _) = found.remove();
-            self.shelves.remove(index);
+        let Ok(found) = self.table.find_entry(key.short(), same) else { return };
+        let (index, _) = found.remove();
+        let worker = self.shelves.entry(index).worker();
+        self.shelves.remove(index);
+        if let Some(tally) = self.tallies.get_mut(&worker) {
+            tally.keys -= 1;
+            if tally.keys == 0 {
+                self.tallies.remove(&worker);
+            }
+        }
+    }
+
+    /// Whether a key of this worker may still be asked for.
+    pub fn knows(&self, now: Time, worker: Worker) -> bool {
+        let tally = self.tallies.get(&worker);
+        tally.is_some_and(|tally| now.seconds().saturating_sub(tally.used) <= self.idle)
+    }
+
+    /// When [`Self::knows`] ends if nobody uses a key of this worker before; `None` if it has none.
+    pub fn idle_at(&self, worker: Worker) -> Option<Time> {
+        let seconds = u64::from(self.tallies.get(&worker)?.used) + u64::from(self.idle) + 1;
+        Some(Time::since_zero(Duration::from_secs(seconds)))
+    }
+
+    /// Clears some of the idle keys of a shelf away.
+    pub fn sweep(&mut self, now: Time, shelf: u16) {
+        for _ in 0..SWEEP {
+            match self.shelves.oldest(shelf) {
+                Some(oldest) if self.is_idle(now, oldest) => {
+                    self.forget(self.shelves.entry(oldest).key);
+                }
+                Some(_) | None => return,
+            }
         }
     }
 
@@ -80,6 +161,17 @@ impl Memory {
 
     fn is_idle(&self, now: Time, index: Index) -> bool {
         now.seconds().saturating_sub(self.shelves.entry(index).used) > self.idle
+    }
+
+    /// Adds an entry whose key is not there.
+    fn add(&mut self, entry: Entry) {
+        let tally = self.tallies.entry(entry.worker()).or_default();
+        tally.keys += 1;
+        tally.used = tally.used.max(entry.used);
+        let short = entry.key.short();
+        let index = self.shelves.add(entry);
+        let shelves = &self.shelves;
+        self.table.insert_unique(short, index, |index| shelves.entry(*index).key.short());
     }
 
     /// Frees at least one place on a full shelf, and up to two that nobody asked for in time, so
@@ -92,6 +184,33 @@ impl Memory {
             }
             self.forget(self.shelves.entry(oldest).key);
         }
+    }
+}
+
+impl Serialize for Memory {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut entries = Vec::with_capacity(self.len() * RECORD);
+        for entry in self.shelves.all() {
+            entry.write(&mut entries);
+        }
+        Written { entries }.serialize(serializer)
+    }
+}
+
+impl TryFrom<Written> for Memory {
+    type Error = WrongMemory;
+
+    /// The limits that hold are still to be set.
+    fn try_from(written: Written) -> Result<Self, WrongMemory> {
+        let entries = Entry::read(&written.entries).ok_or(WrongMemory)?;
+        let mut memory = Self::new(usize::MAX, Duration::MAX);
+        let shelves = &memory.shelves;
+        memory.table.reserve(entries.len(), |index| shelves.entry(*index).key.short());
+        for entry in entries {
+            memory.forget(entry.key);
+            memory.add(entry);
+        }
+        Ok(memory)
     }
 }
 
@@ -117,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_full_shelf_loses_its_longest_unused_key_and_no_other_shelf_does() {
-        let mut memory = Memory::new(2, 3, IDLE);
+        let mut memory = Memory::new(3, IDLE);
         memory.set(at(0), key(100), worker(1), 1);
         for number in 0..3 {
             memory.set(at(0), key(number), worker(0), 0);
@@ -133,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_key_is_forgotten_when_it_was_not_used_for_the_idle_time() {
-        let mut memory = Memory::new(1, 10, IDLE);
+        let mut memory = Memory::new(10, IDLE);
         memory.set(at(0), key(1), worker(0), 0);
         assert_eq!(memory.get(at(60), key(1)), Some(worker(0)));
         assert_eq!(memory.get(at(120), key(1)), Some(worker(0)));
@@ -143,7 +262,7 @@ mod tests {
 
     #[test]
     fn new_keys_clear_away_idle_ones() {
-        let mut memory = Memory::new(1, 1_000, IDLE);
+        let mut memory = Memory::new(1_000, IDLE);
         for number in 0..100 {
             memory.set(at(0), key(number), worker(0), 0);
         }
@@ -155,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_key_moves_with_its_new_worker_to_another_shelf() {
-        let mut memory = Memory::new(2, 1, IDLE);
+        let mut memory = Memory::new(1, IDLE);
         memory.set(at(0), key(1), worker(0), 0);
         memory.set(at(0), key(1), worker(1), 1);
         memory.set(at(0), key(2), worker(0), 0);
@@ -166,7 +285,7 @@ mod tests {
     proptest! {
         #[test]
         fn it_agrees_with_a_plain_list(steps in prop::collection::vec((0..4_u8, 0..12_u32, 0..2_u16), 1..200)) {
-            let mut memory = Memory::new(2, 4, IDLE);
+            let mut memory = Memory::new(4, IDLE);
             let mut model: Vec<(u32, u16)> = Vec::new();
             for (what, number, shelf) in steps {
                 let found = model.iter().position(|(known, _)| *known == number);

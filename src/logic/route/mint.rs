@@ -48,15 +48,24 @@ impl Mint {
         Self { key, workers: BTreeMap::new(), next: 0 }
     }
 
-    /// A number for a new worker that no live one has, or `None` when all are taken. It has its slot
-    /// for itself, also when the one before was never ready.
-    pub(super) fn incarnate(&mut self, worker: Worker) -> Option<u16> {
-        self.workers.retain(|_, minter| minter.slot != worker.slot);
+    /// A number for a new worker that no live one has, or `None` when all are taken. One before it in
+    /// its slot that `is_live` does not know was never ready, and its number is free again.
+    pub(super) fn incarnate(
+        &mut self,
+        worker: Worker,
+        is_live: impl Fn(Worker) -> bool,
+    ) -> Option<u16> {
+        self.workers.retain(|_, minter| minter.slot != worker.slot || is_live(*minter));
         let numbers = (self.next..INCARNATIONS).chain(0..self.next);
         let free = numbers.map(Incarnation).find(|number| !self.workers.contains_key(number))?;
         self.workers.insert(free, worker);
         self.next = (free.0 + 1) % INCARNATIONS;
         Some(free.0)
+    }
+
+    /// Whether this worker mints.
+    pub(super) fn has(&self, worker: Worker) -> bool {
+        self.workers.values().any(|minter| *minter == worker)
     }
 
     /// This worker mints no more.
@@ -142,8 +151,8 @@ mod tests {
     #[test]
     fn a_minted_id_leads_to_its_worker_until_that_is_gone() {
         let mut mint = mint();
-        assert_eq!(mint.incarnate(worker(0)), Some(0));
-        assert_eq!(mint.incarnate(worker(1)), Some(1));
+        assert_eq!(mint.incarnate(worker(0), |_| true), Some(0));
+        assert_eq!(mint.incarnate(worker(1), |_| true), Some(1));
         let sid = minted(&mint.key, b"0123456789abcde", 1);
         let incarnation = mint.read(&sid).expect("it was minted");
         assert_eq!(mint.worker(incarnation), Some(worker(1)));
@@ -151,7 +160,7 @@ mod tests {
         mint.gone(worker(1));
         assert_eq!(mint.read(&sid), Some(incarnation));
         assert_eq!(mint.worker(incarnation), None);
-        assert_eq!(mint.incarnate(worker(1)), Some(2));
+        assert_eq!(mint.incarnate(worker(1), |_| true), Some(2));
     }
 
     #[test]
@@ -177,7 +186,7 @@ mod tests {
     fn the_number_of_a_worker_that_was_never_ready_is_free_again() {
         let mut mint = mint();
         for generation in 0..2 * u32::from(INCARNATIONS) {
-            assert!(mint.incarnate(Worker { slot: 0, generation }).is_some());
+            assert!(mint.incarnate(Worker { slot: 0, generation }, |_| false).is_some());
         }
         assert_eq!(mint.workers.len(), 1);
     }
@@ -185,13 +194,13 @@ mod tests {
     #[test]
     fn numbers_of_live_workers_are_not_given_again() {
         let mut mint = mint();
-        mint.incarnate(worker(0));
+        mint.incarnate(worker(0), |_| true);
         for _ in 0..2 * u32::from(INCARNATIONS) {
-            assert_ne!(mint.incarnate(worker(1)), Some(0));
+            assert_ne!(mint.incarnate(worker(1), |_| true), Some(0));
             mint.gone(worker(1));
         }
         let mut slots = 1..;
-        while mint.incarnate(worker(slots.next().unwrap())).is_some() {}
+        while mint.incarnate(worker(slots.next().unwrap()), |_| true).is_some() {}
         assert_eq!(mint.workers.len(), usize::from(INCARNATIONS));
     }
 }

@@ -11,7 +11,11 @@
 //! After [`Router::ready`], [`Router::looked`], [`Router::gone`] and [`Router::closed`], and when the time of
 //! [`Router::poll_timeout`] has come, waiting connections may have become free to go: ask
 //! [`Router::next`] until it has none.
+//!
+//! A slot has at most one worker that takes new keys, the present one. A worker that was withdrawn
+//! (`drain.rs`) still gets the connections of its own keys, until it is gone.
 
+mod drain;
 mod flow;
 pub mod hash;
 pub mod head;
@@ -22,13 +26,16 @@ pub mod memory;
 pub mod mint;
 mod placement;
 pub mod returns;
+mod saved;
 mod seat;
+mod seats;
 mod shelf;
 mod terms;
 #[cfg(test)]
 mod tests;
 mod window;
 
+pub use saved::SavedRouter;
 pub use terms::{
     Arrival, Balance, Conn, Door, Give, Look, OwnedByAnother, Pulse, Reason, Returned, RouteConfig,
     Verdict,
@@ -36,23 +43,28 @@ pub use terms::{
 use terms::{Kind, Visitor};
 pub use window::InFlight;
 
+use serde::Serialize;
+
 use self::head::{Answer, Head};
 use self::home::{Home, Homes};
 use self::lobby::Lobby;
 use self::placement::Placement;
-use self::seat::Seat;
+use self::seat::{Rules, Seat};
+use self::seats::Seats;
 use super::Worker;
 use super::room::Queues;
 use super::time::Time;
 
 /// Who gets a connection: keys, memories, placement and the queues of those that wait.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Router {
+    #[serde(skip)]
     config: RouteConfig,
+    #[serde(skip)]
     queues: Queues,
     placement: Placement,
     homes: Homes,
-    seats: Vec<Seat>,
+    seats: Seats,
     /// Connections that wait for any worker.
     lobby: Lobby,
 }
@@ -69,9 +81,7 @@ impl Router {
         Self {
             placement: Placement::new(config.balance, seed),
             homes: Homes::new(&config, secret),
-            seats: (0..config.workers)
-                .map(|_| Seat::new(now, config.in_flight, config.every_door))
-                .collect(),
+            seats: Seats::new(now, config.workers, Rules::new(&config)),
             lobby: Lobby::default(),
             queues,
             config,
@@ -94,7 +104,7 @@ impl Router {
             Answer::Yes(found) => Some(self.homes.client(&found)),
         };
         // Where every worker serves every door, they are all one.
-        let door = if self.config.every_door { Door::default() } else { arrival.door };
+        let door = if self.seats.every_door() { Door::default() } else { arrival.door };
         let visitor = Visitor { conn: arrival.conn, door, client, returned: arrival.returned };
         if let Some(client) = client {
             if let Some(returned) = arrival.returned {
@@ -122,41 +132,44 @@ impl Router {
                 Step::Bound => continue,
                 Step::Nobody => {}
             }
-            let (_, slot) = bound?;
-            let visitor = self.seats[slot].queue.pop_front()?;
-            return Some((visitor.conn, self.give(now, slot, visitor, Reason::OwnedKey)));
+            let (_, owner) = bound?;
+            let visitor = self.seats.get_mut(owner)?.queue.pop_front()?;
+            return Some((visitor.conn, self.give(now, owner, visitor, Reason::OwnedKey)));
         }
     }
 
     /// A connection that [`Self::route`] or [`Self::next`] gave away could not be sent, since the
     /// kernel had no room. It waits in front of all others.
     pub fn not_sent(&mut self, give: Give) {
-        if let Some(seat) = self.seat_mut(give.worker) {
+        if let Some(seat) = self.seats.get_mut(give.worker) {
             seat.open = seat.open.saturating_sub(1);
             seat.window.not_sent();
         }
         self.lobby.push_front(give.visitor);
     }
 
-    /// Connections may go to this worker from now on.
+    /// Connections may go to this worker from now on. Another one that its slot has is withdrawn.
     pub fn ready(&mut self, now: Time, worker: Worker) {
-        let others = self.seats.iter().filter(|seat| seat.takes_anyone());
-        let floor = others.map(|seat| seat.open).min().unwrap_or(0);
-        if let Some(seat) = self.seats.get_mut(usize::from(worker.slot)) {
+        let other = |seat: &&Seat| seat.worker.is_some_and(|other| other.slot != worker.slot);
+        let others = self.seats.present().iter().filter(other);
+        // Others may have come just before, with few connections yet: their loads are the measure.
+        let loads = others.filter(|seat| seat.takes_anyone()).map(|seat| seat.load(now));
+        let floor = loads.min().unwrap_or(0);
+        if let Some(seat) = self.seats.seat_for(now, worker) {
             seat.occupy(now, worker, floor);
         }
     }
 
     /// A ready worker serves a door from now on.
     pub fn serves(&mut self, worker: Worker, door: Door) {
-        if let Some(seat) = self.seat_mut(worker) {
+        if let Some(seat) = self.seats.get_mut(worker) {
             seat.doors.insert(door);
         }
     }
 
     /// A worker serves a door no more. Those that waited there for it find another.
     pub fn leaves(&mut self, worker: Worker, door: Door) {
-        let Some(seat) = self.seat_mut(worker) else { return };
+        let Some(seat) = self.seats.get_mut(worker) else { return };
         seat.doors.remove(&door);
         let (orphans, others) =
             seat.queue.drain(..).partition(|visitor: &Visitor| visitor.door == door);
@@ -166,7 +179,7 @@ impl Router {
 
     /// A door is closed for good. Returns who waited there, and waits no more.
     pub fn close(&mut self, door: Door) -> Vec<Conn> {
-        for seat in &mut self.seats {
+        for seat in self.seats.all_mut() {
             seat.doors.remove(&door);
             let bound = seat.queue.drain(..);
             let (orphans, others) = bound.partition(|visitor: &Visitor| visitor.door == door);
@@ -178,13 +191,14 @@ impl Router {
 
     /// What a worker that is about to be started mints into its ids; `None` unless ids are minted.
     pub fn incarnate(&mut self, worker: Worker) -> Option<u16> {
-        self.homes.incarnate(worker)
+        self.homes.incarnate(&self.seats, worker)
     }
 
     /// No connection goes to this worker any more. Those that waited for it find another.
     pub fn gone(&mut self, now: Time, worker: Worker) {
-        let Some(orphans) = self.seat_mut(worker).map(|seat| seat.vacate(now)) else { return };
         self.homes.gone(worker);
+        let Some(orphans) = self.seats.get_mut(worker).map(|seat| seat.vacate(now)) else { return };
+        self.seats.forget(worker);
         self.lobby.admit(orphans);
     }
 
@@ -200,40 +214,31 @@ impl Router {
 
     /// A worker has finished this many connections; returns whether it had as many.
     pub fn closed(&mut self, worker: Worker, count: u32) -> bool {
-        let Some(seat) = self.seat_mut(worker) else { return true };
+        let Some(seat) = self.seats.get_mut(worker) else { return true };
         let plausible = count <= seat.open;
         seat.open = seat.open.saturating_sub(count);
         plausible
     }
 
-    /// When to ask [`Self::due`] and [`Self::next`] again, if nothing happens before.
+    /// When to ask [`Self::due`], [`Self::next`] and [`Self::is_drained`] again, if nothing happens
+    /// before.
     #[must_use]
     pub fn poll_timeout(&self, now: Time) -> Option<Time> {
-        let stalls = self.seats.iter().filter_map(|seat| self.stall_at(seat));
-        let patience = self.seats.iter().filter(|_| !self.lobby.is_empty());
-        let patience = patience.filter_map(Seat::patience_ends).filter(|end| *end > now);
-        stalls.chain(patience).min()
+        let stalls = self.seats.all().filter_map(|seat| self.stall_at(seat));
+        let patience = self.seats.present().iter().filter(|_| !self.lobby.is_empty());
+        let patience = patience.filter_map(Seat::patience_ends);
+        let later = patience.chain(self.drain_ends()).filter(|end| *end > now);
+        stalls.chain(later).min()
     }
 
     /// How many connections wait.
     pub fn waiting(&self) -> usize {
-        self.lobby.len() + self.seats.iter().map(|seat| seat.queue.len()).sum::<usize>()
+        self.lobby.len() + self.seats.all().map(|seat| seat.queue.len()).sum::<usize>()
     }
 
     /// How many connections were given to workers and are not yet closed.
     pub fn open(&self) -> u64 {
-        self.seats.iter().map(|seat| u64::from(seat.open)).sum()
-    }
-
-    /// The seat of a live worker.
-    fn seat(&self, worker: Worker) -> Option<&Seat> {
-        let seat = self.seats.get(usize::from(worker.slot))?;
-        (seat.worker == Some(worker)).then_some(seat)
-    }
-
-    fn seat_mut(&mut self, worker: Worker) -> Option<&mut Seat> {
-        let seat = self.seats.get_mut(usize::from(worker.slot))?;
-        (seat.worker == Some(worker)).then_some(seat)
+        self.seats.all().map(|seat| u64::from(seat.open)).sum()
     }
 
     /// Gives a connection away or puts it into the right queue.
@@ -244,9 +249,9 @@ impl Router {
         }
         let reason = reason(&visitor, home);
         if self.lobby.is_empty_at(visitor.door)
-            && let Some(slot) = self.choose(now, &visitor)
+            && let Some(worker) = self.choose(now, &visitor)
         {
-            return Verdict::Give(self.give(now, slot, visitor, reason));
+            return Verdict::Give(self.give(now, worker, visitor, reason));
         }
         self.lobby.push_back(visitor);
         Verdict::Wait
@@ -254,10 +259,9 @@ impl Router {
 
     /// Gives a connection to its owner or lets it wait for it.
     fn admit_to(&mut self, now: Time, owner: Worker, visitor: Visitor) -> Verdict {
-        let slot = usize::from(owner.slot);
-        let seat = &mut self.seats[slot];
-        if seat.queue.is_empty() && seat.window.has_room() {
-            return Verdict::Give(self.give(now, slot, visitor, Reason::OwnedKey));
+        let seat = self.seats.get_mut(owner).expect("only a live worker owns a key");
+        if seat.queue.is_empty() && seat.has_room() {
+            return Verdict::Give(self.give(now, owner, visitor, Reason::OwnedKey));
         }
         // Behind an owner that picks up, the wait is short and more may wait, but never so many that
         // there is no room left for the clients of others.
@@ -270,30 +274,35 @@ impl Router {
         Verdict::Wait
     }
 
-    /// The seat for a connection that may go anywhere; not the one it came back from, unless
+    /// The worker for a connection that may go anywhere; not the one it came back from, unless
     /// there is no other.
-    fn choose(&mut self, now: Time, visitor: &Visitor) -> Option<usize> {
+    fn choose(&mut self, now: Time, visitor: &Visitor) -> Option<Worker> {
+        let slot = self.choose_slot(now, visitor)?;
+        self.seats.present()[slot].worker
+    }
+
+    fn choose_slot(&mut self, now: Time, visitor: &Visitor) -> Option<usize> {
+        let seats = self.seats.present();
         let avoid = match visitor.returned {
             Some(Returned::Back(worker) | Returned::Moved(worker)) => Some(worker),
             Some(Returned::Recovered) | None => None,
         };
         let all = |seat: &Seat| seat.takes_anyone() && seat.serves(visitor.door);
         let others = |seat: &Seat| all(seat) && seat.worker != avoid;
-        if avoid.is_some() && !self.seats.iter().any(others) {
-            return self.placement.choose(now, &self.seats, all);
+        if avoid.is_some() && !seats.iter().any(others) {
+            return self.placement.choose(now, seats, all);
         }
         // The one with the fewest connections may have few since it gives them back: going round,
         // every worker is asked.
         if matches!(visitor.returned, Some(Returned::Back(_))) {
-            return self.placement.choose_next(&self.seats, others);
+            return self.placement.choose_next(seats, others);
         }
-        self.placement.choose(now, &self.seats, others)
+        self.placement.choose(now, seats, others)
     }
 
-    /// Counts a connection as sent to the worker in this slot, which its key lives on from now on.
-    fn give(&mut self, now: Time, slot: usize, visitor: Visitor, reason: Reason) -> Give {
-        let seat = &mut self.seats[slot];
-        let worker = seat.worker.expect("only a seat with a worker is chosen");
+    /// Counts a connection as sent to a live worker, which its key lives on from now on.
+    fn give(&mut self, now: Time, worker: Worker, visitor: Visitor, reason: Reason) -> Give {
+        let seat = self.seats.get_mut(worker).expect("only a live worker is chosen");
         let owned = reason == Reason::OwnedKey;
         seat.given(now, if owned { InFlight::Owned } else { InFlight::Movable });
         if let Some(client) = visitor.client
@@ -305,9 +314,9 @@ impl Router {
     }
 
     /// The oldest connection that waits for a worker which has room.
-    fn first_bound(&self) -> Option<(Conn, usize)> {
-        let free = self.seats.iter().enumerate().filter(|(_, seat)| seat.window.has_room());
-        free.filter_map(|(slot, seat)| Some((seat.queue.front()?.conn, slot))).min()
+    fn first_bound(&self) -> Option<(Conn, Worker)> {
+        let free = self.seats.all().filter(|seat| seat.has_room());
+        free.filter_map(|seat| Some((seat.queue.front()?.conn, seat.worker?))).min()
     }
 
     /// Takes the first connection that waits for anyone and can go; only those that came before
@@ -321,13 +330,14 @@ impl Router {
             let home = self.homes.find(now, &self.seats, &visitor);
             if let Some(Home::Owner(owner)) = home {
                 self.lobby.pop_front(door);
-                self.seats[usize::from(owner.slot)].queue.push_back(visitor);
+                let seat = self.seats.get_mut(owner).expect("only a live worker owns a key");
+                seat.queue.push_back(visitor);
                 return Step::Bound;
             }
-            if let Some(slot) = self.choose(now, &visitor) {
+            if let Some(worker) = self.choose(now, &visitor) {
                 self.lobby.pop_front(door);
                 let reason = reason(&visitor, home);
-                return Step::Given(conn, self.give(now, slot, visitor, reason));
+                return Step::Given(conn, self.give(now, worker, visitor, reason));
             }
         }
         Step::Nobody

@@ -1,5 +1,7 @@
 //! Placement: choosing a worker for a connection that may go to any.
 
+use serde::{Deserialize, Serialize};
+
 use super::seat::Seat;
 use super::terms::Balance;
 use crate::logic::rng::Rng;
@@ -9,7 +11,7 @@ use crate::logic::time::Time;
 const HARDLY_MORE: u32 = 4;
 
 /// The chooser and what it remembers of its last choice.
-#[derive(Debug)]
+#[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Placement {
     pub(super) balance: Balance,
     /// The slot after the one chosen last: where a round goes on and where ties are broken.
@@ -31,7 +33,7 @@ impl Placement {
     ) -> Option<usize> {
         let chosen = match self.balance {
             Balance::RoundRobin => return self.choose_next(seats, fit),
-            Balance::Random => self.any(seats, |seat| fit(seat) && seat.window.has_room()),
+            Balance::Random => self.any(seats, |seat| fit(seat) && seat.has_room()),
             Balance::LeastConnection | Balance::Hash => self.least(now, seats, fit),
         }?;
         self.next = (chosen + 1) % seats.len();
@@ -44,7 +46,7 @@ impl Placement {
         seats: &[Seat],
         fit: impl Fn(&Seat) -> bool,
     ) -> Option<usize> {
-        let chosen = self.first(seats, |seat| fit(seat) && seat.window.has_room())?;
+        let chosen = self.first(seats, |seat| fit(seat) && seat.has_room())?;
         self.next = (chosen + 1) % seats.len();
         Some(chosen)
     }
@@ -69,16 +71,16 @@ impl Placement {
     /// The worker with the fewest connections. While that one has no room, one with hardly more; and
     /// nobody while all such have none, so that a burst does not go to whoever picks up first.
     fn least(&self, now: Time, seats: &[Seat], fit: impl Fn(&Seat) -> bool) -> Option<usize> {
-        let fit = |seat: &Seat| fit(seat) && seat.is_picking_up(now);
+        let fit = |seat: &Seat| fit(seat) && !seat.is_laden() && seat.is_picking_up(now);
         let round = || self.round(seats).filter(|slot| fit(&seats[*slot]));
         // The first of several minima is the next one in the round.
         let load = |slot: &usize| seats[*slot].load(now);
         let least = round().min_by_key(load)?;
-        if seats[least].window.has_room() {
+        if seats[least].has_room() {
             return Some(least);
         }
         let most = load(&least).saturating_add(HARDLY_MORE);
-        let near = round().filter(|slot| load(slot) <= most && seats[*slot].window.has_room());
+        let near = round().filter(|slot| load(slot) <= most && seats[*slot].has_room());
         near.min_by_key(load)
     }
 }

@@ -1,9 +1,9 @@
 //! The entries of a memory, each on one of several shelves, the longest unused one first.
 //!
 //! An entry takes 36 bytes. Entries lie in blocks that never move, so a memory that grows copies
-//! none of them.
+//! none of them. A shelf exists as soon as something stands on it.
 
-use std::mem;
+use std::{iter, mem};
 
 use super::hash::Fingerprint;
 use crate::logic::Worker;
@@ -12,6 +12,8 @@ use crate::logic::Worker;
 pub(super) type Index = u32;
 /// No entry.
 const NIL: Index = Index::MAX;
+/// The length of an entry that is written down.
+pub(super) const RECORD: usize = 28;
 /// Entries in one block.
 const BLOCK: usize = 4096;
 
@@ -38,6 +40,29 @@ impl Entry {
     pub(super) fn worker(&self) -> Worker {
         Worker { slot: self.slot, generation: self.generation }
     }
+
+    /// Appends it to others, without its place on its shelf.
+    pub(super) fn write(&self, entries: &mut Vec<u8>) {
+        entries.extend(self.key.bytes());
+        entries.extend(self.used.to_le_bytes());
+        entries.extend(self.generation.to_le_bytes());
+        entries.extend(self.slot.to_le_bytes());
+        entries.extend(self.shelf.to_le_bytes());
+    }
+
+    /// What was written, or `None` when the bytes are not whole entries.
+    pub(super) fn read(entries: &[u8]) -> Option<impl ExactSizeIterator<Item = Self>> {
+        let (records, []) = entries.as_chunks::<RECORD>() else { return None };
+        Some(records.iter().map(|record| {
+            let word = |at: usize| {
+                u32::from_le_bytes([record[at], record[at + 1], record[at + 2], record[at + 3]])
+            };
+            let half = |at: usize| u16::from_le_bytes([record[at], record[at + 1]]);
+            let key = Fingerprint::from_words([word(0), word(4), word(8), word(12)]);
+            let worker = Worker { slot: half(24), generation: word(20) };
+            Self::new(key, worker, half(26), word(16))
+        }))
+    }
 }
 
 /// A doubly linked list through entries.
@@ -60,18 +85,26 @@ pub(super) struct Shelves {
 }
 
 impl Shelves {
-    pub(super) fn new(count: u16) -> Self {
-        Self { blocks: Vec::new(), shelves: vec![EMPTY; usize::from(count)], free: NIL }
+    pub(super) fn new() -> Self {
+        Self { blocks: Vec::new(), shelves: Vec::new(), free: NIL }
     }
 
     pub(super) fn len(&self, shelf: u16) -> usize {
-        self.shelves[usize::from(shelf)].len
+        self.shelves.get(usize::from(shelf)).map_or(0, |list| list.len)
     }
 
     /// The longest unused entry of a shelf.
     pub(super) fn oldest(&self, shelf: u16) -> Option<Index> {
-        let oldest = self.shelves[usize::from(shelf)].oldest;
+        let oldest = self.shelves.get(usize::from(shelf))?.oldest;
         (oldest != NIL).then_some(oldest)
+    }
+
+    /// All entries, shelf by shelf, the longest unused one of each first.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Entry> {
+        let some = |index: Index| (index != NIL).then(|| self.entry(index));
+        self.shelves.iter().flat_map(move |list| {
+            iter::successors(some(list.oldest), move |entry| some(entry.after))
+        })
     }
 
     pub(super) fn entry(&self, index: Index) -> &Entry {
@@ -124,6 +157,9 @@ impl Shelves {
 
     fn link(&mut self, index: Index) {
         let shelf = usize::from(self.entry(index).shelf);
+        if shelf >= self.shelves.len() {
+            self.shelves.resize(shelf + 1, EMPTY);
+        }
         let newest = self.shelves[shelf].newest;
         let entry = self.entry_mut(index);
         (entry.before, entry.after) = (newest, NIL);

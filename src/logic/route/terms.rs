@@ -31,6 +31,9 @@ pub struct RouteConfig {
     pub key_idle: Duration,
     /// How many messages may be in flight to a worker.
     pub in_flight: usize,
+    /// How many connections a worker may have open: with that many it has no room. `None` for any
+    /// number.
+    pub most_open: Option<u32>,
     /// A worker that picks nothing up for this long loses what may go elsewhere.
     pub stall_timeout: Duration,
     /// Every worker serves every door, without saying so.

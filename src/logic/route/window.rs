@@ -6,6 +6,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::logic::time::Time;
 
 /// The part of a window that has to be sent anew before a look at the channel is worth its price.
@@ -15,7 +17,7 @@ const WORTH_A_LOOK: usize = 4;
 const QUICK: Duration = Duration::from_millis(10);
 
 /// What was sent to one worker and not yet picked up, the first sent first.
-#[derive(Debug)]
+#[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Window {
     limit: usize,
     unread: VecDeque<Sent>,
@@ -28,14 +30,14 @@ pub(super) struct Window {
 }
 
 /// One message in flight.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 struct Sent {
     at: Time,
     what: InFlight,
 }
 
 /// What a message in flight is, for the day when it has to be taken back.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum InFlight {
     /// A connection that any worker may serve.
     Movable,

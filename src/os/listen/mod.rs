@@ -7,7 +7,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, lchown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -130,6 +130,11 @@ impl Listener {
     /// What was asked for when it was opened, if the user did.
     pub fn asked(&self) -> Option<&Listen> {
         self.about.asked.as_ref()
+    }
+
+    /// Gives the socket's file, if it has one of its own, to a user and a group.
+    pub fn give_to(&self, uid: Option<u32>, gid: u32) -> io::Result<()> {
+        self.about.file.as_ref().map_or(Ok(()), |file| lchown(&file.path, uid, Some(gid)))
     }
 
     /// The next connection. Errors are those of `accept(2)`.

@@ -36,6 +36,7 @@ impl World {
             session_idle: Duration::from_secs(3_600),
             max_keys: 1_000,
             key_idle: Duration::from_secs(3_600),
+            most_open: None,
             in_flight: 4,
             stall_timeout: STALL,
             every_door: true,

@@ -1,0 +1,244 @@
+//! What the fleet has to tell a person.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::MOST_WORKERS;
+use super::input::Exit;
+use super::replacing::Replacing;
+use crate::logic::Worker;
+
+/// Something that a person wants in the log. `Display` is the line.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Event {
+    /// A start came to nothing.
+    FailedStart {
+        /// The worker that did not become ready.
+        worker: Worker,
+        /// Why not.
+        why: FailedStart,
+        /// The failed starts of this slot in a row, this one included.
+        failed: u32,
+        /// How many of them are allowed. `None` once any worker has been ready: then all are.
+        allowed: Option<u32>,
+    },
+    /// A worker that was ready ended by itself.
+    Ended {
+        /// The worker.
+        worker: Worker,
+        /// How it ended.
+        exit: Exit,
+    },
+    /// A worker said that it leaves, did not go and is being ended.
+    LeaveTimeout {
+        /// The worker.
+        worker: Worker,
+    },
+    /// The slot of this worker rests before its next start.
+    Restarting {
+        /// The worker that is gone.
+        worker: Worker,
+        /// How long the slot rests.
+        rest: Duration,
+    },
+    /// A worker was not ready in time and is being ended.
+    BootTimeout {
+        /// The worker.
+        worker: Worker,
+        /// The time it had.
+        had: Duration,
+    },
+    /// No worker of any slot ever became ready: this slot had all the failed starts allowed.
+    GaveUp {
+        /// The last worker of that slot.
+        worker: Worker,
+        /// Its failed starts.
+        failed: u32,
+    },
+    /// Something about a worker that another one replaces.
+    Replacing(Replacing),
+    /// A worker gave no sign of life and is being ended.
+    Hung {
+        /// The worker.
+        worker: Worker,
+        /// The time it had to answer.
+        had: Duration,
+    },
+    /// There are more or fewer slots than before.
+    Resized {
+        /// So many from now on.
+        workers: u16,
+    },
+    /// There cannot be more, or fewer, slots than this.
+    NotResized {
+        /// So many as before.
+        workers: u16,
+    },
+    /// What was asked for is not done any more, since everything ends.
+    TooLate(Refused),
+    /// A stop began.
+    Stopping {
+        /// The time until KILL.
+        grace: Duration,
+    },
+    /// The stop waits for connections: the first count since it began.
+    Waiting {
+        /// Open or held.
+        open: u64,
+    },
+    /// The stop was asked for again: KILL comes soon.
+    Hurrying,
+    /// KILL goes to what is left.
+    Killing {
+        /// So many workers.
+        workers: usize,
+    },
+    /// KILL was sent, but the exit never came.
+    LeftBehind {
+        /// The worker.
+        worker: Worker,
+    },
+}
+
+/// What is asked for in vain while everything ends.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Refused {
+    /// A rolling restart.
+    Restart,
+    /// More workers or fewer.
+    Resize,
+}
+
+/// Why a start failed.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum FailedStart {
+    /// There was no process.
+    NoProcess,
+    /// It ended before it was ready.
+    Exited(Exit),
+    /// It was not ready in time and was ended.
+    NotInTime,
+}
+
+impl Event {
+    /// Whether something went wrong.
+    pub fn is_trouble(&self) -> bool {
+        match self {
+            Self::FailedStart { .. }
+            | Self::Ended { .. }
+            | Self::BootTimeout { .. }
+            | Self::LeaveTimeout { .. }
+            | Self::Hung { .. }
+            | Self::GaveUp { .. }
+            | Self::Killing { .. }
+            | Self::LeftBehind { .. } => true,
+            Self::Replacing(event) => event.is_trouble(),
+            Self::Restarting { .. }
+            | Self::Resized { .. }
+            | Self::NotResized { .. }
+            | Self::TooLate(_)
+            | Self::Stopping { .. }
+            | Self::Waiting { .. }
+            | Self::Hurrying => false,
+        }
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FailedStart { worker, why, failed, allowed: None } => {
+                write!(f, "{worker} {why} ({failed} in a row)")
+            }
+            Self::FailedStart { worker, why, failed, allowed: Some(allowed) } => {
+                write!(f, "{worker} {why} (failed start {failed} of {allowed})")
+            }
+            Self::Ended { worker, exit } => write!(f, "{worker} ended by itself: {exit}"),
+            Self::Replacing(event) => event.fmt(f),
+            Self::Hung { worker, had } => {
+                write!(f, "{worker} gave no sign of life within {had:?}: aborting it")
+            }
+            Self::Resized { workers } => write!(f, "workers from now on: {workers}"),
+            Self::NotResized { workers } => {
+                write!(f, "workers: still {workers}, from 1 to {MOST_WORKERS} are possible")
+            }
+            Self::TooLate(Refused::Restart) => f.write_str("stopping: not restarting"),
+            Self::TooLate(Refused::Resize) => f.write_str("stopping: the number of workers stays"),
+            Self::LeaveTimeout { worker } => {
+                write!(f, "{worker} has disconnected and does not exit: ending it")
+            }
+            Self::Restarting { worker, rest } => {
+                write!(f, "{worker} restarts in {} ms", rest.as_millis())
+            }
+            Self::BootTimeout { worker, had } => {
+                write!(f, "{worker} was not ready within {had:?}: ending it; {HOW_TO_BE_READY}")
+            }
+            Self::GaveUp { worker, failed } => {
+                write!(
+                    f,
+                    "no worker ever became ready: giving up after {failed} failed starts of {worker}; {HOW_TO_SEE_WHY}"
+                )
+            }
+            Self::Stopping { grace } => {
+                write!(
+                    f,
+                    "stopping: open connections have {grace:?} at most; ask again to stop fast"
+                )
+            }
+            Self::Waiting { open } => write!(f, "stopping: waiting for connections: {open}"),
+            Self::Hurrying => f.write_str("stopping fast: asked again"),
+            Self::Killing { workers } => {
+                write!(f, "killing what did not end in time, workers: {workers}")
+            }
+            Self::LeftBehind { worker } => {
+                write!(f, "{worker} did not end after KILL: leaving it behind; {WHERE_IT_HANGS}")
+            }
+        }
+    }
+}
+
+/// What to do about a boot timeout.
+const HOW_TO_BE_READY: &str = "it has to say READY on its channel, or to listen if it is Node, or needs a longer --boot-timeout";
+/// What to do about a command that never works.
+const HOW_TO_SEE_WHY: &str = "run the command by itself to see what it says";
+/// What to do about a process that survives KILL.
+const WHERE_IT_HANGS: &str = "it is in uninterruptible sleep, see its state in /proc";
+
+impl fmt::Display for FailedStart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoProcess => f.write_str("could not be started"),
+            Self::Exited(exit) => write!(f, "ended before it was ready: {exit}"),
+            Self::NotInTime => f.write_str("ended after its boot timeout"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_line_that_says_what_and_where() {
+        let worker = Worker { slot: 2, generation: 4 };
+        let why = FailedStart::Exited(Exit::Code(1));
+        let first = Event::FailedStart { worker, why, failed: 3, allowed: Some(5) };
+        assert_eq!(
+            first.to_string(),
+            "worker 2 ended before it was ready: exit code 1 (failed start 3 of 5)"
+        );
+        let later =
+            Event::FailedStart { worker, why: FailedStart::NotInTime, failed: 7, allowed: None };
+        assert_eq!(later.to_string(), "worker 2 ended after its boot timeout (7 in a row)");
+        let restarting = Event::Restarting { worker, rest: Duration::from_micros(104_900) };
+        assert_eq!(restarting.to_string(), "worker 2 restarts in 104 ms");
+        let late = Event::BootTimeout { worker, had: Duration::from_secs(60) };
+        assert_eq!(
+            late.to_string(),
+            "worker 2 was not ready within 60s: ending it; it has to say READY on its channel, or \
+             to listen if it is Node, or needs a longer --boot-timeout"
+        );
+    }
+}

@@ -1,0 +1,150 @@
+//! What there is to tell of workers that others replace.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::event::{Event, FailedStart};
+use super::input::{Exit, Wear};
+use crate::logic::Worker;
+
+/// Something about a worker that another one replaces. `Display` is the line in the log.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Replacing {
+    /// A rolling restart began.
+    RestartBegan {
+        /// So many workers are to be replaced.
+        workers: usize,
+        /// The one before it had not come to its end.
+        anew: bool,
+    },
+    /// A rolling restart came to its end.
+    Restarted {
+        /// So many workers became ready in it.
+        workers: u16,
+    },
+    /// A rolling restart came to nothing: the workers that were not replaced yet go on.
+    RestartFailed {
+        /// The successor that did not become ready.
+        worker: Worker,
+        /// Why not.
+        why: FailedStart,
+        /// So many workers go on as before.
+        left: usize,
+    },
+    /// A worker is to be replaced for a reason of its own.
+    Worn {
+        /// The worker.
+        worker: Worker,
+        /// The reason.
+        wear: Wear,
+    },
+    /// The successor of a worn worker came to nothing.
+    WornFailed {
+        /// The successor.
+        worker: Worker,
+        /// Why it did.
+        why: FailedStart,
+        /// The next one comes after this time.
+        rest: Duration,
+    },
+    /// A worker drains: its successor is ready or its slot is gone.
+    Draining {
+        /// The worker.
+        worker: Worker,
+        /// How long it may take, `None` for ever.
+        time: Option<Duration>,
+    },
+    /// A draining worker still had connections or keys after its time and is being ended.
+    DrainTimeout {
+        /// The worker.
+        worker: Worker,
+    },
+    /// A draining worker ended by itself.
+    DrainEnded {
+        /// The worker.
+        worker: Worker,
+        /// How it ended.
+        exit: Exit,
+    },
+}
+
+impl Replacing {
+    /// Whether something went wrong.
+    pub fn is_trouble(&self) -> bool {
+        match self {
+            Self::RestartFailed { .. } | Self::WornFailed { .. } | Self::DrainTimeout { .. } => {
+                true
+            }
+            Self::DrainEnded { exit, .. } => *exit != Exit::Code(0),
+            Self::RestartBegan { .. }
+            | Self::Restarted { .. }
+            | Self::Worn { .. }
+            | Self::Draining { .. } => false,
+        }
+    }
+}
+
+impl From<Replacing> for Event {
+    fn from(event: Replacing) -> Self {
+        Self::Replacing(event)
+    }
+}
+
+impl fmt::Display for Replacing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RestartBegan { workers, anew: false } => {
+                write!(f, "restarting workers: {workers}")
+            }
+            Self::RestartBegan { workers, anew: true } => {
+                write!(f, "restarting anew, workers: {workers}")
+            }
+            Self::Restarted { workers } => write!(f, "restarted workers: {workers}"),
+            Self::RestartFailed { worker, why, left } => {
+                write!(f, "the restart has failed: the successor of {worker} {why}; workers ")?;
+                write!(f, "that go on as before: {left}; mend the command and restart again")
+            }
+            Self::Worn { worker, wear } => write!(f, "{worker} is replaced: {wear}"),
+            Self::WornFailed { worker, why, rest } => {
+                write!(f, "the successor of {worker} {why}; the old one goes on, ")?;
+                write!(f, "the next try comes in {} ms", rest.as_millis())
+            }
+            Self::Draining { worker, time: Some(time) } => {
+                write!(f, "the former {worker} drains for {time:?} at most")
+            }
+            Self::Draining { worker, time: None } => write!(f, "the former {worker} drains"),
+            Self::DrainTimeout { worker } => {
+                write!(f, "the former {worker} has not drained in time: ending it")
+            }
+            Self::DrainEnded { worker, exit } => {
+                write!(f, "the former {worker} ended while it drained: {exit}")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_line_that_says_what_goes_on_and_what_to_do() {
+        let worker = Worker { slot: 2, generation: 4 };
+        let why = FailedStart::Exited(Exit::Code(1));
+        assert_eq!(
+            Replacing::RestartFailed { worker, why, left: 3 }.to_string(),
+            "the restart has failed: the successor of worker 2 ended before it was ready: exit code \
+             1; workers that go on as before: 3; mend the command and restart again"
+        );
+        assert_eq!(
+            Replacing::Worn { worker, wear: Wear::Memory }.to_string(),
+            "worker 2 is replaced: it holds more memory than it may"
+        );
+        assert_eq!(
+            Replacing::Draining { worker, time: Some(Duration::from_secs(30)) }.to_string(),
+            "the former worker 2 drains for 30s at most"
+        );
+    }
+}
