@@ -8,10 +8,12 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use mio::event::Event;
 use nix::libc;
+use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use super::native::NativeLink;
-use super::node::NodeLink;
+use super::native::{NativeLink, SavedChannel};
+use super::node::{NodeLink, SavedNodeLink};
+use super::upgrade::Keeper;
 use super::{Channels, Connection, Engine};
 use crate::logic::Worker;
 use crate::logic::route::Give;
@@ -26,7 +28,34 @@ pub(super) enum Link {
     Node(Box<NodeLink>),
 }
 
+/// What connects one worker, in a state.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) enum SavedLink {
+    /// The handoff `channel`.
+    Native(SavedChannel),
+    /// The handoff `node`.
+    Node(Box<SavedNodeLink>),
+}
+
+impl SavedLink {
+    /// The link that was written down.
+    pub(super) fn restore(self) -> io::Result<Link> {
+        Ok(match self {
+            Self::Native(saved) => Link::Native(NativeLink::restore(&saved)?),
+            Self::Node(saved) => Link::Node(Box::new(saved.restore()?)),
+        })
+    }
+}
+
 impl Link {
+    /// Writes it down.
+    pub(super) fn save(&self, keeper: &mut Keeper) -> SavedLink {
+        match self {
+            Self::Native(link) => SavedLink::Native(link.save(keeper)),
+            Self::Node(link) => SavedLink::Node(Box::new(link.save(keeper))),
+        }
+    }
+
     /// The end that the worker inherits.
     pub(super) fn workers_end(&self) -> BorrowedFd<'_> {
         match self {

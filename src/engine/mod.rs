@@ -16,6 +16,7 @@ mod output;
 mod pending;
 mod privileges;
 mod source;
+mod start;
 mod tokens;
 mod upgrade;
 mod workers;
@@ -37,7 +38,10 @@ use self::notify::Notifier;
 use self::output::Output;
 use self::pending::Pending;
 pub use self::source::Source;
+pub use self::start::{Origin, check};
 use self::tokens::Subject;
+pub use self::upgrade::StateError;
+use self::upgrade::Upgrade;
 pub use self::workers::CommandError;
 use self::workers::Workers;
 use crate::logic::config::{self, Config};
@@ -79,71 +83,14 @@ pub struct Engine {
     output: Output,
     notifier: Notifier,
     outcome: Option<Outcome>,
-    /// What was asked for, as far as it holds.
-    config: Config,
-    /// Where to ask anew.
+    upgrade: Upgrade,
+    /// Where the configuration comes from.
     source: Box<dyn Source>,
+    /// What is in force now.
+    config: Config,
 }
 
 impl Engine {
-    /// Opens the listeners and starts nothing yet.
-    ///
-    /// `source` is asked when the configuration is to be read anew.
-    pub fn new(mut config: Config, source: Box<dyn Source>) -> anyhow::Result<Self> {
-        let now = clock::now();
-        // First of all, since a descriptor that was not inherited could be one of ours later.
-        let defers = may_defer(&config);
-        let listeners = open_listeners(&config, defers)?;
-        let poll = Poll::new().context("cannot create the event loop")?;
-        let inherited = Inherited::read().context("cannot read how signals are set")?;
-        let signals =
-            Signals::register(poll.registry(), Subject::Signals.into(), &config.process.forward)
-                .context("cannot handle signals")?;
-        let file_limit = raise_file_limit().context("cannot raise the limit on open files")?;
-        let workers = config.fleet.workers;
-        let room = Room::new(file_limit.raised(), workers);
-        privileges::settle(&config.process, &listeners)?;
-        let spawner = Spawner { file_limit, signals: inherited, process: config.process.clone() };
-        let [first, second, seed] =
-            random::numbers().context("cannot get random numbers from the kernel")?;
-        let node = match &config.handoff {
-            config::Handoff::Channel => None,
-            config::Handoff::Node(node) => {
-                let node = node.clone();
-                if node.preload.is_some() {
-                    let key = random::bytes().context("cannot get random bytes from the kernel")?;
-                    config.route.mint = Some(MintKey(key));
-                }
-                let given = u32::try_from(listeners.len()).context("too many listeners")?;
-                Some(Node::new(now, node, given).context("cannot write the files of the preload")?)
-            }
-        };
-        let mint = config.route.mint.clone();
-        Ok(Self {
-            listeners: Listeners::register(poll.registry(), listeners)?,
-            signals,
-            now,
-            fleet: Fleet::new(now, config.fleet.clone()),
-            router: Router::new(now, config.route.clone(), room.queues(), (first, second), seed),
-            pending: Pending::new(config.head_timeout),
-            waiting: HashMap::new(),
-            handoff: Handoff::new(),
-            workers: Workers::new(spawner, config.command.clone(), workers),
-            native: Native::new().context("cannot measure a channel")?,
-            node,
-            mint,
-            defers,
-            room,
-            reported: None,
-            output: Output::new(config.output),
-            notifier: Notifier::new(now, &config.systemd),
-            outcome: None,
-            poll,
-            config,
-            source,
-        })
-    }
-
     /// Runs until the fleet has finished.
     ///
     /// Fails when the loop itself breaks, or when the command cannot be run at all: then the
@@ -156,6 +103,9 @@ impl Engine {
                 self.output.finish(self.poll.registry());
                 info!("stopped");
                 return Ok(outcome);
+            }
+            if self.upgrade.is_due() {
+                self.become_upgraded();
             }
             self.pace();
             let timeout = self.timeout();
@@ -241,6 +191,7 @@ impl Engine {
         }
         self.look_after_nodes();
         self.notifier.look_after_time(self.now);
+        self.look_after_upgrade();
         self.fleet.handle_timeout(self.now);
     }
 
@@ -264,6 +215,7 @@ impl Engine {
             self.native.recovery_due(),
             self.output.due(),
             self.notifier.due(),
+            self.upgrade.late_at(),
             self.node.as_ref().and_then(Node::due),
             self.handoff.blocked_until().filter(|_| !self.waiting.is_empty()),
         ];
@@ -289,12 +241,12 @@ impl Engine {
             Came::Restart => {
                 info!("got HUP");
                 if self.reread() {
-                    warn!("not built yet: {came:?}");
+                    self.fleet.handle(self.now, Input::Restart);
                 }
             }
-            Came::Upgrade | Came::More | Came::Fewer => {
-                warn!("not built yet: {came:?}");
-            }
+            Came::Upgrade => self.begin_upgrade(),
+            Came::More => self.fleet.handle(self.now, Input::More),
+            Came::Fewer => self.fleet.handle(self.now, Input::Fewer),
             Came::Forward(signal) => self.workers.forward(signal),
             Came::Child => self.reap_children(),
         }
@@ -349,24 +301,6 @@ enum Channels {
     Readable,
     /// All, and everything that is in them by now.
     All,
-}
-
-/// Whether listeners may hold back connections without a byte.
-fn may_defer(config: &Config) -> bool {
-    // The kernel rounds to seconds, and a shorter head timeout has to be kept too.
-    config.route.keys.needs_head(true) && config.head_timeout > listen::DEFERRED
-}
-
-fn open_listeners(config: &Config, defers: bool) -> anyhow::Result<Vec<listen::Listener>> {
-    let mode = match config.handoff {
-        config::Handoff::Channel => listen::Mode::Blocking,
-        config::Handoff::Node(_) => listen::Mode::NonBlocking,
-    };
-    let mut listeners = Vec::new();
-    for listen in &config.listen {
-        listeners.extend(listen::open(listen, defers, mode)?);
-    }
-    Ok(listeners)
 }
 
 fn report(event: &crate::logic::fleet::Event) {

@@ -5,16 +5,18 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsRawFd;
 
-use mio::Interest;
+use mio::{Interest, Registry};
 use mio::unix::SourceFd;
 use nix::libc;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
 use sticky_worker::message::{ENV_WORKER_ID, ENV_WORKERS};
 use tracing::{info, warn};
 
-use super::link::Link;
+use super::link::{Link, SavedLink};
 use super::tokens::Subject;
+use super::upgrade::Keeper;
 use super::{Channels, Engine};
 use crate::logic::Worker;
 use crate::logic::config::{Command, with_slot};
@@ -52,6 +54,21 @@ pub(super) struct Live {
     pub(super) readable: bool,
     pub(super) told_off: Throttle,
     pid: Pid,
+}
+
+/// All live workers in a state.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct SavedWorkers {
+    live: Vec<SavedLive>,
+    drains: Vec<Worker>,
+    started: bool,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct SavedLive {
+    worker: Worker,
+    link: SavedLink,
+    pid: i32,
 }
 
 /// The command cannot be run at all.
@@ -116,6 +133,36 @@ impl Workers {
     /// Workers that are started from now on run this.
     pub(super) fn set_command(&mut self, command: Command) {
         self.command = command;
+    }
+
+    /// Writes them down.
+    pub(super) fn save(&self, keeper: &mut Keeper) -> SavedWorkers {
+        let save = |live: &Live| SavedLive {
+            worker: live.worker,
+            link: live.link.save(keeper),
+            pid: live.pid.as_raw(),
+        };
+        SavedWorkers {
+            live: self.all().map(save).collect(),
+            drains: self.drains.clone(),
+            started: self.started,
+        }
+    }
+
+    /// Goes on with those that were written down.
+    pub(super) fn restore(&mut self, registry: &Registry, saved: SavedWorkers) -> io::Result<()> {
+        (self.drains, self.started) = (saved.drains, saved.started);
+        for SavedLive { worker, link, pid } in saved.live {
+            let link = link.restore()?;
+            let token = Subject::Channel(worker).into();
+            let fd = link.as_raw_fd();
+            registry.register(&mut SourceFd(&fd), token, Interest::READABLE)?;
+            let (told_off, pid) = (Throttle::default(), Pid::from_raw(pid));
+            // Whatever came before the change has to be read without another event.
+            let live = Live { worker, link, readable: true, told_off, pid };
+            self.live.insert(worker, live);
+        }
+        Ok(())
     }
 
     /// Whether a channel has messages that were left for the next turn.
