@@ -248,13 +248,18 @@ impl Engine {
     pub(super) fn close_listeners(&mut self) {
         self.listeners.closing_at = None;
         for number in self.listeners.numbers() {
-            // Whether or not the loop has said so yet.
-            self.listeners.became_readable(number);
-            self.accept_some(number, WHOLE_BACKLOG);
+            self.accept_backlog(number);
         }
         for number in self.listeners.numbers() {
             self.drop_listener(number);
         }
+    }
+
+    /// Accepts what the kernel has already completed, as far as there is room for it.
+    pub(super) fn accept_backlog(&mut self, number: u32) {
+        // Whether or not the loop has said so yet.
+        self.listeners.became_readable(number);
+        self.accept_some(number, WHOLE_BACKLOG);
     }
 
     /// Listens no more with this number. Nobody waits for what it leads to any more.

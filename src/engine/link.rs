@@ -110,9 +110,9 @@ impl AsRawFd for Link {
 
 impl Engine {
     /// A link for a worker that is about to be started.
-    pub(super) fn new_link(&self) -> io::Result<Link> {
+    pub(super) fn new_link(&self, worker: Worker) -> io::Result<Link> {
         Ok(match &self.node {
-            Some(node) => Link::Node(Box::new(node.new_link()?)),
+            Some(_) => Link::Node(Box::new(self.new_node_link(worker)?)),
             None => Link::Native(NativeLink::new()?),
         })
     }
@@ -194,6 +194,22 @@ impl Engine {
             None => Err(io::Error::from_raw_os_error(libc::ESRCH)),
         };
         sent.map_err(|error| (connection, error))
+    }
+
+    /// Tells a worker that it gets no new keys any more.
+    pub(super) fn tell_withdrawn(&mut self, worker: Worker) {
+        match self.workers.get(worker).map(|live| &live.link) {
+            Some(Link::Native(_)) | None => {}
+            Some(Link::Node(_)) => self.withdraw_node(worker),
+        }
+    }
+
+    /// Asks a worker for a sign of life; false if nothing there would answer.
+    pub(super) fn ping(&mut self, worker: Worker) -> bool {
+        match self.workers.get(worker).map(|live| &live.link) {
+            Some(Link::Native(_)) | None => false,
+            Some(Link::Node(_)) => self.ping_node(worker),
+        }
     }
 
     /// Tells a worker to finish what it has; returns whether that could be said.

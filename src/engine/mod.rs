@@ -166,8 +166,18 @@ impl Engine {
             Action::Drain(worker) => self.workers.drain_later(worker),
             Action::Terminate(worker) => self.workers.terminate(worker),
             Action::Kill(worker) => self.workers.kill(worker),
+            Action::Withdraw(worker) => {
+                self.router.withdraw(self.now, worker);
+                self.tell_withdrawn(worker);
+            }
+            // One that cannot be asked is not judged.
+            Action::Ping(worker) => {
+                if !self.ping(worker) {
+                    self.fleet.handle(self.now, Input::Pong(worker));
+                }
+            }
             // Nothing asks for these before the engine hands in what they answer.
-            Action::Withdraw(_) | Action::Ping(_) | Action::Abort(_) | Action::Resized(_) => {}
+            Action::Abort(_) | Action::Resized(_) => {}
             Action::CloseListeners => self.close_listeners_soon(),
             Action::Report(event) => report(&event),
             Action::Finish(outcome) => self.outcome = Some(outcome),

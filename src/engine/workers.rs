@@ -36,7 +36,7 @@ pub(super) struct Workers {
     /// Those whose process exists, in the order of their slots.
     live: BTreeMap<Worker, Live>,
     /// How many slots there are.
-    slots: u16,
+    pub(super) slots: u16,
     /// Workers that are to be told `DRAIN` once no connection is on its way to them.
     drains: Vec<Worker>,
     /// Whether the command could ever be started.
@@ -266,7 +266,7 @@ impl Engine {
     }
 
     fn try_spawn(&mut self, worker: Worker) -> Result<Pid, SpawnError> {
-        let mut link = self.new_link()?;
+        let mut link = self.new_link(worker)?;
         let launch = self.launch(worker, &link)?;
         let (pipes, output) = self.output.pipes()?.unzip();
         let pid = self.workers.spawner.spawn(&launch, link.workers_end(), output)?;
