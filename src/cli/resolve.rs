@@ -42,8 +42,8 @@ pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
         handoff,
         fleet: FleetConfig {
             workers,
-            boot_timeout: args.boot_timeout,
-            grace: args.grace,
+            boot_timeout: args.life.boot_timeout,
+            grace: args.life.grace,
             most_draining: workers,
             seed: u64::from(std::process::id()),
             ..FleetConfig::default()
