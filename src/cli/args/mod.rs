@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::Parser;
 
 use self::config::ConfigArgs;
-use self::life::LifeArgs;
+pub(in crate::cli) use self::life::LifeArgs;
 use self::log::LogArgs;
 use self::systemd::SystemdArgs;
 use crate::cli::values::{

@@ -83,6 +83,7 @@ impl Config {
             listen: _,
             handoff,
             fleet,
+            wear,
             route,
             head_timeout,
             output: _,
@@ -96,6 +97,7 @@ impl Config {
         self.command = command;
         self.handoff.adopt(handoff);
         self.fleet = FleetConfig { seed: self.fleet.seed, ..fleet };
+        self.wear = wear;
         self.route = RouteConfig { mint: self.route.mint.take(), ..route };
         self.head_timeout = head_timeout;
     }

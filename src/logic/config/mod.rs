@@ -3,6 +3,7 @@
 mod change;
 mod log;
 mod systemd;
+mod wear;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use self::change::{Asked, COMMAND, Change, changes};
 pub use self::log::{LogFormat, OutputConfig};
 pub use self::systemd::SystemdConfig;
+pub use self::wear::WearConfig;
 use crate::logic::fleet::FleetConfig;
 use crate::logic::route::RouteConfig;
 
@@ -32,6 +34,8 @@ pub struct Config {
     pub handoff: Handoff,
     /// Who lives.
     pub fleet: FleetConfig,
+    /// When a worker is worn.
+    pub wear: WearConfig,
     /// Who gets a connection.
     pub route: RouteConfig,
     /// The time for a client's first bytes.
