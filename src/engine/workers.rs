@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsRawFd;
 
-use mio::{Interest, Registry};
 use mio::unix::SourceFd;
+use mio::{Interest, Registry};
 use nix::libc;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;

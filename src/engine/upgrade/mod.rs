@@ -21,8 +21,8 @@ use nix::unistd::Pid;
 use tracing::{info, warn};
 
 pub(super) use self::keep::{Keeper, Kept, Shared};
-pub use self::state::StateError;
 pub(super) use self::state::State;
+pub use self::state::StateError;
 use super::Engine;
 use crate::logic::fleet::Exit;
 use crate::logic::time::Time;

@@ -88,6 +88,7 @@ impl Config {
             handoff,
             process,
             fleet,
+            wear,
             route,
             head_timeout,
             most_connections,
@@ -103,6 +104,7 @@ impl Config {
         self.handoff.adopt(handoff);
         self.process.adopt(process);
         self.fleet = FleetConfig { seed: self.fleet.seed, ..fleet };
+        self.wear = wear;
         self.route = RouteConfig { mint: self.route.mint.take(), ..route };
         self.head_timeout = head_timeout;
         self.most_connections = most_connections;

@@ -1,6 +1,6 @@
 //! More slots and fewer.
 
-use super::life::Stage;
+use super::news::Stage;
 use super::slot::Slot;
 use super::{Action, Event, Fleet, MOST_WORKERS, Refused};
 use crate::logic::time::Time;
