@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::native::{NativeLink, SavedChannel};
-use super::node::{NodeLink, SavedNodeLink};
-use super::upgrade::Keeper;
+use super::node::{self, NodeLink};
+use super::upgrade::{Keeper, Shared};
 use super::{Channels, Connection, Engine};
 use crate::logic::Worker;
 use crate::logic::route::Give;
@@ -34,15 +34,15 @@ pub(super) enum SavedLink {
     /// The handoff `channel`.
     Native(SavedChannel),
     /// The handoff `node`.
-    Node(Box<SavedNodeLink>),
+    Node(Box<node::SavedLink>),
 }
 
 impl SavedLink {
     /// The link that was written down.
-    pub(super) fn restore(self) -> io::Result<Link> {
+    pub(super) fn restore(self, shared: &mut Shared) -> io::Result<Link> {
         Ok(match self {
             Self::Native(saved) => Link::Native(NativeLink::restore(&saved)?),
-            Self::Node(saved) => Link::Node(Box::new(saved.restore()?)),
+            Self::Node(saved) => Link::Node(Box::new(NodeLink::restore(*saved, shared)?)),
         })
     }
 }
@@ -196,22 +196,6 @@ impl Engine {
         sent.map_err(|error| (connection, error))
     }
 
-    /// Tells a worker that it gets no new keys any more.
-    pub(super) fn tell_withdrawn(&mut self, worker: Worker) {
-        match self.workers.get(worker).map(|live| &live.link) {
-            Some(Link::Native(_)) | None => {}
-            Some(Link::Node(_)) => self.withdraw_node(worker),
-        }
-    }
-
-    /// Asks a worker for a sign of life; false if nothing there would answer.
-    pub(super) fn ping(&mut self, worker: Worker) -> bool {
-        match self.workers.get(worker).map(|live| &live.link) {
-            Some(Link::Native(_)) | None => false,
-            Some(Link::Node(_)) => self.ping_node(worker),
-        }
-    }
-
     /// Tells a worker to finish what it has; returns whether that could be said.
     pub(super) fn tell_drain(&mut self, worker: Worker) -> bool {
         match self.workers.get(worker).map(|live| &live.link) {
@@ -222,6 +206,38 @@ impl Engine {
             }
             None => true,
         }
+    }
+
+    /// Tells a worker that it gets no new keys any more.
+    pub(super) fn tell_withdrawn(&mut self, worker: Worker) {
+        match self.workers.get(worker).map(|live| &live.link) {
+            Some(Link::Native(_)) => {
+                let told = self.drain_native(worker);
+                if !told {
+                    self.workers.drain_later(worker);
+                }
+            }
+            Some(Link::Node(_)) => self.withdraw_node(worker),
+            None => {}
+        }
+    }
+
+    /// Asks a worker for a sign of life; returns whether it is one that answers.
+    pub(super) fn send_ping(&mut self, worker: Worker) -> bool {
+        match self.workers.get(worker).map(|live| &live.link) {
+            Some(Link::Native(_)) => {
+                self.ping_native(worker);
+                true
+            }
+            Some(Link::Node(_)) => self.ping_node(worker),
+            None => true,
+        }
+    }
+
+    /// Whether a worker tells which of its connections are open.
+    pub(super) fn tells_its_end(&self, worker: Worker) -> bool {
+        let link = self.workers.get(worker).and_then(|live| live.link.node());
+        link.is_none_or(NodeLink::is_counting)
     }
 
     /// How much a worker has not picked up.

@@ -8,6 +8,7 @@
 mod accept;
 mod connection;
 mod handoff;
+mod life;
 mod link;
 mod native;
 mod node;
@@ -32,6 +33,7 @@ use tracing::{info, warn};
 use self::accept::Listeners;
 use self::connection::Connection;
 use self::handoff::Handoff;
+use self::life::Worn;
 use self::native::Native;
 use self::node::Node;
 use self::notify::Notifier;
@@ -44,16 +46,14 @@ pub use self::upgrade::StateError;
 use self::upgrade::Upgrade;
 pub use self::workers::CommandError;
 use self::workers::Workers;
-use crate::logic::config::{self, Config};
+use crate::logic::config::Config;
 use crate::logic::fleet::{Action, Fleet, Input, Outcome};
 use crate::logic::room::Room;
 use crate::logic::route::mint::MintKey;
 use crate::logic::route::{Conn, Router};
 use crate::logic::time::Time;
-use crate::os::limits::raise_file_limit;
-use crate::os::signals::{Came, Inherited, Signals};
-use crate::os::spawn::Spawner;
-use crate::os::{clock, listen, random};
+use crate::os::clock;
+use crate::os::signals::{Came, Signals};
 
 /// The supervisor at work.
 #[derive(Debug)]
@@ -84,10 +84,13 @@ pub struct Engine {
     notifier: Notifier,
     outcome: Option<Outcome>,
     upgrade: Upgrade,
+    worn: Worn,
     /// Where the configuration comes from.
     source: Box<dyn Source>,
     /// What is in force now.
     config: Config,
+    /// What was in force before a rolling restart that has not come to its end.
+    fallback: Option<Config>,
 }
 
 impl Engine {
@@ -144,6 +147,7 @@ impl Engine {
             self.route_returned();
             self.send_waiting();
             self.report_open();
+            self.look_after_drains();
             let Some(action) = self.fleet.poll_action() else { break };
             self.carry_out(action)?;
             acted = true;
@@ -166,20 +170,12 @@ impl Engine {
             Action::Drain(worker) => self.workers.drain_later(worker),
             Action::Terminate(worker) => self.workers.terminate(worker),
             Action::Kill(worker) => self.workers.kill(worker),
-            Action::Withdraw(worker) => {
-                self.router.withdraw(self.now, worker);
-                self.tell_withdrawn(worker);
-            }
-            // One that cannot be asked is not judged.
-            Action::Ping(worker) => {
-                if !self.ping(worker) {
-                    self.fleet.handle(self.now, Input::Pong(worker));
-                }
-            }
-            // Nothing asks for these before the engine hands in what they answer.
-            Action::Abort(_) | Action::Resized(_) => {}
+            Action::Withdraw(worker) => self.withdraw(worker),
+            Action::Ping(worker) => self.ping(worker),
+            Action::Abort(worker) => self.workers.abort(worker),
+            Action::Resized(slots) => self.resized(slots),
             Action::CloseListeners => self.close_listeners_soon(),
-            Action::Report(event) => report(&event),
+            Action::Report(event) => self.report(&event),
             Action::Finish(outcome) => self.outcome = Some(outcome),
         }
         Ok(())
@@ -202,6 +198,7 @@ impl Engine {
         self.look_after_nodes();
         self.notifier.look_after_time(self.now);
         self.look_after_upgrade();
+        self.look_after_wear();
         self.fleet.handle_timeout(self.now);
     }
 
@@ -226,6 +223,7 @@ impl Engine {
             self.output.due(),
             self.notifier.due(),
             self.upgrade.late_at(),
+            self.worn.due(),
             self.node.as_ref().and_then(Node::due),
             self.handoff.blocked_until().filter(|_| !self.waiting.is_empty()),
         ];
@@ -250,8 +248,10 @@ impl Engine {
             }
             Came::Restart => {
                 info!("got HUP");
-                if self.reread() {
-                    self.fleet.handle(self.now, Input::Restart);
+                self.notifier.reloading(self.now);
+                match self.reread() {
+                    Ok(()) => self.fleet.handle(self.now, Input::Restart),
+                    Err(error) => self.notifier.reloaded(self.now, Some(&error)),
                 }
             }
             Came::Upgrade => self.begin_upgrade(),
@@ -300,7 +300,9 @@ impl Engine {
     /// Whether no more can be held.
     fn is_full(&mut self) -> bool {
         let held = self.held();
-        self.room.is_full(held)
+        let most = self.config.most_connections;
+        let reached = most.is_some_and(|most| self.router.open() + held as u64 >= most);
+        reached || self.room.is_full(held)
     }
 }
 
@@ -311,8 +313,4 @@ enum Channels {
     Readable,
     /// All, and everything that is in them by now.
     All,
-}
-
-fn report(event: &crate::logic::fleet::Event) {
-    if event.is_trouble() { warn!("{event}") } else { info!("{event}") }
 }

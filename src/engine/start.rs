@@ -8,13 +8,16 @@ use tracing::{info, warn};
 
 use super::accept::Listeners;
 use super::handoff::Handoff;
+use super::life::Worn;
 use super::native::Native;
 use super::node::Node;
+use super::notify::Notifier;
+use super::output::Output;
 use super::pending::Pending;
 use super::tokens::Subject;
 use super::upgrade::{Shared, State, Upgrade, YES};
 use super::workers::Workers;
-use super::{Engine, Source};
+use super::{Engine, Source, privileges};
 use crate::logic::config::{self, Config};
 use crate::logic::fleet::Fleet;
 use crate::logic::room::Room;
@@ -47,7 +50,8 @@ impl Engine {
         let signals = register_signals(&poll, &config)?;
         let file_limit = raise_file_limit().context("cannot raise the limit on open files")?;
         let room = Room::new(file_limit.raised(), config.fleet.workers);
-        let spawner = Spawner { file_limit, signals: inherited };
+        privileges::settle(&config.process, &listeners)?;
+        let spawner = Spawner { file_limit, signals: inherited, process: config.process.clone() };
         let [first, second, seed] =
             random::numbers().context("cannot get random numbers from the kernel")?;
         let node = match &config.handoff {
@@ -71,7 +75,7 @@ impl Engine {
             pending: Pending::new(config.head_timeout),
             waiting: HashMap::new(),
             handoff: Handoff::new(),
-            workers: Workers::new(spawner, config.command.clone()),
+            workers: Workers::new(spawner, config.command.clone(), config.fleet.workers),
             native: Native::new().context("cannot measure a channel")?,
             node,
             mint: config.route.mint.clone(),
@@ -79,9 +83,13 @@ impl Engine {
             room,
             reported: None,
             outcome: None,
+            output: Output::new(config.output),
+            notifier: Notifier::new(now, &config.systemd),
             upgrade: Upgrade::new(origin.program),
+            worn: Worn::default(),
             source: origin.source,
             config,
+            fallback: None,
             poll,
         })
     }
@@ -101,8 +109,13 @@ impl Engine {
         let registry = poll.registry();
         // All descriptors are taken over before anything else is opened.
         let mut shared = Shared::default();
-        let spawner = Spawner { file_limit: state.file_limit, signals: state.signals };
-        let mut workers = Workers::new(spawner, config.command.clone());
+        let spawner = Spawner {
+            file_limit: state.file_limit,
+            signals: state.signals,
+            process: config.process.clone(),
+        };
+        let slots = state.fleet.size();
+        let mut workers = Workers::new(spawner, config.command.clone(), slots);
         workers.restore(registry, state.workers, &mut shared)?;
         let listeners = Listeners::restore(registry, state.listeners)?;
         let pending = Pending::restore(registry, config.head_timeout, state.pending)?;
@@ -117,11 +130,14 @@ impl Engine {
             }
             _ => None,
         };
+        let output = Output::restore(registry, config.output, state.output)?;
+        let mut notifier = Notifier::new(now, &config.systemd);
+        notifier.upgraded(now, state.told);
         let signals = register_signals(&poll, &config)?;
         config.route.mint.clone_from(&state.mint);
         let mut fleet = state.fleet;
         fleet.reconfigure(now, config.fleet.clone());
-        let room = Room::new(state.file_limit.raised(), config.fleet.workers);
+        let room = Room::new(state.file_limit.raised(), slots);
         let defers = may_defer(&config);
         let mut engine = Self {
             router: Router::restore(config.route.clone(), room.queues(), state.router),
@@ -140,14 +156,19 @@ impl Engine {
             room,
             reported: None,
             outcome: None,
+            output,
+            notifier,
             upgrade: Upgrade::new(origin.program),
+            worn: Worn::default(),
             source: origin.source,
             config,
+            fallback: None,
             poll,
         };
         info!("upgraded from sticky-run {} to {}", state.version, env!("CARGO_PKG_VERSION"));
         engine.change_listeners();
-        engine.reap_children();
+        // Whoever ended in the meantime is not told of again.
+        engine.workers.unreaped = true;
         Ok(engine)
     }
 
@@ -196,8 +217,9 @@ fn may_defer(config: &Config) -> bool {
     config.route.keys.needs_head(true) && config.head_timeout > listen::DEFERRED
 }
 
-fn register_signals(poll: &Poll, _config: &Config) -> anyhow::Result<Signals> {
-    let signals = Signals::register(poll.registry(), Subject::Signals.into(), &[]);
+fn register_signals(poll: &Poll, config: &Config) -> anyhow::Result<Signals> {
+    let forwarded = &config.process.forward;
+    let signals = Signals::register(poll.registry(), Subject::Signals.into(), forwarded);
     signals.context("cannot handle signals")
 }
 

@@ -14,7 +14,7 @@
 mod keep;
 mod state;
 
-use std::os::fd::RawFd;
+use std::mem;
 use std::time::Duration;
 
 use nix::unistd::Pid;
@@ -25,6 +25,7 @@ pub(super) use self::state::State;
 pub use self::state::StateError;
 use super::Engine;
 use crate::logic::fleet::Exit;
+use crate::logic::route::Router;
 use crate::logic::time::Time;
 use crate::os::errors;
 use crate::os::reap;
@@ -106,20 +107,14 @@ impl Engine {
         question.map_err(|error| anyhow::anyhow!("it does not start: {}", errors::text(&error)))
     }
 
-    /// A child has ended that is no worker; returns whether it was the program that was asked.
-    pub(super) fn hear_upgrade_answer(&mut self, pid: Pid, exit: Exit) -> bool {
-        match std::mem::replace(&mut self.upgrade.step, Step::Idle) {
-            Step::Asked { question, .. } if question.pid() == pid => {
-                match judge(question, exit) {
-                    Ok(()) => self.upgrade.step = Step::Due,
-                    Err(why) => self.upgrade.failed(&why),
-                }
-                true
-            }
-            step => {
-                self.upgrade.step = step;
-                false
-            }
+    /// A child has ended that is no worker: perhaps the program that was asked.
+    pub(super) fn hear_upgrade_answer(&mut self, pid: Pid, exit: Exit) {
+        match mem::replace(&mut self.upgrade.step, Step::Idle) {
+            Step::Asked { question, .. } if question.pid() == pid => match judge(question, exit) {
+                Ok(()) => self.upgrade.step = Step::Due,
+                Err(why) => self.upgrade.failed(&why),
+            },
+            step => self.upgrade.step = step,
         }
     }
 
@@ -171,12 +166,12 @@ impl Engine {
         Ok((StateFile::new(&state.encode()?)?, keeper))
     }
 
-    fn save(&self, keeper: &mut Keeper) -> State {
+    fn save(&self, keeper: &mut Keeper) -> State<&Router> {
         let waiting = self.waiting.iter();
         State {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             fleet: self.fleet.clone(),
-            router: self.router.save(),
+            router: &self.router,
             listeners: self.listeners.save(keeper),
             pending: self.pending.save(keeper),
             waiting: waiting.map(|(conn, its)| (*conn, its.save(keeper))).collect(),
@@ -184,8 +179,10 @@ impl Engine {
             workers: self.workers.save(keeper),
             native: self.native.save(keeper),
             node: self.node.as_ref().map(|node| node.save(keeper)),
+            output: self.output.save(keeper),
+            told: self.notifier.told().clone(),
             mint: self.mint.clone(),
-            signals: self.workers.spawner().signals.clone(),
+            signals: self.workers.spawner().signals,
             file_limit: self.workers.spawner().file_limit,
         }
     }

@@ -13,12 +13,14 @@ use crate::engine::connection::SavedConnection;
 use crate::engine::handoff::SavedHandoff;
 use crate::engine::native::SavedRecovery;
 use crate::engine::node::SavedNode;
+use crate::engine::notify::Told;
+use crate::engine::output::SavedOutput;
 use crate::engine::pending::SavedPending;
 use crate::engine::workers::SavedWorkers;
 use crate::logic::config::Listen;
 use crate::logic::fleet::Fleet;
 use crate::logic::route::mint::MintKey;
-use crate::logic::route::{Conn, SavedRouter};
+use crate::logic::route::{Conn, Router, SavedRouter};
 use crate::os::limits::FileLimit;
 use crate::os::signals::Inherited;
 
@@ -33,11 +35,11 @@ const LONGEST_LINE: usize = 64;
 
 /// Everything that goes over, by the numbers of its descriptors.
 #[derive(Debug, Deserialize, Serialize)]
-pub(in crate::engine) struct State {
+pub(in crate::engine) struct State<R> {
     /// The version of the program that wrote it, for the log.
-    pub(super) version: String,
+    pub(in crate::engine) version: String,
     pub(in crate::engine) fleet: Fleet,
-    pub(in crate::engine) router: SavedRouter,
+    pub(in crate::engine) router: R,
     pub(in crate::engine) listeners: SavedListeners,
     pub(in crate::engine) pending: Vec<SavedPending>,
     pub(in crate::engine) waiting: Vec<(Conn, SavedConnection)>,
@@ -45,6 +47,8 @@ pub(in crate::engine) struct State {
     pub(in crate::engine) workers: SavedWorkers,
     pub(in crate::engine) native: SavedRecovery,
     pub(in crate::engine) node: Option<SavedNode>,
+    pub(in crate::engine) output: SavedOutput,
+    pub(in crate::engine) told: Told,
     pub(in crate::engine) mint: Option<MintKey>,
     pub(in crate::engine) signals: Inherited,
     pub(in crate::engine) file_limit: FileLimit,
@@ -71,7 +75,7 @@ pub enum StateError {
     Broken(#[from] rmp_serde::decode::Error),
 }
 
-impl State {
+impl State<&Router> {
     /// Its bytes.
     pub(super) fn encode(&self) -> Result<Vec<u8>, rmp_serde::encode::Error> {
         let mut bytes = HEADER.to_vec();
@@ -80,7 +84,9 @@ impl State {
         self.serialize(&mut serializer)?;
         Ok(bytes)
     }
+}
 
+impl State<SavedRouter> {
     /// The state with these bytes.
     pub(in crate::engine) fn decode(bytes: &[u8]) -> Result<Self, StateError> {
         let rest = bytes.strip_prefix(HEADER).ok_or(StateError::NotAState)?;

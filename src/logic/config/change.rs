@@ -180,6 +180,7 @@ mod tests {
     use super::*;
     use crate::logic::config::{
         Command, KeepAlive, Listen, OutputConfig, ProcessConfig, Serialization, SystemdConfig,
+        WearConfig,
     };
     use crate::logic::route::Balance;
 
@@ -219,6 +220,7 @@ mod tests {
             route: route(),
             head_timeout: Duration::from_secs(10),
             most_connections: None,
+            wear: WearConfig::default(),
             process: ProcessConfig::default(),
             output: OutputConfig::default(),
             systemd: SystemdConfig::default(),
