@@ -32,7 +32,7 @@ pub(in crate::engine) struct SavedNode {
 
 /// A link in a state.
 #[derive(Debug, Deserialize, Serialize)]
-pub(in crate::engine) struct SavedLink {
+pub(in crate::engine) struct SavedNodeLink {
     id: u32,
     stream: Kept,
     frames: Frames,
@@ -139,8 +139,8 @@ impl Ports {
 
 impl NodeLink {
     /// Writes it down.
-    pub(in crate::engine) fn save(&self, keeper: &mut Keeper) -> SavedLink {
-        SavedLink {
+    pub(in crate::engine) fn save(&self, keeper: &mut Keeper) -> SavedNodeLink {
+        SavedNodeLink {
             id: self.id,
             stream: keeper.keep(&self.stream),
             frames: self.frames.clone(),
@@ -160,7 +160,7 @@ impl NodeLink {
     }
 
     /// The link that was written down.
-    pub(in crate::engine) fn restore(saved: SavedLink, shared: &mut Shared) -> io::Result<Self> {
+    pub(in crate::engine) fn restore(saved: SavedNodeLink, shared: &mut Shared) -> io::Result<Self> {
         let ledger = saved.ledger.try_map(|parcel| {
             io::Result::Ok(match parcel {
                 SavedParcel::Connection(connection, give) => {
