@@ -7,21 +7,22 @@ mod exit;
 mod file;
 mod generate;
 mod given;
+mod log;
 mod resolve;
 mod values;
 
 use std::env;
 use std::ffi::OsString;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use tracing_subscriber::filter::LevelFilter;
 
 use self::given::Given;
+use self::log::Level;
 use crate::engine::{Engine, Source};
 use crate::logic::config::Config;
-use crate::os::stderr::Stderr;
 
 /// The whole program.
 pub fn run() -> ExitCode {
@@ -36,28 +37,42 @@ fn supervise(words: Vec<OsString>) -> anyhow::Result<ExitCode> {
     if let Some(what) = args.generate {
         return print(&generate::text(what).context("cannot generate it")?);
     }
-    start_log(args.log_level.into());
+    let level = log::start(args.log.log_level.into(), args.log.log_format.into());
     let only_check = args.config.check;
     let mut config = resolve::resolve(args).map_err(exit::usage)?;
     config.asked = origins.asked();
     if only_check {
         return print(check::check(&config, &origins)?.as_bytes());
     }
-    let outcome = Engine::new(config, Box::new(Words(words)))?.run()?;
+    let source = Words { words, level, read: None };
+    let outcome = Engine::new(config, Box::new(source))?.run()?;
     Ok(exit::code(outcome))
 }
 
 /// The words of the command line, which are the same as long as the program runs; so is the
 /// environment. Their file and what they mean can change.
 #[derive(Debug)]
-struct Words(Vec<OsString>);
+struct Words {
+    words: Vec<OsString>,
+    /// How much the log says.
+    level: Level,
+    /// How much it is to say by what was read last.
+    read: Option<LevelFilter>,
+}
 
 impl Source for Words {
     fn read(&mut self) -> anyhow::Result<Config> {
-        let Given { args, origins } = Given::gather(&self.0)?;
+        let Given { args, origins } = Given::gather(&self.words)?;
+        self.read = Some(args.log.log_level.into());
         let mut config = resolve::resolve(args)?;
         config.asked = origins.asked();
         Ok(config)
+    }
+
+    fn adopted(&mut self) {
+        if let Some(level) = self.read.take() {
+            self.level.set(level);
+        }
     }
 }
 
@@ -65,16 +80,4 @@ impl Source for Words {
 fn print(text: &[u8]) -> anyhow::Result<ExitCode> {
     io::stdout().write_all(text).context("cannot write to standard output")?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Log lines go to standard error, one event a line.
-fn start_log(level: LevelFilter) {
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_target(false)
-        .with_ansi(io::stderr().is_terminal())
-        // A log that cannot be written is no reason to stop, nor to say so on the same way.
-        .log_internal_errors(false)
-        .with_writer(Stderr::default())
-        .init();
 }

@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use nix::sys::resource::RLIM_INFINITY;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::logic::config::{KeepAlive, Limit, PackageConfig, Serialization};
+use crate::logic::config::{KeepAlive, Limit, LogFormat, PackageConfig, Serialization};
 use crate::logic::fleet::MOST_WORKERS;
 use crate::logic::route::Balance;
 use crate::os::limits;
@@ -159,6 +159,35 @@ impl From<LogLevel> for LevelFilter {
             LogLevel::Debug => Self::DEBUG,
         }
     }
+}
+
+/// How log lines look, by name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum LogFormatArg {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+impl From<LogFormatArg> for LogFormat {
+    fn from(format: LogFormatArg) -> Self {
+        match format {
+            LogFormatArg::Text => Self::Text,
+            LogFormatArg::Json => Self::Json,
+        }
+    }
+}
+
+/// Which sockets of a service manager to take, by name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum ListenFds {
+    /// Those for this process
+    Auto,
+    /// Also those for another one
+    Any,
+    /// None
+    Off,
 }
 
 /// Something to print instead of running.

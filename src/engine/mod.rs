@@ -11,6 +11,8 @@ mod handoff;
 mod link;
 mod native;
 mod node;
+mod notify;
+mod output;
 mod pending;
 mod privileges;
 mod source;
@@ -31,6 +33,8 @@ use self::connection::Connection;
 use self::handoff::Handoff;
 use self::native::Native;
 use self::node::Node;
+use self::notify::Notifier;
+use self::output::Output;
 use self::pending::Pending;
 pub use self::source::Source;
 use self::tokens::Subject;
@@ -72,7 +76,13 @@ pub struct Engine {
     room: Room,
     /// The open connections as the fleet last heard, while it stops.
     reported: Option<u64>,
+    output: Output,
+    notifier: Notifier,
     outcome: Option<Outcome>,
+    /// What was asked for, as far as it holds.
+    config: Config,
+    /// Where to ask anew.
+    source: Box<dyn Source>,
 }
 
 impl Engine {
@@ -93,12 +103,13 @@ impl Engine {
         let workers = config.fleet.workers;
         let room = Room::new(file_limit.raised(), workers);
         privileges::settle(&config.process, &listeners)?;
-        let spawner = Spawner { file_limit, signals: inherited, process: config.process };
+        let spawner = Spawner { file_limit, signals: inherited, process: config.process.clone() };
         let [first, second, seed] =
             random::numbers().context("cannot get random numbers from the kernel")?;
-        let node = match config.handoff {
+        let node = match &config.handoff {
             config::Handoff::Channel => None,
             config::Handoff::Node(node) => {
+                let node = node.clone();
                 if node.preload.is_some() {
                     let key = random::bytes().context("cannot get random bytes from the kernel")?;
                     config.route.mint = Some(MintKey(key));
@@ -112,20 +123,24 @@ impl Engine {
             listeners: Listeners::register(poll.registry(), listeners)?,
             signals,
             now,
-            fleet: Fleet::new(now, config.fleet),
-            router: Router::new(now, config.route, room.queues(), (first, second), seed),
+            fleet: Fleet::new(now, config.fleet.clone()),
+            router: Router::new(now, config.route.clone(), room.queues(), (first, second), seed),
             pending: Pending::new(config.head_timeout),
             waiting: HashMap::new(),
             handoff: Handoff::new(),
-            workers: Workers::new(spawner, config.command, workers),
+            workers: Workers::new(spawner, config.command.clone(), workers),
             native: Native::new().context("cannot measure a channel")?,
             node,
             mint,
             defers,
             room,
             reported: None,
+            output: Output::new(config.output),
+            notifier: Notifier::new(now, &config.systemd),
             outcome: None,
             poll,
+            config,
+            source,
         })
     }
 
@@ -138,6 +153,7 @@ impl Engine {
         loop {
             self.act()?;
             if let Some(outcome) = self.outcome {
+                self.output.finish(self.poll.registry());
                 info!("stopped");
                 return Ok(outcome);
             }
@@ -155,6 +171,7 @@ impl Engine {
                     Subject::Listener(number) => self.listeners.became_readable(number),
                     Subject::Channel(worker) => self.channel_event(worker, event),
                     Subject::Pending(conn) => self.head_grew(conn, event.is_read_closed()),
+                    Subject::Output(part) => self.output.hear(self.poll.registry(), part),
                 }
             }
             if self.workers.unreaped {
@@ -163,6 +180,7 @@ impl Engine {
             self.read_channels(Channels::Readable);
             self.look_at_full();
             self.accept_all();
+            self.output.read_some(self.poll.registry(), self.now);
             self.look_after_time();
         }
     }
@@ -170,6 +188,7 @@ impl Engine {
     /// Does what was decided, until nothing is left to do: what the fleet wants done can free
     /// connections to go, and these can be what the fleet waits for.
     fn act(&mut self) -> anyhow::Result<()> {
+        let mut acted = false;
         loop {
             self.recover_rest();
             self.route_returned();
@@ -177,6 +196,10 @@ impl Engine {
             self.report_open();
             let Some(action) = self.fleet.poll_action() else { break };
             self.carry_out(action)?;
+            acted = true;
+        }
+        if acted {
+            self.tell_manager();
         }
         if self.held() == 0 && self.listeners.closing_at().is_none() {
             self.send_drains();
@@ -217,12 +240,14 @@ impl Engine {
             self.look_at(worker);
         }
         self.look_after_nodes();
+        self.notifier.look_after_time(self.now);
         self.fleet.handle_timeout(self.now);
     }
 
     /// How long the loop may sleep; without an end when nothing is due.
     fn timeout(&mut self) -> Option<Duration> {
         let busy = self.workers.has_more()
+            || self.output.has_more()
             || self.workers.unreaped
             || self.handoff.has_returned()
             || (self.listeners.has_more() && !self.is_full());
@@ -237,6 +262,8 @@ impl Engine {
             self.listeners.resting_until(),
             self.listeners.closing_at(),
             self.native.recovery_due(),
+            self.output.due(),
+            self.notifier.due(),
             self.node.as_ref().and_then(Node::due),
             self.handoff.blocked_until().filter(|_| !self.waiting.is_empty()),
         ];
@@ -259,7 +286,13 @@ impl Engine {
                 info!("got {signal}");
                 self.fleet.handle(self.now, Input::Stop);
             }
-            Came::Restart | Came::Upgrade | Came::More | Came::Fewer => {
+            Came::Restart => {
+                info!("got HUP");
+                if self.reread() {
+                    warn!("not built yet: {came:?}");
+                }
+            }
+            Came::Upgrade | Came::More | Came::Fewer => {
                 warn!("not built yet: {came:?}");
             }
             Came::Forward(signal) => self.workers.forward(signal),

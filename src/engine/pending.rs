@@ -93,6 +93,11 @@ impl Pending {
         }
     }
 
+    /// The time for first bytes from now on.
+    pub(super) fn set_head_timeout(&mut self, timeout: Duration) {
+        self.timeout = timeout;
+    }
+
     pub(super) fn len(&self) -> usize {
         self.connections.len()
     }

@@ -3,7 +3,7 @@
 
 use std::ffi::{CString, OsString};
 use std::io::{self, IsTerminal};
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -91,19 +91,33 @@ const STEPS: [Step; 4] = [Step::Start, Step::Limits, Step::Account, Step::Direct
 const STEP_SHIFT: u32 = 12;
 
 impl Spawner {
-    /// Starts a worker that has `channel` as its end of the channel.
-    pub fn spawn(&self, launch: &Launch, channel: BorrowedFd<'_>) -> Result<Pid, SpawnError> {
-        let child = self.start(launch, channel).map_err(SpawnError::decode)?;
+    /// Starts a worker that has `channel` as its end of the channel and `output` as its standard output
+    /// and error, or else those of the supervisor.
+    pub fn spawn(
+        &self,
+        launch: &Launch,
+        channel: BorrowedFd<'_>,
+        output: Option<[OwnedFd; 2]>,
+    ) -> Result<Pid, SpawnError> {
+        let child = self.start(launch, channel, output).map_err(SpawnError::decode)?;
         let pid = i32::try_from(child.id()).expect("a pid of Linux fits into 31 bits");
         Ok(Pid::from_raw(pid))
     }
 
-    fn start(&self, launch: &Launch, channel: BorrowedFd<'_>) -> io::Result<process::Child> {
+    fn start(
+        &self,
+        launch: &Launch,
+        channel: BorrowedFd<'_>,
+        output: Option<[OwnedFd; 2]>,
+    ) -> io::Result<process::Child> {
         let mut command = process::Command::new(&launch.program);
         command.args(&launch.arguments).process_group(0);
         if io::stdin().is_terminal() {
             // A worker is in the background there, and reading would stop it (`SIGTTIN`).
             command.stdin(Stdio::null());
+        }
+        if let Some([stdout, stderr]) = output {
+            command.stdout(stdout).stderr(stderr);
         }
         for name in FOR_THE_SUPERVISOR_ONLY {
             command.env_remove(name);

@@ -1,7 +1,10 @@
 //! What was typed. Help, manual page and completions are made from this declaration.
 
 mod config;
+mod limits;
+mod log;
 mod process;
+mod systemd;
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -9,10 +12,13 @@ use std::time::Duration;
 use clap::Parser;
 
 use self::config::ConfigArgs;
+pub(in crate::cli) use self::limits::LimitsArgs;
+use self::log::LogArgs;
 pub(in crate::cli) use self::process::ProcessArgs;
+use self::systemd::SystemdArgs;
 use crate::cli::values::{
-    BalanceArg, Generate, Handoff, KeepAliveArg, LogLevel, NodePackage, NodeSerialization,
-    WorkerCount, some_time, time,
+    BalanceArg, Generate, Handoff, KeepAliveArg, NodePackage, NodeSerialization, WorkerCount,
+    some_time, time,
 };
 use crate::logic::route::key::KeyList;
 
@@ -50,9 +56,9 @@ pub(in crate::cli) struct Args {
     /// $PORT on all addresses, or :3000]
     ///
     /// 127.0.0.1:3000 or [::1]:3000 or localhost:3000 is an address, :3000 is that port on all
-    /// addresses of both families (as two sockets), unix:/run/app.sock is a Unix socket, fd:3 is a
-    /// listening socket that the supervisor inherits. Port 0 picks a free port; the log says which. In
-    /// the variable, commas stand between several.
+    /// addresses of both families (as two sockets), unix:/run/app.sock is a Unix socket, unix:@app an
+    /// abstract one, fd:3 is a listening socket that the supervisor inherits. Port 0 picks a free port;
+    /// the log says which. In the variable, commas stand between several.
     ///
     /// Node workers get what they ask for besides; one that asks for an address given here gets that
     /// listener, and one that nobody asks for leads to the first server of each worker.
@@ -192,40 +198,6 @@ pub(in crate::cli) struct Args {
         default_value = "1s", value_parser = some_time)]
     pub(in crate::cli) stall_timeout: Duration,
 
-    /// How many announced keys, such as session ids, to remember
-    ///
-    /// The workers share it evenly. A worker that announces more forgets its longest unused ones.
-    #[arg(
-        long,
-        value_name = "N",
-        env = "STICKY_MAX_SESSIONS",
-        hide_env_values = true,
-        default_value_t = 1 << 20
-    )]
-    pub(in crate::cli) max_sessions: u32,
-
-    /// When to forget an announced key that no client presents any more
-    #[arg(long, value_name = "TIME", env = "STICKY_SESSION_IDLE", hide_env_values = true,
-        default_value = "24h", value_parser = some_time)]
-    pub(in crate::cli) session_idle: Duration,
-
-    /// How many other keys, such as addresses and cookies, to remember
-    ///
-    /// At the limit the longest unused one is forgotten. --balance hash needs to remember none.
-    #[arg(
-        long,
-        value_name = "N",
-        env = "STICKY_MAX_KEYS",
-        hide_env_values = true,
-        default_value_t = 1 << 20
-    )]
-    pub(in crate::cli) max_keys: u32,
-
-    /// When to forget any other key that no client presents any more
-    #[arg(long, value_name = "TIME", env = "STICKY_KEY_IDLE", hide_env_values = true,
-        default_value = "1h", value_parser = some_time)]
-    pub(in crate::cli) key_idle: Duration,
-
     /// The seed of --balance hash; the same seed places the same keys alike everywhere
     #[arg(
         long,
@@ -236,31 +208,31 @@ pub(in crate::cli) struct Args {
     )]
     pub(in crate::cli) hash_seed: u64,
 
-    /// How much to log
-    #[arg(
-        long,
-        value_name = "LEVEL",
-        env = "STICKY_LOG_LEVEL",
-        hide_env_values = true,
-        default_value = "info"
-    )]
-    pub(in crate::cli) log_level: LogLevel,
-
     /// Print this to standard output and exit
     #[arg(long, value_name = "WHAT")]
     pub(in crate::cli) generate: Option<Generate>,
-
-    #[command(flatten)]
-    pub(in crate::cli) config: ConfigArgs,
-
-    #[command(flatten)]
-    pub(in crate::cli) process: ProcessArgs,
 
     /// The command of every worker, and its arguments
     ///
     /// {id} in an argument is the slot of the worker, see --env.
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     pub(in crate::cli) command: Vec<OsString>,
+
+    // Groups with a heading of their own stand last, since what follows one is shown under it.
+    #[command(flatten)]
+    pub(in crate::cli) limits: LimitsArgs,
+
+    #[command(flatten)]
+    pub(in crate::cli) process: ProcessArgs,
+
+    #[command(flatten)]
+    pub(in crate::cli) config: ConfigArgs,
+
+    #[command(flatten)]
+    pub(in crate::cli) log: LogArgs,
+
+    #[command(flatten)]
+    pub(in crate::cli) systemd: SystemdArgs,
 }
 
 const AFTER_HELP: &str = "\
@@ -349,5 +321,6 @@ mod tests {
         assert!(wrong("sticky-run --grace 10 -- a").contains("write it as 250ms, 10s, 2m or 1h"));
         assert!(wrong("sticky-run --stall-timeout 0s -- a").contains("more than 0"));
         assert!(wrong("sticky-run --by sib -- a").contains("unknown key \"sib\""));
+        assert!(wrong("sticky-run --max-connections 0 -- a").contains("0 is not in 1.."));
     }
 }

@@ -121,6 +121,12 @@ impl Node {
         Ok(Self { config, preload, package, ports, resting, guessed, retry_at, pace, wide, buffer })
     }
 
+    /// Workers that are started from now on find this. What the files of the preload, messages and
+    /// packages need is as it was.
+    pub(super) fn reconfigure(&mut self, config: NodeConfig) {
+        self.config = config;
+    }
+
     /// Whether any server may still serve a connection that came back.
     pub(super) fn leads_anywhere(&self, connection: &Connection) -> bool {
         connection.listener.is_some_and(|listener| self.ports.has(listener))

@@ -1,0 +1,47 @@
+//! The log: lines on standard error, one an event.
+
+use std::fmt::{self, Debug};
+use std::io::{self, IsTerminal};
+
+use tracing::field::Field;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry, reload};
+
+use crate::logic::config::LogFormat;
+use crate::os::stderr::Stderr;
+
+/// How much is logged, which can change.
+#[derive(Debug)]
+pub(super) struct Level(reload::Handle<LevelFilter, Registry>);
+
+impl Level {
+    /// Logs so much from now on.
+    pub(super) fn set(&self, level: LevelFilter) {
+        self.0.reload(level).expect("the log lives as long as the program");
+    }
+}
+
+/// Begins to log so much, in this format.
+pub(super) fn start(level: LevelFilter, format: LogFormat) -> Level {
+    let (filter, handle) = reload::Layer::new(level);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_target(false)
+        .with_ansi(format == LogFormat::Text && io::stderr().is_terminal())
+        // A log that cannot be written is no reason to stop, nor to say so on the same way.
+        .log_internal_errors(false)
+        .with_writer(Stderr::new(format));
+    let lines = match format {
+        LogFormat::Text => lines.fmt_fields(debug_fn(message_alone)).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
+    };
+    tracing_subscriber::registry().with(filter).with(lines).init();
+    Level(handle)
+}
+
+/// The other fields of an event are for machines; the message has them in words.
+fn message_alone(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt::Result {
+    if field.name() == "message" { write!(writer, "{value:?}") } else { Ok(()) }
+}
