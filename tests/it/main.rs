@@ -42,6 +42,12 @@ mod listeners;
 mod logged;
 /// Servers in Node, as they are.
 mod node;
+/// The supervisor as process 1.
+mod pid1;
+/// Who workers are, and what surrounds them.
+mod privileges;
+/// Signals besides those of a stop.
+mod signals;
 /// Clients that say nothing, or little.
 mod silent;
 /// Real Socket.IO clients.

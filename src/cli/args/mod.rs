@@ -263,10 +263,9 @@ Signals:
                    as they are by default: a fault ends the supervisor, and
                    with it every worker
   KILL             ends the supervisor, and with it every worker
-
-  As process 1 all of this is the same, except that the kernel keeps faults,
-  TSTP and KILL from inside its container away. Workers start with the signals
-  as the supervisor found them, except that PIPE has its default.
+  As process 1 all of this is the same, except that ABRT and its like, TSTP
+  and KILL do nothing if a process of its own container sends them. Workers
+  start with the signals as the supervisor found them; PIPE has its default.
 
 Exit status:
   0    stopped as asked

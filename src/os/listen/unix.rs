@@ -23,9 +23,11 @@ pub(super) struct SocketFile {
 }
 
 impl SocketFile {
-    /// Gives it to a user and a group.
+    /// Gives it to a user and a group, unless it is theirs.
     pub(super) fn give_to(&self, uid: Option<u32>, gid: u32) -> io::Result<()> {
-        lchown(&self.path, uid, Some(gid))
+        let found = self.path.symlink_metadata()?;
+        let is_theirs = found.gid() == gid && uid.is_none_or(|uid| uid == found.uid());
+        if is_theirs { Ok(()) } else { lchown(&self.path, uid, Some(gid)) }
     }
 
     fn at(path: &Path) -> io::Result<Self> {
