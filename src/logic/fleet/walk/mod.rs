@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::*;
 
 /// Walks at each run. Every one prints its seed when it fails.
-const WALKS: u64 = 2_000;
+const WALKS: u64 = 1_500;
 /// Steps before a stop is asked for, if not earlier.
 const STEPS: u32 = 300;
 /// Steps that are more than enough for a stop.
@@ -238,10 +238,10 @@ impl Walk {
         let all: Vec<_> = self.lives.keys().copied().collect();
         let any = all.get(self.rng.below(1 + u32::try_from(all.len()).expect("few")) as usize);
         let input = match (self.rng.below(8), any) {
-            (0, _) => Input::Restart,
-            (1, _) => Input::More,
-            (2, _) => Input::Fewer,
-            (3 | 4, Some(worker)) => Input::Drained(*worker),
+            (0 | 1, _) => Input::Restart,
+            (2, _) => Input::More,
+            (3, _) => Input::Fewer,
+            (4, Some(worker)) => Input::Drained(*worker),
             (5, Some(worker)) => Input::Recycle(*worker, Wear::Memory),
             (_, Some(worker)) => Input::Pong(*worker),
             (_, None) => return,
@@ -300,7 +300,9 @@ impl Walk {
             return;
         }
         let worker = present[self.rng.below(u32::try_from(present.len()).expect("few")) as usize];
-        let chance = self.rng.below(10);
+        // In one world of two workers are hardier.
+        let hardy = self.seed % 4 < 2 && self.rng.below(5) > 0;
+        let chance = self.rng.below(if hardy { 4 } else { 10 });
         let life = self.lives.get_mut(&worker).expect("it was just found");
         let input = if !life.answered {
             life.answered = true;
@@ -308,13 +310,13 @@ impl Walk {
             life.stuck = chance == 2;
             life.born = life.alive;
             if life.alive { Input::Spawned(worker) } else { Input::SpawnFailed(worker) }
+        } else if life.owes && chance < 2 {
+            life.owes = false;
+            Input::Pong(worker)
         } else if chance < 4 && !life.terminated {
             Input::Ready(worker)
         } else if chance == 4 {
             Input::Leaving(worker)
-        } else if life.owes && chance < 6 {
-            life.owes = false;
-            Input::Pong(worker)
         } else if chance < 6 || life.stuck {
             return;
         } else {
