@@ -193,22 +193,6 @@ impl Fleet {
         fleet
     }
 
-    /// Goes on with another configuration. Times count from their next use. The number of slots
-    /// changes only if another one is configured than before.
-    pub fn reconfigure(&mut self, now: Time, config: FleetConfig) {
-        let before = std::mem::replace(&mut self.config, config);
-        if self.phase != Phase::Running {
-            return;
-        }
-        if self.config.workers != before.workers {
-            self.resize(now, self.config.workers);
-        }
-        if self.config.watchdog != before.watchdog {
-            self.watch_all(now);
-        }
-        self.advance(now);
-    }
-
     /// The next thing to do. Ask again until there is none, after every other call that may change
     /// something, [`new`](Self::new) among them.
     #[must_use]
