@@ -61,9 +61,9 @@ fn fail_usage(error: &clap::Error) -> ExitCode {
     ExitCode::from(USAGE)
 }
 
-/// The last line of the program. If nobody can read it, the exit code has to do.
+/// The last line of the program.
 fn say(line: &str) {
-    _ = stderr::write(format!("sticky-run: {line}\n").as_bytes());
+    stderr::say(&format!("sticky-run: {line}\n"));
 }
 
 /// The first paragraph of clap's message, without its label.

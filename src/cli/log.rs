@@ -1,12 +1,16 @@
 //! The log: lines on standard error, one an event.
 
+use std::fmt::{self, Debug};
 use std::io::{self, IsTerminal};
 
+use tracing::field::Field;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Registry, fmt, reload};
+use tracing_subscriber::{Layer, Registry, reload};
 
+use crate::logic::config::LogFormat;
 use crate::os::stderr::Stderr;
 
 /// How much is logged, which can change.
@@ -21,14 +25,23 @@ impl Level {
 }
 
 /// Begins to log so much.
-pub(super) fn start(level: LevelFilter) -> Level {
+pub(super) fn start(level: LevelFilter, format: LogFormat) -> Level {
     let (filter, handle) = reload::Layer::new(level);
-    let lines = fmt::layer()
+    let lines = tracing_subscriber::fmt::layer()
         .with_target(false)
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(format == LogFormat::Text && io::stderr().is_terminal())
         // A log that cannot be written is no reason to stop, nor to say so on the same way.
         .log_internal_errors(false)
-        .with_writer(Stderr::default());
+        .with_writer(Stderr::new(format));
+    let lines = match format {
+        LogFormat::Text => lines.fmt_fields(debug_fn(message_alone)).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
+    };
     tracing_subscriber::registry().with(filter).with(lines).init();
     Level(handle)
+}
+
+/// The other fields of an event are for machines; the message has them in words.
+fn message_alone(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt::Result {
+    if field.name() == "message" { write!(writer, "{value:?}") } else { Ok(()) }
 }

@@ -37,7 +37,7 @@ fn supervise(words: Vec<OsString>) -> anyhow::Result<ExitCode> {
     if let Some(what) = args.generate {
         return print(&generate::text(what).context("cannot generate it")?);
     }
-    let level = log::start(args.log_level.into());
+    let level = log::start(args.log.log_level.into(), args.log.log_format.into());
     let only_check = args.config.check;
     let mut config = resolve::resolve(args).map_err(exit::usage)?;
     config.asked = origins.asked();
@@ -63,7 +63,7 @@ struct Words {
 impl Source for Words {
     fn read(&mut self) -> anyhow::Result<Config> {
         let Given { args, origins } = Given::gather(&self.words)?;
-        self.read = Some(args.log_level.into());
+        self.read = Some(args.log.log_level.into());
         let mut config = resolve::resolve(args)?;
         config.asked = origins.asked();
         Ok(config)

@@ -1,5 +1,8 @@
 //! From what was typed to what it means here: the environment and the machine are looked at.
 
+mod systemd;
+
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::RawFd;
@@ -10,7 +13,7 @@ use tracing::{info, warn};
 use super::args::Args;
 use super::command::{Place, Recognised, recognise};
 use super::values::{self, WorkerCount};
-use crate::logic::config::{Command, Config, Handoff, KeepAlive, Listen, NodeConfig};
+use crate::logic::config::{Command, Config, Handoff, KeepAlive, Listen, NodeConfig, OutputConfig};
 use crate::logic::fleet::FleetConfig;
 use crate::logic::route::RouteConfig;
 
@@ -30,7 +33,8 @@ pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
     let workers = workers(args.workers)?;
     let (command, handoff) = command(&args)?;
     let is_node = matches!(handoff, Handoff::Node(_));
-    let listen = listen(&args.listen, is_node)?;
+    let passed = systemd::passed(args.systemd.listen_fds, &variable)?;
+    let listen = listen(passed, &args.listen, is_node)?;
     Ok(Config {
         asked: Vec::new(),
         command,
@@ -60,6 +64,8 @@ pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
             mint: None,
         },
         head_timeout: args.head_timeout,
+        output: OutputConfig { prefix: args.log.prefix_output, format: args.log.log_format.into() },
+        systemd: systemd::wishes(&variable)?,
     })
 }
 
@@ -137,19 +143,26 @@ fn workers(typed: Option<WorkerCount>) -> anyhow::Result<u16> {
 }
 
 /// Where to listen besides what workers ask for.
-fn listen(typed: &[String], workers_ask: bool) -> anyhow::Result<Vec<Listen>> {
-    if typed.is_empty() && workers_ask {
-        return Ok(Vec::new());
-    }
-    if typed.is_empty() {
+fn listen(passed: Vec<Listen>, typed: &[String], workers_ask: bool) -> anyhow::Result<Vec<Listen>> {
+    if passed.is_empty() && typed.is_empty() && !workers_ask {
         return Ok(vec![Listen::Port(default_port()?)]);
     }
-    let mut listen = Vec::new();
+    let mut listen = passed;
     for text in typed {
         let resolved = address(text).with_context(|| format!("cannot listen on {text}"))?;
         listen.extend(resolved);
     }
-    Ok(listen)
+    Ok(each_descriptor_once(listen))
+}
+
+/// A socket that was passed may be named by its number as well.
+fn each_descriptor_once(mut listen: Vec<Listen>) -> Vec<Listen> {
+    let mut taken = BTreeSet::new();
+    listen.retain(|listen| match listen {
+        Listen::Passed { fd, name: _ } | Listen::Inherited(fd) => taken.insert(*fd),
+        Listen::Tcp(_) | Listen::Port(_) | Listen::Unix(_) | Listen::Abstract(_) => true,
+    });
+    listen
 }
 
 fn default_port() -> anyhow::Result<u16> {
@@ -163,7 +176,11 @@ fn address(text: &str) -> anyhow::Result<Vec<Listen>> {
         if path.is_empty() {
             bail!("the path is missing, as in unix:/run/app.sock");
         }
-        return Ok(vec![Listen::Unix(path.into())]);
+        return Ok(vec![match path.strip_prefix('@') {
+            Some("") => bail!("the name is missing, as in unix:@app"),
+            Some(name) => Listen::Abstract(name.into()),
+            None => Listen::Unix(path.into()),
+        }]);
     }
     if let Some(number) = text.strip_prefix("fd:") {
         let number: Option<RawFd> = number.parse().ok().filter(|number| *number >= 0);
@@ -209,6 +226,8 @@ mod tests {
         assert_eq!(one("[::1]:0"), Listen::Tcp("[::1]:0".parse().unwrap()));
         assert_eq!(one(":3000"), Listen::Port(3000));
         assert_eq!(one("unix:/a b"), Listen::Unix("/a b".into()));
+        assert_eq!(one("unix:@a b"), Listen::Abstract("a b".into()));
+        assert_eq!(one("unix:./@a"), Listen::Unix("./@a".into()));
         assert_eq!(one("fd:3"), Listen::Inherited(3));
         assert!(address("localhost:3000").unwrap().contains(&one("127.0.0.1:3000")));
     }
@@ -220,5 +239,16 @@ mod tests {
         assert!(wrong("127.0.0.1:http").contains("\"http\" is no port"));
         assert!(wrong("fd:-1").contains("fd:3"));
         assert!(wrong("unix:").contains("the path is missing"));
+        assert!(wrong("unix:@").contains("the name is missing"));
+    }
+
+    #[test]
+    fn passed_sockets_come_first_and_take_the_place_of_the_default() {
+        let passed = |fd| Listen::Passed { fd, name: String::new() };
+        assert_eq!(listen(vec![passed(3)], &[], false).unwrap(), [passed(3)]);
+        let typed = ["fd:4", "fd:3", "unix:/a"].map(str::to_owned);
+        let both = listen(vec![passed(3)], &typed, true).unwrap();
+        assert_eq!(both, [passed(3), Listen::Inherited(4), Listen::Unix("/a".into())]);
+        assert_eq!(listen(Vec::new(), &[], true).unwrap(), []);
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::logic::config::{KeepAlive, PackageConfig, Serialization};
+use crate::logic::config::{KeepAlive, LogFormat, PackageConfig, Serialization};
 use crate::logic::fleet::MOST_WORKERS;
 use crate::logic::route::Balance;
 
@@ -156,6 +156,35 @@ impl From<LogLevel> for LevelFilter {
             LogLevel::Debug => Self::DEBUG,
         }
     }
+}
+
+/// How log lines look, by name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum LogFormatArg {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+impl From<LogFormatArg> for LogFormat {
+    fn from(format: LogFormatArg) -> Self {
+        match format {
+            LogFormatArg::Text => Self::Text,
+            LogFormatArg::Json => Self::Json,
+        }
+    }
+}
+
+/// Which sockets of a service manager to take, by name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum ListenFds {
+    /// Those for this process
+    Auto,
+    /// Also those for another one
+    Any,
+    /// None
+    Off,
 }
 
 /// Something to print instead of running.

@@ -1,28 +1,47 @@
-//! Standard error as a place for log lines that nobody has to read.
-//!
-//! The log must never stop the supervisor, so a line that there is no room for is dropped and
-//! counted, and so is one that cannot be written at all. Workers share the descriptor, so it is not
-//! made non-blocking; a line that is not longer than `PIPE_BUF` does not block a pipe that polls as
-//! writable, and is not mixed with others (`pipe(7)`).
+//! The log on standard error: a line that there is no room for is dropped and counted, and so is one
+//! that cannot be written at all.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde_json::{Map, Value, json};
 use tracing_subscriber::fmt::MakeWriter;
 
-/// `PIPE_BUF` of Linux.
-const LONGEST: usize = 4096;
+use super::standard;
+use crate::logic::config::LogFormat;
+use crate::logic::output::{LONGEST, Stream};
 
 /// Where log lines go. Each is written at once or not at all.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Stderr {
+    format: LogFormat,
     dropped: AtomicU64,
 }
 
 /// The writer of one line.
 #[derive(Debug)]
 pub struct Line<'a>(&'a Stderr);
+
+impl Stderr {
+    /// For lines of this format.
+    pub fn new(format: LogFormat) -> Self {
+        Self { format, dropped: AtomicU64::new(0) }
+    }
+
+    /// The line that stands where so many are missing, before this one.
+    fn gap(&self, dropped: u64, before: &[u8]) -> Vec<u8> {
+        let message = format!("({dropped} log lines dropped)");
+        match self.format {
+            LogFormat::Text => format!("{message}\n").into_bytes(),
+            LogFormat::Json => {
+                let before: Map<_, _> = serde_json::from_slice(before).unwrap_or_default();
+                let timestamp = before.get(TIMESTAMP);
+                let gap = json!({ TIMESTAMP: timestamp, "level": "WARN", MESSAGE: message });
+                format!("{gap}\n").into_bytes()
+            }
+        }
+    }
+}
 
 impl<'a> MakeWriter<'a> for Stderr {
     type Writer = Line<'a>;
@@ -37,8 +56,10 @@ impl Write for Line<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let stderr = &self.0;
         let dropped = stderr.dropped.swap(0, Ordering::Relaxed);
-        let notice = format!("({dropped} log lines dropped)\n");
-        if (dropped > 0 && write(notice.as_bytes()).is_err()) || write(line).is_err() {
+        let gap = (dropped > 0).then(|| stderr.gap(dropped, line));
+        if gap.is_some_and(|gap| write(&gap).is_err())
+            || write(&shortened(line, stderr.format)).is_err()
+        {
             stderr.dropped.fetch_add(dropped + 1, Ordering::Relaxed);
         }
         Ok(line.len())
@@ -49,14 +70,66 @@ impl Write for Line<'_> {
     }
 }
 
-/// Writes a line to standard error, unless that would block.
-pub fn write(line: &[u8]) -> io::Result<()> {
-    let stderr = io::stderr();
-    let mut asked = [PollFd::new(&stderr, PollFlags::OUT)];
-    if poll(&mut asked, Some(&Timespec::default()))? == 0 {
-        return Err(io::ErrorKind::WouldBlock.into());
+/// Writes a line of text to standard error, unless that would block.
+pub fn say(line: &str) {
+    // If nobody can read it, the exit code has to do.
+    _ = write(&shortened(line.as_bytes(), LogFormat::Text));
+}
+
+fn write(line: &[u8]) -> io::Result<()> {
+    standard::write(Stream::Stderr, line)
+}
+
+/// The names that the format gives to these fields.
+const MESSAGE: &str = "message";
+const TIMESTAMP: &str = "timestamp";
+
+/// A line that can be written at once.
+fn shortened(line: &[u8], format: LogFormat) -> Vec<u8> {
+    if line.len() <= LONGEST {
+        return line.to_vec();
     }
-    let line =
-        if line.len() > LONGEST { [&line[..LONGEST - 1], b"\n"].concat() } else { line.to_vec() };
-    stderr.lock().write_all(&line)
+    match format {
+        LogFormat::Text => [&line[..LONGEST - 1], b"\n"].concat(),
+        LogFormat::Json => {
+            let mut object: Map<_, _> = serde_json::from_slice(line).unwrap_or_default();
+            if let Some(Value::String(message)) = object.get_mut(MESSAGE) {
+                // Each byte of it takes one or more of the line.
+                let too_many = line.len() - LONGEST;
+                message
+                    .truncate(message.floor_char_boundary(message.len().saturating_sub(too_many)));
+            }
+            format!("{}\n", Value::Object(object)).into_bytes()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_line_is_shortened_and_stays_what_it_is() {
+        let text = shortened(&[b'x'; LONGEST + 5], LogFormat::Text);
+        assert_eq!((text.len(), text.last()), (LONGEST, Some(&b'\n')));
+        let message = "\"ä\n".repeat(3000);
+        let line = json!({ TIMESTAMP: "now", "level": "INFO", MESSAGE: message, "worker": 7 });
+        let line = shortened(format!("{line}\n").as_bytes(), LogFormat::Json);
+        assert!(line.len() <= LONGEST && line.ends_with(b"\n"));
+        let object: Map<_, _> = serde_json::from_slice(&line).unwrap();
+        assert_eq!((&object[TIMESTAMP], &object["worker"]), (&json!("now"), &json!(7)));
+        assert!(message.starts_with(object[MESSAGE].as_str().unwrap()));
+    }
+
+    #[test]
+    fn what_is_missing_is_said_in_the_format_of_the_log() {
+        let gap = Stderr::new(LogFormat::Json).gap(3, br#"{"timestamp":"now"}"#);
+        let object: Map<_, _> = serde_json::from_slice(&gap).unwrap();
+        assert_eq!(
+            (&object[TIMESTAMP], &object[MESSAGE]),
+            (&json!("now"), &json!("(3 log lines dropped)"))
+        );
+        let gap = Stderr::new(LogFormat::Text).gap(3, b"INFO line");
+        assert_eq!(gap, b"(3 log lines dropped)\n");
+    }
 }

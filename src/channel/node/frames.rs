@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use serde::{Deserialize, Serialize, Serializer};
+
 use super::Serialization;
 
 /// A frame is at most this long, in bytes, its end or length included.
@@ -17,7 +19,8 @@ const LENGTH: usize = size_of::<u32>();
 pub struct TooLong;
 
 /// What was read from one worker and is not a whole frame yet.
-#[derive(Debug)]
+#[derive(Debug, Deserialize)]
+#[serde(from = "Unread")]
 pub struct Frames {
     serialization: Serialization,
     buffer: Vec<u8>,
@@ -25,6 +28,27 @@ pub struct Frames {
     start: usize,
     /// Up to here, no line of JSON ends after `start`.
     searched: usize,
+}
+
+/// What is kept of a stream in a state.
+#[derive(Deserialize, Serialize)]
+struct Unread {
+    serialization: Serialization,
+    #[serde(with = "serde_bytes")]
+    bytes: Vec<u8>,
+}
+
+impl Serialize for Frames {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let bytes = self.buffer[self.start..].to_vec();
+        Unread { serialization: self.serialization, bytes }.serialize(to)
+    }
+}
+
+impl From<Unread> for Frames {
+    fn from(Unread { serialization, bytes }: Unread) -> Self {
+        Self { buffer: bytes, ..Self::new(serialization) }
+    }
 }
 
 impl Frames {

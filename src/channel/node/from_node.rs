@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use serde::{Deserialize, Serialize};
 use sticky_worker::message::Key;
 
 use super::Serialization;
@@ -106,6 +107,14 @@ pub enum FromNode {
         /// How many connections are finished since the last time.
         closed: u32,
     },
+    /// `NODE_STICKY`, `quiet`: after [`ToNode::SoftDrain`](super::ToNode::SoftDrain), no session of
+    /// Engine.IO is left in this worker.
+    Quiet,
+    /// `NODE_STICKY`, `busy`: likewise, there is one again. It comes before the connection that began
+    /// the session is said to be finished.
+    Busy,
+    /// `NODE_STICKY`, `pong`: the answer to [`ToNode::Ping`](super::ToNode::Ping).
+    Pong,
     /// `NODE_STICKY`, `handback`, inside [`FromNode::Handle`]: a connection to route again.
     Handback {
         /// What was read of it, and is to be read again.
@@ -177,8 +186,8 @@ pub enum ServerKind {
 }
 
 /// A value that is given back as it was, to workers of the same serialization.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Data(Rc<[u8]>);
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Data(#[serde(with = "super::bytes")] Rc<[u8]>);
 
 impl Data {
     pub(super) fn as_bytes(&self) -> &[u8] {
@@ -300,6 +309,9 @@ fn preload(fields: &Fields<'_>) -> Option<FromNode> {
             count: fields.number(Field::Count)?,
             closed: fields.number(Field::Closed).unwrap_or(0),
         }),
+        "quiet" => Some(FromNode::Quiet),
+        "busy" => Some(FromNode::Busy),
+        "pong" => Some(FromNode::Pong),
         "handback" => {
             let head = BASE64_STANDARD.decode(&*fields.text(Field::Head)?).ok()?;
             Some(FromNode::Handback { head, server: text(Field::Server) })

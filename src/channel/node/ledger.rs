@@ -6,8 +6,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use serde::{Deserialize, Serialize};
+
 /// What was sent to one worker with a descriptor, the first sent first.
-#[derive(Debug)]
+#[derive(Debug, Deserialize, Serialize)]
 pub struct Ledger<T> {
     parcels: BTreeMap<u64, T>,
     next: u64,
@@ -33,7 +35,7 @@ impl<T> Ledger<T> {
     /// under which it will be answered, if it will.
     pub fn enter(&mut self, parcel: T, seq: Option<u32>) -> u64 {
         let number = self.next;
-        self.next += 1;
+        self.next = self.next.wrapping_add(1);
         self.parcels.insert(number, parcel);
         self.unacknowledged.push_back((number, seq));
         if let Some(seq) = seq {
@@ -45,6 +47,17 @@ impl<T> Ledger<T> {
     /// What has this number.
     pub fn get(&self, number: u64) -> Option<&T> {
         self.parcels.get(&number)
+    }
+
+    /// A ledger of what `change` makes of everything that is not settled.
+    pub fn map<U>(&self, mut change: impl FnMut(&T) -> U) -> Ledger<U> {
+        let parcels = self.parcels.iter().map(|(number, parcel)| (*number, change(parcel)));
+        Ledger {
+            parcels: parcels.collect(),
+            next: self.next,
+            unacknowledged: self.unacknowledged.clone(),
+            unanswered: self.unanswered.clone(),
+        }
     }
 
     /// All that is not settled.
@@ -78,6 +91,13 @@ impl<T> Ledger<T> {
     pub fn answered(&mut self, seq: u32) -> Option<T> {
         let number = self.unanswered.remove(&seq)?;
         self.parcels.remove(&number)
+    }
+
+    /// A ledger of what `change` makes of everything that is not settled. Stops at the first error.
+    pub fn try_map<U, E>(self, mut change: impl FnMut(T) -> Result<U, E>) -> Result<Ledger<U>, E> {
+        let Self { parcels, next, unacknowledged, unanswered } = self;
+        let parcels = parcels.into_iter().map(|(number, parcel)| Ok((number, change(parcel)?)));
+        Ok(Ledger { parcels: parcels.collect::<Result<_, _>>()?, next, unacknowledged, unanswered })
     }
 
     /// All that is not settled, for the day when the worker is gone.

@@ -11,7 +11,10 @@
 //! those. All others belong to the app or to a package that it uses. The protocol is not documented;
 //! the sources are Node's `lib/internal/child_process.js`, `lib/internal/child_process/serialization.js`
 //! and `lib/internal/cluster/`, and what real Nodes sent (`captured/`).
+//!
+//! What is kept of a conversation can be written down in the middle of it, and read in another process.
 
+mod bytes;
 mod field;
 mod fields;
 mod frames;

@@ -9,6 +9,8 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use serde::{Deserialize, Serialize};
+
 /// So many bytes may go before a descriptor while another one is not acknowledged: half of what Node
 /// reads at once.
 const BARRIER: usize = 32 * 1024;
@@ -16,10 +18,12 @@ const BARRIER: usize = 32 * 1024;
 const SHORT: usize = 4 * 1024;
 
 /// What goes to one worker, in order. A descriptor is known by a number of the caller.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(try_from = "Saved")]
 pub struct Outbox {
     frames: VecDeque<Frame>,
     /// How many bytes wait.
+    #[serde(skip)]
     waiting: usize,
     /// Bytes that went since the last descriptor.
     plain: usize,
@@ -27,11 +31,36 @@ pub struct Outbox {
     unacknowledged: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Deserialize, Serialize)]
 struct Frame {
+    #[serde(with = "super::bytes")]
     bytes: Rc<[u8]>,
     written: usize,
     descriptor: Option<u64>,
+}
+
+/// An outbox in a state.
+#[derive(Deserialize)]
+struct Saved {
+    frames: VecDeque<Frame>,
+    plain: usize,
+    unacknowledged: usize,
+}
+
+/// A state in which more of a frame was written than there is of it.
+#[derive(Debug, thiserror::Error)]
+#[error("a frame has nothing left to write")]
+struct NothingLeft;
+
+impl TryFrom<Saved> for Outbox {
+    type Error = NothingLeft;
+
+    fn try_from(Saved { frames, plain, unacknowledged }: Saved) -> Result<Self, NothingLeft> {
+        let left = frames.iter().map(|frame| frame.bytes.len().checked_sub(frame.written));
+        let left = left.map(|left| left.filter(|left| *left > 0).ok_or(NothingLeft));
+        let waiting = left.sum::<Result<_, _>>()?;
+        Ok(Self { frames, waiting, plain, unacknowledged })
+    }
 }
 
 /// What to write next.
@@ -78,9 +107,9 @@ impl Outbox {
         let Some(frame) = self.frames.front_mut() else { return };
         let count = count.min(frame.bytes.len() - frame.written);
         if frame.descriptor.is_none() {
-            self.plain += count;
+            self.plain = self.plain.saturating_add(count);
         } else if frame.written == 0 && count > 0 {
-            self.unacknowledged += 1;
+            self.unacknowledged = self.unacknowledged.saturating_add(1);
             self.plain = if frame.bytes.len() > SHORT { frame.bytes.len() } else { 0 };
         }
         frame.written += count;
@@ -93,6 +122,12 @@ impl Outbox {
     /// The worker has acknowledged the oldest descriptor, or that it did not come.
     pub fn acknowledged(&mut self) {
         self.unacknowledged = self.unacknowledged.saturating_sub(1);
+    }
+
+    /// The descriptors of the frames that were not begun.
+    pub fn descriptors(&self) -> impl Iterator<Item = u64> {
+        let whole = self.frames.iter().filter(|frame| frame.written == 0);
+        whole.filter_map(|frame| frame.descriptor)
     }
 
     /// How many bytes wait.

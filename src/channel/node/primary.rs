@@ -3,13 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use super::{Adapter, PackageMessage, ToNode};
 
 /// The most adapters that are remembered of one worker: one for each namespace.
 const MOST_ADAPTERS: usize = 1024;
 
 /// What one worker has said and was told.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
 pub struct Primary {
     /// The number of the next message to the worker.
     seq: u32,
@@ -26,7 +29,7 @@ pub struct Primary {
 }
 
 /// A package that takes the connections of a worker.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Package {
     name: String,
     message: Option<String>,

@@ -101,6 +101,11 @@ pub enum ToNode<'a> {
         /// The local port; absent for a Unix socket.
         port: Option<u16>,
     },
+    /// To the preload: no new sessions come any more; say when none is left
+    /// ([`FromNode::Quiet`](super::FromNode::Quiet)).
+    SoftDrain,
+    /// To the preload: say [`FromNode::Pong`](super::FromNode::Pong).
+    Ping,
     /// An adapter of a worker that ended, to the others, for `@socket.io/cluster-adapter` 0.3.
     AdapterClose {
         /// The adapter.
@@ -175,6 +180,8 @@ impl ToNode<'_> {
             Self::Conn { head, port } => handle(to, "net.Socket", |to| {
                 to.object("msg", |to| conn(to, head, port));
             }),
+            Self::SoftDrain => preload(to, "drain"),
+            Self::Ping => preload(to, "ping"),
             Self::AdapterClose { uid, nsp } => adapter(to, ADAPTER_CLOSE, |to| {
                 to.text("uid", uid);
                 to.text("nsp", nsp);
@@ -242,13 +249,17 @@ fn package(to: &mut Object<'_>, message: PackageMessage<'_>) {
 }
 
 fn conn(to: &mut Object<'_>, head: &[u8], port: Option<u16>) {
-    to.text("cmd", "NODE_STICKY");
-    to.text("act", "conn");
+    preload(to, "conn");
     to.text("head", &BASE64_STANDARD.encode(head));
     match port {
         Some(port) => to.number("port", port),
         None => to.null("port"),
     }
+}
+
+fn preload(to: &mut Object<'_>, act: &str) {
+    to.text("cmd", "NODE_STICKY");
+    to.text("act", act);
 }
 
 fn adapter(to: &mut Object<'_>, kind: i64, fill: impl FnOnce(&mut Object<'_>)) {

@@ -1,6 +1,8 @@
 //! What was typed. Help, manual page and completions are made from this declaration.
 
 mod config;
+mod log;
+mod systemd;
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -8,9 +10,11 @@ use std::time::Duration;
 use clap::Parser;
 
 use self::config::ConfigArgs;
+use self::log::LogArgs;
+use self::systemd::SystemdArgs;
 use crate::cli::values::{
-    BalanceArg, Generate, Handoff, KeepAliveArg, LogLevel, NodePackage, NodeSerialization,
-    WorkerCount, some_time, time,
+    BalanceArg, Generate, Handoff, KeepAliveArg, NodePackage, NodeSerialization, WorkerCount,
+    some_time, time,
 };
 use crate::logic::route::key::KeyList;
 
@@ -48,9 +52,9 @@ pub(in crate::cli) struct Args {
     /// $PORT on all addresses, or :3000]
     ///
     /// 127.0.0.1:3000 or [::1]:3000 or localhost:3000 is an address, :3000 is that port on all
-    /// addresses of both families (as two sockets), unix:/run/app.sock is a Unix socket, fd:3 is a
-    /// listening socket that the supervisor inherits. Port 0 picks a free port; the log says which. In
-    /// the variable, commas stand between several.
+    /// addresses of both families (as two sockets), unix:/run/app.sock is a Unix socket, unix:@app an
+    /// abstract one, fd:3 is a listening socket that the supervisor inherits. Port 0 picks a free port;
+    /// the log says which. In the variable, commas stand between several.
     ///
     /// Node workers get what they ask for besides; one that asks for an address given here gets that
     /// listener, and one that nobody asks for leads to the first server of each worker.
@@ -234,22 +238,18 @@ pub(in crate::cli) struct Args {
     )]
     pub(in crate::cli) hash_seed: u64,
 
-    /// How much to log
-    #[arg(
-        long,
-        value_name = "LEVEL",
-        env = "STICKY_LOG_LEVEL",
-        hide_env_values = true,
-        default_value = "info"
-    )]
-    pub(in crate::cli) log_level: LogLevel,
-
     /// Print this to standard output and exit
     #[arg(long, value_name = "WHAT")]
     pub(in crate::cli) generate: Option<Generate>,
 
     #[command(flatten)]
     pub(in crate::cli) config: ConfigArgs,
+
+    #[command(flatten)]
+    pub(in crate::cli) log: LogArgs,
+
+    #[command(flatten)]
+    pub(in crate::cli) systemd: SystemdArgs,
 
     /// The command of every worker, and its arguments
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]

@@ -128,7 +128,12 @@ impl Engine {
             FromNode::Package { name, message } => self.hear_package(worker, &name, message),
             FromNode::Closed { count } => self.hear_closed(worker, count),
             FromNode::Adapter(adapter) => self.relay(worker, &adapter, &frame),
-            FromNode::Handback { .. } | FromNode::OtherInternal | FromNode::User => {
+            FromNode::Quiet
+            | FromNode::Busy
+            | FromNode::Pong
+            | FromNode::Handback { .. }
+            | FromNode::OtherInternal
+            | FromNode::User => {
                 debug!("{worker} says something that is for nobody here");
             }
         }

@@ -22,6 +22,7 @@ pub(super) const PRELOAD: &[(&str, &str)] = &[
     ("answers.cjs", include_str!("../../../workers/node/preload/answers.cjs")),
     ("arrivals.cjs", include_str!("../../../workers/node/preload/arrivals.cjs")),
     ("connections.cjs", include_str!("../../../workers/node/preload/connections.cjs")),
+    ("drain.cjs", include_str!("../../../workers/node/preload/drain.cjs")),
     ("engine.cjs", include_str!("../../../workers/node/preload/engine.cjs")),
     ("environment.cjs", include_str!("../../../workers/node/preload/environment.cjs")),
     ("handback.cjs", include_str!("../../../workers/node/preload/handback.cjs")),

@@ -15,8 +15,15 @@ use crate::logic::route::RouteConfig;
 pub const COMMAND: &str = "COMMAND";
 
 /// The flags whose meaning is settled at the start.
-const AT_START: [&str; 4] =
-    ["--listen", "--node-package", "--node-serialization", "--no-node-preload"];
+const AT_START: [&str; 7] = [
+    "--listen",
+    "--listen-fds",
+    "--log-format",
+    "--node-package",
+    "--node-serialization",
+    "--no-node-preload",
+    "--prefix-output",
+];
 /// The flags whose values nobody should find in a log.
 const SECRET: [&str; 1] = ["--env"];
 
@@ -70,7 +77,17 @@ impl Config {
         if !self.handoff.is_like(&new.handoff) {
             return false;
         }
-        let Self { asked, command, listen: _, handoff, fleet, route, head_timeout } = new;
+        let Self {
+            asked,
+            command,
+            listen: _,
+            handoff,
+            fleet,
+            route,
+            head_timeout,
+            output: _,
+            systemd: _,
+        } = new;
         for (old, new) in self.asked.iter_mut().zip(asked) {
             if !AT_START.contains(&new.name.as_str()) {
                 *old = new;
@@ -86,7 +103,8 @@ impl Config {
 }
 
 impl Handoff {
-    fn name(&self) -> &'static str {
+    /// How `--handoff` calls it.
+    pub fn name(&self) -> &'static str {
         match self {
             Self::Channel => "channel",
             Self::Node(_) => "node",
@@ -141,7 +159,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::logic::config::{Command, KeepAlive, Listen, Serialization};
+    use crate::logic::config::{
+        Command, KeepAlive, Listen, OutputConfig, Serialization, SystemdConfig,
+    };
     use crate::logic::route::Balance;
 
     fn asked(list: &[(&str, &str)]) -> Vec<Asked> {
@@ -179,6 +199,8 @@ mod tests {
             fleet: FleetConfig { seed: 1, ..FleetConfig::default() },
             route: route(),
             head_timeout: Duration::from_secs(10),
+            output: OutputConfig::default(),
+            systemd: SystemdConfig::default(),
         }
     }
 

@@ -1,6 +1,8 @@
 //! What the supervisor was asked to do, checked: combinations that make no sense cannot be written.
 
 mod change;
+mod log;
+mod systemd;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -11,6 +13,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::change::{Asked, COMMAND, Change, changes};
+pub use self::log::{LogFormat, OutputConfig};
+pub use self::systemd::SystemdConfig;
 use crate::logic::fleet::FleetConfig;
 use crate::logic::route::RouteConfig;
 
@@ -32,6 +36,10 @@ pub struct Config {
     pub route: RouteConfig,
     /// The time for a client's first bytes.
     pub head_timeout: Duration,
+    /// What becomes of the output of workers.
+    pub output: OutputConfig,
+    /// What the service manager said.
+    pub systemd: SystemdConfig,
 }
 
 /// The command of every worker.
@@ -63,8 +71,17 @@ pub enum Listen {
     Port(u16),
     /// A Unix stream socket at this path.
     Unix(PathBuf),
+    /// An abstract Unix stream socket of this name (`unix(7)`).
+    Abstract(OsString),
     /// A listening socket that the supervisor inherited.
     Inherited(RawFd),
+    /// One that a service manager passed, under this name (`sd_listen_fds(3)`).
+    Passed {
+        /// Its number.
+        fd: RawFd,
+        /// How the service manager calls it; may be empty.
+        name: String,
+    },
 }
 
 /// How connections get into a worker.
@@ -106,7 +123,7 @@ pub enum PackageConfig {
 }
 
 /// How messages are written, as in `NODE_CHANNEL_SERIALIZATION_MODE`.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Serialization {
     /// One line of JSON a message.
     Json,

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use nix::libc;
 use socket2::{Domain, Socket, Type};
 
-use super::{Listener, Mode, bind_tcp, open_unix};
+use super::unix::open_unix;
+use super::{Listener, Mode, bind_tcp};
 
 /// What a server asks to listen on.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -22,7 +23,7 @@ pub enum Asked {
         /// Whether IPv4 clients are refused.
         only_v6: bool,
     },
-    /// A Unix stream socket at this path.
+    /// A Unix stream socket at this path, or at an abstract name after a null byte.
     Unix(PathBuf),
 }
 
@@ -39,7 +40,7 @@ pub fn open_asked(asked: &Asked, defer: bool, backlog: i32, mode: Mode) -> io::R
             }
         }
         Asked::Tcp { address, only_v6 } => bind_tcp(*address, *only_v6, defer, backlog),
-        Asked::Unix(path) => open_unix(path, format!("unix:{}", path.display()), backlog),
+        Asked::Unix(path) => open_unix(path, backlog),
     }?;
     listener.about.mode = mode;
     Ok(listener)

@@ -1,14 +1,15 @@
 //! Listening sockets and what they accept.
 
 mod asked;
+mod inherited;
+mod unix;
 
 use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::libc;
@@ -17,6 +18,9 @@ use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, SockFilter, SockRef, Socket, Type};
 
 pub use self::asked::{Asked, open_asked, open_udp};
+pub use self::inherited::own_pidfd_id;
+use self::inherited::{adopt, adopt_passed};
+use self::unix::{SocketFile, address_of_abstract, name_of_path, open_unix, unix_path};
 use super::errors;
 use crate::logic::config::Listen;
 
@@ -79,14 +83,6 @@ pub struct ListenError {
     error: io::Error,
 }
 
-/// A socket in the file system, known by its identity, so that another one at the same path is
-/// left alone.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-struct SocketFile {
-    path: PathBuf,
-    identity: (u64, u64),
-}
-
 /// Opens everything that one `--listen` asks for. `defer` asks the kernel to hold back TCP
 /// connections without a byte, for about [`DEFERRED`] (`TCP_DEFER_ACCEPT` of `tcp(7)`).
 pub fn open(listen: &Listen, defer: bool, mode: Mode) -> Result<Vec<Listener>, ListenError> {
@@ -94,14 +90,19 @@ pub fn open(listen: &Listen, defer: bool, mode: Mode) -> Result<Vec<Listener>, L
         Listen::Tcp(address) => vec![open_tcp(*address, defer)?],
         Listen::Port(port) => open_both_families(*port, defer)?,
         Listen::Unix(path) => {
-            let name = format!("unix:{}", path.display());
-            let opened = open_unix(path, name.clone(), BACKLOG);
-            vec![opened.map_err(|error| ListenError::new(name, error))?]
+            let opened = open_unix(path, BACKLOG);
+            vec![opened.map_err(|error| ListenError::new(name_of_path(path), error))?]
+        }
+        Listen::Abstract(name) => {
+            let address = address_of_abstract(name);
+            let opened = open_unix(&address, BACKLOG);
+            vec![opened.map_err(|error| ListenError::new(name_of_path(&address), error))?]
         }
         Listen::Inherited(fd) => {
             let opened = adopt(*fd);
             vec![opened.map_err(|error| ListenError::new(format!("fd:{fd}"), error))?]
         }
+        Listen::Passed { fd, name } => vec![adopt_passed(*fd, name)?],
     };
     for listener in &mut listeners {
         listener.about.mode = mode;
@@ -150,8 +151,9 @@ impl Listener {
     /// The number of the descriptor that it was inherited as.
     pub fn given_as(&self) -> Option<RawFd> {
         match self.about.asked {
-            Some(Listen::Inherited(number)) => Some(number),
-            Some(Listen::Tcp(_) | Listen::Port(_) | Listen::Unix(_)) | None => None,
+            Some(Listen::Inherited(fd) | Listen::Passed { fd, name: _ }) => Some(fd),
+            Some(Listen::Tcp(_) | Listen::Port(_) | Listen::Unix(_) | Listen::Abstract(_))
+            | None => None,
         }
     }
 
@@ -166,14 +168,14 @@ impl Listener {
                 let everywhere = own.ip().is_unspecified();
                 own.port() == its.port() && (everywhere || own.ip() == its.ip())
             }
-            (None, None) => own.as_pathname() == its.as_pathname(),
+            (None, None) => unix_path(&own) == unix_path(&its),
             _ => false,
         }
     }
 
-    /// The path of a Unix listener.
+    /// The path of a Unix listener; for an abstract one, its name after a null byte.
     pub fn path(&self) -> Option<PathBuf> {
-        Some(self.socket.local_addr().ok()?.as_pathname()?.to_owned())
+        unix_path(&self.socket.local_addr().ok()?)
     }
 
     /// Lets nobody new in, while those whom the kernel has let in can still be accepted: closing
@@ -182,12 +184,14 @@ impl Listener {
     ///
     /// A shared socket stays as it is, since it is for the others to say who may come.
     pub fn let_nobody_in(&self) -> io::Result<()> {
-        match self.about.file {
-            _ if self.about.shared => Ok(()),
-            // Clients of a Unix socket are refused from now on.
-            Some(_) => self.socket.shutdown(Shutdown::Read),
+        if self.about.shared {
+            return Ok(());
+        }
+        match self.address() {
             // A SYN that is dropped comes again a second later (RFC 6298), and is refused then.
-            None => self.socket.attach_filter(&drop_syn()),
+            Some(_) => self.socket.attach_filter(&drop_syn()),
+            // Clients of a Unix socket are refused from now on.
+            None => self.socket.shutdown(Shutdown::Read),
         }
     }
 
@@ -273,52 +277,6 @@ fn bind_tcp(address: SocketAddr, only_v6: bool, defer: bool, backlog: i32) -> io
     Ok(listener)
 }
 
-fn open_unix(path: &Path, name: String, backlog: i32) -> io::Result<Listener> {
-    remove_stale(path)?;
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.bind(&SockAddr::unix(path)?)?;
-    let file = SocketFile { path: path.to_owned(), identity: identity(path)? };
-    socket.listen(backlog)?;
-    socket.set_nonblocking(true)?;
-    let mut listener = Listener::new(socket, name);
-    listener.about.file = Some(file);
-    Ok(listener)
-}
-
-/// Removes the socket file that a process left which does not listen any more, and nothing else.
-fn remove_stale(path: &Path) -> io::Result<()> {
-    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
-    if !is_socket {
-        return Ok(());
-    }
-    // Somebody who listens may have a full backlog, which is no reason to wait.
-    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    probe.set_nonblocking(true)?;
-    match probe.connect(&SockAddr::unix(path)?) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(path)
-        }
-        Ok(()) | Err(_) => Ok(()),
-    }
-}
-
-/// Takes over a listening socket that was open when the supervisor started. It becomes non-blocking
-/// for everybody who shares it.
-fn adopt(fd: RawFd) -> io::Result<Listener> {
-    let socket = Socket::from(take_over(fd)?);
-    if socket.r#type()? != Type::STREAM || !socket.is_listener()? {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "it is no listening stream socket",
-        ));
-    }
-    socket.set_nonblocking(true)?;
-    let name = name_of(&socket.local_addr()?);
-    let mut listener = Listener::new(socket, name);
-    listener.about.shared = true;
-    Ok(listener)
-}
-
 /// For how long the kernel kept a connection to itself that came without a byte.
 ///
 /// It gives such a one away after it has sent its SYN-ACK again, which it does after one second,
@@ -345,22 +303,6 @@ pub fn held_back(socket: BorrowedFd<'_>) -> io::Result<Duration> {
     // SAFETY: all its fields are numbers, for which zeros are fine where the kernel wrote nothing.
     let info = unsafe { info.assume_init() };
     Ok(SYN_ACK_TIMEOUT * ((1 << info.tcpi_total_retrans.min(6)) - 1))
-}
-
-#[expect(unsafe_code, reason = "the user knows the descriptor by its number alone")]
-fn take_over(fd: RawFd) -> io::Result<OwnedFd> {
-    if fd < 0 {
-        return Err(io::Error::from_raw_os_error(libc::EBADF));
-    }
-    // SAFETY: the number is only used to duplicate it, which fails if nothing is open there.
-    let ours = unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned()?;
-    if fd > libc::STDERR_FILENO {
-        // SAFETY: the descriptor is open, the user gave it to this listener, and nothing else in
-        // this process was opened before it. The first copy is closed here, so that the socket
-        // closes with the listener.
-        drop(unsafe { OwnedFd::from_raw_fd(fd) });
-    }
-    Ok(ours)
 }
 
 /// A filter that drops the first packet of a handshake and no other (`SO_ATTACH_FILTER` of
@@ -399,31 +341,17 @@ fn defer_accept(socket: &Socket) -> io::Result<()> {
 }
 
 fn name_of(address: &SockAddr) -> String {
-    match (address.as_socket(), address.as_pathname()) {
+    match (address.as_socket(), unix_path(address)) {
         (Some(address), _) => address.to_string(),
-        (None, Some(path)) => format!("unix:{}", path.display()),
+        (None, Some(path)) => name_of_path(&path),
         (None, None) => "an unnamed unix socket".to_owned(),
-    }
-}
-
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    let file = std::fs::symlink_metadata(path)?;
-    Ok((file.dev(), file.ino()))
-}
-
-impl SocketFile {
-    fn is_in_place(&self) -> bool {
-        identity(&self.path).is_ok_and(|found| found == self.identity)
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Some(file) = &self.about.file
-            && file.is_in_place()
-            && let Err(error) = std::fs::remove_file(&file.path)
-        {
-            tracing::warn!("cannot remove {}: {error}", file.path.display());
+        if let Some(file) = &self.about.file {
+            file.remove();
         }
     }
 }

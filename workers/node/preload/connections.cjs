@@ -60,13 +60,14 @@ function install(parts) {
   function judge(request, routed) {
     const asked = readUrl(request.url);
     if (!asked) return ORDINARY;
-    const { keepAlive, sessions } = parts;
+    const { drain, keepAlive, sessions } = parts;
     const { sid, polling } = asked;
     const close = polling && keepAlive === "close";
-    if (!sid) return { foreign: false, handshake: polling, close };
+    const stays = routed || keepAlive === "off" || request.method === "CONNECT" || !connected();
+    // A new session begins where it can stay.
+    if (!sid) return { foreign: !stays && drain.hasBegun(), handshake: polling, close };
     sessions.hear(sid);
     if (request.upgrade) sessions.hold(sid, request.socket);
-    const stays = routed || keepAlive === "off" || request.method === "CONNECT" || !connected();
     return { foreign: !stays && !sessions.has(sid), handshake: false, close };
   }
 }

@@ -1,5 +1,5 @@
 /**
- * Has engine.io (3 to 6) mint ids of ours. Its own method is replaced on the prototype when the module
+ * Has engine.io (3 to 6) mint ids of ours, and knows which sessions it has. Its own method is replaced on the prototype when the module
  * is loaded; an app that sets another on its server, as the documentation allows, still wins.
  */
 "use strict";
@@ -14,7 +14,7 @@ function install({ sids, sessions }) {
     if (!prototype || seen.has(prototype)) return;
     seen.add(prototype);
     mintIds(prototype, sids);
-    noticeEnds(prototype, sessions);
+    noticeSessions(prototype, sessions);
   });
 }
 
@@ -31,8 +31,8 @@ function mintIds(prototype, sids) {
   };
 }
 
-/** An announced session of this engine is over when its socket closes. */
-function noticeEnds(prototype, sessions) {
+/** A session of this engine is over when its socket closes. */
+function noticeSessions(prototype, sessions) {
   const { emit } = prototype;
   prototype.emit = function (event, socket) {
     if (event === "connection" && typeof socket?.id === "string") sessions.follow(socket.id, socket);

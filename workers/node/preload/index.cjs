@@ -10,10 +10,11 @@
  * - `answers.cjs` announces cookies and headers of answers that the supervisor goes by;
  * - `handback.cjs` gives back a connection whose next request belongs to another worker, and takes one in;
  * - `arrivals.cjs` says of many connections at once that they have arrived;
+ * - `drain.cjs` lets its sessions end while another worker takes its place;
  * - `handles.cjs` counts the connections that came from the supervisor and are closed;
- * - `servers.cjs` knows the servers of this process, and ends a drain;
+ * - `servers.cjs` knows the servers of this process and how their connections end;
  * - `packages.cjs` notices the packages that take connections by message;
- * - `supervisor.cjs` is the way to the supervisor, `environment.cjs` what it left in the environment.
+ * - `supervisor.cjs` is the way to the supervisor and answers its pings, `environment.cjs` what it left in the environment.
  *
  * It does nothing in any process but a direct worker, on its main thread. A part that cannot be
  * installed is left out: an app must never fail because of its preload.
@@ -37,10 +38,11 @@ function isWorker() {
 }
 
 function install({ incarnation, key, keepAlive, keys }) {
-  const { tell } = require("./supervisor.cjs");
+  const { answerPings, tell } = require("./supervisor.cjs");
   tell("hello", { version: VERSION });
 
   const { Arrivals } = require("./arrivals.cjs");
+  const { Drain } = require("./drain.cjs");
   const { Handles } = require("./handles.cjs");
   const { Packages } = require("./packages.cjs");
   const { Servers } = require("./servers.cjs");
@@ -52,12 +54,15 @@ function install({ incarnation, key, keepAlive, keys }) {
   parts.handles = new Handles();
   parts.servers = new Servers();
   parts.packages = new Packages();
+  parts.drain = new Drain(parts);
 
   for (const part of [
     () => new Arrivals(parts.handles, parts.servers).install(),
     () => parts.handles.install(),
     () => parts.servers.install(),
     () => parts.packages.install(),
+    () => parts.drain.install(),
+    () => answerPings(),
     () => require("./engine.cjs").install(parts),
     () => require("./connections.cjs").install(parts),
     () => require("./answers.cjs").install(parts),

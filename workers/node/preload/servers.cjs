@@ -17,6 +17,7 @@ class Servers {
   /** The HTTP server that was given a connection last: a package's server does not listen. */
   #latest = null;
   #draining = false;
+  #saysClose = false;
 
   install() {
     const servers = this;
@@ -66,17 +67,30 @@ class Servers {
     return exact ?? this.#latest?.deref() ?? candidates[0];
   }
 
+  /** From now on each answer says that it closes its connection, also those that are not begun yet. */
+  sayClose() {
+    if (this.#saysClose) return;
+    this.#saysClose = true;
+    const close = (response) => void (response.shouldKeepAlive = false);
+    diagnostics.channel("http.server.request.start").subscribe(({ response }) => close(response));
+    for (const handle of process._getActiveHandles?.() ?? []) {
+      if (handle._httpMessage instanceof http.ServerResponse) close(handle._httpMessage);
+    }
+  }
+
+  /** Closes the connections that wait for a request. Node 18.0 and 18.1 cannot. */
+  closeIdle() {
+    this.#listening.forEach(closeIdle);
+    closeIdle(this.#latest?.deref());
+  }
+
   /** Connections end with the answer that they are at, idle ones now. Node 19 and later do the last by themselves. */
   #drain() {
-    const closeIdle = (server) => server?.closeIdleConnections?.();
-    diagnostics.channel("http.server.request.start").subscribe(({ response }) => {
-      response.shouldKeepAlive = false;
-    });
+    this.sayClose();
     diagnostics.channel("http.server.response.finish").subscribe(({ server }) => {
       setImmediate(closeIdle, server);
     });
-    this.#listening.forEach(closeIdle);
-    closeIdle(this.#latest?.deref());
+    this.closeIdle();
     this.#draining = true;
   }
 
@@ -96,6 +110,10 @@ class Servers {
       return close.call(this);
     };
   }
+}
+
+function closeIdle(server) {
+  server?.closeIdleConnections?.();
 }
 
 /** What the first bytes of a connection to `server` are. */

@@ -1,6 +1,7 @@
 /**
- * The sessions whose ids were not minted here: an app's own `generateId`, or an engine.io that is
- * bundled into the app. The supervisor is told of them, before the client can know the id.
+ * The sessions of this worker. Those whose ids were minted here are only counted. The supervisor is told
+ * of all others, an app's own `generateId` or an engine.io that is bundled into the app, before the
+ * client can know the id.
  *
  * The end is known where engine.io is a module. Elsewhere a session is over when no request of it
  * came for twice the time after which Engine.IO itself gives up, and none of its WebSockets is open.
@@ -19,6 +20,11 @@ class Sessions {
   /** @type {Map<string, {patience: number, heard: number, held: number}>} */
   #announced = new Map();
   #timer = null;
+  /** How many there are whose ids were minted here. */
+  #minted = 0;
+  #watcher = null;
+  /** What the watcher knows. */
+  #any = false;
 
   /** @param {import("./sids.cjs").Sids} sids */
   constructor(sids) {
@@ -41,6 +47,7 @@ class Sessions {
     this.#announced.set(sid, { patience, heard: performance.now(), held: 0 });
     this.#timer ??= setInterval(() => this.#sweep(), SWEEP).unref();
     tell("session", { key: sid }, undefined, done);
+    this.#changed();
   }
 
   /** A request of `sid` came. */
@@ -63,14 +70,40 @@ class Sessions {
   /** `sid` lives exactly as long as `socket`, its session in engine.io. */
   follow(sid, socket) {
     const session = this.#announced.get(sid);
-    if (!session) return;
-    session.held++;
-    socket.once("close", () => this.#end(sid));
+    if (session) {
+      session.held++;
+      socket.once("close", () => this.#end(sid));
+      return;
+    }
+    this.#minted++;
+    socket.once("close", () => {
+      this.#minted--;
+      this.#changed();
+    });
+    this.#changed();
+  }
+
+  /** Calls `watcher` with whether there is any session, now and whenever that changes. */
+  watch(watcher) {
+    this.#watcher = watcher;
+    this.#any = this.#hasAny();
+    watcher(this.#any);
+  }
+
+  #hasAny() {
+    return this.#minted + this.#announced.size > 0;
+  }
+
+  #changed() {
+    if (!this.#watcher || this.#any === this.#hasAny()) return;
+    this.#any = !this.#any;
+    this.#watcher(this.#any);
   }
 
   #end(sid) {
     if (!this.#announced.delete(sid)) return;
     tell("end", { key: sid });
+    this.#changed();
     if (this.#announced.size > 0) return;
     clearInterval(this.#timer);
     this.#timer = null;

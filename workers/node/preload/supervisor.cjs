@@ -11,6 +11,12 @@ const { send } = process;
 
 const ignore = () => {};
 
+const PONG = Object.freeze({ cmd: CMD, act: "pong" });
+const PLAIN = Object.freeze({});
+
+/** Who hears which `act`. */
+const listeners = new Map();
+
 /**
  * Says something, in order with everything else that this process says.
  *
@@ -28,12 +34,20 @@ function tell(act, fields, socket, done = ignore) {
  * Hears what the supervisor says.
  *
  * @param {string} act
- * @param {(message: object, socket?: import("net").Socket) => void} listener
+ * @param {(message: object, socket?: import("net").Socket) => void} listener the only one for `act`
  */
 function hear(act, listener) {
-  process.on("internalMessage", (message, socket) => {
-    if (message.cmd === CMD && message.act === act) listener(message, socket);
-  });
+  if (listeners.size === 0) {
+    process.on("internalMessage", (message, socket) => {
+      if (message.cmd === CMD) listeners.get(message.act)?.(message, socket);
+    });
+  }
+  listeners.set(act, listener);
+}
+
+/** Answers each `ping` of the supervisor from the event loop, to show that it turns. */
+function answerPings() {
+  hear("ping", () => void send.call(process, PONG, undefined, PLAIN, ignore));
 }
 
 /** Whether there still is somebody to talk to. */
@@ -41,4 +55,4 @@ function connected() {
   return process.connected === true;
 }
 
-module.exports = { CMD, connected, hear, tell };
+module.exports = { CMD, answerPings, connected, hear, tell };

@@ -84,6 +84,11 @@ class Worker extends EventEmitter {
     this.child.send({ cmd: "NODE_STICKY", act: "conn", head, port: 80 }, socket);
   }
 
+  /** Tells the preload something. */
+  tell(act) {
+    this.child.send({ cmd: "NODE_STICKY", act });
+  }
+
   drain() {
     this.#say({ act: "disconnect" });
   }

@@ -126,6 +126,9 @@ fn everything_else_is_said() {
     let port = Some(3000);
     expect(ToNode::Conn { head, port }, handle("net.Socket", conn(json!(3000))));
     expect(ToNode::Conn { head, port: None }, handle("net.Socket", conn(json!(null))));
+    let preload = |act: &str| json!({"cmd": "NODE_STICKY", "act": act});
+    expect(ToNode::SoftDrain, preload("drain"));
+    expect(ToNode::Ping, preload("ping"));
     let close = json!({"source": "_sio_adapter", "type": 13, "uid": "u", "nsp": "/"});
     expect(ToNode::AdapterClose { uid: "u", nsp: "/" }, close);
     let gone = json!({"source": "_sio_adapter", "type": 3, "data": 2147483648u32});

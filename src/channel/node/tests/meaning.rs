@@ -146,6 +146,9 @@ fn the_preload_is_understood() {
         says(json!({"act": "taken", "count": 2, "closed": 1})),
         FromNode::Taken { count: 2, closed: 1 },
     );
+    expect(says(json!({"act": "quiet"})), FromNode::Quiet);
+    expect(says(json!({"act": "busy"})), FromNode::Busy);
+    expect(says(json!({"act": "pong"})), FromNode::Pong);
     for wrong in [
         json!({"act": "session", "key": ""}),
         json!({"act": "session", "key": "x".repeat(129)}),

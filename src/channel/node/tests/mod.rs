@@ -3,6 +3,7 @@ mod encoding;
 mod hostile;
 mod meaning;
 mod plain;
+mod saved;
 
 use super::Serialization;
 use super::Serialization::{Advanced, Json};

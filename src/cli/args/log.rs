@@ -1,0 +1,45 @@
+//! The flags about the log and the output of workers.
+
+use crate::cli::values::{LogFormatArg, LogLevel};
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Log")]
+pub(in crate::cli) struct LogArgs {
+    /// How much to log
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        env = "STICKY_LOG_LEVEL",
+        hide_env_values = true,
+        default_value = "info"
+    )]
+    pub(in crate::cli) log_level: LogLevel,
+
+    /// How log lines look
+    ///
+    /// "json" writes one object a line, with "timestamp" (RFC 3339, UTC), "level" and "message", and
+    /// "worker" (its slot) and "pid" where a line is about one. An error that ends sticky-run
+    /// before it has begun, such as a wrong flag, is always a line of text.
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        env = "STICKY_LOG_FORMAT",
+        hide_env_values = true,
+        default_value = "text"
+    )]
+    pub(in crate::cli) log_format: LogFormatArg,
+
+    /// Say with each line of output of which worker it is
+    ///
+    /// Without it, workers write to the standard output and error of sticky-run themselves. With it,
+    /// sticky-run reads what they write, and writes each line with its slot in front, as in
+    /// "[2] ready"; with --log-format json it writes objects with "worker", "stream" (stdout or stderr)
+    /// and "text". A line of more than about 4000 bytes is cut; its further parts begin with "[2+] ",
+    /// or have "continued". Workers are never held up: when nobody reads the output and 64 KiB of a stream
+    /// wait, lines are dropped, and a line in their place says how many.
+    ///
+    /// When a worker has ended, processes that it left behind have 1 s for their last words; then
+    /// their pipe is closed, and writing to it is an error (EPIPE) to them.
+    #[arg(long, env = "STICKY_PREFIX_OUTPUT", hide_env_values = true)]
+    pub(in crate::cli) prefix_output: bool,
+}
