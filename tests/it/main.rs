@@ -20,6 +20,8 @@ mod bodies;
 mod boot;
 /// The configuration file, `--check`, and reading it anew.
 mod config;
+/// The examples of containers, and the static build.
+mod container;
 /// Workers that die.
 mod crash;
 /// What is left after many connections.
