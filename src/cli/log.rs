@@ -24,7 +24,7 @@ impl Level {
     }
 }
 
-/// Begins to log so much.
+/// Begins to log so much, in this format.
 pub(super) fn start(level: LevelFilter, format: LogFormat) -> Level {
     let (filter, handle) = reload::Layer::new(level);
     let lines = tracing_subscriber::fmt::layer()

@@ -10,7 +10,7 @@ use std::os::fd::RawFd;
 use anyhow::{Context, anyhow, bail};
 use tracing::{info, warn};
 
-use super::args::Args;
+use super::args::{Args, LimitsArgs};
 use super::command::{Place, Recognised, recognise};
 use super::values::{self, WorkerCount};
 use crate::logic::config::{Command, Config, Handoff, KeepAlive, Listen, NodeConfig, OutputConfig};
@@ -35,6 +35,7 @@ pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
     let is_node = matches!(handoff, Handoff::Node(_));
     let passed = systemd::passed(args.systemd.listen_fds, &variable)?;
     let listen = listen(passed, &args.listen, is_node)?;
+    check_limits(&args.limits, &handoff)?;
     Ok(Config {
         asked: Vec::new(),
         command,
@@ -53,11 +54,11 @@ pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
             balance: args.balance.into(),
             hash_seed: args.hash_seed,
             workers,
-            max_sessions: args.max_sessions as usize,
-            session_idle: args.session_idle,
-            max_keys: args.max_keys as usize,
-            key_idle: args.key_idle,
-            most_open: None,
+            max_sessions: args.limits.max_sessions as usize,
+            session_idle: args.limits.session_idle,
+            max_keys: args.limits.max_keys as usize,
+            key_idle: args.limits.key_idle,
+            most_open: args.limits.max_connections_per_worker,
             in_flight: if is_node { IN_FLIGHT_TO_NODE } else { IN_FLIGHT },
             stall_timeout: args.stall_timeout,
             every_door: !is_node,
@@ -66,6 +67,7 @@ pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
         head_timeout: args.head_timeout,
         output: OutputConfig { prefix: args.log.prefix_output, format: args.log.log_format.into() },
         systemd: systemd::wishes(&variable)?,
+        most_connections: args.limits.max_connections,
     })
 }
 
@@ -98,6 +100,18 @@ fn command(args: &Args) -> anyhow::Result<(Command, Handoff)> {
             Ok((typed, Handoff::Node(config)))
         }
         Recognised::Refused(line) => Err(anyhow!(line)),
+    }
+}
+
+/// Connections whose end nobody tells cannot be limited.
+fn check_limits(limits: &LimitsArgs, handoff: &Handoff) -> anyhow::Result<()> {
+    let limited = limits.max_connections.is_some() || limits.max_connections_per_worker.is_some();
+    match handoff {
+        Handoff::Node(NodeConfig { preload: None, .. }) if limited => bail!(
+            "without the preload, nobody tells when a connection is over: leave --no-node-preload \
+             out, or --max-connections and --max-connections-per-worker"
+        ),
+        Handoff::Node(_) | Handoff::Channel => Ok(()),
     }
 }
 
@@ -230,6 +244,23 @@ mod tests {
         assert_eq!(one("unix:./@a"), Listen::Unix("./@a".into()));
         assert_eq!(one("fd:3"), Listen::Inherited(3));
         assert!(address("localhost:3000").unwrap().contains(&one("127.0.0.1:3000")));
+    }
+
+    #[test]
+    fn connections_are_limited_only_where_somebody_tells_their_end() {
+        let limits = |most| LimitsArgs {
+            max_connections: most,
+            max_connections_per_worker: None,
+            max_sessions: 1,
+            session_idle: std::time::Duration::MAX,
+            max_keys: 1,
+            key_idle: std::time::Duration::MAX,
+        };
+        let with = |preload| Handoff::Node(NodeConfig { preload, ..NodeConfig::default() });
+        assert!(check_limits(&limits(Some(5)), &with(None)).is_err());
+        assert!(check_limits(&limits(None), &with(None)).is_ok());
+        assert!(check_limits(&limits(Some(5)), &with(Some(KeepAlive::Close))).is_ok());
+        assert!(check_limits(&limits(Some(5)), &Handoff::Channel).is_ok());
     }
 
     #[test]

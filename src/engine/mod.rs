@@ -11,6 +11,8 @@ mod handoff;
 mod link;
 mod native;
 mod node;
+mod notify;
+mod output;
 mod pending;
 mod source;
 mod tokens;
@@ -30,6 +32,8 @@ use self::connection::Connection;
 use self::handoff::Handoff;
 use self::native::Native;
 use self::node::Node;
+use self::notify::Notifier;
+use self::output::Output;
 use self::pending::Pending;
 pub use self::source::Source;
 use self::tokens::Subject;
@@ -71,6 +75,8 @@ pub struct Engine {
     room: Room,
     /// The open connections as the fleet last heard, while it stops.
     reported: Option<u64>,
+    output: Output,
+    notifier: Notifier,
     outcome: Option<Outcome>,
     /// What was asked for, as far as it holds.
     config: Config,
@@ -126,6 +132,8 @@ impl Engine {
             defers,
             room,
             reported: None,
+            output: Output::new(config.output),
+            notifier: Notifier::new(now, &config.systemd),
             outcome: None,
             poll,
             config,
@@ -142,6 +150,7 @@ impl Engine {
         loop {
             self.act()?;
             if let Some(outcome) = self.outcome {
+                self.output.finish(self.poll.registry());
                 info!("stopped");
                 return Ok(outcome);
             }
@@ -159,11 +168,13 @@ impl Engine {
                     Subject::Listener(number) => self.listeners.became_readable(number),
                     Subject::Channel(worker) => self.channel_event(worker, event),
                     Subject::Pending(conn) => self.head_grew(conn, event.is_read_closed()),
+                    Subject::Output(part) => self.output.hear(self.poll.registry(), part),
                 }
             }
             self.read_channels(Channels::Readable);
             self.look_at_full();
             self.accept_all();
+            self.output.read_some(self.poll.registry(), self.now);
             self.look_after_time();
         }
     }
@@ -171,6 +182,7 @@ impl Engine {
     /// Does what was decided, until nothing is left to do: what the fleet wants done can free
     /// connections to go, and these can be what the fleet waits for.
     fn act(&mut self) -> anyhow::Result<()> {
+        let mut acted = false;
         loop {
             self.recover_rest();
             self.route_returned();
@@ -178,6 +190,10 @@ impl Engine {
             self.report_open();
             let Some(action) = self.fleet.poll_action() else { break };
             self.carry_out(action)?;
+            acted = true;
+        }
+        if acted {
+            self.tell_manager();
         }
         if self.held() == 0 && self.listeners.closing_at().is_none() {
             self.send_drains();
@@ -218,12 +234,14 @@ impl Engine {
             self.look_at(worker);
         }
         self.look_after_nodes();
+        self.notifier.look_after_time(self.now);
         self.fleet.handle_timeout(self.now);
     }
 
     /// How long the loop may sleep; without an end when nothing is due.
     fn timeout(&mut self) -> Option<Duration> {
         let busy = self.workers.has_more()
+            || self.output.has_more()
             || self.handoff.has_returned()
             || (self.listeners.has_more() && !self.is_full());
         if busy {
@@ -237,6 +255,8 @@ impl Engine {
             self.listeners.resting_until(),
             self.listeners.closing_at(),
             self.native.recovery_due(),
+            self.output.due(),
+            self.notifier.due(),
             self.node.as_ref().and_then(Node::due),
             self.handoff.blocked_until().filter(|_| !self.waiting.is_empty()),
         ];

@@ -6,7 +6,9 @@ use std::os::fd::RawFd;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
+use super::output::Part;
 use crate::logic::Worker;
+use crate::logic::output::Stream;
 use crate::logic::route::Conn;
 
 /// What an event is about.
@@ -20,6 +22,8 @@ pub(super) enum Subject {
     Channel(Worker),
     /// A connection whose first bytes are awaited.
     Pending(Conn),
+    /// Output of workers.
+    Output(Part),
 }
 
 /// Has the loop tell of a channel when it can be read, and perhaps also when there is room.
@@ -28,7 +32,7 @@ pub(super) fn watch(registry: &Registry, fd: RawFd, token: Token, room: bool) ->
     registry.reregister(&mut SourceFd(&fd), token, interest)
 }
 
-const KINDS: usize = 4;
+const KINDS: usize = 5;
 /// The bits of a slot in a token; those of the generation stand above them.
 const SLOT_BITS: u32 = u16::BITS;
 
@@ -41,6 +45,9 @@ impl From<Subject> for mio::Token {
                 (2, (generation as usize) << SLOT_BITS | usize::from(slot))
             }
             Subject::Pending(Conn(number)) => (3, number as usize),
+            Subject::Output(Part::Room(Stream::Stdout)) => (4, 0),
+            Subject::Output(Part::Room(Stream::Stderr)) => (4, 1),
+            Subject::Output(Part::Pipe(number)) => (4, number as usize + 2),
         };
         Self(number.wrapping_mul(KINDS) + kind)
     }
@@ -56,7 +63,12 @@ impl From<mio::Token> for Subject {
                 slot: number as u16,
                 generation: (number >> SLOT_BITS) as u32,
             }),
-            _ => Self::Pending(Conn(number as u64)),
+            3 => Self::Pending(Conn(number as u64)),
+            _ => Self::Output(match number {
+                0 => Part::Room(Stream::Stdout),
+                1 => Part::Room(Stream::Stderr),
+                number => Part::Pipe((number - 2) as u32),
+            }),
         }
     }
 }
@@ -76,6 +88,10 @@ mod tests {
             Subject::Channel(Worker { slot: u16::MAX, generation: u32::MAX }),
             Subject::Pending(Conn(0)),
             Subject::Pending(Conn(1 << 40)),
+            Subject::Output(Part::Room(Stream::Stdout)),
+            Subject::Output(Part::Room(Stream::Stderr)),
+            Subject::Output(Part::Pipe(0)),
+            Subject::Output(Part::Pipe(u32::MAX)),
         ];
         for subject in all {
             assert_eq!(Subject::from(mio::Token::from(subject)), subject);

@@ -101,6 +101,11 @@ impl Workers {
         self.all().any(|live| live.readable)
     }
 
+    /// How many slots there are.
+    pub(super) fn slots(&self) -> u16 {
+        self.slots
+    }
+
     /// All live workers.
     pub(super) fn live(&self) -> Vec<Worker> {
         self.live.keys().copied().collect()
@@ -171,7 +176,7 @@ impl Engine {
         let error = match self.try_spawn(worker) {
             Ok(pid) => {
                 self.workers.started = true;
-                info!("{worker} started (pid {pid})");
+                info!(worker = worker.slot, pid = pid.as_raw(), "{worker} started (pid {pid})");
                 self.fleet.handle(self.now, Input::Spawned(worker));
                 return Ok(());
             }
@@ -193,8 +198,12 @@ impl Engine {
     fn try_spawn(&mut self, worker: Worker) -> io::Result<Pid> {
         let mut link = self.new_link()?;
         let launch = self.launch(worker, &link)?;
-        let pid = self.workers.spawner.spawn(&launch, link.workers_end())?;
+        let (pipes, output) = self.output.pipes()?.unzip();
+        let pid = self.workers.spawner.spawn(&launch, link.workers_end(), output)?;
         link.inherited();
+        if let Some(pipes) = pipes {
+            self.output.started(self.poll.registry(), worker, pipes);
+        }
         let token = Subject::Channel(worker).into();
         let fd = link.as_raw_fd();
         let registered =
@@ -227,7 +236,7 @@ impl Engine {
 
     /// A worker became ready, and may have ended since then.
     pub(super) fn place(&mut self, worker: Worker) {
-        info!("{worker} is ready");
+        info!(worker = worker.slot, "{worker} is ready");
         if self.fleet.is_ready(worker) {
             self.router.ready(self.now, worker);
             self.begin_placing(worker);
@@ -263,6 +272,7 @@ impl Engine {
                 if let Some(live) = self.workers.live.remove(&worker) {
                     self.recover(worker, live.link);
                 }
+                self.output.ended(self.poll.registry(), self.now, worker);
                 self.router.gone(self.now, worker);
                 self.fleet.handle(self.now, Input::Exited(worker, ended.exit));
             }

@@ -11,6 +11,8 @@ const MOST_FOR_STILL: usize = 1024;
 /// How many connections may be held, pending and waiting together.
 #[derive(Clone, Copy, Debug)]
 pub struct Room {
+    /// The descriptors that the process may have.
+    descriptors: usize,
     most: usize,
     /// Nobody is let in since that many were held.
     full: bool,
@@ -28,9 +30,16 @@ pub struct Queues {
 impl Room {
     /// The room that is left of so many descriptors with so many workers.
     pub fn new(descriptors: usize, workers: u16) -> Self {
+        let mut room = Self { descriptors, most: 1, full: false };
+        room.resize(workers);
+        room
+    }
+
+    /// There may be so many workers at the same time from now on, those that drain included.
+    pub fn resize(&mut self, workers: u16) {
         let channels = 2 * usize::from(workers);
-        let left = descriptors.saturating_sub(RESERVED + channels);
-        Self { most: left.clamp(1, MOST), full: false }
+        let left = self.descriptors.saturating_sub(RESERVED + channels);
+        self.most = left.clamp(1, MOST);
     }
 
     /// What one worker may take of it: half, or a quarter when it seems to pick nothing up.
@@ -66,6 +75,15 @@ mod tests {
         assert_eq!((for_still, for_reading), (1_024, 8_192));
         let Queues { for_still, for_reading } = queues(10);
         assert_eq!((for_still, for_reading), (1, 1));
+    }
+
+    #[test]
+    fn more_workers_leave_less_room() {
+        let mut room = Room::new(32 + 8 + 100, 4);
+        room.resize(24);
+        assert!(!room.is_full(59) && room.is_full(60));
+        room.resize(4);
+        assert!(!room.is_full(89) && room.is_full(100));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{self, Stdio};
@@ -56,16 +56,25 @@ pub struct Spawner {
 }
 
 impl Spawner {
-    /// Starts a worker that has `channel` as its end of the channel.
+    /// Starts a worker that has `channel` as its end of the channel and `output` as its standard output
+    /// and error, or else those of the supervisor.
     ///
     /// Errors are those of `fork(2)` and `execve(2)`; `NotFound` and `PermissionDenied` are about
     /// the command.
-    pub fn spawn(&self, launch: &Launch, channel: BorrowedFd<'_>) -> io::Result<Pid> {
+    pub fn spawn(
+        &self,
+        launch: &Launch,
+        channel: BorrowedFd<'_>,
+        output: Option<[OwnedFd; 2]>,
+    ) -> io::Result<Pid> {
         let mut command = process::Command::new(&launch.program);
         command.args(&launch.arguments).process_group(0);
         if io::stdin().is_terminal() {
             // A worker is in the background there, and reading would stop it (`SIGTTIN`).
             command.stdin(Stdio::null());
+        }
+        if let Some([stdout, stderr]) = output {
+            command.stdout(stdout).stderr(stderr);
         }
         for name in FOR_THE_SUPERVISOR_ONLY {
             command.env_remove(name);

@@ -1,6 +1,7 @@
 //! What was typed. Help, manual page and completions are made from this declaration.
 
 mod config;
+mod limits;
 mod log;
 mod systemd;
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 use clap::Parser;
 
 use self::config::ConfigArgs;
+pub(in crate::cli) use self::limits::LimitsArgs;
 use self::log::LogArgs;
 use self::systemd::SystemdArgs;
 use crate::cli::values::{
@@ -194,40 +196,6 @@ pub(in crate::cli) struct Args {
         default_value = "1s", value_parser = some_time)]
     pub(in crate::cli) stall_timeout: Duration,
 
-    /// How many announced keys, such as session ids, to remember
-    ///
-    /// The workers share it evenly. A worker that announces more forgets its longest unused ones.
-    #[arg(
-        long,
-        value_name = "N",
-        env = "STICKY_MAX_SESSIONS",
-        hide_env_values = true,
-        default_value_t = 1 << 20
-    )]
-    pub(in crate::cli) max_sessions: u32,
-
-    /// When to forget an announced key that no client presents any more
-    #[arg(long, value_name = "TIME", env = "STICKY_SESSION_IDLE", hide_env_values = true,
-        default_value = "24h", value_parser = some_time)]
-    pub(in crate::cli) session_idle: Duration,
-
-    /// How many other keys, such as addresses and cookies, to remember
-    ///
-    /// At the limit the longest unused one is forgotten. --balance hash needs to remember none.
-    #[arg(
-        long,
-        value_name = "N",
-        env = "STICKY_MAX_KEYS",
-        hide_env_values = true,
-        default_value_t = 1 << 20
-    )]
-    pub(in crate::cli) max_keys: u32,
-
-    /// When to forget any other key that no client presents any more
-    #[arg(long, value_name = "TIME", env = "STICKY_KEY_IDLE", hide_env_values = true,
-        default_value = "1h", value_parser = some_time)]
-    pub(in crate::cli) key_idle: Duration,
-
     /// The seed of --balance hash; the same seed places the same keys alike everywhere
     #[arg(
         long,
@@ -242,6 +210,14 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "WHAT")]
     pub(in crate::cli) generate: Option<Generate>,
 
+    /// The command of every worker, and its arguments
+    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
+    pub(in crate::cli) command: Vec<OsString>,
+
+    // Groups with a heading of their own stand last, since what follows one is shown under it.
+    #[command(flatten)]
+    pub(in crate::cli) limits: LimitsArgs,
+
     #[command(flatten)]
     pub(in crate::cli) config: ConfigArgs,
 
@@ -250,10 +226,6 @@ pub(in crate::cli) struct Args {
 
     #[command(flatten)]
     pub(in crate::cli) systemd: SystemdArgs,
-
-    /// The command of every worker, and its arguments
-    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
-    pub(in crate::cli) command: Vec<OsString>,
 }
 
 const AFTER_HELP: &str = "\
@@ -337,5 +309,6 @@ mod tests {
         assert!(wrong("sticky-run --grace 10 -- a").contains("write it as 250ms, 10s, 2m or 1h"));
         assert!(wrong("sticky-run --stall-timeout 0s -- a").contains("more than 0"));
         assert!(wrong("sticky-run --by sib -- a").contains("unknown key \"sib\""));
+        assert!(wrong("sticky-run --max-connections 0 -- a").contains("0 is not in 1.."));
     }
 }

@@ -85,6 +85,7 @@ impl Config {
             fleet,
             route,
             head_timeout,
+            most_connections,
             output: _,
             systemd: _,
         } = new;
@@ -98,6 +99,7 @@ impl Config {
         self.fleet = FleetConfig { seed: self.fleet.seed, ..fleet };
         self.route = RouteConfig { mint: self.route.mint.take(), ..route };
         self.head_timeout = head_timeout;
+        self.most_connections = most_connections;
         true
     }
 }

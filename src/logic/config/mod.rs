@@ -40,6 +40,8 @@ pub struct Config {
     pub output: OutputConfig,
     /// What the service manager said.
     pub systemd: SystemdConfig,
+    /// How many connections may be held and open in workers together; `None` for any number.
+    pub most_connections: Option<u64>,
 }
 
 /// The command of every worker.

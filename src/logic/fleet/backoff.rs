@@ -33,6 +33,11 @@ impl Backoff {
         doubled.min(LONGEST) * (WHOLE - JITTER + rng.below(2 * JITTER + 1)) / WHOLE
     }
 
+    /// Whether there was no restart since the last reset.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.restarts == 0
+    }
+
     /// Forgets the restarts so far: the slot has proved itself.
     pub(super) fn reset(&mut self) {
         self.restarts = 0;

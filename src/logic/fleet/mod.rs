@@ -1,38 +1,81 @@
 //! Who lives and who dies: the state machine of all workers.
 //!
-//! # Slots
+//! # One worker
 //!
-//! A slot holds one worker after the other, never two at once. It is
+//! `life.rs` has the table. A worker is
 //!
-//! - **Empty**: no process and none to come. Passed through in an instant, except while stopping.
-//! - **Resting**: no process; after the backoff it is **Spawning**, with a new generation.
 //! - **Spawning**: `Spawn` was asked for. `Spawned` makes it Booting, `SpawnFailed` is a failed start.
 //! - **Booting**: the process has the boot timeout to say `READY`. Then it is Ready and gets `Place`.
 //!   If it exits before, or is late, that is a failed start; a late one is Ending, KILL follows 5 s
 //!   after TERM.
-//! - **Ready**: it gets connections. If it exits, with any code, the slot rests and starts again.
-//!   A second `READY` changes nothing.
-//! - **Leaving**: it was ready and said that it wants no more connections. It has 10 s to exit by itself;
-//!   then it is Ending, KILL follows 5 s after TERM. Whichever way it exits, the slot rests and starts
-//!   again. One that leaves before it was ready is Booting still.
-//! - **Ending**: TERM was sent. `READY` comes too late now. Only its exit empties the slot.
+//! - **Ready**: it gets connections. A second `READY` changes nothing.
+//! - **Draining**: it had `Withdraw`: no new keys, but still the connections of its own. Until it is
+//!   `Drained`, or for the drain timeout; then it is Ending, KILL follows the grace after TERM.
+//! - **Leaving**: it was Ready or Draining and said that it wants no more connections. It has 10 s to exit by
+//!   itself; then it is Ending, KILL follows 5 s after TERM. One that leaves before it was ready is
+//!   Booting still.
+//! - **Ending**: TERM or ABRT was sent. `READY` comes too late now. Only its exit ends it.
 //! - **Killed**: KILL was sent, likewise.
 //!
-//! Every rest is twice as long as the one before, from 100 ms to 30 s, jittered by a fifth. A worker
-//! that was ready for a minute resets this; the minute is looked at when it exits, so a fleet in
-//! which all are ready has no timer at all.
+//! # One slot
 //!
-//! Whatever is said of a generation that is not the slot's present one is ignored. What was heard
-//! goes before what is due: inputs never run timers, so when the supervisor itself was late, a
-//! `READY` that came meanwhile is in time if it is handed in before the timeout.
+//! A slot has one **present** worker, or rests until its next start. If the present one exits, with any
+//! code, the slot rests and starts the next generation. Every rest is twice as long as the one before,
+//! from 100 ms to 30 s, jittered by a fifth. A worker that was ready for a minute resets this; the minute
+//! is looked at when it ends, so a fleet in which all are ready has no timer at all.
+//!
+//! Beside the present worker, while that is Ready, there can be its **successor**, Spawning or Booting.
+//! When the successor is ready, it is the present one, and the old one drains as a **former** one. Formers
+//! are Draining or on their way out; a former that was still Spawning is ended as soon as it is
+//! `Spawned`. If the present worker ends while its successor boots, that is not started a second
+//! time: it is the present one from then on, and fails as such. If the successor fails, the present one
+//! goes on as if nothing had been.
+//!
+//! Whatever is said of a worker that is gone is ignored. What was heard goes before what is due:
+//! inputs never run timers, so when the supervisor itself was late, a `READY` that came meanwhile
+//! is in time if it is handed in before the timeout.
+//!
+//! # Replacing (`round.rs`)
+//!
+//! There is one queue of slots whose worker is to be replaced: first those of a rolling restart, then
+//! the worn ones, the oldest worker first in each. At most `restart_parallel` slots are in hand at once. A slot
+//! is in hand until the new worker is ready, not until the old one has drained; but while `most_draining`
+//! workers drain, or will when their successors are ready, no successor is started.
+//!
+//! - **Restart**: all workers that live now are old. A ready one gets a successor in its turn. One that
+//!   boots is ended in its turn, if it is not ready by then, and another one is started at once. A slot
+//!   without either, resting or with a worker on its way out, starts now and not in its turn, its failures forgotten,
+//!   since somebody has mended something. A successor that fails ends the round for all: other
+//!   successors are ended, the old ones go on, those replaced already stay. In a slot without a ready worker
+//!   a start fails as always, and the round goes on. The round is over when no old one is left.
+//! - **Restart while one rolls**: the same again, from the beginning: successors that boot are ended
+//!   and count as old like all others.
+//! - **Worn**: a ready worker reached one of its limits (`Recycle`), or its lifetime, which is drawn within a tenth
+//!   of the configured one when it becomes ready. If its successor fails, it goes on, and the next try
+//!   comes after the slot's rest. A round is not ended by this.
+//!
+//! # More and fewer (`scale.rs`)
+//!
+//! Slots are 0..n. `More` adds slot n, up to [`MOST_WORKERS`]; `Fewer` takes away the highest one, down to
+//! one slot. A ready worker of a slot that is taken away drains, one that boots is ended. A slot that
+//! comes back goes on with its generations. The number outlives restarts.
+//!
+//! # Watchdog (`watchdog.rs`)
+//!
+//! With a watchdog of T, Ready and Draining workers get a `Ping` at once and every T/2. `Pong` answers
+//! all that were sent. If the oldest one without an answer is T old, the worker is hung: it gets ABRT, and KILL after
+//! T/4 (5 s at most). The slot of a present one starts anew at once the first time, later after a
+//! rest. Our own lateness never counts: if `handle_timeout` comes more than T/8 later than it was due,
+//! nobody is hung in this call, and every open `Ping` gets a T from now.
 //!
 //! # The fleet
 //!
 //! - **Running**: every slot is to have a ready worker. If no worker of any slot has ever been ready
 //!   and one slot has had [`MAX_FIRST_TRIES`] failed starts, it gives up: Ending, KILL after 1 s, and
 //!   the outcome is [`Outcome::NeverReady`]. Once any worker has been ready it never gives up.
-//! - **Stopping**, by `Stop`: the listeners close, ready workers drain, booting ones get TERM, resting
-//!   slots stay empty, a `Spawn` that nobody has fetched yet is taken back. The deadline is the grace
+//! - **Stopping**, by `Stop`: the listeners close, ready workers get `Drain`, draining ones go on without
+//!   a time of their own, booting ones get TERM, resting slots stay empty, a `Spawn` that nobody has fetched yet is
+//!   taken back, nobody is replaced or watched any more. The deadline is the grace
 //!   from now and never moves back. It waits until no connection is open, which is unknown, and
 //!   so not believed, until the first `Open` after the `Stop`.
 //! - **Ending**: TERM to all that had none, when no connection is open or the last fifth of the grace
@@ -40,28 +83,43 @@
 //! - **Killing**: KILL to all. If exits do not come within 2 s, it leaves without them.
 //! - **Done**: `Finish` was the last action; every input is ignored.
 //!
-//! As soon as no process is left outside Running, it is Done. The phase never goes back. Who wins:
+//! As soon as no process is left outside Running, it is Done. The phase never goes back.
 //!
-//! - Stop while starting: the stop. A booting worker gets TERM; one that is Spawning gets it as soon as
-//!   it is `Spawned` (KILL, if it is Killing by then).
+//! # Who wins
+//!
+//! | while | `Stop` | `Restart` | `More`, `Fewer` | `Recycle` |
+//! |---|---|---|---|---|
+//! | starting | the stop: TERM to those that boot | booting ones are ended in turn | a slot more or less | ignored: not ready |
+//! | running | drain, TERM, KILL | the round begins | a slot more or less | replaced in turn |
+//! | rolling | the stop: the round is dropped | the round begins anew | the round goes on without or beside it | replaced after the round |
+//! | no worker ready, crash loop | the stop | slots that rest start now, failures forgotten | a slot more or less | ignored: not ready |
+//! | stopping | TERM now, KILL after 1 s; then KILL now | refused, with a line | refused, with a line | ignored |
+//! | giving up | the first changes nothing, the next is KILL now | refused, with a line | refused, with a line | ignored |
+//!
+//! - Stop while starting: one that is Spawning gets TERM as soon as it is `Spawned` (KILL, if it is
+//!   Killing by then).
 //! - Exit while stopping: it is retired and not replaced.
 //! - A second stop: TERM at once, KILL after 1 s, or at the deadline if that is earlier. A third: KILL now.
-//! - Stop while giving up: the first one changes nothing (KILL is 1 s away already), the next one
-//!   is KILL now. The outcome stays [`Outcome::NeverReady`].
+//! - Stop while giving up: KILL is 1 s away already. The outcome stays [`Outcome::NeverReady`].
 //! - A failed start while stopping: the stop; nothing is given up any more.
-//! - A boot timeout's own KILL and the deadline: the earlier one, and KILL is sent only once.
+//! - A KILL that a worker has coming for itself and the deadline: the earlier one, and KILL is sent only once.
 
 mod action;
 mod backoff;
 mod event;
 mod input;
+mod life;
 mod phase;
 mod replacing;
+mod round;
+mod scale;
 mod slot;
+mod stop;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod walk;
+mod watchdog;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -71,9 +129,10 @@ use serde::{Deserialize, Serialize};
 pub use action::{Action, Outcome};
 pub use event::{Event, FailedStart, Refused};
 pub use input::{Exit, FleetConfig, Input, Wear};
-use phase::{Phase, Step};
+use life::{Change, Due, Life, News, Stage};
+use phase::Phase;
 pub use replacing::Replacing;
-use slot::{Change, Due, News, Slot};
+use slot::{Role, Slot};
 
 use crate::logic::Worker;
 use crate::logic::rng::Rng;
@@ -86,21 +145,26 @@ pub const MOST_WORKERS: u16 = 1024;
 /// From the TERM of a worker that was not ready or gone in time to its KILL.
 const TERM_TO_KILL: Duration = Duration::from_secs(5);
 
-/// All workers, as plain data.
+/// All workers, as plain data, which another supervisor can read and go on with.
 ///
 /// Hand in all that was heard, call [`handle_timeout`](Self::handle_timeout) when it is due, ask
 /// [`poll_action`](Self::poll_action) until it has no more, and
 /// [`poll_timeout`](Self::poll_timeout) for when to come back.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Fleet {
-    /// What it was made from.
+    /// What was configured.
     config: FleetConfig,
-    /// The jitter of restarts.
+    /// The jitter of restarts and lifetimes.
     rng: Rng,
-    /// One for each number below `config.workers`.
+    /// Every slot that there ever was; those from `size` on have former workers at most.
     slots: Vec<Slot>,
+    /// How many slots there are now.
+    size: u16,
     /// The state of the whole.
     phase: Phase,
+    /// Whether a rolling restart has not come to its end.
+    #[serde(default)]
+    is_rolling: bool,
     /// Whether any worker was ready since the start.
     ever_ready: bool,
     /// What is still to be fetched by `poll_action`.
@@ -112,14 +176,34 @@ impl Fleet {
     pub fn new(now: Time, config: FleetConfig) -> Self {
         let mut fleet = Self {
             rng: Rng::new(config.seed),
-            slots: (0..config.workers).map(|number| Slot::new(number, now)).collect(),
+            slots: (0..config.workers).map(Slot::new).collect(),
+            size: config.workers,
             phase: Phase::Running,
+            is_rolling: false,
             ever_ready: false,
             actions: VecDeque::new(),
             config,
         };
-        fleet.handle_timeout(now);
+        for index in 0..fleet.slots.len() {
+            fleet.start(now, index);
+        }
         fleet
+    }
+
+    /// Goes on with another configuration. Times count from their next use. The number of slots
+    /// changes only if another one is configured than before.
+    pub fn reconfigure(&mut self, now: Time, config: FleetConfig) {
+        let before = std::mem::replace(&mut self.config, config);
+        if self.phase != Phase::Running {
+            return;
+        }
+        if self.config.workers != before.workers {
+            self.resize(now, self.config.workers);
+        }
+        if self.config.watchdog != before.watchdog {
+            self.watch_all(now);
+        }
+        self.advance(now);
     }
 
     /// The next thing to do. Ask again until there is none, after every other call that may change
@@ -130,7 +214,7 @@ impl Fleet {
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout), if nothing is heard before. `None`
-    /// when time changes nothing: an idle fleet never wakes up.
+    /// when time changes nothing: an idle fleet without a watchdog never wakes up.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
         self.slots.iter().filter_map(Slot::timeout).chain(self.phase.timeout()).min()
@@ -145,16 +229,25 @@ impl Fleet {
             Input::Ready(worker) => self.hear(now, worker, News::Ready),
             Input::Leaving(worker) => self.hear(now, worker, News::Leaving),
             Input::Exited(worker, exit) => self.hear(now, worker, News::Exited(exit)),
-            Input::Pong(_) | Input::Drained(_) | Input::Recycle(..) => {}
-            Input::Restart | Input::More | Input::Fewer => {}
+            Input::Pong(worker) => self.pong(worker),
+            Input::Drained(worker) => self.drained(now, worker),
+            Input::Recycle(worker, wear) => self.recycle(now, worker, wear),
+            Input::Restart => self.restart(now),
+            Input::More => self.more(now),
+            Input::Fewer => self.fewer(now),
             Input::Open(count) => self.enter(self.phase.open(count)),
             Input::Stop => self.enter(self.phase.stop(now, self.config.grace)),
         }
+        self.advance(now);
         self.leave_if_gone();
     }
 
     /// Does what is due by now. Calling it early, late or for nothing is harmless.
     pub fn handle_timeout(&mut self, now: Time) {
+        if self.poll_timeout().is_none_or(|due| now < due) {
+            return;
+        }
+        self.forgive_if_late(now);
         // Phases only move down, so this ends; a grace of zero goes through several at once.
         loop {
             let before = self.phase;
@@ -164,11 +257,18 @@ impl Fleet {
             }
         }
         self.do_what_is_due(now);
+        self.beat(now);
+        self.advance(now);
     }
 
-    /// Whether this worker may be given connections.
+    /// Whether this worker may be given connections: all, or those of its own keys while it drains.
     pub fn is_ready(&self, worker: Worker) -> bool {
-        self.slot(worker).is_some_and(Slot::is_ready)
+        self.life(worker).is_some_and(Life::takes_connections)
+    }
+
+    /// Whether this worker may be given connections with new keys.
+    pub fn is_present(&self, worker: Worker) -> bool {
+        self.life(worker).is_some_and(|life| life.stage() == Stage::Ready)
     }
 
     /// Whether it is on the way to its end, by a stop or because it gave up.
@@ -176,72 +276,90 @@ impl Fleet {
         self.phase != Phase::Running
     }
 
+    /// Whether a rolling restart has not come to its end.
+    pub fn is_rolling(&self) -> bool {
+        self.is_rolling
+    }
+
+    /// How many slots there are.
+    pub fn size(&self) -> u16 {
+        self.size
+    }
+
     /// The workers whose process exists or has been asked for.
     pub fn workers(&self) -> impl Iterator<Item = Worker> {
-        self.slots.iter().filter(|slot| slot.is_taken()).map(Slot::worker)
+        self.lives().map(|life| life.worker)
     }
 
     /// Handles what was said of one worker, and what it means for the fleet.
     fn hear(&mut self, now: Time, worker: Worker, news: News) {
-        if self.slot(worker).is_none() || self.phase == Phase::Done {
-            return;
-        }
         let boot_timeout = self.config.boot_timeout;
-        let change = self.slots[usize::from(worker.slot)].hear(now, news, boot_timeout);
-        match self.phase {
-            Phase::Running => self.hear_running(now, worker, change),
-            Phase::Stopping { .. } | Phase::Ending { .. } | Phase::Killing { .. } => {
-                self.hear_stopping(worker, change);
-            }
-            Phase::Done => {}
+        let Some(role) = self.role(worker).filter(|_| self.phase != Phase::Done) else { return };
+        let Some(life) = self.life_mut(worker) else { return };
+        let proved = life.has_proved_itself(now);
+        let change = life.hear(now, news, boot_timeout);
+        let slot = &mut self.slots[usize::from(worker.slot)];
+        if slot.life(worker).is_some_and(Life::is_gone) {
+            slot.forget(worker);
+        }
+        if proved && change != Change::Nothing {
+            slot.backoff.reset();
+        }
+        match (self.phase, role) {
+            (Phase::Running, Role::Present) => self.hear_present(now, worker, change),
+            (Phase::Running, Role::Successor) => self.hear_successor(now, worker, change),
+            (Phase::Running, Role::Former) => self.hear_former(now, worker, change),
+            (
+                Phase::Stopping { .. } | Phase::Ending { .. } | Phase::Killing { .. } | Phase::Done,
+                Role::Present | Role::Successor | Role::Former,
+            ) => self.hear_stopping(worker, change),
         }
     }
 
-    /// What a change means while every slot is to have a ready worker.
-    fn hear_running(&mut self, now: Time, worker: Worker, change: Change) {
+    /// What a change of a present worker means while every slot is to have a ready worker.
+    fn hear_present(&mut self, now: Time, worker: Worker, change: Change) {
+        let index = usize::from(worker.slot);
         match change {
             Change::Nothing | Change::Born => {}
-            Change::BecameReady => {
-                self.ever_ready = true;
-                self.actions.push_back(Action::Place(worker));
-            }
+            Change::BecameReady => self.place(now, worker),
             Change::NotBorn => self.start_failed(now, worker, FailedStart::NoProcess),
             Change::DiedBooting(exit) => {
                 self.actions.push_back(Action::Retire(worker));
                 self.start_failed(now, worker, FailedStart::Exited(exit));
             }
-            Change::Leaves => self.actions.push_back(Action::Retire(worker)),
+            Change::Leaves => {
+                self.retire(worker);
+                if self.slots[index].successor.is_some() {
+                    self.slots[index].step_down();
+                    self.slots[index].promote();
+                }
+            }
             Change::DiedReady(exit) => {
                 self.actions.push_back(Action::Retire(worker));
                 self.report(Event::Ended { worker, exit });
-                self.rest(now, worker);
+                if !self.slots[index].promote() {
+                    self.rest(now, worker);
+                }
             }
             Change::Left(exit) => {
                 self.report(Event::Ended { worker, exit });
                 self.rest(now, worker);
             }
-            // While running, nothing but a boot timeout ends a worker that does not leave.
+            // While running, nothing but a boot timeout ends a present one that does not leave.
             Change::Ended => self.start_failed(now, worker, FailedStart::NotInTime),
         }
     }
 
-    /// What a change means while every slot is to become empty.
-    fn hear_stopping(&mut self, worker: Worker, change: Change) {
-        match change {
-            Change::Nothing | Change::NotBorn | Change::Ended | Change::Left(_) => {}
-            Change::Born | Change::BecameReady => match self.phase {
-                Phase::Killing { .. } => {
-                    self.actions.push_back(Action::Retire(worker));
-                    self.kill(usize::from(worker.slot));
-                }
-                Phase::Running | Phase::Stopping { .. } | Phase::Ending { .. } | Phase::Done => {
-                    self.end(usize::from(worker.slot), None);
-                }
-            },
-            Change::Leaves | Change::DiedBooting(_) | Change::DiedReady(_) => {
-                self.actions.push_back(Action::Retire(worker));
-            }
+    /// Gives connections to a worker that became ready.
+    fn place(&mut self, now: Time, worker: Worker) {
+        self.ever_ready = true;
+        self.slots[usize::from(worker.slot)].failed = 0;
+        let lifetime = self.config.lifetime.map(|lifetime| jittered(lifetime, &mut self.rng));
+        if let Some(life) = self.life_mut(worker) {
+            life.old_at = lifetime.map(|lifetime| now + lifetime);
         }
+        self.actions.push_back(Action::Place(worker));
+        self.watch(now, worker);
     }
 
     /// Counts a failed start: the slot rests, or the fleet gives up.
@@ -259,139 +377,109 @@ impl Fleet {
 
     /// Lets an empty slot rest until its next start.
     fn rest(&mut self, now: Time, worker: Worker) {
-        let rest = self.slots[usize::from(worker.slot)].rest(now, &mut self.rng);
+        let slot = &mut self.slots[usize::from(worker.slot)];
+        let rest = slot.backoff.next(&mut self.rng);
+        slot.next_start = Some(now + rest);
         self.report(Event::Restarting { worker, rest });
     }
 
-    /// Takes over a new phase and does what it asks for at once.
-    fn enter(&mut self, (phase, step): (Phase, Step)) {
-        self.phase = phase;
-        match step {
-            Step::Nothing => {}
-            Step::Drain => {
-                self.start_no_more();
-                self.report(Event::Stopping { grace: self.config.grace });
-                self.drain_all();
-            }
-            Step::Wait(open) => self.report(Event::Waiting { open }),
-            Step::GiveUp => {
-                self.start_no_more();
-                self.end_all();
-            }
-            Step::End => self.end_all(),
-            Step::Hurry => {
-                self.report(Event::Hurrying);
-                self.end_all();
-            }
-            Step::Kill => self.kill_all(),
-            Step::Finish(outcome) => self.finish(outcome),
-        }
-    }
-
-    /// Closes both ways in: for connections and for workers.
-    fn start_no_more(&mut self) {
-        let slots = &mut self.slots;
-        self.actions.retain(|action| {
-            let Action::Spawn(worker) = action else { return true };
-            slots[usize::from(worker.slot)].take_back();
-            false
-        });
-        self.slots.iter_mut().for_each(Slot::stay_empty);
-        self.actions.push_back(Action::CloseListeners);
-    }
-
-    /// Tells ready workers to drain; those that never got a connection have nothing to drain.
-    fn drain_all(&mut self) {
-        for index in 0..self.slots.len() {
-            if self.slots[index].is_ready() {
-                self.actions.push_back(Action::Drain(self.slots[index].worker()));
-            } else {
-                self.end(index, None);
-            }
-        }
-    }
-
-    /// TERM to each process that had none.
-    fn end_all(&mut self) {
-        for index in 0..self.slots.len() {
-            self.end(index, None);
-        }
-    }
-
-    /// KILL to each process that had none.
-    fn kill_all(&mut self) {
-        let workers = self.workers().count();
-        if workers > 0 {
-            self.report(Event::Killing { workers });
-        }
-        for index in 0..self.slots.len() {
-            self.kill(index);
-        }
-    }
-
-    /// TERM to the process of this slot, if it had none, and KILL at the time given.
-    fn end(&mut self, index: usize, kill_at: Option<Time>) {
+    /// Starts a worker in an empty slot.
+    fn start(&mut self, now: Time, index: usize) {
         let slot = &mut self.slots[index];
-        if slot.end(kill_at) {
-            if !slot.leaves() {
-                self.actions.push_back(Action::Retire(slot.worker()));
-            }
-            self.actions.push_back(Action::Terminate(slot.worker()));
-        }
+        let life = slot.next_life(now);
+        slot.stay_as_it_is();
+        self.actions.push_back(Action::Spawn(life.worker));
+        slot.present = Some(life);
     }
 
-    /// KILL to the process of this slot, if it had none.
-    fn kill(&mut self, index: usize) {
-        let slot = &mut self.slots[index];
-        if slot.kill() {
-            self.actions.push_back(Action::Kill(slot.worker()));
-        }
-    }
-
-    /// Does what is due in each slot.
+    /// Does what is due in each slot, but for the watchdog.
     fn do_what_is_due(&mut self, now: Time) {
         for index in 0..self.slots.len() {
             let slot = &mut self.slots[index];
-            match slot.due(now) {
-                Due::Nothing => {}
-                Due::Start => self.actions.push_back(Action::Spawn(slot.start())),
-                Due::BootTimeout => {
-                    let (worker, had) = (slot.worker(), self.config.boot_timeout);
-                    self.report(Event::BootTimeout { worker, had });
-                    self.end(index, Some(now + TERM_TO_KILL));
-                }
-                Due::LeaveTimeout => {
-                    let worker = slot.worker();
-                    self.report(Event::LeaveTimeout { worker });
-                    self.end(index, Some(now + TERM_TO_KILL));
-                }
-                Due::Kill => self.kill(index),
+            slot.retry_at.take_if(|at| *at <= now);
+            if slot.next_start.is_some_and(|at| at <= now) {
+                self.start(now, index);
+            }
+            let lives = self.slots[index].lives();
+            let due: Vec<_> =
+                lives.filter_map(|life| Some((life.worker, life.due(now)?))).collect();
+            for (worker, due) in due {
+                self.do_for(now, worker, due);
             }
         }
     }
 
-    /// Moves on when there is nobody left to wait for.
-    fn leave_if_gone(&mut self) {
-        if self.workers().next().is_none() {
-            self.enter(self.phase.gone());
+    /// Does what is due for one worker.
+    fn do_for(&mut self, now: Time, worker: Worker, due: Due) {
+        match due {
+            Due::BootTimeout => {
+                self.report(Event::BootTimeout { worker, had: self.config.boot_timeout });
+                if self.role(worker) == Some(Role::Successor) {
+                    self.successor_is_late(now, worker);
+                } else {
+                    self.end(worker, Some(now + TERM_TO_KILL));
+                }
+            }
+            Due::TooOld => self.recycle(now, worker, Wear::Lifetime),
+            Due::DrainTimeout => {
+                self.report(Replacing::DrainTimeout { worker });
+                self.end(worker, Some(now + self.config.grace));
+            }
+            Due::LeaveTimeout => {
+                self.report(Event::LeaveTimeout { worker });
+                self.end(worker, Some(now + TERM_TO_KILL));
+            }
+            Due::Kill => self.kill(worker),
         }
     }
 
-    /// Says which processes are left behind, and that this is the end.
-    fn finish(&mut self, outcome: Outcome) {
-        let left: Vec<_> = self.workers().collect();
-        for worker in left {
-            self.report(Event::LeftBehind { worker });
+    /// TERM to this worker, if it had none, and KILL at the time given.
+    fn end(&mut self, worker: Worker, kill_at: Option<Time>) {
+        self.end_by(worker, kill_at, Action::Terminate(worker));
+    }
+
+    /// The same, with another signal.
+    fn end_by(&mut self, worker: Worker, kill_at: Option<Time>, signal: Action) {
+        if self.life_mut(worker).is_some_and(|life| life.end(kill_at)) {
+            self.retire(worker);
+            self.actions.push_back(signal);
         }
-        self.actions.push_back(Action::Finish(outcome));
     }
 
-    fn report(&mut self, event: Event) {
-        self.actions.push_back(Action::Report(event));
+    /// KILL to this worker, if it had none.
+    fn kill(&mut self, worker: Worker) {
+        if self.life_mut(worker).is_some_and(Life::kill) {
+            self.actions.push_back(Action::Kill(worker));
+        }
     }
 
-    /// The slot of this worker, if it is the present one there.
-    fn slot(&self, worker: Worker) -> Option<&Slot> {
-        self.slots.get(usize::from(worker.slot)).filter(|slot| slot.worker() == worker)
+    /// No connection for this worker any more, if that was not said yet.
+    fn retire(&mut self, worker: Worker) {
+        if self.life_mut(worker).is_some_and(Life::retire) {
+            self.actions.push_back(Action::Retire(worker));
+        }
     }
+
+    fn report(&mut self, event: impl Into<Event>) {
+        self.actions.push_back(Action::Report(event.into()));
+    }
+
+    /// All workers, the oldest slot first.
+    fn lives(&self) -> impl Iterator<Item = &Life> {
+        self.slots.iter().flat_map(Slot::lives)
+    }
+
+    fn life(&self, worker: Worker) -> Option<&Life> {
+        self.slots.get(usize::from(worker.slot))?.life(worker)
+    }
+
+    fn life_mut(&mut self, worker: Worker) -> Option<&mut Life> {
+        let slot = self.slots.get_mut(usize::from(worker.slot))?;
+        slot.lives_mut().find(|life| life.worker == worker)
+    }
+}
+
+/// This time, give or take a tenth.
+fn jittered(time: Duration, rng: &mut Rng) -> Duration {
+    time.saturating_sub(time / 10).saturating_add(time / 5_000 * rng.below(1_001))
 }

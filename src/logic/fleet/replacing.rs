@@ -21,8 +21,8 @@ pub enum Replacing {
     },
     /// A rolling restart came to its end.
     Restarted {
-        /// So many workers became ready in it.
-        workers: u16,
+        /// So many workers are ready and new.
+        workers: usize,
     },
     /// A rolling restart came to nothing: the workers that were not replaced yet go on.
     RestartFailed {

@@ -1,264 +1,126 @@
-//! The state of one slot, and the table of what is heard of its worker.
-
-use std::time::Duration;
+//! One slot: its present worker, the one that comes and those that go.
 
 use serde::{Deserialize, Serialize};
 
 use super::backoff::Backoff;
-use super::input::Exit;
+use super::life::{Life, Stage};
 use crate::logic::Worker;
-use crate::logic::rng::Rng;
 use crate::logic::time::Time;
-
-/// A worker that was ready for this long has proved itself: its backoff starts over.
-const STABLE: Duration = Duration::from_secs(60);
-/// How long a worker that leaves has to exit by itself.
-const LEAVING: Duration = Duration::from_secs(10);
 
 /// A stable place for one worker after the other.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) struct Slot {
-    /// The present worker, or the last one.
-    worker: Worker,
-    /// The generation of the worker after it.
+    /// Its number.
+    number: u16,
+    /// The generation of the next worker.
     next_generation: u32,
-    /// Where the present worker stands.
-    state: State,
+    /// Workers of earlier generations than this are to be replaced by the rolling restart.
+    #[serde(default)]
+    fresh_from: u32,
+    /// The worker that has the slot.
+    pub(super) present: Option<Life>,
+    /// The worker that gets the slot when it is ready. Only beside a present one that is ready.
+    pub(super) successor: Option<Life>,
+    /// Workers that had the slot or were to have it: draining or on their way out.
+    pub(super) former: Vec<Life>,
+    /// When the next worker starts, if the slot rests.
+    pub(super) next_start: Option<Time>,
+    /// When a worn worker gets a successor again, after one that failed.
+    #[serde(default)]
+    pub(super) retry_at: Option<Time>,
     /// How long the slot rests between two workers.
-    backoff: Backoff,
+    pub(super) backoff: Backoff,
     /// Failed starts since a worker of this slot was last ready.
-    failed: u32,
-    /// The present worker has said that it leaves.
-    leaves: bool,
+    pub(super) failed: u32,
 }
 
-/// Where the worker of a slot stands.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-enum State {
-    /// No process and no start to come.
-    Empty,
-    /// No process, the next start comes.
-    Resting {
-        /// When it comes.
-        until: Time,
-    },
-    /// A process was asked for.
-    Spawning,
-    /// The process exists, its `READY` is awaited.
-    Booting {
-        /// When it is late.
-        until: Time,
-    },
-    /// It gets connections.
-    Ready {
-        /// When it said so.
-        since: Time,
-    },
-    /// It wants no more connections, its exit is awaited.
-    Leaving {
-        /// When it gets TERM.
-        until: Time,
-    },
-    /// TERM was sent, its exit is awaited.
-    Ending {
-        /// When it gets KILL, if it has a time of its own.
-        kill_at: Option<Time>,
-    },
-    /// KILL was sent, its exit is awaited.
-    Killed,
-}
-
-/// What is heard of the present worker of a slot.
+/// What a worker is to its slot.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum News {
-    /// The process exists.
-    Spawned,
-    /// There is no process.
-    SpawnFailed,
-    /// It said `READY`.
-    Ready,
-    /// It wants no more connections and is about to exit.
-    Leaving,
-    /// It was reaped.
-    Exited(Exit),
-}
-
-/// What the news mean.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Change {
-    /// Nothing: they come too late or a second time.
-    Nothing,
-    /// There is a process.
-    Born,
-    /// It became ready.
-    BecameReady,
-    /// There never was a process; the slot is empty.
-    NotBorn,
-    /// It exited before it was ready; the slot is empty.
-    DiedBooting(Exit),
-    /// It wants no more connections.
-    Leaves,
-    /// It exited while it was ready; the slot is empty.
-    DiedReady(Exit),
-    /// It exited after it said that it leaves; the slot is empty.
-    Left(Exit),
-    /// It exited after TERM or KILL; the slot is empty.
-    Ended,
-}
-
-/// What is due in a slot at some time.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Due {
-    /// Nothing yet.
-    Nothing,
-    /// The next start.
-    Start,
-    /// The end of a worker that was not ready in time.
-    BootTimeout,
-    /// The end of a worker that leaves and does not go.
-    LeaveTimeout,
-    /// KILL to a worker that TERM did not end.
-    Kill,
+pub(super) enum Role {
+    /// It has the slot.
+    Present,
+    /// It gets the slot when it is ready.
+    Successor,
+    /// It does not have the slot any more.
+    Former,
 }
 
 impl Slot {
-    /// A slot whose first worker is due at once.
-    pub(super) fn new(number: u16, now: Time) -> Self {
+    /// A slot without a worker, and none to come.
+    pub(super) fn new(number: u16) -> Self {
         Self {
-            worker: Worker { slot: number, generation: 0 },
+            number,
             next_generation: 0,
-            state: State::Resting { until: now },
+            fresh_from: 0,
+            present: None,
+            successor: None,
+            former: Vec::new(),
+            next_start: None,
+            retry_at: None,
             backoff: Backoff::default(),
             failed: 0,
-            leaves: false,
         }
     }
 
-    /// The present worker, or the last one.
-    pub(super) fn worker(&self) -> Worker {
-        self.worker
+    /// All its workers.
+    pub(super) fn lives(&self) -> impl Iterator<Item = &Life> {
+        self.present.iter().chain(&self.successor).chain(&self.former)
     }
 
-    /// Whether the present worker may be given connections.
-    pub(super) fn is_ready(&self) -> bool {
-        matches!(self.state, State::Ready { .. })
+    /// All its workers, to be changed.
+    pub(super) fn lives_mut(&mut self) -> impl Iterator<Item = &mut Life> {
+        self.present.iter_mut().chain(&mut self.successor).chain(&mut self.former)
     }
 
-    /// Whether the present worker has said that it leaves.
-    pub(super) fn leaves(&self) -> bool {
-        self.leaves
+    /// This worker, if it is here.
+    pub(super) fn life(&self, worker: Worker) -> Option<&Life> {
+        self.lives().find(|life| life.worker == worker)
     }
 
-    /// Whether there is, or may soon be, a process that somebody has to wait for.
-    pub(super) fn is_taken(&self) -> bool {
-        match self.state {
-            State::Empty | State::Resting { .. } => false,
-            State::Spawning
-            | State::Booting { .. }
-            | State::Ready { .. }
-            | State::Leaving { .. }
-            | State::Ending { .. }
-            | State::Killed => true,
+    /// What this worker is here, if it is here at all.
+    pub(super) fn role(&self, worker: Worker) -> Option<Role> {
+        let is = |life: &Life| life.worker == worker;
+        if self.present.as_ref().is_some_and(is) {
+            Some(Role::Present)
+        } else if self.successor.as_ref().is_some_and(is) {
+            Some(Role::Successor)
+        } else {
+            self.former.iter().any(is).then_some(Role::Former)
         }
     }
 
-    /// Takes in what is heard of the present worker.
-    pub(super) fn hear(&mut self, now: Time, news: News, boot_timeout: Duration) -> Change {
-        let (state, change) = match (self.state, news) {
-            (State::Spawning, News::Spawned) => {
-                (State::Booting { until: now + boot_timeout }, Change::Born)
-            }
-            (State::Spawning, News::SpawnFailed) => (State::Empty, Change::NotBorn),
-            // A worker that speaks exists, whoever tells first.
-            (State::Spawning | State::Booting { .. }, News::Ready) => {
-                self.failed = 0;
-                (State::Ready { since: now }, Change::BecameReady)
-            }
-            (State::Spawning | State::Booting { .. }, News::Exited(exit)) => {
-                (State::Empty, Change::DiedBooting(exit))
-            }
-            (State::Ready { since }, News::Exited(exit)) => {
-                self.proved_itself(now, since);
-                (State::Empty, Change::DiedReady(exit))
-            }
-            (State::Ready { since }, News::Leaving) => {
-                self.proved_itself(now, since);
-                self.leaves = true;
-                (State::Leaving { until: now + LEAVING }, Change::Leaves)
-            }
-            (
-                State::Leaving { .. } | State::Ending { .. } | State::Killed,
-                News::Exited(exit),
-            ) => (State::Empty, if self.leaves { Change::Left(exit) } else { Change::Ended }),
-            (
-                State::Empty | State::Resting { .. },
-                News::Spawned
-                | News::SpawnFailed
-                | News::Ready
-                | News::Leaving
-                | News::Exited(_),
-            )
-            // One that leaves before it was ready still has its boot timeout to go.
-            | (State::Spawning, News::Leaving)
-            | (State::Booting { .. }, News::Spawned | News::SpawnFailed | News::Leaving)
-            | (State::Ready { .. }, News::Spawned | News::SpawnFailed | News::Ready)
-            | (
-                State::Leaving { .. } | State::Ending { .. } | State::Killed,
-                News::Spawned | News::SpawnFailed | News::Ready | News::Leaving,
-            ) => (self.state, Change::Nothing),
-        };
-        self.state = state;
-        change
-    }
-
-    /// What is due by now. It stays due until it is done.
-    pub(super) fn due(&self, now: Time) -> Due {
-        match self.state {
-            State::Resting { until } if until <= now => Due::Start,
-            State::Booting { until } if until <= now => Due::BootTimeout,
-            State::Leaving { until } if until <= now => Due::LeaveTimeout,
-            State::Ending { kill_at: Some(at) } if at <= now => Due::Kill,
-            State::Empty
-            | State::Resting { .. }
-            | State::Spawning
-            | State::Booting { .. }
-            | State::Ready { .. }
-            | State::Leaving { .. }
-            | State::Ending { .. }
-            | State::Killed => Due::Nothing,
-        }
+    /// Forgets a worker whose process is gone or never came to be.
+    pub(super) fn forget(&mut self, worker: Worker) {
+        let is = |life: &mut Life| life.worker == worker;
+        self.present.take_if(is);
+        self.successor.take_if(is);
+        self.former.retain(|life| life.worker != worker);
     }
 
     /// When something is due next.
     pub(super) fn timeout(&self) -> Option<Time> {
-        match self.state {
-            State::Resting { until } | State::Booting { until } | State::Leaving { until } => {
-                Some(until)
-            }
-            State::Ending { kill_at } => kill_at,
-            State::Empty | State::Spawning | State::Ready { .. } | State::Killed => None,
-        }
+        let lives = self.lives().filter_map(Life::timeout);
+        lives.chain(self.next_start).chain(self.retry_at).min()
     }
 
-    /// Makes room for the next worker and says which one to spawn.
-    pub(super) fn start(&mut self) -> Worker {
-        self.worker.generation = self.next_generation;
+    /// A worker of the next generation, asked for now.
+    pub(super) fn next_life(&mut self, now: Time) -> Life {
+        let worker = Worker { slot: self.number, generation: self.next_generation };
         self.next_generation = self.next_generation.wrapping_add(1);
-        self.state = State::Spawning;
-        self.leaves = false;
-        self.worker
+        Life::new(worker, now)
     }
 
-    /// Lets the slot rest until its next start, and says how long.
-    pub(super) fn rest(&mut self, now: Time, rng: &mut Rng) -> Duration {
-        let rest = self.backoff.next(rng);
-        self.state = State::Resting { until: now + rest };
-        rest
+    /// The present worker does not have the slot any more.
+    pub(super) fn step_down(&mut self) {
+        self.former.extend(self.present.take());
     }
 
-    /// Takes back a start that nobody has carried out.
-    pub(super) fn take_back(&mut self) {
-        self.state = State::Empty;
+    /// Makes the successor the present worker, if there is one.
+    pub(super) fn promote(&mut self) -> bool {
+        if self.successor.is_some() {
+            self.present = self.successor.take();
+        }
+        self.present.is_some()
     }
 
     /// Counts a failed start and returns how many there were since a worker was last ready.
@@ -267,148 +129,66 @@ impl Slot {
         self.failed
     }
 
-    /// Gives up the next start, if the slot rests.
-    pub(super) fn stay_empty(&mut self) {
-        match self.state {
-            State::Resting { .. } => self.state = State::Empty,
-            State::Empty
-            | State::Spawning
-            | State::Booting { .. }
-            | State::Ready { .. }
-            | State::Leaving { .. }
-            | State::Ending { .. }
-            | State::Killed => {}
-        }
+    /// Starts over, as if no start had ever failed.
+    pub(super) fn forget_failures(&mut self) {
+        self.failed = 0;
+        self.backoff.reset();
     }
 
-    /// Notes TERM. Returns whether it has to be sent: the process exists and had none.
-    pub(super) fn end(&mut self, kill_at: Option<Time>) -> bool {
-        match self.state {
-            State::Booting { .. } | State::Ready { .. } | State::Leaving { .. } => {
-                self.state = State::Ending { kill_at };
-                true
+    /// No start is to come, and no try.
+    pub(super) fn stay_as_it_is(&mut self) {
+        self.next_start = None;
+        self.retry_at = None;
+    }
+
+    /// All its workers are to be replaced.
+    pub(super) fn make_stale(&mut self) {
+        self.fresh_from = self.next_generation;
+        self.retry_at = None;
+    }
+
+    /// None of its workers is to be replaced by a restart any more.
+    pub(super) fn make_fresh(&mut self) {
+        self.fresh_from = 0;
+    }
+
+    /// Whether the present worker is to be replaced by the restart.
+    pub(super) fn is_stale(&self) -> bool {
+        self.present.as_ref().is_some_and(|life| {
+            life.worker.generation < self.fresh_from && life.stage() != Stage::Outgoing
+        })
+    }
+
+    /// Whether the present worker can and is to be replaced now.
+    pub(super) fn is_due_for_turn(&self) -> bool {
+        let is_worn = self.has_wear() && self.retry_at.is_none();
+        self.successor.is_none()
+            && match self.stage() {
+                Some(Stage::Ready) => self.is_stale() || is_worn,
+                Some(Stage::Booting) => self.is_stale(),
+                // One that is Spawning is Booting in a moment.
+                Some(Stage::Spawning | Stage::Draining | Stage::Outgoing) | None => false,
             }
-            State::Empty
-            | State::Resting { .. }
-            | State::Spawning
-            | State::Ending { .. }
-            | State::Killed => false,
-        }
     }
 
-    /// Notes KILL. Returns whether it has to be sent: the process exists and had none.
-    pub(super) fn kill(&mut self) -> bool {
-        match self.state {
-            State::Booting { .. }
-            | State::Ready { .. }
-            | State::Leaving { .. }
-            | State::Ending { .. } => {
-                self.state = State::Killed;
-                true
-            }
-            State::Empty | State::Resting { .. } | State::Spawning | State::Killed => false,
-        }
+    /// Whether the present worker is ready and came with the restart or after it.
+    pub(super) fn is_renewed(&self) -> bool {
+        self.stage() == Some(Stage::Ready) && !self.is_stale()
     }
 
-    /// The worker ends its time as a ready one: a long one resets the backoff.
-    fn proved_itself(&mut self, now: Time, since: Time) {
-        if now - since >= STABLE {
-            self.backoff.reset();
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const BOOT: Duration = Duration::from_secs(60);
-
-    /// Seconds after the clock's zero.
-    fn at(seconds: u64) -> Time {
-        Time::since_zero(Duration::from_secs(seconds))
+    /// Whether the present worker has reached one of its limits.
+    pub(super) fn has_wear(&self) -> bool {
+        self.present.as_ref().is_some_and(|life| life.worn.is_some())
     }
 
-    fn slot(state: State) -> Slot {
-        Slot { state, ..Slot::new(0, at(0)) }
+    /// What the present worker is good for.
+    pub(super) fn stage(&self) -> Option<Stage> {
+        self.present.as_ref().map(Life::stage)
     }
 
-    /// One slot in each state.
-    fn states() -> [State; 8] {
-        [
-            State::Empty,
-            State::Resting { until: at(1) },
-            State::Spawning,
-            State::Booting { until: at(1) },
-            State::Ready { since: at(0) },
-            State::Leaving { until: at(1) },
-            State::Ending { kill_at: Some(at(1)) },
-            State::Killed,
-        ]
-    }
-
-    #[test]
-    fn every_state_answers_every_news() {
-        use Change::{BecameReady, Born, DiedBooting, DiedReady, Ended, Leaves, NotBorn, Nothing};
-        let exit = Exit::Code(0);
-        let booting = Some(State::Booting { until: at(70) });
-        let ready = Some(State::Ready { since: at(10) });
-        let empty = Some(State::Empty);
-        let ignored = (None, Nothing);
-        let leaving = Some(State::Leaving { until: at(20) });
-        // What each state makes of spawned, spawn failed, ready, leaving and exited. `None`: it
-        // stays.
-        let died = (empty, DiedBooting(exit));
-        let table = [
-            [ignored; 5],
-            [ignored; 5],
-            [(booting, Born), (empty, NotBorn), (ready, BecameReady), ignored, died],
-            [ignored, ignored, (ready, BecameReady), ignored, died],
-            [ignored, ignored, ignored, (leaving, Leaves), (empty, DiedReady(exit))],
-            [ignored, ignored, ignored, ignored, (empty, Ended)],
-            [ignored, ignored, ignored, ignored, (empty, Ended)],
-            [ignored, ignored, ignored, ignored, (empty, Ended)],
-        ];
-        let news =
-            [News::Spawned, News::SpawnFailed, News::Ready, News::Leaving, News::Exited(exit)];
-        for (state, answers) in states().into_iter().zip(table) {
-            for (news, (after, change)) in news.into_iter().zip(answers) {
-                let mut slot = slot(state);
-                assert_eq!(slot.hear(at(10), news, BOOT), change, "{state:?} at {news:?}");
-                assert_eq!(slot.state, after.unwrap_or(state), "{state:?} at {news:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn every_state_answers_time_and_orders() {
-        use Due::{BootTimeout, Kill, LeaveTimeout, Nothing, Start};
-        let due = [Nothing, Start, Nothing, BootTimeout, Nothing, LeaveTimeout, Kill, Nothing];
-        let ends = [false, false, false, true, true, true, false, false];
-        let kills = [false, false, false, true, true, true, true, false];
-        let taken = [false, false, true, true, true, true, true, true];
-        for (index, state) in states().into_iter().enumerate() {
-            let slot = slot(state);
-            assert_eq!(slot.due(at(1)), due[index], "{state:?}");
-            assert_eq!(slot.due(at(0)), Nothing, "{state:?}");
-            assert_eq!(slot.timeout().is_some(), due[index] != Nothing, "{state:?}");
-            assert_eq!(slot.is_taken(), taken[index], "{state:?}");
-            assert_eq!(slot.clone().end(None), ends[index], "{state:?}");
-            assert_eq!(slot.clone().kill(), kills[index], "{state:?}");
-            let mut left = slot.clone();
-            left.stay_empty();
-            let empty = matches!(state, State::Resting { .. });
-            assert_eq!(left.state, if empty { State::Empty } else { state });
-        }
-    }
-
-    #[test]
-    fn only_a_stable_minute_resets_the_backoff() {
-        for (until, reset) in [(59, false), (60, true)] {
-            let mut slot = slot(State::Ready { since: at(0) });
-            slot.backoff.next(&mut Rng::new(1));
-            slot.hear(at(until), News::Exited(Exit::Code(1)), BOOT);
-            assert_eq!(slot.backoff == Backoff::default(), reset, "after {until} s");
-        }
+    /// Whether a worker starts that the queue waits for.
+    pub(super) fn is_in_hand(&self) -> bool {
+        let starts = |life: &Life| life.rolled && life.is_starting();
+        self.successor.is_some() || self.present.as_ref().is_some_and(starts)
     }
 }

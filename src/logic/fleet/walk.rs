@@ -21,15 +21,22 @@ const GIVING_UP: Duration = Duration::from_secs(1);
 struct Life {
     /// The process exists.
     alive: bool,
+    /// It was alive once.
+    born: bool,
     /// There was an answer to its `Spawn`.
     answered: bool,
     placed: bool,
+    withdrawn: bool,
+    /// Its slot was taken away, so nobody asked how many drain.
+    removed: bool,
     retired: bool,
     drained: bool,
     terminated: bool,
     killed: bool,
     /// Not even KILL ends it.
     stuck: bool,
+    /// It had a ping and has not answered.
+    owes: bool,
 }
 
 struct Walk {
@@ -37,13 +44,19 @@ struct Walk {
     rng: Rng,
     fleet: Fleet,
     now: Time,
-    workers: u16,
+    config: FleetConfig,
+    size: u16,
     lives: BTreeMap<Worker, Life>,
     /// When the first stop was asked for or the fleet gave up, and the time it then has.
     stop: Option<(Time, Duration)>,
-    grace: Duration,
     outcome: Option<Outcome>,
     ever_ready: bool,
+    /// What is handed in takes a slot away.
+    removes: bool,
+    /// Time goes by without anybody looking.
+    is_late: bool,
+    /// How many rounds came to their end.
+    rounds: u32,
 }
 
 #[test]
@@ -59,28 +72,76 @@ fn no_walk_breaks_an_invariant() {
     assert!(stopped > WALKS / 10 && never_ready > WALKS / 100, "{stopped}, {never_ready}");
 }
 
+impl Life {
+    /// Whether it is the one that gets new keys.
+    fn serves(&self) -> bool {
+        self.placed && self.alive && !self.withdrawn && !self.retired
+    }
+
+    fn has_something_to_do(&self) -> bool {
+        !self.answered
+            || self.alive && (!self.placed || self.withdrawn || self.retired || self.owes)
+    }
+
+    /// What it does when all goes well.
+    fn what_to_do(&self, worker: Worker) -> Input {
+        if !self.answered {
+            Input::Spawned(worker)
+        } else if self.retired {
+            Input::Exited(worker, Exit::Code(0))
+        } else if !self.placed {
+            Input::Ready(worker)
+        } else if self.withdrawn {
+            Input::Drained(worker)
+        } else {
+            Input::Pong(worker)
+        }
+    }
+
+    fn do_it(&mut self, input: Input) {
+        self.answered = true;
+        self.owes = false;
+        self.alive = !matches!(input, Input::Exited(..));
+    }
+}
+
 impl Walk {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
-        let workers = 1 + u16::try_from(rng.below(4)).expect("below 4");
-        let grace = Duration::from_millis([0, 3, 1_500, 25_000][rng.below(4) as usize]);
-        let boot_timeout = Duration::from_millis([0, 900, 60_000][rng.below(3) as usize]);
+        let mut pick = |of: [u64; 4]| of[rng.below(4) as usize];
+        let config = FleetConfig {
+            workers: u16::try_from(pick([1, 2, 3, 4])).expect("few"),
+            grace: Duration::from_millis(pick([0, 3, 1_500, 25_000])),
+            boot_timeout: Duration::from_millis(pick([0, 900, 60_000, 60_000])),
+            drain_timeout: Some(pick([0, 700, 30_000, 0])).map(Duration::from_millis),
+            restart_parallel: u16::try_from(pick([0, 1, 2, 3])).expect("few"),
+            most_draining: u16::try_from(pick([0, 1, 2, 100])).expect("few"),
+            watchdog: Some(pick([0, 0, 2_000, 20_000])).map(Duration::from_millis),
+            lifetime: Some(pick([0, 0, 0, 90_000])).map(Duration::from_millis),
+            seed,
+        };
+        let positive = |time: Option<Duration>| time.filter(|time| !time.is_zero());
+        let config = FleetConfig {
+            drain_timeout: config.drain_timeout.filter(|_| seed % 5 > 0),
+            watchdog: positive(config.watchdog),
+            lifetime: positive(config.lifetime),
+            ..config
+        };
         let now = Time::since_zero(Duration::from_secs(rng.below(1_000).into()));
-        let fleet = Fleet::new(
-            now,
-            FleetConfig { workers, boot_timeout, grace, seed, ..FleetConfig::default() },
-        );
         Self {
             seed,
+            fleet: Fleet::new(now, config.clone()),
             rng,
-            fleet,
             now,
-            workers,
+            size: config.workers,
+            config,
             lives: BTreeMap::new(),
             stop: None,
-            grace,
             outcome: None,
             ever_ready: false,
+            removes: false,
+            is_late: false,
+            rounds: 0,
         }
     }
 
@@ -88,6 +149,9 @@ impl Walk {
         self.carry_out();
         for _ in 0..self.rng.below(STEPS) {
             self.step();
+        }
+        if self.stop.is_none() && self.seed.is_multiple_of(2) {
+            self.be_lucky();
         }
         if self.outcome.is_none() {
             self.handle(Input::Stop);
@@ -107,10 +171,12 @@ impl Walk {
         if self.outcome.is_some() {
             return;
         }
-        match self.rng.below(12) {
+        match self.rng.below(14) {
             0..=4 => self.pass(),
             5..=9 => self.live(),
             10 => self.talk_nonsense(),
+            11 => self.ask(),
+            12 if self.rng.below(10) == 0 => self.write_down(),
             _ => {
                 let open = u64::from(self.rng.below(3));
                 self.handle(Input::Open(open));
@@ -125,14 +191,73 @@ impl Walk {
         }
     }
 
-    /// Time goes by, at most to the next timeout, as the engine would wait.
+    /// Time goes by, at most to the next timeout, as the engine would wait, unless it is late.
     fn pass(&mut self) {
         let millis = [10, 300, 4_000, 70_000][self.rng.below(4) as usize];
         let then = self.now + Duration::from_millis(u64::from(self.rng.below(millis)));
         let timeout = self.fleet.poll_timeout();
-        self.now = timeout.map_or(then, |at| then.min(at.max(self.now)));
+        let late = self.stop.is_none() && self.rng.below(20) == 0;
+        let watchdog = self.config.watchdog.unwrap_or_default();
+        self.is_late = late && timeout.is_some_and(|at| then - at > watchdog / 8);
+        self.now = timeout.filter(|_| !late).map_or(then, |at| then.min(at.max(self.now)));
         self.fleet.handle_timeout(self.now);
         self.carry_out();
+        self.is_late = false;
+    }
+
+    /// The operator or the engine wants something.
+    fn ask(&mut self) {
+        let all: Vec<_> = self.lives.keys().copied().collect();
+        let any = all.get(self.rng.below(1 + u32::try_from(all.len()).expect("few")) as usize);
+        let input = match (self.rng.below(8), any) {
+            (0, _) => Input::Restart,
+            (1, _) => Input::More,
+            (2, _) => Input::Fewer,
+            (3 | 4, Some(worker)) => Input::Drained(*worker),
+            (5, Some(worker)) => Input::Recycle(*worker, Wear::Memory),
+            (_, Some(worker)) => Input::Pong(*worker),
+            (_, None) => return,
+        };
+        self.handle(input);
+    }
+
+    /// Another supervisor takes over.
+    fn write_down(&mut self) {
+        let text = serde_json::to_string(&self.fleet).expect("a fleet can be written down");
+        let read: Fleet = serde_json::from_str(&text).expect("and read");
+        assert_eq!(format!("{read:?}"), format!("{:?}", self.fleet), "seed {}", self.seed);
+        self.fleet = read;
+    }
+
+    /// From now on all goes well: a restart comes to its end, and every slot has its worker.
+    fn be_lucky(&mut self) {
+        let rounds = self.rounds;
+        self.handle(Input::Restart);
+        for _ in 0..STOP_STEPS {
+            let worker = self.lives.iter().find(|(_, life)| life.has_something_to_do());
+            let Some((worker, life)) = worker.map(|(worker, life)| (*worker, life)) else {
+                if self.is_complete() && self.rounds > rounds || self.outcome.is_some() {
+                    return;
+                }
+                self.now = self.fleet.poll_timeout().expect("there is something to wait for");
+                self.fleet.handle_timeout(self.now);
+                self.carry_out();
+                continue;
+            };
+            let input = life.what_to_do(worker);
+            let life = self.lives.get_mut(&worker).expect("it was just found");
+            life.do_it(input);
+            self.handle(input);
+        }
+        panic!("seed {}: never at rest: {:?}", self.seed, self.fleet);
+    }
+
+    /// Whether every slot has one worker and no other is left.
+    fn is_complete(&self) -> bool {
+        let alive: Vec<_> = self.lives.iter().filter(|(_, life)| life.alive).collect();
+        let slots: Vec<_> = alive.iter().map(|(worker, _)| worker.slot).collect();
+        let serve = alive.iter().all(|(_, life)| life.serves());
+        serve && slots == (0..self.size).collect::<Vec<_>>() && !self.fleet.is_rolling()
     }
 
     /// One of the present workers does something that a process can do.
@@ -153,11 +278,15 @@ impl Walk {
             life.answered = true;
             life.alive = chance > 1;
             life.stuck = chance == 2;
+            life.born = life.alive;
             if life.alive { Input::Spawned(worker) } else { Input::SpawnFailed(worker) }
         } else if chance < 4 && !life.terminated {
             Input::Ready(worker)
         } else if chance == 4 {
             Input::Leaving(worker)
+        } else if life.owes && chance < 6 {
+            life.owes = false;
+            Input::Pong(worker)
         } else if chance < 6 || life.stuck {
             return;
         } else {
@@ -169,7 +298,7 @@ impl Walk {
 
     /// Things that are not so, said of workers that are not there or not in that state.
     fn talk_nonsense(&mut self) {
-        let slot = u16::try_from(self.rng.below(u32::from(self.workers) + 1)).expect("few");
+        let slot = u16::try_from(self.rng.below(u32::from(self.size) + 1)).expect("few");
         let worker = Worker { slot, generation: self.rng.below(6) };
         let life = self.lives.get(&worker);
         let dead = life.is_none_or(|life| life.answered && !life.alive);
@@ -190,10 +319,38 @@ impl Walk {
 
     fn handle(&mut self, input: Input) {
         if input == Input::Stop && self.stop.is_none() {
-            self.stop = Some((self.now, self.grace));
+            self.stop = Some((self.now, self.config.grace));
         }
+        let servers = self.servers();
+        self.removes = input == Input::Fewer;
         self.fleet.handle(self.now, input);
         self.carry_out();
+        self.removes = false;
+        self.check(input, &servers);
+    }
+
+    /// The workers that get new keys.
+    fn servers(&self) -> Vec<Worker> {
+        let serving = self.lives.iter().filter(|(_, life)| life.serves());
+        serving.map(|(worker, _)| *worker).collect()
+    }
+
+    /// Nobody loses the slot by what is said of another one, and none of it has two owners.
+    fn check(&self, input: Input, before: &[Worker]) {
+        let about = format!("seed {}: {input:?}", self.seed);
+        let servers = self.servers();
+        assert!(servers.is_sorted_by(|one, other| one.slot < other.slot), "{about}: {servers:?}");
+        let failed = match input {
+            Input::SpawnFailed(worker) | Input::Exited(worker, _) => worker,
+            _ => return,
+        };
+        if let Some(life) = self.lives.get(&failed) {
+            assert!(life.alive || !life.born || life.retired, "{about}: not retired");
+        }
+        let others = before.iter().filter(|worker| **worker != failed);
+        for other in others {
+            assert!(self.stop.is_some() || servers.contains(other), "{about}: {other:?} paid");
+        }
     }
 
     /// Does what the fleet wants, and holds it to its promises.
@@ -213,7 +370,10 @@ impl Walk {
                 Action::Retire(worker) => self.retire(worker, &about),
                 Action::Drain(worker) => {
                     let life = self.alive(worker, &about);
-                    assert!(life.placed && !life.drained && !life.retired, "{about} {life:?}");
+                    assert!(
+                        life.placed && !life.withdrawn && !life.drained && !life.retired,
+                        "{about} {life:?}"
+                    );
                     life.drained = true;
                 }
                 Action::Terminate(worker) => {
@@ -226,26 +386,58 @@ impl Walk {
                     assert!(life.retired && !life.killed, "{about} {life:?}");
                     life.killed = true;
                 }
-                Action::Withdraw(_) | Action::Ping(_) | Action::Abort(_) | Action::Resized(_) => {
-                    panic!("{about}");
+                Action::Withdraw(worker) => self.withdraw(worker, &about),
+                Action::Ping(worker) => {
+                    let stops = self.stop.is_some();
+                    let life = self.alive(worker, &about);
+                    assert!(life.placed && !life.retired && !stops, "{about} {life:?}");
+                    life.owes = true;
+                }
+                Action::Abort(worker) => {
+                    assert!(!self.is_late && self.stop.is_none(), "{about}");
+                    let life = self.alive(worker, &about);
+                    assert!(life.retired && !life.terminated && !life.killed, "{about} {life:?}");
+                    assert!(life.placed && life.owes, "{about} {life:?}");
+                    life.terminated = true;
+                }
+                Action::Resized(size) => {
+                    assert!(self.stop.is_none() && size > 0, "{about}");
+                    assert!(size.abs_diff(self.size) == 1, "{about}");
+                    self.size = size;
                 }
                 Action::CloseListeners => _ = self.stop.get_or_insert((self.now, GIVING_UP)),
                 Action::Report(Event::GaveUp { .. }) => assert!(!self.ever_ready, "{about}"),
+                Action::Report(Event::Replacing(Replacing::Restarted { .. })) => self.rounds += 1,
                 Action::Report(_) => {}
                 Action::Finish(outcome) => self.outcome = Some(outcome),
             }
         }
     }
 
-    /// A new worker: never beside another one of its slot, and of a generation not seen before.
+    /// A new worker: of a generation not seen before, beside one other at most that may become
+    /// ready or is, and only for a slot that there is.
     fn spawn(&mut self, worker: Worker, about: &str) {
-        assert!(self.stop.is_none(), "{about}: after a stop");
-        for (other, life) in self.lives.iter().filter(|(other, _)| other.slot == worker.slot) {
-            assert!(life.answered && !life.alive, "{about}: beside {other:?}");
+        assert!(self.stop.is_none() && worker.slot < self.size, "{about}");
+        let others = self.lives.iter().filter(|(other, _)| other.slot == worker.slot);
+        for (other, life) in others {
             assert!(other.generation < worker.generation, "{about}: after {other:?}");
-            assert!(life.retired || !life.placed, "{about}: {other:?} was not retired");
+            let is_other = life.alive && !life.retired && !life.withdrawn;
+            assert!(!is_other || life.placed, "{about}: beside {other:?}");
         }
         self.lives.insert(worker, Life::default());
+    }
+
+    /// No new keys any more: said once, and of so many as may drain.
+    fn withdraw(&mut self, worker: Worker, about: &str) {
+        let (removes, most) = (self.removes, usize::from(self.config.most_draining.max(1)));
+        let life = self.alive(worker, about);
+        assert!(life.placed && !life.withdrawn && !life.retired, "{about} {life:?}");
+        life.withdrawn = true;
+        life.removed = removes;
+        let drains = |life: &&Life| life.withdrawn && life.alive && !life.killed && !life.removed;
+        let draining = self.lives.values().filter(drains).count();
+        assert!(draining <= most, "{about}: {draining} drain");
+        assert!(self.stop.is_none(), "{about}");
     }
 
     /// No connections any more: said once, dead or alive.

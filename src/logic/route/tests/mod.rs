@@ -1,6 +1,9 @@
 //! The router's promises, one small story each.
 
 mod doors;
+mod drain;
+mod limits;
+mod saved;
 
 use std::time::Duration;
 

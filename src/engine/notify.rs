@@ -1,0 +1,316 @@
+//! What the service manager is told, as `sd_notify(3)` has it: when the supervisor is ready, reloads and
+//! stops, how many workers are ready, and that it is alive.
+//!
+//! Ready is who can serve: one worker is enough, since connections wait for no more. Nothing is said
+//! regularly but the sign of life, and only to a manager that asks for it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::process;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use super::Engine;
+use crate::logic::config::SystemdConfig;
+use crate::logic::throttle::Throttle;
+use crate::logic::time::Time;
+use crate::os::errors;
+use crate::os::notify::NotifySocket;
+
+/// The first rest when the manager's socket has no room; each further one is twice as long.
+const FIRST_REST: Duration = Duration::from_millis(50);
+/// The longest one.
+const LONGEST_REST: Duration = Duration::from_secs(60);
+/// Messages that wait for room; beyond that the oldest are dropped.
+const MOST_UNSENT: usize = 16;
+
+/// The way to the service manager.
+#[derive(Debug)]
+pub(super) struct Notifier {
+    /// None when there is no manager.
+    socket: Option<NotifySocket>,
+    told: Told,
+    /// What the socket had no room for.
+    unsent: VecDeque<String>,
+    /// When to try again, and the rest before that.
+    retry: Option<(Time, Duration)>,
+    /// The time between two signs of life, and when the next one is due.
+    beat: Option<(Duration, Time)>,
+    failed: Throttle,
+}
+
+/// What the manager knows.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub(super) struct Told {
+    ready: bool,
+    stopping: bool,
+    status: String,
+}
+
+impl Notifier {
+    pub(super) fn new(now: Time, config: &SystemdConfig) -> Self {
+        let socket = config.notify_socket.as_ref().and_then(|address| {
+            let opened = NotifySocket::new(address);
+            let complain = |error: &io::Error| {
+                warn!("cannot use NOTIFY_SOCKET {}: {}", address.display(), errors::text(error));
+            };
+            opened.inspect_err(complain).ok()
+        });
+        let every = config.watchdog.filter(|_| socket.is_some()).map(|longest| longest / 2);
+        Self {
+            socket,
+            told: Told::default(),
+            unsent: VecDeque::new(),
+            retry: None,
+            beat: every.map(|every| (every, now + every)),
+            failed: Throttle::default(),
+        }
+    }
+
+    /// What the manager knows, to be written down.
+    pub(super) fn told(&self) -> &Told {
+        &self.told
+    }
+
+    /// Whether there is a manager.
+    pub(super) fn is_on(&self) -> bool {
+        self.socket.is_some()
+    }
+
+    /// A worker is ready. Said once.
+    pub(super) fn ready(&mut self, now: Time) {
+        if !self.told.ready {
+            self.told.ready = true;
+            self.say(now, "READY=1".to_owned());
+        }
+    }
+
+    /// A reload begins: until [`Notifier::reloaded`].
+    pub(super) fn reloading(&mut self, now: Time) {
+        let micros = (now - Time::default()).as_micros();
+        self.say(now, format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
+    }
+
+    /// A reload has ended, perhaps with an error, which leaves everything as it was.
+    pub(super) fn reloaded(&mut self, now: Time, error: Option<&str>) {
+        self.say(now, "READY=1".to_owned());
+        if let Some(error) = error {
+            self.status(now, &format!("reload failed: {error}"));
+        }
+    }
+
+    /// The supervisor stops. Said once.
+    pub(super) fn stopping(&mut self, now: Time) {
+        if !self.told.stopping {
+            self.told.stopping = true;
+            self.told.status = "stopping".to_owned();
+            self.say(now, "STOPPING=1\nSTATUS=stopping".to_owned());
+        }
+    }
+
+    /// How things are, for people. Said when it has changed.
+    pub(super) fn status(&mut self, now: Time, status: &str) {
+        if self.told.status != status {
+            status.clone_into(&mut self.told.status);
+            self.say(now, format!("STATUS={}", status.replace('\n', " ")));
+        }
+    }
+
+    /// This program has taken over from one that had told this.
+    pub(super) fn upgraded(&mut self, now: Time, told: Told) {
+        self.told = told;
+        let ready = if self.told.ready { "READY=1\n" } else { "" };
+        let status = self.told.status.replace('\n', " ");
+        self.say(now, format!("{ready}MAINPID={}\nSTATUS={status}", process::id()));
+    }
+
+    /// When [`Notifier::look_after_time`] has something to do.
+    pub(super) fn due(&self) -> Option<Time> {
+        let retry = self.retry.map(|(at, _)| at);
+        let beat = self.beat.map(|(_, at)| at);
+        [retry, beat].into_iter().flatten().min()
+    }
+
+    /// Says what is due.
+    pub(super) fn look_after_time(&mut self, now: Time) {
+        if let Some((every, at)) = self.beat
+            && at <= now
+        {
+            self.beat = Some((every, now + every));
+            // One that has no room is as late as if it had not been said.
+            _ = self.send("WATCHDOG=1", now);
+        }
+        if let Some((at, _)) = self.retry
+            && at <= now
+        {
+            self.send_unsent(now);
+        }
+    }
+
+    fn say(&mut self, now: Time, message: String) {
+        if !self.is_on() {
+            return;
+        }
+        if self.unsent.len() == MOST_UNSENT {
+            self.unsent.pop_front();
+        }
+        self.unsent.push_back(message);
+        if self.retry.is_none() {
+            self.send_unsent(now);
+        }
+    }
+
+    fn send_unsent(&mut self, now: Time) {
+        while let Some(message) = self.unsent.pop_front() {
+            if !self.send(&message, now) {
+                self.unsent.push_front(message);
+                let rest = self.retry.map_or(FIRST_REST, |(_, rest)| (rest * 2).min(LONGEST_REST));
+                self.retry = Some((now + rest, rest));
+                return;
+            }
+        }
+        self.retry = None;
+    }
+
+    /// Whether there was room for it. A manager that is gone hears nothing, and that is all.
+    fn send(&mut self, message: &str, now: Time) -> bool {
+        let Some(socket) = &self.socket else { return true };
+        match socket.send(message) {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+            Err(error) => {
+                if let Some(before) = self.failed.say(now) {
+                    let error = errors::text(&error);
+                    warn!(
+                        "cannot tell the service manager: {error} ({before} earlier times not shown)"
+                    );
+                }
+                true
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// Tells the service manager what has changed.
+    pub(super) fn tell_manager(&mut self) {
+        if !self.notifier.is_on() {
+            return;
+        }
+        if self.fleet.is_stopping() {
+            self.notifier.stopping(self.now);
+            return;
+        }
+        let live = self.workers.all().map(|live| live.worker);
+        let ready = live.filter(|worker| self.fleet.is_ready(*worker)).count();
+        if ready > 0 {
+            self.notifier.ready(self.now);
+        }
+        let slots = self.workers.slots();
+        self.notifier.status(self.now, &format!("{ready} of {slots} workers ready"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+    use super::*;
+
+    /// A manager at an abstract address, and the way to it.
+    fn manager(name: &str, watchdog: Option<Duration>) -> (UnixDatagram, Notifier) {
+        let name = format!("sticky-run-{name}-{}", process::id());
+        let address = SocketAddr::from_abstract_name(&name).unwrap();
+        let manager = UnixDatagram::bind_addr(&address).unwrap();
+        manager.set_nonblocking(true).unwrap();
+        let notify_socket = Some(format!("@{name}").into());
+        (manager, Notifier::new(at(0), &SystemdConfig { notify_socket, watchdog }))
+    }
+
+    fn at(millis: u64) -> Time {
+        Time::since_zero(Duration::from_millis(millis))
+    }
+
+    /// Everything that was said.
+    fn said(manager: &UnixDatagram) -> Vec<String> {
+        let mut buffer = [0; 256];
+        let one = || manager.recv(&mut buffer).ok().map(|len| buffer[..len].to_vec());
+        std::iter::from_fn(one).map(|message| String::from_utf8(message).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_life_is_told_once_and_in_order() {
+        let (manager, mut notifier) = manager("life", None);
+        for _ in 0..2 {
+            notifier.ready(at(1));
+            notifier.status(at(1), "2 of 2 workers ready");
+        }
+        notifier.reloading(at(5));
+        notifier.reloaded(at(7), None);
+        notifier.reloading(at(8));
+        notifier.reloaded(at(9), Some("no\nsuch file"));
+        notifier.stopping(at(10));
+        notifier.stopping(at(11));
+        let expected = [
+            "READY=1",
+            "STATUS=2 of 2 workers ready",
+            "RELOADING=1\nMONOTONIC_USEC=5000",
+            "READY=1",
+            "RELOADING=1\nMONOTONIC_USEC=8000",
+            "READY=1",
+            "STATUS=reload failed: no such file",
+            "STOPPING=1\nSTATUS=stopping",
+        ];
+        assert_eq!(said(&manager), expected);
+        assert_eq!(notifier.due(), None);
+    }
+
+    #[test]
+    fn after_an_upgrade_the_manager_hears_the_pid_and_what_it_knew() {
+        let (manager, mut notifier) = manager("upgrade", None);
+        let told = Told { ready: true, stopping: false, status: "fine".to_owned() };
+        notifier.upgraded(at(1), told.clone());
+        notifier.ready(at(2));
+        let pid = process::id();
+        assert_eq!(said(&manager), [format!("READY=1\nMAINPID={pid}\nSTATUS=fine")]);
+        assert_eq!(notifier.told(), &told);
+    }
+
+    #[test]
+    fn a_manager_without_room_hears_all_of_it_later() {
+        let (manager, mut notifier) = manager("full", None);
+        let fill = (0..100_000).find(|_| !notifier.send("X=1", at(0))).unwrap();
+        notifier.ready(at(0));
+        notifier.stopping(at(1));
+        assert_eq!(notifier.due(), Some(at(50)));
+        notifier.look_after_time(at(50));
+        assert_eq!(notifier.due(), Some(at(150)));
+        assert_eq!(said(&manager).len(), fill);
+        notifier.look_after_time(at(150));
+        assert_eq!(said(&manager), ["READY=1", "STOPPING=1\nSTATUS=stopping"]);
+        assert_eq!(notifier.due(), None);
+    }
+
+    #[test]
+    fn a_manager_that_is_gone_or_never_was_costs_nothing() {
+        let (manager, mut notifier) = manager("gone", None);
+        drop(manager);
+        notifier.ready(at(1));
+        let mut nobody = Notifier::new(at(0), &SystemdConfig::default());
+        nobody.ready(at(1));
+        assert_eq!((notifier.due(), nobody.due(), nobody.is_on()), (None, None, false));
+    }
+
+    #[test]
+    fn signs_of_life_come_twice_as_often_as_asked_for() {
+        let (manager, mut notifier) = manager("beat", Some(Duration::from_millis(100)));
+        assert_eq!(notifier.due(), Some(at(50)));
+        notifier.look_after_time(at(49));
+        notifier.look_after_time(at(60));
+        assert_eq!(said(&manager), ["WATCHDOG=1"]);
+        assert_eq!(notifier.due(), Some(at(110)));
+    }
+}

@@ -1,0 +1,369 @@
+//! The output of workers, when lines are to say whose they are: read from pipes, written to our own.
+//!
+//! Nobody is held up: not the workers, whose pipes are always read, nor the loop, which reads little at
+//! a time and writes only where there is room. What has no room waits in a queue of its stream, and
+//! lines are dropped and counted when that is full.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::mem;
+use std::ops::Bound::{Excluded, Included};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry};
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use super::tokens::Subject;
+use super::upgrade::{Keeper, Kept};
+use crate::logic::Worker;
+use crate::logic::config::OutputConfig;
+use crate::logic::output::{Cutter, Label, Queue, Stream};
+use crate::logic::time::Time;
+use crate::os::pipe::{Got, Pipe};
+use crate::os::standard;
+
+/// How long processes that a worker left behind may go on writing.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Read from one pipe before others get their turn.
+const BATCH: usize = 16 * 1024;
+/// Read in one turn of the loop, from all pipes together.
+const TURN: usize = 32 * 1024;
+/// As much as a pipe usually holds, read of a worker that has ended.
+const WHOLE_PIPE: usize = 64 * 1024;
+
+/// What an event is about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Part {
+    /// There is room in one of our own streams.
+    Room(Stream),
+    /// The pipe with this number can be read.
+    Pipe(u32),
+}
+
+/// All output of workers.
+#[derive(Debug)]
+pub(super) struct Output {
+    config: OutputConfig,
+    /// By their numbers, none of which is used twice.
+    pipes: BTreeMap<u32, Source>,
+    next: u32,
+    /// Those that can be read, in turn.
+    readable: VecDeque<u32>,
+    /// Those to close, and when: their workers have ended.
+    ending: VecDeque<(Time, u32)>,
+    /// What waits, of each slot and stream.
+    queues: BTreeMap<(Stream, u16), Queue>,
+    /// The queue that was written last.
+    last: (Stream, u16),
+    /// Our own streams that had no room, which the loop watches.
+    full: Vec<Stream>,
+}
+
+/// One stream of a worker.
+#[derive(Debug)]
+struct Source {
+    worker: Worker,
+    pipe: Pipe,
+    cutter: Cutter,
+    /// Whether it is among those that can be read.
+    readable: bool,
+}
+
+/// The output in a state.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct SavedOutput {
+    pipes: Vec<SavedSource>,
+    /// The workers of those that are to be closed, and when.
+    ending: Vec<(Time, Worker)>,
+    queues: Vec<Queue>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct SavedSource {
+    worker: Worker,
+    pipe: Kept,
+    cutter: Cutter,
+}
+
+impl Output {
+    pub(super) fn new(config: OutputConfig) -> Self {
+        Self {
+            config,
+            pipes: BTreeMap::new(),
+            next: 0,
+            readable: VecDeque::new(),
+            ending: VecDeque::new(),
+            queues: BTreeMap::new(),
+            last: (Stream::Stdout, 0),
+            full: Vec::new(),
+        }
+    }
+
+    /// Pipes for a worker that is about to be started, our ends and what it gets as its standard output
+    /// and error; none if it inherits our own.
+    pub(super) fn pipes(&self) -> io::Result<Option<([Pipe; 2], [OwnedFd; 2])>> {
+        if !self.config.prefix {
+            return Ok(None);
+        }
+        let (first, second) = (Pipe::new()?, Pipe::new()?);
+        Ok(Some(([first.0, second.0], [first.1, second.1])))
+    }
+
+    /// A worker has been started with these pipes.
+    pub(super) fn started(&mut self, registry: &Registry, worker: Worker, pipes: [Pipe; 2]) {
+        for (stream, pipe) in [Stream::Stdout, Stream::Stderr].into_iter().zip(pipes) {
+            let format = self.config.format;
+            let cutter = Cutter::new(Label { slot: worker.slot, stream, format });
+            if let Err(error) = self.add(registry, worker, pipe, cutter) {
+                warn!("cannot wait for output of {worker}, it cannot write any: {error}");
+            }
+        }
+    }
+
+    fn add(
+        &mut self,
+        registry: &Registry,
+        worker: Worker,
+        pipe: Pipe,
+        cutter: Cutter,
+    ) -> io::Result<()> {
+        let number = self.next;
+        let token = Subject::Output(Part::Pipe(number)).into();
+        registry.register(&mut SourceFd(&pipe.as_raw_fd()), token, Interest::READABLE)?;
+        self.next += 1;
+        self.pipes.insert(number, Source { worker, pipe, cutter, readable: false });
+        Ok(())
+    }
+
+    /// The loop tells of something.
+    pub(super) fn hear(&mut self, registry: &Registry, part: Part) {
+        match part {
+            Part::Pipe(number) => self.became_readable(number),
+            Part::Room(stream) => self.write_waiting(registry, stream),
+        }
+    }
+
+    /// Whether there is something to read at once.
+    pub(super) fn has_more(&self) -> bool {
+        !self.readable.is_empty()
+    }
+
+    /// When the next pipe is to be closed.
+    pub(super) fn due(&self) -> Option<Time> {
+        self.ending.front().map(|(at, _)| *at)
+    }
+
+    /// Reads some of what there is, of one pipe after the other, and closes those that are due.
+    pub(super) fn read_some(&mut self, registry: &Registry, now: Time) {
+        let mut left = TURN;
+        while left > 0
+            && let Some(number) = self.readable.pop_front()
+        {
+            left -= self.read(registry, number, left.min(BATCH));
+            if self.pipes.get(&number).is_some_and(|source| source.readable) {
+                self.readable.push_back(number);
+            }
+        }
+        while let Some((_, number)) = self.ending.pop_front_if(|(at, _)| *at <= now) {
+            self.read(registry, number, WHOLE_PIPE);
+            self.close(registry, number);
+        }
+    }
+
+    /// A worker has ended, so that only what it left behind can write any more.
+    pub(super) fn ended(&mut self, registry: &Registry, now: Time, worker: Worker) {
+        for number in self.of_worker(worker) {
+            self.became_readable(number);
+            self.read(registry, number, WHOLE_PIPE);
+            if self.pipes.contains_key(&number) {
+                self.ending.push_back((now + LAST_WORDS, number));
+            }
+        }
+    }
+
+    /// Everything ends: what is there is read, and written as far as there is room.
+    pub(super) fn finish(&mut self, registry: &Registry) {
+        let numbers: Vec<_> = self.pipes.keys().copied().collect();
+        for number in numbers {
+            self.became_readable(number);
+            self.read(registry, number, WHOLE_PIPE);
+            self.close(registry, number);
+        }
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            self.write_waiting(registry, stream);
+        }
+    }
+
+    /// Writes it down.
+    pub(super) fn save(&self, keeper: &mut Keeper) -> SavedOutput {
+        let save = |source: &Source| SavedSource {
+            worker: source.worker,
+            pipe: keeper.keep(&source.pipe),
+            cutter: source.cutter.clone(),
+        };
+        let ends = |(at, number): &(Time, u32)| Some((*at, self.pipes.get(number)?.worker));
+        SavedOutput {
+            ending: self.ending.iter().filter_map(ends).collect(),
+            queues: self.queues.values().cloned().collect(),
+            pipes: self.pipes.values().map(save).collect(),
+        }
+    }
+
+    /// Goes on with what was written down.
+    pub(super) fn restore(
+        registry: &Registry,
+        config: OutputConfig,
+        saved: SavedOutput,
+    ) -> io::Result<Self> {
+        let mut output = Self::new(config);
+        for SavedSource { worker, pipe, cutter } in saved.pipes {
+            let pipe = Pipe::resumed(pipe.take_over()?);
+            output.add(registry, worker, pipe, cutter)?;
+        }
+        for (at, worker) in saved.ending {
+            let numbers = output.of_worker(worker).into_iter().map(|number| (at, number));
+            output.ending.extend(numbers);
+        }
+        for queue in saved.queues {
+            let Label { slot, stream, format: _ } = queue.label();
+            output.queues.insert((stream, slot), queue);
+        }
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            output.write_waiting(registry, stream);
+        }
+        Ok(output)
+    }
+
+    fn of_worker(&self, worker: Worker) -> Vec<u32> {
+        let its = self.pipes.iter().filter(|(_, source)| source.worker == worker);
+        its.map(|(number, _)| *number).collect()
+    }
+
+    fn became_readable(&mut self, number: u32) {
+        if let Some(source) = self.pipes.get_mut(&number)
+            && !mem::replace(&mut source.readable, true)
+        {
+            self.readable.push_back(number);
+        }
+    }
+
+    /// Reads at most so many bytes from a pipe and returns how many. One that has ended is closed.
+    fn read(&mut self, registry: &Registry, number: u32, most: usize) -> usize {
+        let mut buffer = [0; 4096];
+        let mut read = 0;
+        while read < most {
+            let Some(source) = self.pipes.get_mut(&number).filter(|source| source.readable) else {
+                break;
+            };
+            match source.pipe.read(&mut buffer) {
+                Got::Bytes(len) => {
+                    read += len;
+                    let mut lines = Vec::new();
+                    source.cutter.push(&buffer[..len], |line| lines.push(line));
+                    let label = source.cutter.label();
+                    self.say(registry, label, &lines);
+                }
+                Got::Nothing => source.readable = false,
+                Got::End => self.close(registry, number),
+            }
+        }
+        read.min(most)
+    }
+
+    fn close(&mut self, registry: &Registry, number: u32) {
+        let Some(mut source) = self.pipes.remove(&number) else { return };
+        // Nobody else has this end, so that the kernel forgets it with the close.
+        let mut last = None;
+        source.cutter.finish(|line| last = Some(line));
+        self.say(registry, source.cutter.label(), last.as_slice());
+    }
+
+    /// Lines to write, all of one stream.
+    fn say(&mut self, registry: &Registry, label: Label, lines: &[Vec<u8>]) {
+        let key = (label.stream, label.slot);
+        let is_full = self.full.contains(&label.stream);
+        for line in lines {
+            let queue = self.queues.entry(key).or_insert_with(|| Queue::new(label));
+            while !is_full && queue.is_full_for(line) && write_some(queue) == Written::Some {}
+            queue.push(line);
+        }
+        if !is_full && !lines.is_empty() {
+            self.write_waiting(registry, label.stream);
+        }
+    }
+
+    /// Writes what waits for one of our own streams, as far as there is room, and has the loop tell
+    /// when there is more.
+    fn write_waiting(&mut self, registry: &Registry, stream: Stream) {
+        let is_full = !self.write_in_turn(stream);
+        let was_full = self.full.contains(&stream);
+        let fd = standard::number(stream);
+        if is_full && !was_full {
+            let token = Subject::Output(Part::Room(stream)).into();
+            // What cannot be watched, such as a file, has always room.
+            if registry.register(&mut SourceFd(&fd), token, Interest::WRITABLE).is_ok() {
+                self.full.push(stream);
+            }
+        } else if was_full && !is_full {
+            self.full.retain(|full| *full != stream);
+            if let Err(error) = registry.deregister(&mut SourceFd(&fd)) {
+                warn!("cannot stop waiting for room for output: {error}");
+            }
+        }
+    }
+
+    /// Writes some of each queue of a stream in turn, until nothing waits or there is no room, which is
+    /// `false`.
+    fn write_in_turn(&mut self, stream: Stream) -> bool {
+        let (first, last) = ((stream, 0), (stream, u16::MAX));
+        let mut idle = false;
+        while !mem::replace(&mut idle, true) {
+            let middle = self.last.clamp(first, last);
+            for bounds in [(Excluded(middle), Included(last)), (Included(first), Included(middle))]
+            {
+                for (key, queue) in self.queues.range_mut(bounds) {
+                    match write_some(queue) {
+                        Written::Some => idle = false,
+                        Written::Nothing => continue,
+                        Written::NoRoom => return false,
+                    }
+                    self.last = *key;
+                }
+            }
+        }
+        true
+    }
+}
+
+/// What became of an attempt to write.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Written {
+    /// There may be more to write.
+    Some,
+    /// Nothing waits.
+    Nothing,
+    NoRoom,
+}
+
+/// Writes what can be written at once of a queue. What cannot be written at all, such as to a full
+/// disk, is dropped.
+fn write_some(queue: &mut Queue) -> Written {
+    let stream = queue.label().stream;
+    let next = queue.next();
+    let len = next.len();
+    if len == 0 {
+        return Written::Nothing;
+    }
+    match standard::write(stream, next) {
+        Ok(()) => queue.written(len),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Written::NoRoom,
+        Err(_) => {
+            queue.lost(len);
+            return Written::Nothing;
+        }
+    }
+    Written::Some
+}

@@ -1,0 +1,61 @@
+//! More slots and fewer.
+
+use super::life::Stage;
+use super::slot::Slot;
+use super::{Action, Event, Fleet, MOST_WORKERS, Refused};
+use crate::logic::time::Time;
+
+impl Fleet {
+    /// One slot more, at the end, with a worker that starts now.
+    pub(super) fn more(&mut self, now: Time) {
+        if self.refuses(Refused::Resize) {
+            return;
+        }
+        if self.size >= MOST_WORKERS {
+            return self.report(Event::NotResized { workers: self.size });
+        }
+        let index = usize::from(self.size);
+        if index == self.slots.len() {
+            self.slots.push(Slot::new(self.size));
+        }
+        self.resized(self.size + 1);
+        self.slots[index].forget_failures();
+        self.start(now, index);
+    }
+
+    /// One slot less: the last one. Its worker drains, if it is ready.
+    pub(super) fn fewer(&mut self, now: Time) {
+        if self.refuses(Refused::Resize) {
+            return;
+        }
+        if self.size <= 1 {
+            return self.report(Event::NotResized { workers: self.size });
+        }
+        let index = usize::from(self.size - 1);
+        self.slots[index].stay_as_it_is();
+        self.abandon_successor(now, index);
+        match self.slots[index].stage() {
+            Some(Stage::Ready) => self.withdraw(now, index),
+            Some(Stage::Spawning | Stage::Booting) => self.abandon_present(now, index),
+            Some(Stage::Draining | Stage::Outgoing) | None => self.slots[index].step_down(),
+        }
+        self.resized(self.size - 1);
+    }
+
+    /// As many slots as this, one after the other.
+    pub(super) fn resize(&mut self, now: Time, size: u16) {
+        let size = size.clamp(1, MOST_WORKERS);
+        while self.size < size {
+            self.more(now);
+        }
+        while self.size > size {
+            self.fewer(now);
+        }
+    }
+
+    fn resized(&mut self, size: u16) {
+        self.size = size;
+        self.actions.push_back(Action::Resized(size));
+        self.report(Event::Resized { workers: size });
+    }
+}

@@ -1,0 +1,119 @@
+//! How it all ends: what the phases ask for, and what is heard while workers go.
+
+use super::life::{Change, Stage};
+use super::phase::{Phase, Step};
+use super::{Action, Event, Fleet, Outcome};
+use crate::logic::Worker;
+
+impl Fleet {
+    /// Takes over a new phase and does what it asks for at once.
+    pub(super) fn enter(&mut self, (phase, step): (Phase, Step)) {
+        self.phase = phase;
+        match step {
+            Step::Nothing => {}
+            Step::Drain => {
+                self.start_no_more();
+                self.report(Event::Stopping { grace: self.config.grace });
+                self.drain_all();
+            }
+            Step::Wait(open) => self.report(Event::Waiting { open }),
+            Step::GiveUp => {
+                self.start_no_more();
+                self.end_all();
+            }
+            Step::End => self.end_all(),
+            Step::Hurry => {
+                self.report(Event::Hurrying);
+                self.end_all();
+            }
+            Step::Kill => self.kill_all(),
+            Step::Finish(outcome) => self.finish(outcome),
+        }
+    }
+
+    /// What a change means while every slot is to become empty.
+    pub(super) fn hear_stopping(&mut self, worker: Worker, change: Change) {
+        match change {
+            Change::Nothing | Change::NotBorn | Change::Ended | Change::Left(_) => {}
+            Change::Born | Change::BecameReady => match self.phase {
+                Phase::Killing { .. } => {
+                    self.retire(worker);
+                    self.kill(worker);
+                }
+                Phase::Running | Phase::Stopping { .. } | Phase::Ending { .. } | Phase::Done => {
+                    self.end(worker, None);
+                }
+            },
+            Change::Leaves => self.retire(worker),
+            Change::DiedBooting(_) | Change::DiedReady(_) => {
+                self.actions.push_back(Action::Retire(worker));
+            }
+        }
+    }
+
+    /// Moves on when there is nobody left to wait for.
+    pub(super) fn leave_if_gone(&mut self) {
+        if self.workers().next().is_none() {
+            self.enter(self.phase.gone());
+        }
+    }
+
+    /// Closes both ways in: for connections and for workers.
+    fn start_no_more(&mut self) {
+        self.is_rolling = false;
+        let slots = &mut self.slots;
+        self.actions.retain(|action| {
+            let Action::Spawn(worker) = action else { return true };
+            slots[usize::from(worker.slot)].forget(*worker);
+            false
+        });
+        for slot in slots {
+            slot.stay_as_it_is();
+            slot.lives_mut().for_each(|life| life.settle());
+        }
+        self.actions.push_back(Action::CloseListeners);
+    }
+
+    /// Tells ready workers to drain, which draining ones do already; those that never got a
+    /// connection have nothing to drain.
+    fn drain_all(&mut self) {
+        for (worker, stage) in self.stages() {
+            match stage {
+                Stage::Ready => self.actions.push_back(Action::Drain(worker)),
+                Stage::Draining => {}
+                Stage::Spawning | Stage::Booting | Stage::Outgoing => self.end(worker, None),
+            }
+        }
+    }
+
+    /// TERM to each process that had none.
+    fn end_all(&mut self) {
+        for (worker, _) in self.stages() {
+            self.end(worker, None);
+        }
+    }
+
+    /// KILL to each process that had none.
+    fn kill_all(&mut self) {
+        let stages = self.stages();
+        if !stages.is_empty() {
+            self.report(Event::Killing { workers: stages.len() });
+        }
+        for (worker, _) in stages {
+            self.kill(worker);
+        }
+    }
+
+    /// Where each worker stands.
+    fn stages(&self) -> Vec<(Worker, Stage)> {
+        self.lives().map(|life| (life.worker, life.stage())).collect()
+    }
+
+    /// Says which processes are left behind, and that this is the end.
+    fn finish(&mut self, outcome: Outcome) {
+        for (worker, _) in self.stages() {
+            self.report(Event::LeftBehind { worker });
+        }
+        self.actions.push_back(Action::Finish(outcome));
+    }
+}
