@@ -1,5 +1,6 @@
 //! From what was typed to what it means here: the environment and the machine are looked at.
 
+mod process;
 mod systemd;
 
 use std::collections::BTreeSet;
@@ -11,7 +12,7 @@ use anyhow::{Context, anyhow, bail};
 use tracing::{info, warn};
 
 use super::args::{Args, LimitsArgs};
-use super::command::{Place, Recognised, recognise};
+use super::command::{Recognised, recognise};
 use super::values::{self, WorkerCount};
 use crate::logic::config::{Command, Config, Handoff, KeepAlive, Listen, NodeConfig, OutputConfig};
 use crate::logic::fleet::FleetConfig;
@@ -31,6 +32,7 @@ const IN_FLIGHT_TO_NODE: usize = 4;
 /// Checks and completes what was typed.
 pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
     let workers = workers(args.workers)?;
+    let process = process::process(&args.process)?;
     let (command, handoff) = command(&args)?;
     let is_node = matches!(handoff, Handoff::Node(_));
     let passed = systemd::passed(args.systemd.listen_fds, &variable)?;
@@ -41,6 +43,7 @@ pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
         command,
         listen,
         handoff,
+        process,
         fleet: FleetConfig {
             workers,
             boot_timeout: args.boot_timeout,
@@ -78,11 +81,14 @@ fn command(args: &Args) -> anyhow::Result<(Command, Handoff)> {
             "COMMAND is missing: write it after --, or as command = [...] in the file of --config"
         )
     };
-    let typed = Command::new(program.clone(), arguments.to_vec());
+    let place = process::place(&args.process)?;
+    let mut typed = Command::new(program.clone(), arguments.to_vec());
+    typed.directory = args.process.chdir.as_ref().map(|_| place.directory.clone());
+    let variables = args.process.env.iter().cloned();
+    typed.environment = variables.map(|(name, value)| (name, Some(value))).collect();
     if args.handoff == values::Handoff::Channel {
         return Ok((typed, Handoff::Channel));
     }
-    let place = Place::here().context("cannot find out the current directory")?;
     let own_options = place.variables.get(OsStr::new(NODE_OPTIONS)).cloned();
     match recognise(&typed, place) {
         Recognised::Node(found) => {
@@ -92,7 +98,10 @@ fn command(args: &Args) -> anyhow::Result<(Command, Handoff)> {
             let changed = found.command.environment.iter().rfind(|(name, _)| name == NODE_OPTIONS);
             let options = changed.map_or(own_options, |(_, value)| value.clone());
             let config = node(args, options.unwrap_or_default(), found.node_arguments);
-            Ok((found.command, Handoff::Node(config)))
+            let mut command = found.command;
+            command.directory = command.directory.or(typed.directory);
+            command.environment = [typed.environment, command.environment].concat();
+            Ok((command, Handoff::Node(config)))
         }
         Recognised::Other if args.handoff == values::Handoff::Auto => Ok((typed, Handoff::Channel)),
         Recognised::Other => {

@@ -1,15 +1,18 @@
 //! The values of flags that have a form or a list of names.
 
+use std::ffi::OsString;
 use std::num::NonZeroU16;
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use nix::sys::resource::RLIM_INFINITY;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::logic::config::{KeepAlive, LogFormat, PackageConfig, Serialization};
+use crate::logic::config::{KeepAlive, Limit, LogFormat, PackageConfig, Serialization};
 use crate::logic::fleet::MOST_WORKERS;
 use crate::logic::route::Balance;
+use crate::os::limits;
 
 /// A number of workers, or as many as there are processors.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -198,6 +201,41 @@ pub(super) enum Generate {
     CompleteZsh,
     /// Completions for fish
     CompleteFish,
+}
+
+/// A file mode creation mask.
+pub(super) fn umask(text: &str) -> Result<u32, String> {
+    let mask = u32::from_str_radix(text, 8).ok().filter(|mask| *mask <= 0o777);
+    // The parser of numbers would take a sign.
+    let mask = mask.filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+    mask.ok_or_else(|| "use an octal number from 0 to 777, such as 027".to_owned())
+}
+
+/// A limit such as `nofile=1024:4096` or `core=unlimited`.
+pub(super) fn limit(text: &str) -> Result<Limit, String> {
+    let form = "use NAME=SOFT or NAME=SOFT:HARD, such as nofile=1024:4096 or core=unlimited";
+    let (name, values) = text.split_once('=').ok_or(form)?;
+    let names = || limits::names().collect::<Vec<_>>().join(", ");
+    let resource = limits::resource(name)
+        .ok_or_else(|| format!("there is no limit \"{name}\"; use one of {}", names()))?;
+    let (soft, hard) = values.split_once(':').unwrap_or((values, values));
+    let value = |text: &str| match text {
+        "unlimited" => Ok(RLIM_INFINITY),
+        _ => text.parse().map_err(|_| format!("\"{text}\" is no limit: {form}")),
+    };
+    let (soft, hard) = (value(soft)?, value(hard)?);
+    if soft > hard {
+        return Err("the soft limit must not be above the hard one".to_owned());
+    }
+    Ok(Limit { resource, soft, hard })
+}
+
+/// A variable and its value, such as `NAME=VALUE`.
+pub(super) fn variable_pair(text: &str) -> Result<(OsString, OsString), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
+        Some(_) | None => Err("use NAME=VALUE".to_owned()),
+    }
 }
 
 /// A time that is more than nothing.

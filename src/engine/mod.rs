@@ -14,6 +14,7 @@ mod node;
 mod notify;
 mod output;
 mod pending;
+mod privileges;
 mod source;
 mod tokens;
 mod upgrade;
@@ -95,12 +96,14 @@ impl Engine {
         let listeners = open_listeners(&config, defers)?;
         let poll = Poll::new().context("cannot create the event loop")?;
         let inherited = Inherited::read().context("cannot read how signals are set")?;
-        let signals = Signals::register(poll.registry(), Subject::Signals.into(), &[])
-            .context("cannot handle signals")?;
+        let signals =
+            Signals::register(poll.registry(), Subject::Signals.into(), &config.process.forward)
+                .context("cannot handle signals")?;
         let file_limit = raise_file_limit().context("cannot raise the limit on open files")?;
         let workers = config.fleet.workers;
         let room = Room::new(file_limit.raised(), workers);
-        let spawner = Spawner { file_limit, signals: inherited };
+        privileges::settle(&config.process, &listeners)?;
+        let spawner = Spawner { file_limit, signals: inherited, process: config.process.clone() };
         let [first, second, seed] =
             random::numbers().context("cannot get random numbers from the kernel")?;
         let node = match &config.handoff {
@@ -170,6 +173,9 @@ impl Engine {
                     Subject::Pending(conn) => self.head_grew(conn, event.is_read_closed()),
                     Subject::Output(part) => self.output.hear(self.poll.registry(), part),
                 }
+            }
+            if self.workers.unreaped {
+                self.reap_children();
             }
             self.read_channels(Channels::Readable);
             self.look_at_full();
@@ -242,6 +248,7 @@ impl Engine {
     fn timeout(&mut self) -> Option<Duration> {
         let busy = self.workers.has_more()
             || self.output.has_more()
+            || self.workers.unreaped
             || self.handoff.has_returned()
             || (self.listeners.has_more() && !self.is_full());
         if busy {

@@ -17,11 +17,14 @@ use super::link::Link;
 use super::tokens::Subject;
 use super::{Channels, Engine};
 use crate::logic::Worker;
-use crate::logic::config::Command;
+use crate::logic::config::{Command, with_slot};
 use crate::logic::fleet::Input;
 use crate::logic::throttle::Throttle;
-use crate::os::spawn::{Launch, Spawner};
+use crate::os::spawn::{Launch, SpawnError, Spawner, Step};
 use crate::os::{errors, reap};
+
+/// So many children are reaped before connections are looked after: a few milliseconds.
+const REAPED_AT_ONCE: usize = 256;
 
 /// All live workers and how they are started.
 #[derive(Debug)]
@@ -36,6 +39,8 @@ pub(super) struct Workers {
     drains: Vec<Worker>,
     /// Whether the command could ever be started.
     started: bool,
+    /// Whether children may have ended that were left for the next turn.
+    pub(super) unreaped: bool,
 }
 
 /// A worker whose process exists.
@@ -54,21 +59,37 @@ pub(super) struct Live {
 #[error("cannot run {}: {}", program.display(), self.reason())]
 pub struct CommandError {
     program: OsString,
+    step: Step,
     error: io::Error,
 }
 
 impl CommandError {
     /// About this program, with an error as of `execve(2)`.
     pub fn new(program: OsString, error: io::Error) -> Self {
-        Self { program, error }
+        Self { program, step: Step::Start, error }
     }
 
     /// Whether there is no such command.
     pub fn is_not_found(&self) -> bool {
-        matches!(self.error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR))
+        self.step == Step::Start
+            && matches!(self.error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR))
     }
 
     fn reason(&self) -> String {
+        let text = errors::text(&self.error);
+        match self.step {
+            Step::Start => self.reason_of_start(),
+            Step::Limits => format!("cannot set the limits of --rlimit: {text}"),
+            Step::Account => format!("cannot become the user or group asked for: {text}"),
+            Step::Directory => {
+                format!(
+                    "cannot change to its directory: {text} (check --chdir, and --user's rights there)"
+                )
+            }
+        }
+    }
+
+    fn reason_of_start(&self) -> String {
         match self.error.raw_os_error() {
             Some(libc::ENOENT | libc::ENOTDIR) => {
                 "not found (check the name and PATH; for a script, the interpreter in its first line)"
@@ -88,7 +109,8 @@ impl CommandError {
 impl Workers {
     pub(super) fn new(spawner: Spawner, command: Command, workers: u16) -> Self {
         let live = BTreeMap::new();
-        Self { spawner, command, live, slots: workers, drains: Vec::new(), started: false }
+        let drains = Vec::new();
+        Self { spawner, command, live, slots: workers, drains, started: false, unreaped: false }
     }
 
     /// Workers that are started from now on run this.
@@ -185,8 +207,9 @@ impl Engine {
         // The machine is short of something, or the file is just being written.
         let passing =
             [libc::EAGAIN, libc::ENOMEM, libc::EMFILE, libc::ENFILE, libc::ETXTBSY, libc::EINTR];
+        let SpawnError { step, error } = error;
         let temporary = error.raw_os_error().is_none_or(|errno| passing.contains(&errno));
-        let error = CommandError { program: self.workers.command.program.clone(), error };
+        let error = CommandError { program: self.workers.command.program.clone(), step, error };
         if !temporary && !self.workers.started {
             return Err(error.into());
         }
@@ -195,7 +218,7 @@ impl Engine {
         Ok(())
     }
 
-    fn try_spawn(&mut self, worker: Worker) -> io::Result<Pid> {
+    fn try_spawn(&mut self, worker: Worker) -> Result<Pid, SpawnError> {
         let mut link = self.new_link()?;
         let launch = self.launch(worker, &link)?;
         let (pipes, output) = self.output.pipes()?.unzip();
@@ -222,7 +245,12 @@ impl Engine {
 
     /// What a worker is started as.
     fn launch(&mut self, worker: Worker, link: &Link) -> io::Result<Launch> {
-        let Command { program, arguments, directory, environment } = self.workers.command.clone();
+        let Command { program, mut arguments, directory, mut environment } =
+            self.workers.command.clone();
+        let values = environment.iter_mut().filter_map(|(_, value)| value.as_mut());
+        for text in arguments.iter_mut().chain(values) {
+            *text = with_slot(text, worker.slot);
+        }
         let mut launch = Launch { program, arguments, directory, environment };
         let every = [
             (ENV_WORKER_ID, worker.slot.to_string()),
@@ -253,9 +281,11 @@ impl Engine {
         }
     }
 
-    /// Buries the children that have ended: workers, and as PID 1 anybody.
+    /// Buries the children that have ended: workers, and as PID 1 anybody. Where there are many, some
+    /// are left for the next turn.
     pub(super) fn reap_children(&mut self) {
-        loop {
+        self.workers.unreaped = false;
+        for _ in 0..REAPED_AT_ONCE {
             let ended = match reap::next_ended() {
                 Ok(Some(ended)) => ended,
                 Ok(None) => return,
@@ -277,6 +307,7 @@ impl Engine {
                 self.fleet.handle(self.now, Input::Exited(worker, ended.exit));
             }
         }
+        self.workers.unreaped = true;
     }
 
     /// A worker announces a key.

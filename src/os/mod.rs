@@ -2,6 +2,8 @@
 //!
 //! Only here stands unsafe code, and only here the clock is read.
 
+pub mod account;
+pub mod capabilities;
 pub mod clock;
 pub mod errors;
 pub mod fdpass;

@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
@@ -54,6 +55,12 @@ pub fn reap(pid: Pid, group: bool) -> io::Result<()> {
     );
     reaped?;
     ended
+}
+
+/// Makes this process the parent of those among its descendants whose own parent ends
+/// (`PR_SET_CHILD_SUBREAPER` of `prctl(2)`). It stays so across `execve(2)`.
+pub fn adopt_orphans() -> io::Result<()> {
+    Ok(set_child_subreaper(true)?)
 }
 
 /// Asks a child to end.

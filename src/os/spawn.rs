@@ -1,8 +1,10 @@
-//! Starting a worker: its own process group, its channel and stdio, and nothing else of ours.
+//! Starting a worker: its own process group, its channel and stdio, and nothing else of ours; as who,
+//! where and with which limits it was asked for.
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{self, Stdio};
@@ -10,14 +12,16 @@ use std::process::{self, Stdio};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::libc;
-use nix::sys::prctl::set_pdeathsig;
+use nix::sys::prctl::{set_no_new_privs, set_pdeathsig};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
-use nix::unistd::{Pid, getppid};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Gid, Pid, Uid, chdir, getppid, setgroups, setresgid, setresuid};
 
 use super::limits::FileLimit;
 use super::signals::Inherited;
 use super::upgrade::ENV_UPGRADE;
+use crate::logic::config::{Account, Limit, ProcessConfig};
 
 /// Variables that tell a process about sockets and a watchdog of its own, which are the
 /// supervisor's here (`sd_listen_fds(3)`, `sd_notify(3)`, `sd_watchdog_enabled(3)`), or about an upgrade.
@@ -53,20 +57,59 @@ pub struct Spawner {
     pub file_limit: FileLimit,
     /// The signals as the supervisor found them.
     pub signals: Inherited,
+    /// How their processes are set up.
+    pub process: ProcessConfig,
 }
+
+/// A worker could not be started.
+#[derive(Debug)]
+pub struct SpawnError {
+    /// What could not be done.
+    pub step: Step,
+    /// Why.
+    pub error: io::Error,
+}
+
+/// What is done to start a worker.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Step {
+    /// `fork(2)`, `execve(2)` and all between them that does not depend on flags. `NotFound` and
+    /// `PermissionDenied` are about the command.
+    Start,
+    /// Setting its limits.
+    Limits,
+    /// Becoming another user or group.
+    Account,
+    /// Changing to its directory.
+    Directory,
+}
+
+/// All steps that can be told apart; the number of one is its place here.
+const STEPS: [Step; 4] = [Step::Start, Step::Limits, Step::Account, Step::Directory];
+/// The number of the step stands above this many bits of the number of an error, all that a child
+/// can say before it has executed its program. Numbers of errors are less than 4096.
+const STEP_SHIFT: u32 = 12;
 
 impl Spawner {
     /// Starts a worker that has `channel` as its end of the channel and `output` as its standard output
     /// and error, or else those of the supervisor.
-    ///
-    /// Errors are those of `fork(2)` and `execve(2)`; `NotFound` and `PermissionDenied` are about
-    /// the command.
     pub fn spawn(
         &self,
         launch: &Launch,
         channel: BorrowedFd<'_>,
         output: Option<[OwnedFd; 2]>,
-    ) -> io::Result<Pid> {
+    ) -> Result<Pid, SpawnError> {
+        let child = self.start(launch, channel, output).map_err(SpawnError::decode)?;
+        let pid = i32::try_from(child.id()).expect("a pid of Linux fits into 31 bits");
+        Ok(Pid::from_raw(pid))
+    }
+
+    fn start(
+        &self,
+        launch: &Launch,
+        channel: BorrowedFd<'_>,
+        output: Option<[OwnedFd; 2]>,
+    ) -> io::Result<process::Child> {
         let mut command = process::Command::new(&launch.program);
         command.args(&launch.arguments).process_group(0);
         if io::stdin().is_terminal() {
@@ -79,31 +122,92 @@ impl Spawner {
         for name in FOR_THE_SUPERVISOR_ONLY {
             command.env_remove(name);
         }
+        let home = self.process.account.as_ref().and_then(|account| account.home.as_ref());
+        if let Some((name, home)) = home {
+            command.env("USER", name).env("LOGNAME", name).env("HOME", home);
+        }
         for (name, value) in &launch.environment {
             match value {
                 Some(value) => command.env(name, value),
                 None => command.env_remove(name),
             };
         }
-        if let Some(directory) = &launch.directory {
-            command.current_dir(directory);
-        }
-        let child = with_hook(&mut command, self.before_exec(channel.as_raw_fd())).spawn()?;
-        let pid = i32::try_from(child.id()).expect("a pid of Linux fits into 31 bits");
-        Ok(Pid::from_raw(pid))
+        let directory = launch.directory.as_ref().map(|path| path.as_os_str().as_bytes());
+        let directory = directory.map(CString::new).transpose()?;
+        let hook = self.before_exec(channel.as_raw_fd(), directory);
+        with_hook(&mut command, hook).spawn()
     }
 
     /// What the child does before it becomes the worker. Only async-signal-safe calls.
-    fn before_exec(&self, channel: RawFd) -> impl FnMut() -> io::Result<()> + Send + Sync + use<> {
+    fn before_exec(
+        &self,
+        channel: RawFd,
+        directory: Option<CString>,
+    ) -> impl FnMut() -> io::Result<()> + Send + Sync + use<> {
         let supervisor = Pid::this();
-        let (limit, signals) = (self.file_limit, self.signals);
+        let (files, signals, process) = (self.file_limit, self.signals, self.process.clone());
+        let groups = process.account.iter().flat_map(|account| &account.groups);
+        let groups: Vec<Gid> = groups.copied().map(Gid::from_raw).collect();
         move || {
             end_with(supervisor)?;
             keep_only_stdio_and(channel)?;
-            setrlimit(Resource::RLIMIT_NOFILE, limit.soft, limit.hard)?;
+            let limited = set_limits(files, &process.limits);
+            limited.map_err(|errno| Step::Limits.encode(errno))?;
+            if let Some(account) = &process.account {
+                become_account(account, &groups).map_err(|errno| Step::Account.encode(errno))?;
+                // To change the user takes this order back, `prctl(2)`.
+                end_with(supervisor)?;
+            }
+            if let Some(directory) = &directory {
+                // Not before, since the supervisor may have fewer rights there than the user.
+                chdir(directory.as_c_str()).map_err(|errno| Step::Directory.encode(errno))?;
+            }
+            if let Some(mask) = process.umask {
+                umask(Mode::from_bits_truncate(mask));
+            }
+            if process.no_new_privs {
+                set_no_new_privs()?;
+            }
             signals.restore()
         }
     }
+}
+
+impl Step {
+    /// An error that says in which step it happened. It can be made between fork and exec.
+    fn encode(self, errno: Errno) -> io::Error {
+        io::Error::from_raw_os_error((self as i32) << STEP_SHIFT | errno as i32)
+    }
+}
+
+impl SpawnError {
+    /// From what came of a child, or of the attempt to make one.
+    fn decode(error: io::Error) -> Self {
+        let Some(number) = error.raw_os_error() else { return error.into() };
+        let step = usize::try_from(number >> STEP_SHIFT).ok().and_then(|step| STEPS.get(step));
+        let error = io::Error::from_raw_os_error(number & ((1 << STEP_SHIFT) - 1));
+        Self { step: step.copied().unwrap_or(Step::Start), error }
+    }
+}
+
+impl From<io::Error> for SpawnError {
+    fn from(error: io::Error) -> Self {
+        Self { step: Step::Start, error }
+    }
+}
+
+fn set_limits(files: FileLimit, limits: &[Limit]) -> nix::Result<()> {
+    setrlimit(Resource::RLIMIT_NOFILE, files.soft, files.hard)?;
+    limits.iter().try_for_each(|limit| setrlimit(limit.resource, limit.soft, limit.hard))
+}
+
+/// The groups first: without the user's rights to change them, they could not be changed any more.
+fn become_account(account: &Account, groups: &[Gid]) -> nix::Result<()> {
+    setgroups(groups)?;
+    let gid = Gid::from_raw(account.gid);
+    setresgid(gid, gid, gid)?;
+    let Some(uid) = account.uid.map(Uid::from_raw) else { return Ok(()) };
+    setresuid(uid, uid, uid)
 }
 
 /// Has this process, a new child, be killed when its parent ends.
@@ -145,4 +249,20 @@ fn keep_only_stdio_and(channel: RawFd) -> io::Result<()> {
     let channel = unsafe { BorrowedFd::borrow_raw(channel) };
     fcntl(channel, FcntlArg::F_SETFD(FdFlag::empty()))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_a_child_says_in_which_step_it_happened() {
+        for (number, step) in STEPS.into_iter().enumerate() {
+            assert_eq!(number, step as usize);
+            let decoded = SpawnError::decode(step.encode(Errno::EACCES));
+            assert_eq!((decoded.step, decoded.error.raw_os_error()), (step, Some(libc::EACCES)));
+        }
+        let other = SpawnError::decode(io::Error::other("of our own"));
+        assert_eq!((other.step, other.error.raw_os_error()), (Step::Start, None));
+    }
 }

@@ -3,6 +3,7 @@
 mod config;
 mod limits;
 mod log;
+mod process;
 mod systemd;
 
 use std::ffi::OsString;
@@ -13,6 +14,7 @@ use clap::Parser;
 use self::config::ConfigArgs;
 pub(in crate::cli) use self::limits::LimitsArgs;
 use self::log::LogArgs;
+pub(in crate::cli) use self::process::ProcessArgs;
 use self::systemd::SystemdArgs;
 use crate::cli::values::{
     BalanceArg, Generate, Handoff, KeepAliveArg, NodePackage, NodeSerialization, WorkerCount,
@@ -211,12 +213,17 @@ pub(in crate::cli) struct Args {
     pub(in crate::cli) generate: Option<Generate>,
 
     /// The command of every worker, and its arguments
+    ///
+    /// {id} in an argument is the slot of the worker, see --env.
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     pub(in crate::cli) command: Vec<OsString>,
 
     // Groups with a heading of their own stand last, since what follows one is shown under it.
     #[command(flatten)]
     pub(in crate::cli) limits: LimitsArgs,
+
+    #[command(flatten)]
+    pub(in crate::cli) process: ProcessArgs,
 
     #[command(flatten)]
     pub(in crate::cli) config: ConfigArgs,
@@ -265,12 +272,31 @@ Configuration file:
 
 Signals:
   TERM, INT, QUIT  stop in order (see --grace); once more: stop fast
+  PWR              likewise; LXC sends it to process 1
+  ALRM, PROF,      likewise, since whoever started the supervisor may have
+  VTALRM, XCPU     set a timer or a limit for it
+  HUP              restart the workers, one after the other
+  USR2             upgrade in place
+  TTIN, TTOU       one worker more, one worker less
+  USR1             forwarded to the first process of each worker, and so are
+                   those of --forward
+  CHLD             a child has ended and is reaped, whoever it was
+  PIPE, WINCH, XFSZ, IO, STKFLT and the real-time signals
+                   ignored
+  TSTP, CONT       stop and continue the supervisor alone
+  ABRT, BUS, FPE, ILL, SEGV, SYS, TRAP
+                   as they are by default: a fault ends the supervisor, and
+                   with it every worker
   KILL             ends the supervisor, and with it every worker
+
+  As process 1 all of this is the same, except that the kernel keeps faults,
+  TSTP and KILL from inside its container away. Workers start with the signals
+  as the supervisor found them, except that PIPE has its default.
 
 Exit status:
   0    stopped as asked
   1    failed, or no worker ever became ready
-  2    the command line is wrong
+  2    the command line is wrong, an unknown user among it
   126  COMMAND cannot be run
   127  COMMAND is not found";
 

@@ -31,7 +31,7 @@ impl Place {
     }
 
     /// Sets a variable.
-    pub(super) fn set(&mut self, name: impl Into<OsString>, value: impl Into<OsString>) {
+    pub(in crate::cli) fn set(&mut self, name: impl Into<OsString>, value: impl Into<OsString>) {
         self.variables.insert(name.into(), value.into());
     }
 
@@ -41,7 +41,7 @@ impl Place {
     }
 
     /// Changes the directory, as `cd` does.
-    pub(super) fn enter(&mut self, directory: &Path) {
+    pub(in crate::cli) fn enter(&mut self, directory: &Path) {
         self.directory = self.directory.join(directory);
     }
 

@@ -11,7 +11,7 @@ use super::{Node, NodeLink};
 use crate::channel::node::Serialization;
 use crate::engine::Engine;
 use crate::logic::Worker;
-use crate::logic::config::KeepAlive;
+use crate::logic::config::{KeepAlive, with_slot};
 use crate::logic::inspect::{Inspect, for_slot, is_restricted};
 use crate::logic::route::mint::MintKey;
 use crate::os::spawn::Launch;
@@ -61,7 +61,7 @@ impl Engine {
         let mint = self.mint.clone();
         let node = self.node_mut();
         let config = &node.config;
-        let mut options = config.options.clone();
+        let mut options = with_slot(&config.options, worker.slot);
         inspect(worker.slot, config.arguments_at, &mut launch.arguments, &mut options);
         let serialization = match config.serialization {
             Serialization::Json => "json",

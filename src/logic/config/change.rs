@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use super::{Config, Handoff, NodeConfig};
+use super::{Config, Handoff, NodeConfig, ProcessConfig};
 use crate::logic::fleet::FleetConfig;
 use crate::logic::route::RouteConfig;
 
@@ -15,14 +15,18 @@ use crate::logic::route::RouteConfig;
 pub const COMMAND: &str = "COMMAND";
 
 /// The flags whose meaning is settled at the start.
-const AT_START: [&str; 7] = [
+const AT_START: [&str; 11] = [
+    "--forward",
+    "--group",
     "--listen",
     "--listen-fds",
     "--log-format",
+    "--no-node-preload",
     "--node-package",
     "--node-serialization",
-    "--no-node-preload",
     "--prefix-output",
+    "--subreaper",
+    "--user",
 ];
 /// The flags whose values nobody should find in a log.
 const SECRET: [&str; 1] = ["--env"];
@@ -82,6 +86,7 @@ impl Config {
             command,
             listen: _,
             handoff,
+            process,
             fleet,
             route,
             head_timeout,
@@ -96,6 +101,7 @@ impl Config {
         }
         self.command = command;
         self.handoff.adopt(handoff);
+        self.process.adopt(process);
         self.fleet = FleetConfig { seed: self.fleet.seed, ..fleet };
         self.route = RouteConfig { mint: self.route.mint.take(), ..route };
         self.head_timeout = head_timeout;
@@ -125,6 +131,16 @@ impl Handoff {
             | (Self::Channel, Self::Node(_))
             | (Self::Node(_), Self::Channel) => {}
         }
+    }
+}
+
+impl ProcessConfig {
+    fn adopt(&mut self, new: Self) {
+        // The supervisor gave up rights, and asked the kernel for signals, at the start.
+        let Self { account: _, subreaper: _, forward: _, no_new_privs, umask, limits } = new;
+        self.no_new_privs = no_new_privs;
+        self.umask = umask;
+        self.limits = limits;
     }
 }
 
@@ -162,7 +178,7 @@ mod tests {
 
     use super::*;
     use crate::logic::config::{
-        Command, KeepAlive, Listen, OutputConfig, Serialization, SystemdConfig,
+        Command, KeepAlive, Listen, OutputConfig, ProcessConfig, Serialization, SystemdConfig,
     };
     use crate::logic::route::Balance;
 
@@ -201,6 +217,8 @@ mod tests {
             fleet: FleetConfig { seed: 1, ..FleetConfig::default() },
             route: route(),
             head_timeout: Duration::from_secs(10),
+            most_connections: None,
+            process: ProcessConfig::default(),
             output: OutputConfig::default(),
             systemd: SystemdConfig::default(),
         }
@@ -220,7 +238,7 @@ mod tests {
         let expected = [
             "--listen :1 -> :2 needs an upgrade (USR2), not a restart",
             "--grace 25s -> 30s",
-            "--user not set -> www",
+            "--user not set -> www needs an upgrade (USR2), not a restart",
             "--env is different",
         ];
         assert_eq!(lines(&old, &new), expected);

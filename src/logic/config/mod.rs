@@ -2,6 +2,7 @@
 
 mod change;
 mod log;
+mod process;
 mod systemd;
 
 use std::ffi::OsString;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::change::{Asked, COMMAND, Change, changes};
 pub use self::log::{LogFormat, OutputConfig};
+pub use self::process::{Account, Limit, ProcessConfig, with_slot};
 pub use self::systemd::SystemdConfig;
 use crate::logic::fleet::FleetConfig;
 use crate::logic::route::RouteConfig;
@@ -30,6 +32,8 @@ pub struct Config {
     pub listen: Vec<Listen>,
     /// How connections get into a worker.
     pub handoff: Handoff,
+    /// How the processes of workers are set up.
+    pub process: ProcessConfig,
     /// Who lives.
     pub fleet: FleetConfig,
     /// Who gets a connection.

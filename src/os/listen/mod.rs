@@ -133,6 +133,11 @@ impl Listener {
         self.about.asked.as_ref()
     }
 
+    /// Gives the socket's file, if it has one of its own, to a user and a group.
+    pub fn give_to(&self, uid: Option<u32>, gid: u32) -> io::Result<()> {
+        self.about.file.as_ref().map_or(Ok(()), |file| file.give_to(uid, gid))
+    }
+
     /// The next connection. Errors are those of `accept(2)`.
     pub fn accept(&self) -> io::Result<Accepted> {
         let flags = match self.about.mode {

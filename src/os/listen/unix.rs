@@ -6,7 +6,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, lchown};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,11 @@ pub(super) struct SocketFile {
 }
 
 impl SocketFile {
+    /// Gives it to a user and a group.
+    pub(super) fn give_to(&self, uid: Option<u32>, gid: u32) -> io::Result<()> {
+        lchown(&self.path, uid, Some(gid))
+    }
+
     fn at(path: &Path) -> io::Result<Self> {
         Ok(Self { path: path.to_owned(), identity: identity(path)? })
     }

@@ -1,0 +1,48 @@
+//! Who workers are and what surrounds them, from what was typed.
+
+use anyhow::{Context, bail};
+
+use crate::cli::args::ProcessArgs;
+use crate::cli::command::Place;
+use crate::logic::config::{Limit, ProcessConfig};
+use crate::os::{account, capabilities, limits};
+
+/// How the processes of workers are set up.
+pub(super) fn process(args: &ProcessArgs) -> anyhow::Result<ProcessConfig> {
+    let account = account::find(args.user.as_deref(), args.group.as_deref());
+    args.rlimit.iter().try_for_each(check_limit).context("--rlimit")?;
+    Ok(ProcessConfig {
+        account: account.context("--user or --group")?,
+        no_new_privs: args.no_new_privs,
+        umask: args.umask,
+        limits: args.rlimit.clone(),
+        subreaper: args.subreaper,
+        forward: args.forward.clone(),
+    })
+}
+
+/// Where the command is run, with the variables that it has there.
+pub(super) fn place(args: &ProcessArgs) -> anyhow::Result<Place> {
+    let mut place = Place::here().context("cannot find out the current directory")?;
+    if let Some(directory) = &args.chdir {
+        place.enter(directory);
+        let found = place.directory.metadata();
+        let found = found.with_context(|| format!("--chdir {}", directory.display()))?;
+        if !found.is_dir() {
+            bail!("--chdir {}: it is no directory", directory.display());
+        }
+    }
+    for (name, value) in &args.env {
+        place.set(name, value);
+    }
+    Ok(place)
+}
+
+fn check_limit(limit: &Limit) -> anyhow::Result<()> {
+    let raises = limits::raises(limit).context("cannot read the limit")?;
+    if raises && !capabilities::may_raise_limits() {
+        let name = limits::name(limit.resource);
+        bail!("only root can raise the hard limit of {name}; ask for less, or raise it outside");
+    }
+    Ok(())
+}

@@ -1,0 +1,49 @@
+//! What the supervisor does about its own rights, once everything is open that needs them.
+
+use std::process;
+
+use anyhow::Context;
+use tracing::{error, info};
+
+use crate::logic::config::{Account, ProcessConfig};
+use crate::os::listen::Listener;
+use crate::os::{capabilities, errors, limits, reap};
+
+/// Gives up what only the start needed, and says what is kept.
+///
+/// Fails if sockets cannot be given to the user of the workers. Rights that cannot be given up are
+/// an error in the log and no reason not to serve.
+pub(super) fn settle(config: &ProcessConfig, listeners: &[Listener]) -> anyhow::Result<()> {
+    if config.subreaper && process::id() != 1 {
+        reap::adopt_orphans().context("cannot adopt what workers leave behind (--subreaper)")?;
+    }
+    let Some(account) = &config.account else { return Ok(()) };
+    for listener in listeners {
+        listener.give_to(account.uid, account.gid).context("cannot give a Unix socket away")?;
+    }
+    if !account.is_unprivileged() {
+        info!("workers run as {}", name(account));
+        return Ok(());
+    }
+    let raises = config.limits.iter().any(|limit| limits::raises(limit).unwrap_or(false));
+    match capabilities::keep_needed(raises) {
+        Ok(kept) => info!(
+            "workers run as {}; the supervisor keeps {} and no other capability",
+            name(account),
+            kept.join(", ")
+        ),
+        Err(error) => error!(
+            "workers run as {}, but the supervisor cannot give up its capabilities: {}",
+            name(account),
+            errors::text(&error)
+        ),
+    }
+    Ok(())
+}
+
+fn name(account: &Account) -> String {
+    let user = account.uid.map(|uid| format!("user {uid}, ")).unwrap_or_default();
+    let groups: Vec<_> = account.groups.iter().map(ToString::to_string).collect();
+    let groups = if groups.is_empty() { "none".to_owned() } else { groups.join(", ") };
+    format!("{user}group {} (supplementary: {groups})", account.gid)
+}
