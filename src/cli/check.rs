@@ -5,9 +5,9 @@
 
 use std::fmt::Write;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::{Arg, CommandFactory};
-use toml::Value;
+use toml_writer::{ToTomlValue, TomlStringBuilder};
 
 use super::args::Args;
 use super::command;
@@ -15,7 +15,7 @@ use super::file::{COMMAND, is_command, is_list, is_setting, is_switch};
 use super::given::{Origin, Origins};
 use super::resolve;
 use crate::engine::CommandError;
-use crate::logic::config::{Config, Handoff, Listen};
+use crate::logic::config::{Config, Listen};
 
 /// Where the comments of short lines begin.
 const COLUMN: usize = 40;
@@ -37,63 +37,66 @@ pub(super) fn check(config: &Config, origins: &Origins) -> anyhow::Result<String
     Ok(text)
 }
 
+/// A name, its value, and where that comes from.
 fn line(name: &str, arg: &Arg, config: &Config, origins: &Origins) -> anyhow::Result<String> {
+    let values = origins.values(arg).into_iter().map(|value| {
+        value.into_string().map_err(|value| anyhow!("{} is not UTF-8", value.display()))
+    });
+    let values: Vec<String> = values.collect::<Result<_, _>>()?;
     let mut origin = origins.of(arg).to_string();
-    let value = if is_switch(arg) {
-        Some(Value::Boolean(origins.is_on(arg)))
-    } else {
-        let values = origins.values(arg).into_iter().map(|value| {
-            value.into_string().map_err(|value| anyhow::anyhow!("{} is not UTF-8", value.display()))
-        });
-        let values: Vec<String> = values.collect::<Result<_, _>>()?;
-        if values.is_empty() {
-            let (value, variable) = made_up(name, config)?;
-            if let Some(variable) = variable {
-                origin = Origin::Variable(variable).to_string();
+    let value = match values.as_slice() {
+        _ if is_switch(arg) => origins.is_on(arg).to_string(),
+        [] => {
+            let Some((value, variable)) = chosen(name, config) else {
+                return Ok(format!("# {name} is not set"));
+            };
+            if resolve::variable(variable)?.is_some() {
+                origin = Origin::Variable(variable.to_owned()).to_string();
             }
             value
-        } else if is_list(arg) {
-            Some(values.into())
-        } else {
-            values.into_iter().next().map(scalar)
         }
+        several if is_list(arg) => list(several),
+        [value, ..] => scalar(value),
     };
-    let Some(value) = value else { return Ok(format!("# {name} is not set")) };
-    let found = found(name, &value, config).map(|found| format!(", here {found}"));
+    if let Some(found) = found(name, &values, config) {
+        write!(origin, ", here {found}")?;
+    }
     let setting = format!("{name} = {value}");
-    Ok(format!("{setting:<COLUMN$} # {origin}{}", found.unwrap_or_default()))
+    Ok(format!("{setting:<COLUMN$} # {origin}"))
+}
+
+fn list(values: &[String]) -> String {
+    let values: Vec<_> = values.iter().map(|value| text(value)).collect();
+    format!("[{}]", values.join(", "))
 }
 
 /// A number, if it is one as TOML writes it, else a text.
-fn scalar(text: String) -> Value {
-    match text.parse::<i64>() {
-        Ok(number) if number.to_string() == text => Value::Integer(number),
-        Ok(_) | Err(_) => Value::String(text),
+fn scalar(value: &str) -> String {
+    match value.parse::<i64>() {
+        Ok(number) if number.to_string() == value => number.to_string(),
+        Ok(_) | Err(_) => text(value),
     }
 }
 
-/// What was chosen where nothing was given, and the variable that said so.
-fn made_up(name: &str, config: &Config) -> anyhow::Result<(Option<Value>, Option<String>)> {
-    let (value, variable) = match name {
-        "workers" => (Value::Integer(config.fleet.workers.into()), "WEB_CONCURRENCY"),
-        "listen" => match config.listen.as_slice() {
-            [Listen::Port(port)] => (Value::Array(vec![format!(":{port}").into()]), "PORT"),
-            _ => return Ok((None, None)),
-        },
-        _ => return Ok((None, None)),
-    };
-    let variable = resolve::variable(variable)?.map(|_| variable.to_owned());
-    Ok((Some(value), variable))
+/// In quotes, on one line.
+fn text(value: &str) -> String {
+    TomlStringBuilder::new(value).as_basic().to_toml_value()
+}
+
+/// What was chosen where nothing was given, and the variable that may have said so.
+fn chosen(name: &str, config: &Config) -> Option<(String, &'static str)> {
+    match (name, config.listen.as_slice()) {
+        ("workers", _) => Some((config.fleet.workers.to_string(), "WEB_CONCURRENCY")),
+        ("listen", [Listen::Port(port)]) => Some((list(&[format!(":{port}")]), "PORT")),
+        _ => None,
+    }
 }
 
 /// What `auto` is here.
-fn found(name: &str, value: &Value, config: &Config) -> Option<String> {
-    match (name, value.as_str()?) {
-        ("workers", "auto") => Some(config.fleet.workers.to_string()),
-        ("handoff", "auto") => Some(match config.handoff {
-            Handoff::Channel => "channel".to_owned(),
-            Handoff::Node(_) => "node".to_owned(),
-        }),
+fn found(name: &str, values: &[String], config: &Config) -> Option<String> {
+    match (name, values) {
+        ("workers", [auto]) if auto == "auto" => Some(config.fleet.workers.to_string()),
+        ("handoff", [auto]) if auto == "auto" => Some(config.handoff.name().to_owned()),
         _ => None,
     }
 }

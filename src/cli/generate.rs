@@ -31,9 +31,16 @@ fn page(command: Command, text: &mut Vec<u8>) -> io::Result<()> {
     let end = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
     clap_mangen::Man::new(command.after_long_help(None::<&str>)).render(text)?;
     let mut sections = Roff::new();
-    for section in end.split("\n\n") {
-        let (heading, lines) = section.split_once(":\n").expect("each of them has a heading");
-        sections.control("SH", [heading.to_uppercase().as_str()]);
+    for paragraph in end.split("\n\n") {
+        let (heading, lines) = match paragraph.split_once(":\n") {
+            Some((heading, lines)) if !heading.starts_with(' ') => (Some(heading), lines),
+            // It belongs to the heading above.
+            Some(_) | None => (None, paragraph),
+        };
+        match heading {
+            Some(heading) => sections.control("SH", [heading.to_uppercase().as_str()]),
+            None => sections.control("PP", []),
+        };
         sections.control("nf", []).text([roman(lines)]).control("fi", []);
     }
     text.extend_from_slice(sections.to_roff().as_bytes());

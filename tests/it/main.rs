@@ -18,6 +18,10 @@ mod balance;
 mod bodies;
 /// Workers on their way to being ready.
 mod boot;
+/// The configuration file, `--check`, and reading it anew.
+mod config;
+/// The examples of containers, and the static build.
+mod container;
 /// Workers that die.
 mod crash;
 /// What is left after many connections.

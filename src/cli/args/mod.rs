@@ -240,10 +240,23 @@ Times:
 Environment:
   Every flag but --check and --generate has a variable, named in its
   description; a flag wins over its variable, and that over the file of
-  --config. PORT and WEB_CONCURRENCY are the defaults of
-  --listen and --workers. Each worker finds STICKY_CHANNEL,
+  --config. PORT and WEB_CONCURRENCY are the defaults of --listen and
+  --workers. Each worker finds STICKY_CHANNEL,
   STICKY_CHANNEL_INODE, STICKY_PROTOCOL, STICKY_WORKER_ID and STICKY_WORKERS
   in its own environment, see sticky-run-channel(7).
+
+Configuration file:
+  The file of --config is TOML. Its names are those of the flags, and command:
+      workers = 4
+      listen = [\"127.0.0.1:3000\", \"unix:/run/app.sock\"]
+      grace = \"30s\"
+      no-node-preload = true
+      command = [\"node\", \"server.js\"]
+  A flag that can be given several times takes a list; one whose values are
+  NAME=VALUE also takes a table.
+  HUP has the file read again. The log says what is different, and what of it
+  needs an upgrade (USR2). A file that is wrong then is an error in the log:
+  nothing is restarted, and the old values stay.
 
 Signals:
   TERM, INT, QUIT  stop in order (see --grace); once more: stop fast

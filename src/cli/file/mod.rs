@@ -106,7 +106,7 @@ fn bytes(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     Opened::open(path)?.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MOST_BYTES {
-        return Err(io::Error::other("it is longer than 1 MiB"));
+        return Err(io::Error::other("it is longer than a megabyte"));
     }
     Ok(bytes)
 }
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn every_kind_of_value_becomes_words() {
         let text = "workers = 4\nlisten = [\n':3000', 'unix:/a']\nno-node-preload = true\n\
-            command = ['node', 'a b.js', 1]\nby='ip'\nhash-seed = 0xffff_ffff_ffff_ffff\n";
+            command = ['node', 'a b.js', 1]\nby='ip'\nhash-seed = 18_446744073709551615\n";
         let entry = |name: &str, line, values: &[&str]| {
             (name.to_owned(), line, values.iter().map(|value| (*value).to_owned()).collect())
         };
@@ -249,6 +249,8 @@ mod tests {
         wrong("balance = 'fair'", 1, &["fair", "least-connection"]);
         wrong("max-keys = -1", 1, &["--max-keys"]);
         wrong("by = ''", 1, &["by"]);
+        wrong("hash-seed = 0xff", 1, &["0xff"]);
+        wrong("umask = 0o027", 1, &["0o027"]);
     }
 
     #[test]

@@ -57,9 +57,9 @@ fn list(name: &str, value: &DeValue<'_>) -> Result<Vec<String>, String> {
 fn scalar(value: &DeValue<'_>) -> Option<String> {
     match value {
         DeValue::String(text) => Some(text.clone().into_owned()),
-        DeValue::Integer(number) => {
-            i128::from_str_radix(number.as_str(), number.radix()).ok().map(|it| it.to_string())
-        }
+        // With 0x, 0o or 0b in front, as it stands there: flags take none of them, and what is
+        // octal to one, such as a mask, must not come as a decimal number.
+        DeValue::Integer(number) => Some(number.to_string()),
         DeValue::Float(number) => Some(number.as_str().to_owned()),
         DeValue::Boolean(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => None,
     }

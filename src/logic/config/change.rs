@@ -113,7 +113,8 @@ impl Config {
 }
 
 impl Handoff {
-    fn name(&self) -> &'static str {
+    /// How `--handoff` calls it.
+    pub fn name(&self) -> &'static str {
         match self {
             Self::Channel => "channel",
             Self::Node(_) => "node",
