@@ -206,7 +206,10 @@ impl Engine {
             // Nothing asks for these before the engine hands in what they answer.
             Action::Withdraw(_) | Action::Ping(_) | Action::Abort(_) | Action::Resized(_) => {}
             Action::CloseListeners => self.close_listeners_soon(),
-            Action::Report(event) => report(&event),
+            Action::Report(event) => {
+                report(&event);
+                self.notifier.heard(self.now, &event);
+            }
             Action::Finish(outcome) => self.outcome = Some(outcome),
         }
         Ok(())

@@ -14,6 +14,7 @@ use tracing::warn;
 
 use super::Engine;
 use crate::logic::config::SystemdConfig;
+use crate::logic::fleet::{Event, Replacing};
 use crate::logic::throttle::Throttle;
 use crate::logic::time::Time;
 use crate::os::errors;
@@ -87,15 +88,35 @@ impl Notifier {
         }
     }
 
-    /// A reload begins: until [`Notifier::reloaded`].
+    /// The fleet reports something.
+    pub(super) fn heard(&mut self, now: Time, event: &Event) {
+        let Event::Replacing(replacing) = event else { return };
+        match replacing {
+            Replacing::RestartBegan { .. } => self.reloading(now),
+            Replacing::Restarted { .. } => self.reloaded(now, None),
+            Replacing::RestartFailed { .. } => self.reloaded(now, Some(&replacing.to_string())),
+            Replacing::Worn { .. }
+            | Replacing::WornFailed { .. }
+            | Replacing::Draining { .. }
+            | Replacing::DrainTimeout { .. }
+            | Replacing::DrainEnded { .. } => {}
+        }
+    }
+
+    /// A reload begins: until [`Notifier::reloaded`]. Before the start has ended, both are part of it.
     pub(super) fn reloading(&mut self, now: Time) {
+        if !self.told.ready {
+            return;
+        }
         let micros = (now - Time::default()).as_micros();
         self.say(now, format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
     }
 
     /// A reload has ended, perhaps with an error, which leaves everything as it was.
     pub(super) fn reloaded(&mut self, now: Time, error: Option<&str>) {
-        self.say(now, "READY=1".to_owned());
+        if self.told.ready {
+            self.say(now, "READY=1".to_owned());
+        }
         if let Some(error) = error {
             self.status(now, &format!("reload failed: {error}"));
         }
@@ -203,12 +224,11 @@ impl Engine {
             self.notifier.stopping(self.now);
             return;
         }
-        let live = self.workers.all().map(|live| live.worker);
-        let ready = live.filter(|worker| self.fleet.is_ready(*worker)).count();
+        let ready = self.fleet.workers().filter(|worker| self.fleet.is_present(*worker)).count();
         if ready > 0 {
             self.notifier.ready(self.now);
         }
-        let slots = self.workers.slots();
+        let slots = self.fleet.size();
         self.notifier.status(self.now, &format!("{ready} of {slots} workers ready"));
     }
 }
@@ -244,12 +264,15 @@ mod tests {
     #[test]
     fn a_life_is_told_once_and_in_order() {
         let (manager, mut notifier) = manager("life", None);
+        notifier.reloading(at(0));
+        notifier.reloaded(at(0), None);
         for _ in 0..2 {
             notifier.ready(at(1));
             notifier.status(at(1), "2 of 2 workers ready");
         }
-        notifier.reloading(at(5));
-        notifier.reloaded(at(7), None);
+        let began = Replacing::RestartBegan { workers: 2, anew: false };
+        notifier.heard(at(5), &Event::Replacing(began));
+        notifier.heard(at(7), &Event::Replacing(Replacing::Restarted { workers: 2 }));
         notifier.reloading(at(8));
         notifier.reloaded(at(9), Some("no\nsuch file"));
         notifier.stopping(at(10));
