@@ -281,19 +281,6 @@ fn an_abstract_address_is_served_and_refuses_clients_after_the_stop() {
     connect().expect_err("nobody listens any more");
 }
 
-#[test]
-fn a_connection_that_comes_back_from_an_abstract_address_is_known_by_it() {
-    let names = [1, 2].map(|number| format!("sticky-run-it-back{number}-{}", process::id()));
-    let flags = names.clone().map(|name| ["--listen".to_owned(), format!("unix:@{name}")]);
-    let flags: Vec<_> = flags.iter().flatten().map(String::as_str).collect();
-    let _supervisor = sticky_run(2, &flags).start();
-    let address = UnixAddress::from_abstract_name(&names[1]).expect("a short name");
-    let mut client = UnixStream::connect_addr(&address).expect("it listens");
-    client.write_all(b"GET /back HTTP/1.1\r\n\r\n").expect("a request");
-    let answer = read_answer(&mut client).expect("an answer");
-    assert_eq!(answer.value("message"), "CONN listener=1");
-}
-
 /// `systemd-analyze verify` says everything that systemd would complain about.
 #[test]
 fn systemd_finds_nothing_wrong_with_the_units() {
