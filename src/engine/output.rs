@@ -352,7 +352,7 @@ enum Written {
 /// disk, is dropped.
 fn write_some(queue: &mut Queue) -> Written {
     let stream = queue.label().stream;
-    let next = queue.next();
+    let next = queue.batch();
     let len = next.len();
     if len == 0 {
         return Written::Nothing;
