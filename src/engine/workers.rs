@@ -192,11 +192,6 @@ impl Workers {
         self.all().any(|live| live.readable)
     }
 
-    /// How many slots there are.
-    pub(super) fn slots(&self) -> u16 {
-        self.slots
-    }
-
     /// All live workers.
     pub(super) fn live(&self) -> Vec<Worker> {
         self.live.keys().copied().collect()
