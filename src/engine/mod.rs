@@ -12,6 +12,7 @@ mod link;
 mod native;
 mod node;
 mod notify;
+mod origin;
 mod output;
 mod pending;
 mod privileges;
@@ -34,6 +35,7 @@ use self::handoff::Handoff;
 use self::native::Native;
 use self::node::Node;
 use self::notify::Notifier;
+use self::origin::Origins;
 use self::output::Output;
 use self::pending::Pending;
 pub use self::source::Source;
@@ -61,6 +63,7 @@ pub struct Engine {
     fleet: Fleet,
     router: Router,
     listeners: Listeners,
+    origins: Origins,
     pending: Pending,
     /// Connections that the router has in a queue.
     waiting: HashMap<Conn, Connection>,
@@ -125,6 +128,7 @@ impl Engine {
             now,
             fleet: Fleet::new(now, config.fleet.clone()),
             router: Router::new(now, config.route.clone(), room.queues(), (first, second), seed),
+            origins: Origins::new(config.proxy.clone()),
             pending: Pending::new(config.head_timeout),
             waiting: HashMap::new(),
             handoff: Handoff::new(),
@@ -354,7 +358,8 @@ enum Channels {
 /// Whether listeners may hold back connections without a byte.
 fn may_defer(config: &Config) -> bool {
     // The kernel rounds to seconds, and a shorter head timeout has to be kept too.
-    config.route.keys.needs_head(true) && config.head_timeout > listen::DEFERRED
+    let awaited = config.proxy.protocol || config.route.keys.may_need_head();
+    awaited && config.head_timeout > listen::DEFERRED
 }
 
 fn open_listeners(config: &Config, defers: bool) -> anyhow::Result<Vec<listen::Listener>> {

@@ -89,6 +89,7 @@ impl Config {
             process,
             fleet,
             route,
+            proxy,
             head_timeout,
             most_connections,
             output: _,
@@ -104,6 +105,7 @@ impl Config {
         self.process.adopt(process);
         self.fleet = FleetConfig { seed: self.fleet.seed, ..fleet };
         self.route = RouteConfig { mint: self.route.mint.take(), ..route };
+        self.proxy = proxy;
         self.head_timeout = head_timeout;
         self.most_connections = most_connections;
         true
@@ -177,7 +179,8 @@ mod tests {
 
     use super::*;
     use crate::logic::config::{
-        Command, KeepAlive, Listen, OutputConfig, ProcessConfig, Serialization, SystemdConfig,
+        Command, KeepAlive, Listen, OutputConfig, ProcessConfig, ProxyConfig, Serialization,
+        SystemdConfig,
     };
     use crate::logic::route::Balance;
 
@@ -215,6 +218,7 @@ mod tests {
             handoff,
             fleet: FleetConfig { seed: 1, ..FleetConfig::default() },
             route: route(),
+            proxy: ProxyConfig::default(),
             head_timeout: Duration::from_secs(10),
             most_connections: None,
             process: ProcessConfig::default(),
