@@ -26,6 +26,8 @@ mod endurance;
 mod examples;
 /// Too few descriptors.
 mod exhaustion;
+/// Headers in which proxies name their clients.
+mod forwarded;
 /// The manual page and the completions.
 mod generated;
 /// Placement without memory.
@@ -42,6 +44,8 @@ mod listeners;
 mod logged;
 /// Servers in Node, as they are.
 mod node;
+/// Headers of the PROXY protocol.
+mod proxy_protocol;
 /// Clients that say nothing, or little.
 mod silent;
 /// Real Socket.IO clients.

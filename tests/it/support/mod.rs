@@ -5,6 +5,7 @@ pub mod client;
 pub mod node;
 pub mod proc;
 pub mod programs;
+pub mod proxies;
 pub mod reply;
 pub mod supervisor;
 pub mod worker;
