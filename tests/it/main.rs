@@ -30,6 +30,8 @@ mod endurance;
 mod examples;
 /// Too few descriptors.
 mod exhaustion;
+/// Headers in which proxies name their clients.
+mod forwarded;
 /// The manual page and the completions.
 mod generated;
 /// Placement without memory.
@@ -48,14 +50,16 @@ mod logformat;
 mod logged;
 /// Servers in Node, as they are.
 mod node;
+/// What workers write, with their slots in front.
+mod output;
 /// The supervisor as process 1.
 mod pid1;
 /// Who workers are, and what surrounds them.
 mod privileges;
+/// Headers of the PROXY protocol.
+mod proxy_protocol;
 /// Signals besides those of a stop.
 mod signals;
-/// What workers write, with their slots in front.
-mod output;
 /// Clients that say nothing, or little.
 mod silent;
 /// Real Socket.IO clients.
