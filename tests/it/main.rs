@@ -48,14 +48,14 @@ mod logformat;
 mod logged;
 /// Servers in Node, as they are.
 mod node;
+/// What workers write, with their slots in front.
+mod output;
 /// The supervisor as process 1.
 mod pid1;
 /// Who workers are, and what surrounds them.
 mod privileges;
 /// Signals besides those of a stop.
 mod signals;
-/// What workers write, with their slots in front.
-mod output;
 /// Clients that say nothing, or little.
 mod silent;
 /// Real Socket.IO clients.

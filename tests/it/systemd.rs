@@ -16,7 +16,7 @@ use crate::support::client::read_answer;
 use crate::support::node::{self, scratch};
 use crate::support::reply;
 use crate::support::supervisor::{Builder, without_listener};
-use crate::support::{Answer, connect, eventually, get, proc, programs, sticky_run};
+use crate::support::{Answer, connect, eventually, get, proc, programs, sticky_run, worker};
 
 /// A listener, where it is, and what to pass of it.
 fn socket() -> (TcpListener, SocketAddr, OwnedFd) {
@@ -213,6 +213,30 @@ fn the_manager_hears_of_the_start_of_changes_and_of_the_stop() {
         assert_eq!(supervisor.stop().code(), Some(0));
         assert_eq!(manager.heard(), ["STOPPING=1\nSTATUS=stopping"]);
     }
+}
+
+#[test]
+fn the_manager_hears_of_the_begin_and_the_end_of_a_reload_and_why_one_failed() {
+    let manager = Manager::at_name("reload");
+    let home = scratch("systemd-reload");
+    let broken = home.join("broken");
+    let script = format!("[ -e '{}' ] && exit 1; exec \"$0\" \"$@\"", broken.display());
+    let command = worker::command();
+    let mut words = vec!["sh", "-c", &script];
+    words.extend(command.iter().map(String::as_str));
+    let builder = sticky_run(2, &[]).command(&words).env("NOTIFY_SOCKET", &manager.address);
+    let mut supervisor = builder.start();
+    manager.heard_until("STATUS=2 of 2 workers ready");
+    supervisor.signal(Signal::SIGHUP);
+    let heard = manager.heard_until("READY=1");
+    assert!(heard[0].starts_with("RELOADING=1\nMONOTONIC_USEC="), "{heard:?}");
+    fs::write(&broken, "").expect("target can be written to");
+    supervisor.signal(Signal::SIGHUP);
+    let heard = manager.heard_until("STATUS=reload failed: ");
+    assert!(heard.iter().any(|message| message.starts_with("RELOADING=1")), "{heard:?}");
+    assert_eq!(heard[heard.len() - 2], "READY=1");
+    get(supervisor.address(), "/");
+    assert_eq!(supervisor.stop().code(), Some(0));
 }
 
 #[test]

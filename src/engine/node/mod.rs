@@ -23,7 +23,7 @@ use mio::Registry;
 
 use self::handoff::Resting;
 use self::ports::Ports;
-pub(super) use self::saved::{SavedNodeLink, SavedNode};
+pub(super) use self::saved::{SavedNode, SavedNodeLink};
 use super::tokens::{Subject, watch};
 use super::{Connection, Engine};
 use crate::channel::node::{Frames, Ledger, Outbox, Package, Primary, Serialization};

@@ -160,7 +160,10 @@ impl NodeLink {
     }
 
     /// The link that was written down.
-    pub(in crate::engine) fn restore(saved: SavedNodeLink, shared: &mut Shared) -> io::Result<Self> {
+    pub(in crate::engine) fn restore(
+        saved: SavedNodeLink,
+        shared: &mut Shared,
+    ) -> io::Result<Self> {
         let ledger = saved.ledger.try_map(|parcel| {
             io::Result::Ok(match parcel {
                 SavedParcel::Connection(connection, give) => {
