@@ -11,13 +11,14 @@ use std::os::fd::RawFd;
 use anyhow::{Context, anyhow, bail};
 use tracing::{info, warn};
 
-use super::args::{Args, LifeArgs, LimitsArgs};
+use super::args::{Args, LifeArgs, LimitsArgs, ProxyArgs};
 use super::command::{Recognised, recognise};
 use super::values::{self, WorkerCount};
 use crate::logic::config::{
-    Command, Config, Handoff, KeepAlive, Listen, NodeConfig, OutputConfig, WearConfig,
+    Command, Config, Handoff, KeepAlive, Listen, NodeConfig, OutputConfig, ProxyConfig, WearConfig,
 };
 use crate::logic::fleet::FleetConfig;
+use crate::logic::origin::Trust;
 use crate::logic::route::RouteConfig;
 
 /// The variable with which Node gets options.
@@ -40,6 +41,7 @@ pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
     let passed = systemd::passed(args.systemd.listen_fds, &variable)?;
     let listen = listen(passed, &args.listen, is_node)?;
     check_limits(&args.limits, &handoff)?;
+    let proxy = proxy(&args.proxy)?;
     Ok(Config {
         asked: Vec::new(),
         command,
@@ -52,7 +54,7 @@ pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
             memory: args.life.max_memory,
         },
         route: RouteConfig {
-            keys: args.by,
+            keys: args.by.trusting(proxy.trust.clone()),
             balance: args.balance.into(),
             hash_seed: args.hash_seed,
             workers,
@@ -66,6 +68,7 @@ pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
             every_door: !is_node,
             mint: None,
         },
+        proxy,
         head_timeout: args.head_timeout,
         output: OutputConfig { prefix: args.log.prefix_output, format: args.log.log_format.into() },
         systemd: systemd::wishes(&variable)?,
@@ -237,6 +240,18 @@ fn address(text: &str) -> anyhow::Result<Vec<Listen>> {
     let mut found: Vec<_> = found.map(Listen::Tcp).collect();
     found.dedup();
     Ok(found)
+}
+
+/// Which peers are proxies, and what they send.
+fn proxy(typed: &ProxyArgs) -> anyhow::Result<ProxyConfig> {
+    if typed.proxy_protocol && typed.trust.is_empty() {
+        bail!(
+            "--proxy-protocol needs --trust, the peers that are proxies: --trust 10.0.0.0/8, or \
+             --trust unix"
+        );
+    }
+    let trust = Trust::new(typed.trust.clone(), typed.forwarded_header.into());
+    Ok(ProxyConfig { protocol: typed.proxy_protocol, trust })
 }
 
 /// A variable of the environment; an empty one counts as unset.

@@ -337,8 +337,10 @@ impl Engine {
 
     fn arrive(&mut self, listener: u32, deferred: bool, accepted: Accepted) {
         let Accepted { socket, client } = accepted;
+        let prefaced = self.origins.is_prefaced(client);
         let listener = Some(listener);
-        self.route(Connection { socket, client, listener, head: None, deaths: 0 }, None, deferred);
+        let connection = Connection { prefaced, listener, ..Connection::new(socket, client) };
+        self.route(connection, None, deferred);
     }
 
     fn rest(&mut self, error: &io::Error) {

@@ -16,6 +16,8 @@ pub(super) struct Connection {
     pub(super) socket: OwnedFd,
     /// The address of its client, unless that came over a Unix socket.
     pub(super) client: Option<SocketAddr>,
+    /// A PROXY header is still to come; until then the client is the proxy.
+    pub(super) prefaced: bool,
     /// The number of the listener that it came from, unless a worker gave it back.
     pub(super) listener: Option<u32>,
     /// What a worker has read of it already.
@@ -29,12 +31,18 @@ pub(super) struct Connection {
 pub(super) struct SavedConnection {
     socket: Kept,
     client: Option<SocketAddr>,
+    prefaced: bool,
     listener: Option<u32>,
     head: Option<ByteBuf>,
     deaths: u8,
 }
 
 impl Connection {
+    /// One from this client, of which nothing else is known.
+    pub(super) fn new(socket: OwnedFd, client: Option<SocketAddr>) -> Self {
+        Self { socket, client, prefaced: false, listener: None, head: None, deaths: 0 }
+    }
+
     /// The port that the client connected to.
     pub(super) fn port(&self) -> Option<u16> {
         peek::local_port(&self.socket)
@@ -45,6 +53,7 @@ impl Connection {
         SavedConnection {
             socket: keeper.keep(&self.socket),
             client: self.client,
+            prefaced: self.prefaced,
             listener: self.listener,
             head: self.head.as_ref().map(|head| ByteBuf::from(head.to_vec())),
             deaths: self.deaths,
@@ -58,6 +67,7 @@ impl SavedConnection {
         Ok(Connection {
             socket: self.socket.take_over()?,
             client: self.client,
+            prefaced: self.prefaced,
             listener: self.listener,
             head: self.head.map(|head| head.into_vec().into_boxed_slice()),
             deaths: self.deaths,

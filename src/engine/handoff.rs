@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tracing::{debug, info, warn};
 
 use super::connection::SavedConnection;
+use super::origin::Preface;
 use super::pending::PendingConnection;
 use super::upgrade::Keeper;
 use super::{Channels, Connection, Engine};
@@ -196,14 +197,12 @@ impl Engine {
             return;
         }
         let Some(mut pending) = self.pending.take(conn) else { return };
-        let verdict = match self.handoff.look(&pending.connection, true, closed) {
-            Seen::Nobody => None,
-            Seen::Bytes(count, last) => {
-                pending.started |= count > 0;
-                pending.looked(self.now, count);
-                Some(self.decide(conn, &pending.connection, count, last, None))
-            }
-        };
+        let judged = self.judge(conn, &mut pending.connection, closed, None);
+        let verdict = judged.map(|(count, verdict)| {
+            pending.started |= count > 0;
+            pending.looked(self.now, count);
+            verdict
+        });
         if verdict == Some(Verdict::More) {
             self.pending.put(conn, pending);
             return;
@@ -216,10 +215,12 @@ impl Engine {
     }
 
     /// The time for the head of a connection is over. Where the server may be the one to speak first,
-    /// nothing was to be expected.
+    /// nothing was to be expected but a PROXY header.
     pub(super) fn give_up_waiting(&mut self, conn: Conn) {
-        let listener = self.pending.listener(conn);
-        if self.listeners.may_speak_first(listener) {
+        if let Some(peer) = self.pending.prefaced(conn) {
+            self.tell_of_missing_preface(peer, "the header did not come in time");
+            self.close_pending(conn);
+        } else if self.listeners.may_speak_first(self.pending.listener(conn)) {
             self.head_grew(conn, true);
         } else {
             self.close_pending(conn);
@@ -264,16 +265,13 @@ impl Engine {
     /// Routes a connection that waits for nothing; `deferred` if the kernel may have held it back.
     pub(super) fn route(
         &mut self,
-        connection: Connection,
+        mut connection: Connection,
         returned: Option<Returned>,
         deferred: bool,
     ) {
         let conn = self.handoff.number();
-        let needed = self.router.needs_head(connection.client.is_some())
-            && self.listeners.speaks_http(connection.listener);
-        let seen = self.handoff.look(&connection, needed, false);
-        let Seen::Bytes(count, last) = seen else { return };
-        let verdict = self.decide(conn, &connection, count, last, returned);
+        let judged = self.judge(conn, &mut connection, false, returned);
+        let Some((count, verdict)) = judged else { return };
         if verdict != Verdict::More {
             self.settle(conn, connection, verdict);
             return;
@@ -286,6 +284,31 @@ impl Engine {
                 self.pending.put(conn, pending);
             }
             Err(error) => warn!("cannot wait for the first bytes of a connection: {error}"),
+        }
+    }
+
+    /// Looks at the first bytes of a connection and decides. Returns how many there were, and what
+    /// happens; none if there is nobody to serve.
+    fn judge(
+        &mut self,
+        conn: Conn,
+        connection: &mut Connection,
+        closed: bool,
+        returned: Option<Returned>,
+    ) -> Option<(usize, Verdict)> {
+        let preface = match self.read_preface(connection, closed) {
+            Preface::Read(count) => count,
+            Preface::Awaited(count) => return Some((count, Verdict::More)),
+            Preface::Missing => return None,
+        };
+        let needed = self.router.needs_head(connection.client.map(|client| client.ip()))
+            && self.listeners.speaks_http(connection.listener);
+        match self.handoff.look(connection, needed, closed) {
+            Seen::Nobody => None,
+            Seen::Bytes(count, last) => {
+                let verdict = self.decide(conn, connection, count, last, returned);
+                Some((preface + count, verdict))
+            }
         }
     }
 

@@ -58,17 +58,12 @@ impl Engine {
         } else {
             info!("{event}");
         }
-        match event {
-            Event::Replacing(Replacing::Restarted { .. }) => {
-                self.fallback = None;
-                self.notifier.reloaded(self.now, None);
-            }
-            Event::Replacing(Replacing::RestartFailed { .. }) => {
-                self.fall_back();
-                self.notifier.reloaded(self.now, Some(&event.to_string()));
-            }
-            _ => {}
+        if let Event::Replacing(Replacing::Restarted { .. }) = event {
+            self.fallback = None;
+        } else if let Event::Replacing(Replacing::RestartFailed { .. }) = event {
+            self.fall_back();
         }
+        self.notifier.heard(self.now, event);
     }
 
     /// Tells the fleet which withdrawn workers have nothing left to do.

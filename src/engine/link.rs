@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::native::{NativeLink, SavedChannel};
-use super::node::{self, NodeLink};
+use super::node::{NodeLink, SavedNodeLink};
 use super::upgrade::{Keeper, Shared};
 use super::{Channels, Connection, Engine};
 use crate::logic::Worker;
@@ -34,7 +34,7 @@ pub(super) enum SavedLink {
     /// The handoff `channel`.
     Native(SavedChannel),
     /// The handoff `node`.
-    Node(Box<node::SavedLink>),
+    Node(Box<SavedNodeLink>),
 }
 
 impl SavedLink {

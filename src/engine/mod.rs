@@ -13,6 +13,7 @@ mod link;
 mod native;
 mod node;
 mod notify;
+mod origin;
 mod output;
 mod pending;
 mod privileges;
@@ -37,6 +38,7 @@ use self::life::Worn;
 use self::native::Native;
 use self::node::Node;
 use self::notify::Notifier;
+use self::origin::Origins;
 use self::output::Output;
 use self::pending::Pending;
 pub use self::source::Source;
@@ -65,6 +67,7 @@ pub struct Engine {
     fleet: Fleet,
     router: Router,
     listeners: Listeners,
+    origins: Origins,
     pending: Pending,
     /// Connections that the router has in a queue.
     waiting: HashMap<Conn, Connection>,
@@ -199,7 +202,16 @@ impl Engine {
         self.notifier.look_after_time(self.now);
         self.look_after_upgrade();
         self.look_after_wear();
+        self.hear_all_before_judging();
         self.fleet.handle_timeout(self.now);
+    }
+
+    /// A sign of life that came in time may lie unread when its time is over.
+    fn hear_all_before_judging(&mut self) {
+        let due = self.fleet.poll_timeout().is_some_and(|at| at <= self.now);
+        if due && self.config.fleet.watchdog.is_some() {
+            self.read_channels(Channels::All);
+        }
     }
 
     /// How long the loop may sleep; without an end when nothing is due.
@@ -248,10 +260,12 @@ impl Engine {
             }
             Came::Restart => {
                 info!("got HUP");
-                self.notifier.reloading(self.now);
                 match self.reread() {
                     Ok(()) => self.fleet.handle(self.now, Input::Restart),
-                    Err(error) => self.notifier.reloaded(self.now, Some(&error)),
+                    Err(error) => {
+                        self.notifier.reloading(self.now);
+                        self.notifier.reloaded(self.now, Some(&error));
+                    }
                 }
             }
             Came::Upgrade => self.begin_upgrade(),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -147,6 +148,12 @@ impl Pending {
     /// The listener that a connection came to.
     pub(super) fn listener(&self, conn: Conn) -> Option<u32> {
         self.connections.get(&conn)?.connection.listener
+    }
+
+    /// The peer of a connection whose PROXY header is still to come.
+    pub(super) fn prefaced(&self, conn: Conn) -> Option<Option<SocketAddr>> {
+        let connection = &self.connections.get(&conn)?.connection;
+        connection.prefaced.then_some(connection.client)
     }
 
     /// Those that came to this listener.

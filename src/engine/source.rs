@@ -62,6 +62,7 @@ impl Engine {
     /// Has everybody know what was adopted.
     fn apply(&mut self) {
         let config = self.config.clone();
+        self.origins.adopt(config.proxy);
         self.pending.set_head_timeout(config.head_timeout);
         self.workers.set_command(config.command, config.process);
         self.fleet.reconfigure(self.now, config.fleet);

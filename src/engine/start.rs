@@ -12,6 +12,7 @@ use super::life::Worn;
 use super::native::Native;
 use super::node::Node;
 use super::notify::Notifier;
+use super::origin::Origins;
 use super::output::Output;
 use super::pending::Pending;
 use super::tokens::Subject;
@@ -72,6 +73,7 @@ impl Engine {
             now,
             fleet: Fleet::new(now, config.fleet.clone()),
             router: Router::new(now, config.route.clone(), room.queues(), (first, second), seed),
+            origins: Origins::new(config.proxy.clone()),
             pending: Pending::new(config.head_timeout),
             waiting: HashMap::new(),
             handoff: Handoff::new(),
@@ -145,6 +147,7 @@ impl Engine {
             signals,
             now,
             fleet,
+            origins: Origins::restore(config.proxy.clone(), state.origins),
             pending,
             waiting,
             handoff,
@@ -214,7 +217,8 @@ pub fn check(config: &Config, file: &mut StateFile) -> anyhow::Result<&'static s
 /// Whether listeners may hold back connections without a byte.
 fn may_defer(config: &Config) -> bool {
     // The kernel rounds to seconds, and a shorter head timeout has to be kept too.
-    config.route.keys.needs_head(true) && config.head_timeout > listen::DEFERRED
+    let awaited = config.proxy.protocol || config.route.keys.may_need_head();
+    awaited && config.head_timeout > listen::DEFERRED
 }
 
 fn register_signals(poll: &Poll, config: &Config) -> anyhow::Result<Signals> {

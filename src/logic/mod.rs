@@ -6,6 +6,7 @@
 pub mod config;
 pub mod fleet;
 pub mod inspect;
+pub mod origin;
 pub mod output;
 pub mod pace;
 pub mod rng;

@@ -1,4 +1,5 @@
-//! What a connection is, and a look at its first bytes, which leaves them where they are.
+//! What a connection is, and a look at its first bytes, which leaves them where they are until they
+//! are read on purpose.
 
 use std::io;
 use std::net::SocketAddr;
@@ -38,6 +39,22 @@ pub fn peek(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Peeked> {
         Err(Errno::EAGAIN | Errno::EINTR) => Ok(Peeked::Nothing),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// Reads exactly as many bytes as fit into `buffer`, which a look has found to be there.
+///
+/// Errors are those of `recv(2)`, and `UnexpectedEof` if there are fewer.
+pub fn consume(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<()> {
+    let mut read = 0;
+    while read < buffer.len() {
+        match recv(socket.as_raw_fd(), &mut buffer[read..], MsgFlags::MSG_DONTWAIT) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => read += count,
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
 }
 
 /// The address of the client, if the descriptor is a connection at all. It gets the mode that all

@@ -30,6 +30,8 @@ mod endurance;
 mod examples;
 /// Too few descriptors.
 mod exhaustion;
+/// Headers in which proxies name their clients.
+mod forwarded;
 /// The manual page and the completions.
 mod generated;
 /// Placement without memory.
@@ -54,6 +56,8 @@ mod output;
 mod pid1;
 /// Who workers are, and what surrounds them.
 mod privileges;
+/// Headers of the PROXY protocol.
+mod proxy_protocol;
 /// Signals besides those of a stop.
 mod signals;
 /// Clients that say nothing, or little.

@@ -81,7 +81,7 @@ fn help_and_version_are_0_and_go_to_standard_output() {
 
 #[test]
 fn a_wrong_command_line_is_2_and_one_line() {
-    let wrong: [(&[&str], &str); 9] = [
+    let wrong: [(&[&str], &str); 11] = [
         (&[], "COMMAND"),
         (&["--workers", "2"], "COMMAND"),
         (&["--no-such-flag", "--", "true"], "--no-such-flag"),
@@ -91,6 +91,8 @@ fn a_wrong_command_line_is_2_and_one_line() {
         (&["--balance", "fair", "--", "true"], "least-connection"),
         (&["--grace", "5", "--", "true"], "250ms, 10s, 2m or 1h"),
         (&["--max-keys", "x", "--", "true"], "--max-keys"),
+        (&["--proxy-protocol", "--", "true"], "--trust 10.0.0.0/8"),
+        (&["--trust", "proxy", "--", "true"], "use an address, a network such as 10.0.0.0/8"),
     ];
     for (arguments, word) in wrong {
         fails(arguments, 2, &[word, "see sticky-run --help"]);

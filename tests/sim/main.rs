@@ -11,7 +11,7 @@ mod people;
 
 use people::{Connection, FRONT, Place, Process, SIDE, Said, Sent};
 use sticky_run::logic::Worker;
-use sticky_run::logic::fleet::{Action, Exit, Fleet, FleetConfig, Input, Outcome};
+use sticky_run::logic::fleet::{Action, Exit, Fleet, FleetConfig, Input, Outcome, Wear};
 use sticky_run::logic::rng::Rng;
 use sticky_run::logic::room::Queues;
 use sticky_run::logic::route::{
@@ -127,6 +127,7 @@ impl World {
             }
             95..97 => self.somebody(|process, _| process.hung = !process.hung),
             97 => self.somebody_dies(),
+            98 if self.rng.below(3) == 0 => self.somebody_is_replaced(),
             98 if self.rng.below(2) == 0 => self.somebody_leaves(),
             98 => self.somebody_opens_or_closes(),
             _ => self.pass(Duration::from_secs(5)),
@@ -196,6 +197,9 @@ impl World {
         self.set(id, Place::InFlight(give.worker));
         let process = self.processes.get_mut(&give.worker).expect("given to a live worker");
         assert!(process.ready, "given to a worker that is not ready");
+        // One with a sid may have been placed there before.
+        let may_stay = sid.is_some() || !process.withdrawn;
+        assert!(may_stay, "connection {id} without a sid came to a worker that drains");
         process.channel.push_back(Sent::Connection(id));
         // One more for the ping to a worker that stopped reading.
         assert!(process.channel.len() <= WINDOW + 1, "too many in flight");
@@ -246,7 +250,7 @@ impl World {
 
     /// Whether connections of a door may go to this worker.
     fn is_serving(&self, worker: Worker, door: Door) -> bool {
-        let serves = |process: &Process| door == FRONT || process.side;
+        let serves = |process: &Process| !process.retired && (door == FRONT || process.side);
         self.processes.get(&worker).is_some_and(serves)
     }
 
@@ -265,6 +269,44 @@ impl World {
         }
     }
 
+    /// The operator wants new workers, more or fewer, or one of them is worn.
+    fn somebody_is_replaced(&mut self) {
+        let input = match (self.rng.below(5), self.pick()) {
+            (0 | 1, _) => Input::Restart,
+            (2, _) => Input::More,
+            (3, _) => Input::Fewer,
+            (_, Some(worker)) => Input::Recycle(worker, Wear::Memory),
+            (_, None) => return,
+        };
+        self.fleet.handle(self.now, input);
+    }
+
+    /// Tells the fleet which workers have drained.
+    fn tell_drained(&mut self) {
+        for worker in self.router.draining().collect::<Vec<_>>() {
+            if self.router.is_drained(self.now, worker) {
+                self.fleet.handle(self.now, Input::Drained(worker));
+            }
+        }
+    }
+
+    /// A worker gets nothing more, and what it has is its own affair.
+    fn retire(&mut self, worker: Worker) {
+        self.hear(worker);
+        self.router.gone(self.now, worker);
+        self.owners.retain(|_, owner| *owner != worker);
+        let Some(process) = self.processes.get_mut(&worker) else { return };
+        let hung = process.hung;
+        let process =
+            std::mem::replace(process, Process { hung, retired: true, ..Process::default() });
+        for id in process.serving {
+            self.set(id, Place::Over);
+        }
+        for sent in process.channel {
+            self.comes_back(sent, Returned::Recovered);
+        }
+    }
+
     /// A worker wants no more connections. What it had not picked up comes back, and nobody asks it
     /// what became of the rest.
     fn somebody_leaves(&mut self) {
@@ -274,16 +316,6 @@ impl World {
         self.hear(worker);
         self.owners.retain(|_, owner| *owner != worker);
         self.fleet.handle(self.now, Input::Leaving(worker));
-        self.act();
-        let Some(process) = self.processes.get_mut(&worker) else { return };
-        let hung = process.hung;
-        let process = std::mem::replace(process, Process { hung, ..Process::default() });
-        for id in process.serving {
-            self.set(id, Place::Over);
-        }
-        for sent in process.channel {
-            self.comes_back(sent, Returned::Recovered);
-        }
     }
 
     fn somebody_dies(&mut self) {
@@ -370,6 +402,7 @@ impl World {
     fn act(&mut self) {
         loop {
             self.send_waiting();
+            self.tell_drained();
             if self.stop_by.is_some() {
                 let open = self.router.open() + self.router.waiting() as u64;
                 self.fleet.handle(self.now, Input::Open(open));
@@ -386,7 +419,14 @@ impl World {
                         }
                     }
                 }
-                Action::Retire(worker) => self.router.gone(self.now, worker),
+                Action::Withdraw(worker) => {
+                    self.router.withdraw(self.now, worker);
+                    if let Some(process) = self.processes.get_mut(&worker) {
+                        process.withdrawn = true;
+                    }
+                }
+                Action::Resized(slots) => self.router.resize(self.now, slots),
+                Action::Retire(worker) => self.retire(worker),
                 // The fake worker ends at TERM unless it hangs, and always at KILL.
                 Action::Terminate(worker) => {
                     if self.processes.get(&worker).is_some_and(|process| !process.hung) {
@@ -395,7 +435,7 @@ impl World {
                 }
                 Action::Kill(worker) => self.ends(worker, Exit::Signal(9)),
                 Action::Drain(_) | Action::CloseListeners | Action::Report(_) => {}
-                Action::Withdraw(_) | Action::Ping(_) | Action::Abort(_) | Action::Resized(_) => {}
+                Action::Ping(_) | Action::Abort(_) => {}
                 Action::Finish(outcome) => self.outcome = Some(outcome),
             }
         }
@@ -414,8 +454,9 @@ impl World {
 
     fn spawn(&mut self, worker: Worker) {
         assert!(self.stop_by.is_none(), "{worker} was started after the stop");
-        let taken = self.processes.keys().any(|live| live.slot == worker.slot);
-        assert!(!taken, "two workers in the slot of {worker}");
+        let mut others = self.processes.iter().filter(|(live, _)| live.slot == worker.slot);
+        let beside = others.all(|(_, live)| live.ready || live.retired);
+        assert!(beside, "two workers start in the slot of {worker}");
         self.spawned += 1;
         let hung = self.rng.below(20) == 0;
         self.processes.insert(worker, Process { hung, ..Process::default() });

@@ -15,6 +15,10 @@ pub(crate) const SIDE: Door = Door(1);
 pub(crate) struct Process {
     /// It gets connections.
     pub(crate) ready: bool,
+    /// It gets no new keys any more.
+    pub(crate) withdrawn: bool,
+    /// It gets no connections any more.
+    pub(crate) retired: bool,
     /// It serves the side door too, as far as it has said so.
     pub(crate) side: bool,
     /// It reads nothing for now.

@@ -5,6 +5,7 @@ mod life;
 mod limits;
 mod log;
 mod process;
+mod proxy;
 mod systemd;
 
 use std::ffi::OsString;
@@ -17,6 +18,7 @@ pub(in crate::cli) use self::life::LifeArgs;
 pub(in crate::cli) use self::limits::LimitsArgs;
 use self::log::LogArgs;
 pub(in crate::cli) use self::process::ProcessArgs;
+pub(in crate::cli) use self::proxy::ProxyArgs;
 use self::systemd::SystemdArgs;
 use crate::cli::values::{
     BalanceArg, Generate, Handoff, KeepAliveArg, NodePackage, NodeSerialization, WorkerCount,
@@ -208,6 +210,9 @@ pub(in crate::cli) struct Args {
     pub(in crate::cli) life: LifeArgs,
 
     #[command(flatten)]
+    pub(in crate::cli) proxy: ProxyArgs,
+
+    #[command(flatten)]
     pub(in crate::cli) limits: LimitsArgs,
 
     #[command(flatten)]
@@ -233,6 +238,8 @@ Examples:
       sticky-run --by ip --balance hash -- ./my-server
   MCP sessions, else by address:
       sticky-run --by header:mcp-session-id,ip -- ./my-server
+  By address, behind a proxy in 10.0.0.0/8 that sends PROXY headers:
+      sticky-run --by ip --proxy-protocol --trust 10.0.0.0/8 -- ./my-server
 
 Times:
   250ms, 10s, 2m, 1h
@@ -323,5 +330,6 @@ mod tests {
         assert!(wrong("sticky-run --stall-timeout 0s -- a").contains("more than 0"));
         assert!(wrong("sticky-run --by sib -- a").contains("unknown key \"sib\""));
         assert!(wrong("sticky-run --max-connections 0 -- a").contains("0 is not in 1.."));
+        assert!(wrong("sticky-run --trust 10.0.0.0/33 -- a").contains("use an address, a network"));
     }
 }

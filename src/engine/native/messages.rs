@@ -87,9 +87,9 @@ impl Engine {
             Ok(_) if !self.router.closed(worker, 1) => {
                 self.tell_off(worker, "it gave back more connections than it was given");
             }
-            Ok(client) => {
-                let connection =
-                    Connection { socket, client, listener: None, head: None, deaths: 0 };
+            Ok(peer) => {
+                let client = self.origins.client_of(&socket, peer);
+                let connection = Connection::new(socket, client);
                 self.handoff.take_back(connection, Returned::Back(worker));
             }
             Err(error) => self.tell_off(worker, &format!("BACK came with no connection: {error}")),

@@ -180,7 +180,8 @@ fn unread(worker: Worker, buffer: &Buffer, mut received: Received) -> Option<Unr
                 return None;
             };
             let listener = listener.map(u32::from);
-            Some(Unread::Connection(Connection { socket, client, listener, head: None, deaths: 0 }))
+            let connection = Connection { listener, ..Connection::new(socket, client) };
+            Some(Unread::Connection(connection))
         }
         Ok(Some(ToWorker::Drain)) => Some(Unread::Drain),
         Ok(Some(ToWorker::Ping)) => Some(Unread::Ping),

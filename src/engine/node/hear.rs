@@ -202,10 +202,11 @@ impl Engine {
     /// A connection whose next request belongs elsewhere, which may be anything in a worker's hands.
     fn hear_handback(&mut self, worker: Worker, socket: OwnedFd, head: Vec<u8>) {
         match peek::client_of(&socket, Mode::NonBlocking) {
-            Ok(client) => {
+            Ok(peer) => {
+                let client = self.origins.client_of(&socket, peer);
                 let listener = self.listeners.find(&socket);
                 let head = Some(head.into());
-                let connection = Connection { socket, client, listener, head, deaths: 0 };
+                let connection = Connection { listener, head, ..Connection::new(socket, client) };
                 self.handoff.take_back(connection, Returned::Back(worker));
             }
             Err(error) => {

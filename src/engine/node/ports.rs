@@ -242,7 +242,7 @@ impl Engine {
         for listener in listeners {
             self.listeners.expect(*listener, first);
         }
-        if query.server == Some(ServerKind::Tls) && self.router.needs_head(true) {
+        if query.server == Some(ServerKind::Tls) && self.router.may_need_head() {
             warn!(
                 "workers speak TLS on {}: keys other than ip cannot be seen there; use --by ip, or \
                  end TLS before sticky-run",

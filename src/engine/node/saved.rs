@@ -227,7 +227,7 @@ mod tests {
     fn connection() -> Connection {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap().into();
         let client = Some("[::1]:7".parse().unwrap());
-        Connection { socket, client, listener: Some(3), head: None, deaths: 1 }
+        Connection { listener: Some(3), deaths: 1, ..Connection::new(socket, client) }
     }
 
     #[test]

@@ -181,6 +181,7 @@ impl Engine {
             node: self.node.as_ref().map(|node| node.save(keeper)),
             output: self.output.save(keeper),
             told: self.notifier.told().clone(),
+            origins: self.origins.save(),
             mint: self.mint.clone(),
             signals: self.workers.spawner().signals,
             file_limit: self.workers.spawner().file_limit,

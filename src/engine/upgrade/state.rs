@@ -19,6 +19,7 @@ use crate::engine::pending::SavedPending;
 use crate::engine::workers::SavedWorkers;
 use crate::logic::config::Listen;
 use crate::logic::fleet::Fleet;
+use crate::logic::origin;
 use crate::logic::route::mint::MintKey;
 use crate::logic::route::{Conn, Router, SavedRouter};
 use crate::os::limits::FileLimit;
@@ -49,6 +50,7 @@ pub(in crate::engine) struct State<R> {
     pub(in crate::engine) node: Option<SavedNode>,
     pub(in crate::engine) output: SavedOutput,
     pub(in crate::engine) told: Told,
+    pub(in crate::engine) origins: origin::Told,
     pub(in crate::engine) mint: Option<MintKey>,
     pub(in crate::engine) signals: Inherited,
     pub(in crate::engine) file_limit: FileLimit,

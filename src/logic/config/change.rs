@@ -90,6 +90,7 @@ impl Config {
             fleet,
             wear,
             route,
+            proxy,
             head_timeout,
             most_connections,
             output: _,
@@ -106,6 +107,7 @@ impl Config {
         self.fleet = FleetConfig { seed: self.fleet.seed, ..fleet };
         self.wear = wear;
         self.route = RouteConfig { mint: self.route.mint.take(), ..route };
+        self.proxy = proxy;
         self.head_timeout = head_timeout;
         self.most_connections = most_connections;
         true
@@ -180,8 +182,8 @@ mod tests {
 
     use super::*;
     use crate::logic::config::{
-        Command, KeepAlive, Listen, OutputConfig, ProcessConfig, Serialization, SystemdConfig,
-        WearConfig,
+        Command, KeepAlive, Listen, OutputConfig, ProcessConfig, ProxyConfig, Serialization,
+        SystemdConfig, WearConfig,
     };
     use crate::logic::route::Balance;
 
@@ -219,6 +221,7 @@ mod tests {
             handoff,
             fleet: FleetConfig { seed: 1, ..FleetConfig::default() },
             route: route(),
+            proxy: ProxyConfig::default(),
             head_timeout: Duration::from_secs(10),
             most_connections: None,
             wear: WearConfig::default(),

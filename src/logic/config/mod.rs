@@ -3,6 +3,7 @@
 mod change;
 mod log;
 mod process;
+mod proxy;
 mod systemd;
 mod wear;
 
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use self::change::{Asked, COMMAND, Change, changes};
 pub use self::log::{LogFormat, OutputConfig};
 pub use self::process::{Account, Limit, ProcessConfig, with_slot};
+pub use self::proxy::ProxyConfig;
 pub use self::systemd::SystemdConfig;
 pub use self::wear::WearConfig;
 use crate::logic::fleet::FleetConfig;
@@ -42,6 +44,8 @@ pub struct Config {
     pub wear: WearConfig,
     /// Who gets a connection.
     pub route: RouteConfig,
+    /// Which peers are proxies, and what they send.
+    pub proxy: ProxyConfig,
     /// The time for a client's first bytes.
     pub head_timeout: Duration,
     /// What becomes of the output of workers.

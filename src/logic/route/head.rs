@@ -120,7 +120,20 @@ impl<'a> Head<'a> {
         }
     }
 
+    /// The values of all headers `name` (of any case), in order, without the white space around them.
+    pub fn headers(&self, name: &str) -> Answer<Vec<&'a [u8]>> {
+        self.with_headers(|headers| {
+            let named = headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
+            let values: Vec<_> = named.map(|header| header.value.trim_ascii()).collect();
+            (!values.is_empty()).then_some(values)
+        })
+    }
+
     fn find_header<T>(&self, find: impl Fn(&Header<'a>) -> Option<T>) -> Answer<T> {
+        self.with_headers(|headers| headers.iter().find_map(find))
+    }
+
+    fn with_headers<T>(&self, find: impl FnOnce(&[Header<'a>]) -> Option<T>) -> Answer<T> {
         if let Some(answer) = self.without_line() {
             return answer;
         }
@@ -131,9 +144,7 @@ impl<'a> Head<'a> {
         match request.parse(self.bytes) {
             Ok(Status::Partial) if !self.last => Answer::NotYet,
             Ok(Status::Partial) | Err(_) => Answer::No,
-            Ok(Status::Complete(_)) => {
-                request.headers.iter().find_map(find).map_or(Answer::No, Answer::Yes)
-            }
+            Ok(Status::Complete(_)) => find(request.headers).map_or(Answer::No, Answer::Yes),
         }
     }
 }
@@ -236,9 +247,12 @@ mod tests {
         assert_eq!(head.header("x-USER"), Answer::Yes(b"ann".as_slice()));
         assert_eq!(head.header("x-empty"), Answer::No);
         assert_eq!(head.header("x-other"), Answer::No);
+        assert_eq!(head.headers("X-user"), Answer::Yes(vec![b"ann".as_slice(), b"bob"]));
+        assert_eq!(head.headers("x-other"), Answer::No);
         for end in 0..whole.len() - 4 {
             assert_eq!(Head::new(&whole[..end], false).header("x-user"), Answer::NotYet);
             assert_eq!(Head::new(&whole[..end], true).header("x-user"), Answer::No);
+            assert_eq!(Head::new(&whole[..end], false).headers("x-user"), Answer::NotYet);
         }
     }
 

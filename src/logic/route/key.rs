@@ -7,17 +7,22 @@ use std::str::FromStr;
 use sticky_worker::message::MAX_KEY;
 
 use super::head::{Answer, Head};
+use crate::logic::origin::Trust;
 
 /// The sources of keys in the order in which they are asked: the first one present decides.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct KeyList(Vec<Source>);
+pub struct KeyList {
+    sources: Vec<Source>,
+    /// Whose word about addresses counts.
+    trust: Trust,
+}
 
 /// One place where a key can stand.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Source {
     /// The Engine.IO session id: the query parameter `sid`.
     Sid,
-    /// The address of the client.
+    /// The address of the client, as it is or as a trusted proxy tells it.
     Ip,
     /// The query parameter of this name.
     Query(String),
@@ -60,10 +65,15 @@ pub enum WrongKey {
 }
 
 impl KeyList {
+    /// The same keys, where `ip` is the address that these peers tell of a request that they pass on.
+    pub fn trusting(self, trust: Trust) -> Self {
+        Self { trust, ..self }
+    }
+
     /// The first key that is present, as far as the head tells.
     pub fn find<'a>(&self, client: Option<IpAddr>, head: &Head<'a>) -> Answer<Found<'a>> {
-        for source in &self.0 {
-            match source.find(client, head) {
+        for source in &self.sources {
+            match source.find(client, head, &self.trust) {
                 Answer::No => {}
                 decided => return decided,
             }
@@ -73,7 +83,7 @@ impl KeyList {
 
     /// Whether session ids of Engine.IO matter.
     pub fn has_sid(&self) -> bool {
-        self.0.contains(&Source::Sid)
+        self.sources.contains(&Source::Sid)
     }
 
     /// The keys that a client has from an answer, as they are written in a list: headers and cookies.
@@ -83,14 +93,24 @@ impl KeyList {
             Source::Cookie(name) => Some(format!("cookie:{name}")),
             Source::Sid | Source::Ip | Source::Query(_) => None,
         };
-        self.0.iter().filter_map(name).collect()
+        self.sources.iter().filter_map(name).collect()
     }
 
-    /// Whether the bytes of a connection have to be seen before its key is known; `has_ip` tells
-    /// whether its client has an address.
-    pub fn needs_head(&self, has_ip: bool) -> bool {
-        let first = self.0.iter().find(|source| has_ip || **source != Source::Ip);
-        first.is_some_and(|source| *source != Source::Ip)
+    /// Whether the bytes of a connection from this client have to be seen before its key is known.
+    pub fn needs_head(&self, client: Option<IpAddr>) -> bool {
+        let told = self.trust.header_of(client).is_some();
+        let known = client.is_some() || told;
+        let first = self.sources.iter().find(|source| known || **source != Source::Ip);
+        first.is_some_and(|source| told || *source != Source::Ip)
+    }
+
+    /// Whether that is so for any client with an address.
+    pub fn may_need_head(&self) -> bool {
+        match self.sources.first() {
+            Some(Source::Ip) => self.trust.names_clients(),
+            Some(Source::Sid | Source::Query(_) | Source::Header(_) | Source::Cookie(_)) => true,
+            None => false,
+        }
     }
 }
 
@@ -100,9 +120,10 @@ impl FromStr for KeyList {
     /// Reads a list such as `sid,cookie:user,ip`; `none` is the empty list.
     fn from_str(list: &str) -> Result<Self, WrongKey> {
         if list == "none" {
-            return Ok(Self(Vec::new()));
+            return Ok(Self { sources: Vec::new(), trust: Trust::default() });
         }
-        list.split(',').map(str::parse).collect::<Result<_, _>>().map(Self)
+        let sources = list.split(',').map(str::parse).collect::<Result<_, _>>()?;
+        Ok(Self { sources, trust: Trust::default() })
     }
 }
 
@@ -131,9 +152,14 @@ impl FromStr for Source {
 }
 
 impl Source {
-    fn find<'a>(&self, client: Option<IpAddr>, head: &Head<'a>) -> Answer<Found<'a>> {
+    fn find<'a>(
+        &self,
+        client: Option<IpAddr>,
+        head: &Head<'a>,
+        trust: &Trust,
+    ) -> Answer<Found<'a>> {
         match self {
-            Self::Ip => client.map_or(Answer::No, |ip| Answer::Yes(Found::Ip(IpKey::new(ip)))),
+            Self::Ip => origin(client, head, trust).map(|ip| Found::Ip(IpKey::new(ip))),
             Self::Sid => match head.query("sid") {
                 // A longer id cannot be announced, so it is nobody's.
                 Answer::Yes(sid) if sid.len() > MAX_KEY => Answer::No,
@@ -144,6 +170,17 @@ impl Source {
             Self::Cookie(name) => head.cookie(name).map(|text| Found::Text(text.into())),
         }
     }
+}
+
+/// The address of whom a request is from.
+fn origin(client: Option<IpAddr>, head: &Head<'_>, trust: &Trust) -> Answer<IpAddr> {
+    let told = trust.header_of(client).map(|name| head.headers(name));
+    let origin = match told {
+        Some(Answer::NotYet) => return Answer::NotYet,
+        Some(Answer::Yes(lines)) => trust.origin(client, &lines),
+        Some(Answer::No) | None => client,
+    };
+    origin.map_or(Answer::No, Answer::Yes)
 }
 
 impl Found<'_> {
@@ -186,6 +223,7 @@ fn into_bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::logic::origin::ForwardedHeader;
 
     fn find(keys: &str, head: &str) -> Answer<String> {
         let keys: KeyList = keys.parse().unwrap();
@@ -234,13 +272,43 @@ mod tests {
 
     #[test]
     fn only_the_keys_that_stand_in_the_bytes_need_them() {
-        let needs = |keys: &str, has_ip| keys.parse::<KeyList>().unwrap().needs_head(has_ip);
-        assert!(needs("sid", true));
-        assert!(needs("header:a,ip", true));
-        assert!(!needs("ip,sid", true));
-        assert!(needs("ip,sid", false));
-        assert!(!needs("ip", false));
-        assert!(!needs("none", true));
+        let keys = |keys: &str| keys.parse::<KeyList>().unwrap();
+        let client = Some(IpAddr::from([127, 0, 0, 1]));
+        assert!(keys("sid").needs_head(client) && keys("sid").may_need_head());
+        assert!(keys("header:a,ip").needs_head(client));
+        assert!(!keys("ip,sid").needs_head(client) && !keys("ip,sid").may_need_head());
+        assert!(keys("ip,sid").needs_head(None));
+        assert!(!keys("ip").needs_head(None));
+        assert!(!keys("none").needs_head(client) && !keys("none").may_need_head());
+    }
+
+    #[test]
+    fn an_ip_that_a_trusted_proxy_tells_stands_in_the_bytes_of_its_connections_alone() {
+        let trust = |header| {
+            let peers = ["10.0.0.1", "unix"].map(|peers| peers.parse().unwrap());
+            Trust::new(peers.to_vec(), header)
+        };
+        let keys: KeyList = "ip".parse().unwrap();
+        let silent = keys.clone().trusting(trust(ForwardedHeader::None));
+        let keys = keys.trusting(trust(ForwardedHeader::XForwardedFor));
+        let proxy = Some(IpAddr::from([10, 0, 0, 1]));
+        let other = Some(IpAddr::from([10, 0, 0, 2]));
+        assert!(keys.needs_head(proxy) && keys.needs_head(None) && !keys.needs_head(other));
+        assert!(keys.may_need_head() && !silent.needs_head(proxy) && !silent.may_need_head());
+
+        let key = |ip: [u8; 4]| Answer::Yes(Found::Ip(IpKey::new(ip.into())));
+        let bytes = "GET / HTTP/1.1\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n";
+        let head = Head::new(bytes.as_bytes(), false);
+        assert_eq!(keys.find(proxy, &head), key([192, 0, 2, 7]));
+        assert_eq!(keys.find(None, &head), key([192, 0, 2, 7]));
+        assert_eq!(keys.find(other, &head), key([10, 0, 0, 2]));
+        assert_eq!(silent.find(proxy, &head), key([10, 0, 0, 1]));
+        for (bytes, last) in [("\x16", false), ("GET / HTTP/1.1\r\n\r\n", false), ("GET /", true)] {
+            let head = Head::new(bytes.as_bytes(), last);
+            assert_eq!(keys.find(proxy, &head), key([10, 0, 0, 1]), "{bytes}");
+            assert_eq!(keys.find(None, &head), Answer::No, "{bytes}");
+        }
+        assert_eq!(keys.find(proxy, &Head::new(b"GET /", false)), Answer::NotYet);
     }
 
     #[test]

@@ -35,6 +35,8 @@ mod terms;
 mod tests;
 mod window;
 
+use std::net::IpAddr;
+
 pub use saved::SavedRouter;
 pub use terms::{
     Arrival, Balance, Conn, Door, Give, Look, OwnedByAnother, Pulse, Reason, Returned, RouteConfig,
@@ -88,10 +90,14 @@ impl Router {
         }
     }
 
-    /// Whether the first bytes of a connection have to be looked at; `has_ip` tells whether its
-    /// client has an address.
-    pub fn needs_head(&self, has_ip: bool) -> bool {
-        self.config.keys.needs_head(has_ip)
+    /// Whether the first bytes of a connection from this client have to be looked at.
+    pub fn needs_head(&self, client: Option<IpAddr>) -> bool {
+        self.config.keys.needs_head(client)
+    }
+
+    /// Whether that is so for any client with an address.
+    pub fn may_need_head(&self) -> bool {
+        self.config.keys.may_need_head()
     }
 
     /// Decides about a connection, with what is known of it so far.

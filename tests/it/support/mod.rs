@@ -6,6 +6,7 @@ pub mod node;
 pub mod orphans;
 pub mod proc;
 pub mod programs;
+pub mod proxies;
 pub mod reply;
 pub mod supervisor;
 pub mod worker;
