@@ -14,6 +14,7 @@ use tracing::warn;
 
 use super::Engine;
 use crate::logic::config::SystemdConfig;
+use crate::logic::fleet::{Event, Replacing};
 use crate::logic::throttle::Throttle;
 use crate::logic::time::Time;
 use crate::os::errors;
@@ -91,6 +92,21 @@ impl Notifier {
         if self.told.workers != Some((ready, slots)) {
             self.told.workers = Some((ready, slots));
             self.status(now, &format!("{ready} of {slots} workers ready"));
+        }
+    }
+
+    /// The fleet reports something.
+    pub(super) fn heard(&mut self, now: Time, event: &Event) {
+        let Event::Replacing(replacing) = event else { return };
+        match replacing {
+            Replacing::RestartBegan { .. } => self.reloading(now),
+            Replacing::Restarted { .. } => self.reloaded(now, None),
+            Replacing::RestartFailed { .. } => self.reloaded(now, Some(&replacing.to_string())),
+            Replacing::Worn { .. }
+            | Replacing::WornFailed { .. }
+            | Replacing::Draining { .. }
+            | Replacing::DrainTimeout { .. }
+            | Replacing::DrainEnded { .. } => {}
         }
     }
 
@@ -254,8 +270,9 @@ mod tests {
         for _ in 0..2 {
             notifier.count(at(1), 2, 2);
         }
-        notifier.reloading(at(5));
-        notifier.reloaded(at(7), None);
+        let began = Replacing::RestartBegan { workers: 2, anew: false };
+        notifier.heard(at(5), &Event::Replacing(began));
+        notifier.heard(at(7), &Event::Replacing(Replacing::Restarted { workers: 2 }));
         notifier.reloading(at(8));
         notifier.reloaded(at(9), Some("no\nsuch file"));
         // That stands until something else has changed.
