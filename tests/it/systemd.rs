@@ -1,7 +1,7 @@
 //! Service managers: the sockets that they pass, and what they are told.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{Read, Write, pipe};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
@@ -11,12 +11,14 @@ use std::process::{self, Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 
 use crate::support::client::read_answer;
 use crate::support::node::{self, scratch};
 use crate::support::reply;
 use crate::support::supervisor::{Builder, without_listener};
-use crate::support::{Answer, connect, eventually, get, proc, programs, sticky_run};
+use crate::support::{Answer, connect, eventually, get, proc, programs, sticky_run, worker};
 
 /// A listener, where it is, and what to pass of it.
 fn socket() -> (TcpListener, SocketAddr, OwnedFd) {
@@ -213,6 +215,63 @@ fn the_manager_hears_of_the_start_of_changes_and_of_the_stop() {
         assert_eq!(supervisor.stop().code(), Some(0));
         assert_eq!(manager.heard(), ["STOPPING=1\nSTATUS=stopping"]);
     }
+}
+
+#[test]
+fn the_manager_hears_of_the_begin_and_the_end_of_a_reload_and_why_one_failed() {
+    let manager = Manager::at_name("reload");
+    let home = scratch("systemd-reload");
+    let broken = home.join("broken");
+    let script = format!("[ -e '{}' ] && exit 1; exec \"$0\" \"$@\"", broken.display());
+    let command = worker::command();
+    let mut words = vec!["sh", "-c", &script];
+    words.extend(command.iter().map(String::as_str));
+    let builder = sticky_run(2, &[]).command(&words).env("NOTIFY_SOCKET", &manager.address);
+    let mut supervisor = builder.start();
+    manager.heard_until("STATUS=2 of 2 workers ready");
+    supervisor.signal(Signal::SIGHUP);
+    let heard = manager.heard_until("READY=1");
+    assert!(heard[0].starts_with("RELOADING=1\nMONOTONIC_USEC="), "{heard:?}");
+    fs::write(&broken, "").expect("target can be written to");
+    supervisor.signal(Signal::SIGHUP);
+    let heard = manager.heard_until("STATUS=reload failed: ");
+    assert!(heard.iter().any(|message| message.starts_with("RELOADING=1")), "{heard:?}");
+    assert_eq!(heard[heard.len() - 2], "READY=1");
+    get(supervisor.address(), "/");
+    assert_eq!(supervisor.stop().code(), Some(0));
+}
+
+#[test]
+fn after_an_upgrade_the_manager_is_told_and_passed_sockets_and_output_go_on() {
+    let manager = Manager::at_name("upgrade");
+    let (_ours, address, passed) = socket();
+    let (mut reader, writer) = pipe().expect("a pipe");
+    let script = "(printf 'one '; cat > /dev/null; echo two) < \"$FIFO\" & exec \"$0\" \"$@\"";
+    let fifo = scratch("systemd-upgrade").join("fifo");
+    mkfifo(&fifo, Mode::S_IRWXU).expect("target can be written to");
+    let command = worker::command();
+    let mut words = vec!["sh", "-c", script];
+    words.extend(command.iter().map(String::as_str));
+    let builder = without_listener(1, &["--prefix-output"]).command(&words);
+    let builder =
+        builder.env("NOTIFY_SOCKET", &manager.address).env("FIFO", fifo.to_str().unwrap());
+    let mut supervisor = builder.output_to(writer.into()).pass(passed, "$$").start();
+    manager.heard_until("STATUS=1 of 1 workers ready");
+    let end = fs::File::options().write(true).open(&fifo).expect("somebody reads it");
+    supervisor.signal(Signal::SIGUSR2);
+    let heard = manager.heard_until("MAINPID=");
+    let expected = format!("READY=1\nMAINPID={}\nSTATUS=1 of 1 workers ready", supervisor.pid());
+    assert_eq!(heard, [expected]);
+    get(address, "/");
+    drop(end);
+    let mut said = Vec::new();
+    while !said.ends_with(b"two\n") {
+        let mut chunk = [0; 512];
+        let len = reader.read(&mut chunk).expect("a pipe can be read");
+        said.extend_from_slice(&chunk[..len]);
+    }
+    assert!(String::from_utf8_lossy(&said).contains("one "), "{said:?}");
+    assert_eq!(supervisor.stop().code(), Some(0));
 }
 
 #[test]
