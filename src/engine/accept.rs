@@ -1,6 +1,6 @@
 //! Accepting: from the listeners, for as long as there is room.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -112,6 +112,13 @@ impl Listeners {
     /// What the user asked for.
     pub(super) fn asked(&self) -> impl Iterator<Item = &Listen> {
         self.listeners.values().filter_map(|entry| entry.listener.about().asked())
+    }
+
+    /// The numbers of those that the user asked for.
+    pub(super) fn given(&self) -> BTreeSet<u32> {
+        let given = |entry: &Entry| entry.listener.about().asked().is_some();
+        let all = self.listeners.iter().filter(|(_, entry)| given(entry));
+        all.map(|(number, _)| *number).collect()
     }
 
     /// Those that the user asked for once, and that are not among these.

@@ -7,10 +7,11 @@ use mio::Poll;
 use tracing::{info, warn};
 
 use super::accept::Listeners;
+use super::connection::Connection;
 use super::handoff::Handoff;
 use super::life::Worn;
 use super::native::Native;
-use super::node::Node;
+use super::node::{Node, SavedNode};
 use super::notify::Notifier;
 use super::origin::Origins;
 use super::output::Output;
@@ -22,13 +23,17 @@ use super::{Engine, Source, privileges};
 use crate::logic::config::{self, Config};
 use crate::logic::fleet::Fleet;
 use crate::logic::room::Room;
-use crate::logic::route::Router;
 use crate::logic::route::mint::MintKey;
+use crate::logic::route::{Conn, Router, SavedRouter};
+use crate::logic::time::Time;
 use crate::os::limits::raise_file_limit;
 use crate::os::signals::{Inherited, Signals};
 use crate::os::spawn::Spawner;
 use crate::os::upgrade::{Program, StateFile};
 use crate::os::{clock, listen, random};
+
+/// What an upgrade cannot do.
+const OTHER_HANDOFF: &str = "--handoff cannot change in an upgrade: stop, and start anew";
 
 /// Where the engine comes from, to go back there.
 #[derive(Debug)]
@@ -39,61 +44,60 @@ pub struct Origin {
     pub source: Box<dyn Source>,
 }
 
+/// What a start and a resumption make, each in its own way.
+struct Parts {
+    now: Time,
+    poll: Poll,
+    fleet: Fleet,
+    router: Router,
+    origins: Origins,
+    listeners: Listeners,
+    pending: Pending,
+    waiting: HashMap<Conn, Connection>,
+    handoff: Handoff,
+    workers: Workers,
+    native: Native,
+    node: Option<Node>,
+    output: Output,
+    notifier: Notifier,
+    room: Room,
+}
+
 impl Engine {
     /// Opens the listeners and starts nothing yet.
     pub fn new(mut config: Config, origin: Origin) -> anyhow::Result<Self> {
         let now = clock::now();
         // First of all, since a descriptor that was not inherited could be one of ours later.
-        let defers = may_defer(&config);
-        let listeners = open_listeners(&config, &config.listen, defers)?;
+        let opened = open_listeners(&config, &config.listen, may_defer(&config))?;
         let poll = Poll::new().context("cannot create the event loop")?;
         let inherited = Inherited::read().context("cannot read how signals are set")?;
         let signals = register_signals(&poll, &config)?;
         let file_limit = raise_file_limit().context("cannot raise the limit on open files")?;
+        privileges::settle(&config.process, &opened)?;
+        let listeners = Listeners::register(poll.registry(), opened)?;
+        let node = start_node(now, &mut config, &listeners)?;
         let room = Room::new(file_limit.raised(), config.fleet.workers);
-        privileges::settle(&config.process, &listeners)?;
         let spawner = Spawner { file_limit, signals: inherited, process: config.process.clone() };
         let [first, second, seed] =
             random::numbers().context("cannot get random numbers from the kernel")?;
-        let node = match &config.handoff {
-            config::Handoff::Channel => None,
-            config::Handoff::Node(node) => {
-                if node.preload.is_some() {
-                    let key = random::bytes().context("cannot get random bytes from the kernel")?;
-                    config.route.mint = Some(MintKey(key));
-                }
-                let given = u32::try_from(listeners.len()).context("too many listeners")?;
-                let node = Node::new(now, node.clone(), given);
-                Some(node.context("cannot write the files of the preload")?)
-            }
-        };
-        Ok(Self {
-            listeners: Listeners::register(poll.registry(), listeners)?,
-            signals,
+        let parts = Parts {
             now,
             fleet: Fleet::new(now, config.fleet.clone()),
             router: Router::new(now, config.route.clone(), room.queues(), (first, second), seed),
             origins: Origins::new(config.proxy.clone()),
+            listeners,
             pending: Pending::new(config.head_timeout),
             waiting: HashMap::new(),
             handoff: Handoff::new(),
             workers: Workers::new(spawner, config.command.clone(), config.fleet.workers),
             native: Native::new().context("cannot measure a channel")?,
             node,
-            mint: config.route.mint.clone(),
-            defers,
-            room,
-            reported: None,
-            outcome: None,
             output: Output::new(config.output),
             notifier: Notifier::new(now, &config.systemd),
-            upgrade: Upgrade::new(origin.program),
-            worn: Worn::default(),
-            source: origin.source,
-            config,
-            fallback: None,
+            room,
             poll,
-        })
+        };
+        Ok(Self::assemble(parts, signals, config, origin))
     }
 
     /// Goes on from the state of the program that this one was, with a configuration that may have
@@ -106,73 +110,47 @@ impl Engine {
         file: &mut StateFile,
     ) -> anyhow::Result<Self> {
         let state = State::decode(&file.read().context("cannot read the state")?)?;
-        let now = clock::now();
-        let poll = Poll::new().context("cannot create the event loop")?;
-        let registry = poll.registry();
-        // All descriptors are taken over before anything else is opened.
-        let mut shared = Shared::default();
-        let spawner = Spawner {
-            file_limit: state.file_limit,
-            signals: state.signals,
-            process: config.process.clone(),
-        };
-        let slots = state.fleet.size();
-        let mut workers = Workers::new(spawner, config.command.clone(), slots);
-        workers.restore(registry, state.workers, &mut shared)?;
-        let listeners = Listeners::restore(registry, state.listeners)?;
-        let pending = Pending::restore(registry, config.head_timeout, state.pending)?;
-        let waiting = state.waiting.into_iter();
-        let waiting = waiting.map(|(conn, connection)| Ok((conn, connection.restore()?)));
-        let waiting = waiting.collect::<anyhow::Result<_>>()?;
-        let handoff = Handoff::restore(state.handoff)?;
-        let native = Native::restore(now, state.native).context("cannot measure a channel")?;
-        let node = match (&config.handoff, state.node) {
-            (config::Handoff::Node(node), Some(saved)) => {
-                Some(Node::restore(now, node.clone(), saved, &mut shared)?)
-            }
-            _ => None,
-        };
-        let output = Output::restore(registry, config.output, state.output)?;
-        let mut notifier = Notifier::new(now, &config.systemd);
-        notifier.upgraded(now, state.told);
-        let signals = register_signals(&poll, &config)?;
+        let version = state.version.clone();
         config.route.mint.clone_from(&state.mint);
-        let mut fleet = state.fleet;
-        fleet.reconfigure(now, config.fleet.clone());
-        let room = Room::new(state.file_limit.raised(), slots);
-        let defers = may_defer(&config);
-        let mut engine = Self {
-            router: Router::restore(config.route.clone(), room.queues(), state.router),
-            listeners,
+        let parts = Parts::restore(&config, state).context("cannot go on from the state")?;
+        let signals = register_signals(&parts.poll, &config)?;
+        let mut engine = Self::assemble(parts, signals, config, origin);
+        info!("upgraded from sticky-run {version} to {}", env!("CARGO_PKG_VERSION"));
+        engine.fleet.reconfigure(engine.now, engine.config.fleet.clone());
+        engine.change_listeners();
+        // Whoever ended in the meantime is not told of again.
+        engine.workers.unreaped = true;
+        Ok(engine)
+    }
+
+    fn assemble(parts: Parts, signals: Signals, config: Config, origin: Origin) -> Self {
+        Self {
+            poll: parts.poll,
             signals,
-            now,
-            fleet,
-            origins: Origins::restore(config.proxy.clone(), state.origins),
-            pending,
-            waiting,
-            handoff,
-            workers,
-            native,
-            node,
-            mint: state.mint,
-            defers,
-            room,
+            now: parts.now,
+            fleet: parts.fleet,
+            router: parts.router,
+            origins: parts.origins,
+            listeners: parts.listeners,
+            pending: parts.pending,
+            waiting: parts.waiting,
+            handoff: parts.handoff,
+            workers: parts.workers,
+            native: parts.native,
+            node: parts.node,
+            mint: config.route.mint.clone(),
+            defers: may_defer(&config),
+            room: parts.room,
             reported: None,
+            output: parts.output,
+            notifier: parts.notifier,
             outcome: None,
-            output,
-            notifier,
             upgrade: Upgrade::new(origin.program),
             worn: Worn::default(),
             source: origin.source,
             config,
             fallback: None,
-            poll,
-        };
-        info!("upgraded from sticky-run {} to {}", state.version, env!("CARGO_PKG_VERSION"));
-        engine.change_listeners();
-        // Whoever ended in the meantime is not told of again.
-        engine.workers.unreaped = true;
-        Ok(engine)
+        }
     }
 
     /// Listens where the configuration says now, and nowhere else.
@@ -187,6 +165,7 @@ impl Engine {
                 warn!("{error:#}; going on without it");
             }
         }
+        self.give_listeners();
     }
 
     fn listen_too(&mut self, listen: &config::Listen) -> anyhow::Result<()> {
@@ -197,6 +176,51 @@ impl Engine {
     }
 }
 
+impl Parts {
+    /// Takes over what the state names, before anything else is opened.
+    fn restore(config: &Config, state: State<SavedRouter>) -> anyhow::Result<Self> {
+        let now = clock::now();
+        let poll = Poll::new().context("cannot create the event loop")?;
+        let registry = poll.registry();
+        let mut shared = Shared::default();
+        let spawner = Spawner {
+            file_limit: state.file_limit,
+            signals: state.signals,
+            process: config.process.clone(),
+        };
+        let slots = state.fleet.size();
+        let mut workers = Workers::new(spawner, config.command.clone(), slots);
+        workers.restore(registry, state.workers, &mut shared)?;
+        let room = Room::new(state.file_limit.raised(), slots);
+        let router = Router::restore(config.route.clone(), room.queues(), state.router);
+        let waiting = state.waiting.into_iter();
+        let waiting = waiting.map(|(conn, connection)| Ok((conn, connection.restore()?)));
+        let waiting: HashMap<_, _> = waiting.collect::<anyhow::Result<_>>()?;
+        if router.queued().any(|conn| !waiting.contains_key(&conn)) {
+            bail!("somebody waits there who is not there");
+        }
+        let mut notifier = Notifier::new(now, &config.systemd);
+        notifier.upgraded(now, state.told);
+        Ok(Self {
+            now,
+            fleet: state.fleet,
+            router,
+            origins: Origins::restore(config.proxy.clone(), state.origins),
+            listeners: Listeners::restore(registry, state.listeners)?,
+            pending: Pending::restore(registry, config.head_timeout, state.pending)?,
+            waiting,
+            handoff: Handoff::restore(state.handoff)?,
+            workers,
+            native: Native::restore(now, state.native).context("cannot measure a channel")?,
+            node: restore_node(now, config, state.node, &mut shared)?,
+            output: Output::restore(registry, config.output, state.output)?,
+            notifier,
+            room,
+            poll,
+        })
+    }
+}
+
 /// Says whether this program can go on from a state, and the answer that a supervisor understands.
 ///
 /// Descriptors are left alone: they are not this process's.
@@ -204,7 +228,7 @@ pub fn check(config: &Config, file: &mut StateFile) -> anyhow::Result<&'static s
     let state = State::decode(&file.read().context("cannot read the state")?)?;
     let is_node = matches!(config.handoff, config::Handoff::Node(_));
     if is_node != state.node.is_some() {
-        bail!("--handoff cannot change in an upgrade: stop, and start anew");
+        bail!(OTHER_HANDOFF);
     }
     for listen in &config.listen {
         if !state.asked().any(|own| own == listen) {
@@ -212,6 +236,38 @@ pub fn check(config: &Config, file: &mut StateFile) -> anyhow::Result<&'static s
         }
     }
     Ok(YES)
+}
+
+/// What Node workers share, if that is what the workers are.
+fn start_node(
+    now: Time,
+    config: &mut Config,
+    listeners: &Listeners,
+) -> anyhow::Result<Option<Node>> {
+    let config::Handoff::Node(node) = &config.handoff else { return Ok(None) };
+    if node.preload.is_some() {
+        let key = random::bytes().context("cannot get random bytes from the kernel")?;
+        config.route.mint = Some(MintKey(key));
+    }
+    let node = Node::new(now, node.clone(), listeners.given());
+    Ok(Some(node.context("cannot write the files of the preload")?))
+}
+
+fn restore_node(
+    now: Time,
+    config: &Config,
+    saved: Option<SavedNode>,
+    shared: &mut Shared,
+) -> anyhow::Result<Option<Node>> {
+    match (&config.handoff, saved) {
+        (config::Handoff::Node(node), Some(saved)) => {
+            Ok(Some(Node::restore(now, node.clone(), saved, shared)?))
+        }
+        (config::Handoff::Channel, None) => Ok(None),
+        (config::Handoff::Node(_), None) | (config::Handoff::Channel, Some(_)) => {
+            bail!(OTHER_HANDOFF)
+        }
+    }
 }
 
 /// Whether listeners may hold back connections without a byte.

@@ -130,17 +130,17 @@ impl Primary {
 
     /// The listeners whose connections it takes; `given` are those that the user named, which lead
     /// to a worker whether or not it has asked for them.
-    pub fn listeners(&self, given: u32) -> BTreeSet<u32> {
+    pub fn listeners(&self, given: &BTreeSet<u32>) -> BTreeSet<u32> {
         let asked = self.servers.values().flatten().copied();
         let takes = self.package.is_some() || !self.servers.is_empty();
-        asked.chain(0..if takes { given } else { 0 }).collect()
+        asked.chain(given.iter().copied().filter(|_| takes)).collect()
     }
 
-    /// Whether it is a guess which of several servers the first `given` listeners lead to: none of
+    /// Whether it is a guess which of several servers the `given` listeners lead to: none of
     /// them has asked for one.
-    pub fn is_guessing(&self, given: u32) -> bool {
-        let asked = self.servers.values().flatten().any(|listener| *listener < given);
-        given > 0 && !asked && self.package.is_none() && self.servers.len() > 1
+    pub fn is_guessing(&self, given: &BTreeSet<u32>) -> bool {
+        let asked = self.servers.values().flatten().any(|listener| given.contains(listener));
+        !given.is_empty() && !asked && self.package.is_none() && self.servers.len() > 1
     }
 
     /// How a connection of this listener gets in: to the server that asked for it, else to the
@@ -191,16 +191,17 @@ mod tests {
     #[test]
     fn a_given_listener_leads_to_the_server_that_asked_for_it_or_else_to_the_first() {
         let mut primary = Primary::default();
-        assert!(primary.listeners(2).is_empty());
+        let given = [0, 1].into();
+        assert!(primary.listeners(&given).is_empty());
         primary.serve("z", vec![5]);
         primary.serve("a", vec![1]);
-        assert_eq!(primary.listeners(2), [0, 1, 5].into());
+        assert_eq!(primary.listeners(&given), [0, 1, 5].into());
         assert_eq!(primary.way(0), Some(Way::Server("z")));
         assert_eq!(primary.way(1), Some(Way::Server("a")));
-        assert!(!primary.is_guessing(2));
-        assert!(primary.is_guessing(1));
+        assert!(!primary.is_guessing(&given));
+        assert!(primary.is_guessing(&[0].into()));
         assert!(primary.close("z") && !primary.close("z"));
-        assert_eq!(primary.listeners(2), [0, 1].into());
+        assert_eq!(primary.listeners(&given), [0, 1].into());
         assert_eq!(primary.way(0), Some(Way::Server("a")));
     }
 

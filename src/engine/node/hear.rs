@@ -160,14 +160,14 @@ impl Engine {
 
     /// A package of a worker takes connections.
     fn hear_package(&mut self, worker: Worker, name: &str, message: Option<String>) {
-        let given = self.node().ports.given();
+        let is_given = !self.node().ports.given().is_empty();
         if self.node().config.package != PackageConfig::Reported {
             return;
         }
         let Some(package) = Package::new(name, message) else {
             return self.tell_off(worker, &format!("it uses a package that is not known: {name}"));
         };
-        if given == 0 {
+        if !is_given {
             warn!("{worker} uses {name}, which listens nowhere: use --listen ADDR");
             return;
         }

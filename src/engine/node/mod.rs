@@ -113,7 +113,7 @@ impl Parcel {
 }
 
 impl Node {
-    pub(super) fn new(now: Time, config: NodeConfig, given: u32) -> io::Result<Self> {
+    pub(super) fn new(now: Time, config: NodeConfig, given: BTreeSet<u32>) -> io::Result<Self> {
         let preload = match config.preload {
             Some(_) => Some(Scratch::new(launch::PRELOAD)?),
             None => None,

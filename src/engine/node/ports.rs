@@ -3,7 +3,7 @@
 //! A listener stays open while its workers die and are replaced, so that clients wait instead of
 //! being refused. It closes when its last server is closed by its app, unless the user named it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -33,8 +33,8 @@ const REUSE: u32 = 4;
 /// Everything that servers have asked for, by Node's name of it.
 #[derive(Debug)]
 pub(super) struct Ports {
-    /// So many listeners, the first ones, were named by the user.
-    pub(super) given: u32,
+    /// The listeners that were named by the user.
+    pub(super) given: BTreeSet<u32>,
     pub(super) ports: BTreeMap<String, Port>,
 }
 
@@ -54,13 +54,13 @@ pub(super) enum Opened {
 }
 
 impl Ports {
-    pub(super) fn new(given: u32) -> Self {
+    pub(super) fn new(given: BTreeSet<u32>) -> Self {
         Self { given, ports: BTreeMap::new() }
     }
 
-    /// So many listeners, the first ones, were named by the user.
-    pub(super) fn given(&self) -> u32 {
-        self.given
+    /// The listeners that were named by the user.
+    pub(super) fn given(&self) -> &BTreeSet<u32> {
+        &self.given
     }
 
     /// Whether this listener leads anywhere.
@@ -69,11 +69,21 @@ impl Ports {
             Opened::Listeners(listeners) => listeners.contains(&listener),
             Opened::Udp(_) => false,
         };
-        listener < self.given || self.ports.values().any(leads)
+        self.given.contains(&listener) || self.ports.values().any(leads)
     }
 }
 
 impl Engine {
+    /// The user names other listeners from now on.
+    pub(in crate::engine) fn give_listeners(&mut self) {
+        let given = self.listeners.given();
+        let Some(node) = &mut self.node else { return };
+        node.ports.given = given;
+        for worker in self.workers.live() {
+            self.tell_router_listeners(worker);
+        }
+    }
+
     /// A server of a worker wants to listen.
     pub(super) fn answer_query(&mut self, worker: Worker, query: Query) {
         let key = name(&query);
@@ -117,10 +127,11 @@ impl Engine {
         if is_used {
             return;
         }
-        let given = self.node().ports.given();
-        let port = self.node_mut().ports.ports.remove(key);
-        if let Some(Port { opened: Opened::Listeners(listeners), .. }) = port {
-            for listener in listeners.into_iter().filter(|listener| *listener >= given) {
+        let ports = &mut self.node_mut().ports;
+        if let Some(Port { opened: Opened::Listeners(mut listeners), .. }) = ports.ports.remove(key)
+        {
+            listeners.retain(|listener| !ports.given.contains(listener));
+            for listener in listeners {
                 self.close_listener(listener);
             }
         }
@@ -131,9 +142,9 @@ impl Engine {
         if !self.fleet.is_ready(worker) {
             return;
         }
-        let given = self.node().ports.given();
+        let given = self.node().ports.given().clone();
         let Some(link) = self.node_link(worker) else { return };
-        let listeners = link.primary.listeners(given);
+        let listeners = link.primary.listeners(&given);
         let before = mem::replace(&mut link.listeners, listeners.clone());
         for listener in listeners.difference(&before) {
             self.router.serves(worker, Door(*listener));
@@ -170,8 +181,9 @@ impl Engine {
         let (Opened::Listeners(listeners), AddressType::Unix) = (opened, query.kind) else {
             return Ok(());
         };
-        let given = self.node().ports.given();
-        for number in listeners.iter().copied().filter(|number| *number >= given) {
+        let is_given = |number: &u32| self.node().ports.given().contains(number);
+        let own: Vec<_> = listeners.iter().copied().filter(|number| !is_given(number)).collect();
+        for number in own {
             if self.listeners.get(number).is_some_and(|listener| !listener.is_in_place()) {
                 let listener = self.open_listener(query)?;
                 self.accept_backlog(number);
@@ -183,9 +195,8 @@ impl Engine {
 
     /// The listeners for a server: those that the user named, if it asks for one of them.
     fn find_or_open(&mut self, query: &Query) -> io::Result<Vec<u32>> {
-        let given = self.node().ports.given();
-        let listeners = (0..given).filter(|number| self.is_asked_for(*number, query));
-        let listeners: Vec<_> = listeners.collect();
+        let given = self.node().ports.given().iter().copied();
+        let listeners: Vec<_> = given.filter(|number| self.is_asked_for(*number, query)).collect();
         if !listeners.is_empty() {
             return Ok(listeners);
         }
@@ -278,8 +289,8 @@ impl Engine {
     /// An address of `--listen` that no server asks for leads to the first one, which may not be
     /// what the user wants.
     fn say_if_guessing(&mut self, worker: Worker) {
-        let given = self.node().ports.given();
-        let guesses = self.node_link(worker).is_some_and(|link| link.primary.is_guessing(given));
+        let given = self.node().ports.given().clone();
+        let guesses = self.node_link(worker).is_some_and(|link| link.primary.is_guessing(&given));
         if guesses && !mem::replace(&mut self.node_mut().guessed, true) {
             warn!(
                 "workers have several servers, and none of them asks for the address of --listen: \
@@ -297,13 +308,13 @@ impl Engine {
     /// worker has.
     fn note_server(&mut self, worker: Worker, key: &str, listeners: Vec<u32>) {
         let is_ready = self.fleet.is_ready(worker);
-        let given = self.node().ports.given();
+        let given = self.node().ports.given().clone();
         let Some(link) = self.node_link(worker) else { return };
         link.primary.serve(key, listeners.clone());
         if !is_ready {
             return;
         }
-        let served = listeners.into_iter().chain(0..given);
+        let served = listeners.into_iter().chain(given);
         let new: Vec<_> = served.filter(|listener| link.listeners.insert(*listener)).collect();
         for listener in new {
             self.router.serves(worker, Door(listener));

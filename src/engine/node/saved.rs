@@ -54,7 +54,7 @@ enum SavedParcel {
 /// Everything that servers have asked for, in a state.
 #[derive(Debug, Deserialize, Serialize)]
 struct SavedPorts {
-    given: u32,
+    given: BTreeSet<u32>,
     ports: BTreeMap<String, SavedPort>,
 }
 
@@ -120,7 +120,7 @@ impl Ports {
             };
             (key.clone(), SavedPort { opened, data: port.data.clone() })
         };
-        SavedPorts { given: self.given, ports: self.ports.iter().map(save).collect() }
+        SavedPorts { given: self.given.clone(), ports: self.ports.iter().map(save).collect() }
     }
 
     /// Goes on with what was written down.
@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn ports_and_resting_connections_are_those_of_before() {
         let config = NodeConfig { serialization: Serialization::Json, ..NodeConfig::default() };
-        let mut node = Node::new(Time::default(), config, 2).unwrap();
+        let mut node = Node::new(Time::default(), config, [0, 1].into()).unwrap();
         let udp: Rc<OwnedFd> = Rc::new(UdpSocket::bind("127.0.0.1:0").unwrap().into());
         let mut port = |name: &str, opened| {
             node.ports.ports.insert(name.to_owned(), Port { opened, data: None });

@@ -96,8 +96,8 @@ impl Conversation {
         format!(
             "{next:?} {} {descriptors:?} {parcels:?} {ways:?} {:?} {} {:?} {}",
             outbox.waiting(),
-            primary.listeners(2),
-            primary.is_guessing(1),
+            primary.listeners(&[0, 1].into()),
+            primary.is_guessing(&[0].into()),
             primary.farewell(7),
             primary.has_preload(),
         )
@@ -158,7 +158,7 @@ fn what_a_later_version_adds_and_an_earlier_one_lacks_is_no_error() {
         format!("{primary:?}"),
         format!("{:?}", {
             let mut expected = Primary::default();
-            (0..5).for_each(|_| drop(expected.seq()));
+            (0..5).for_each(|_| _ = expected.seq());
             expected
         })
     );
