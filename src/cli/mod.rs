@@ -21,8 +21,9 @@ use tracing_subscriber::filter::LevelFilter;
 
 use self::given::Given;
 use self::log::Level;
-use crate::engine::{Engine, Source};
+use crate::engine::{self, Engine, Origin, Source};
 use crate::logic::config::Config;
+use crate::os::upgrade::{ENV_UPGRADE, Program, StateFile, Task};
 
 /// The whole program.
 pub fn run() -> ExitCode {
@@ -33,6 +34,8 @@ pub fn run() -> ExitCode {
 }
 
 fn supervise(words: Vec<OsString>) -> anyhow::Result<ExitCode> {
+    // Before anything else is opened, since its descriptor is known by its number alone.
+    let handed_over = handed_over().map_err(exit::usage)?;
     let Given { args, origins } = Given::gather(&words).map_err(exit::usage)?;
     if let Some(what) = args.generate {
         return print(&generate::text(what).context("cannot generate it")?);
@@ -44,9 +47,31 @@ fn supervise(words: Vec<OsString>) -> anyhow::Result<ExitCode> {
     if only_check {
         return print(check::check(&config, &origins)?.as_bytes());
     }
-    let source = Words { words, level, read: None };
-    let outcome = Engine::new(config, Box::new(source))?.run()?;
+    let program = Program::own(words.clone(), variables());
+    let origin = Origin { program, source: Box::new(Words { words, level, read: None }) };
+    let outcome = match handed_over {
+        None => Engine::new(config, origin)?.run()?,
+        Some((Task::Check, mut state)) => {
+            let answer = engine::check(&config, &mut state)?;
+            return print(format!("{answer}\n").as_bytes());
+        }
+        Some((Task::Resume, mut state)) => Engine::resume(config, origin, &mut state)?.run()?,
+    };
     Ok(exit::code(outcome))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the command line includes the environment")]
+fn variables() -> Vec<(OsString, OsString)> {
+    env::vars_os().collect()
+}
+
+/// The state of a supervisor that wants to become this program, if there is one.
+#[expect(clippy::disallowed_methods, reason = "the command line includes the environment")]
+fn handed_over() -> anyhow::Result<Option<(Task, StateFile)>> {
+    let Some(told) = env::var_os(ENV_UPGRADE) else { return Ok(None) };
+    let told = told.to_string_lossy();
+    let state = StateFile::from_variable(&told);
+    Ok(Some(state.with_context(|| format!("{ENV_UPGRADE} is \"{told}\": unset it"))?))
 }
 
 /// The words of the command line, which are the same as long as the program runs; so is the

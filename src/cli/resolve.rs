@@ -11,10 +11,12 @@ use std::os::fd::RawFd;
 use anyhow::{Context, anyhow, bail};
 use tracing::{info, warn};
 
-use super::args::{Args, LimitsArgs};
+use super::args::{Args, LifeArgs, LimitsArgs};
 use super::command::{Recognised, recognise};
 use super::values::{self, WorkerCount};
-use crate::logic::config::{Command, Config, Handoff, KeepAlive, Listen, NodeConfig, OutputConfig};
+use crate::logic::config::{
+    Command, Config, Handoff, KeepAlive, Listen, NodeConfig, OutputConfig, WearConfig,
+};
 use crate::logic::fleet::FleetConfig;
 use crate::logic::route::RouteConfig;
 
@@ -44,13 +46,10 @@ pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
         listen,
         handoff,
         process,
-        fleet: FleetConfig {
-            workers,
-            boot_timeout: args.boot_timeout,
-            grace: args.grace,
-            most_draining: workers,
-            seed: u64::from(std::process::id()),
-            ..FleetConfig::default()
+        fleet: fleet(&args.life, workers),
+        wear: WearConfig {
+            connections: args.life.max_lifetime_connections,
+            memory: args.life.max_memory,
         },
         route: RouteConfig {
             keys: args.by,
@@ -72,6 +71,21 @@ pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
         systemd: systemd::wishes(&variable)?,
         most_connections: args.limits.max_connections,
     })
+}
+
+/// How workers come and go.
+fn fleet(life: &LifeArgs, workers: u16) -> FleetConfig {
+    FleetConfig {
+        workers,
+        boot_timeout: life.boot_timeout,
+        grace: life.grace,
+        drain_timeout: life.drain_timeout.0,
+        restart_parallel: life.restart_parallel,
+        most_draining: life.max_draining.unwrap_or(workers),
+        watchdog: life.watchdog,
+        lifetime: life.max_lifetime,
+        seed: u64::from(std::process::id()),
+    }
 }
 
 /// What to run, and how connections get into it.

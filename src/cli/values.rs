@@ -5,6 +5,7 @@ use std::num::NonZeroU16;
 use std::str::FromStr;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use clap::ValueEnum;
 use nix::sys::resource::RLIM_INFINITY;
 use tracing_subscriber::filter::LevelFilter;
@@ -238,6 +239,39 @@ pub(super) fn variable_pair(text: &str) -> Result<(OsString, OsString), String> 
     }
 }
 
+/// A time, or none.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct TimeOrNone(pub(super) Option<Duration>);
+
+impl FromStr for TimeOrNone {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" { Ok(Self(None)) } else { time(text).map(|time| Self(Some(time))) }
+    }
+}
+
+/// A number of bytes such as `512MiB`, more than nothing.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(ByteSize(0)) => Err("it must be more than 0".to_owned()),
+        Ok(ByteSize(bytes)) => Ok(bytes),
+        Err(_) => Err("write it as 500KiB, 512MiB or 1.5GiB".to_owned()),
+    }
+}
+
+/// The shortest time in which an answer can be told from none.
+const SHORTEST_WATCH: Duration = Duration::from_millis(100);
+
+/// A time in which a worker can answer.
+pub(super) fn watch_time(text: &str) -> Result<Duration, String> {
+    let time = time(text)?;
+    if time < SHORTEST_WATCH {
+        return Err(format!("it must be {SHORTEST_WATCH:?} or more"));
+    }
+    Ok(time)
+}
+
 /// A time that is more than nothing.
 pub(super) fn some_time(text: &str) -> Result<Duration, String> {
     match time(text)? {
@@ -250,4 +284,29 @@ pub(super) fn some_time(text: &str) -> Result<Duration, String> {
 pub(super) fn time(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .map_err(|error| format!("{error}; write it as 250ms, 10s, 2m or 1h"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units_of_both_kinds() {
+        for (text, bytes) in [("512MiB", 512 << 20), ("1.5 GiB", 3 << 29), ("2K", 2_000), ("7", 7)]
+        {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        assert!(size("0").unwrap_err().contains("more than 0"));
+        for wrong in ["", "much", "-1MiB", "5 apples", "MiB"] {
+            assert!(size(wrong).unwrap_err().contains("512MiB"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_time_may_be_none_where_there_is_a_for_ever() {
+        assert_eq!("none".parse(), Ok(TimeOrNone(None)));
+        assert_eq!("2s".parse(), Ok(TimeOrNone(Some(Duration::from_secs(2)))));
+        assert!("never".parse::<TimeOrNone>().is_err());
+        assert!(watch_time("99ms").unwrap_err().contains("100ms or more"));
+    }
 }

@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use super::tokens::Subject;
 use super::upgrade::{Keeper, Kept};
 use super::{Connection, Engine};
+use crate::logic::config::Listen;
 use crate::logic::route::Door;
 use crate::logic::throttle::Throttle;
 use crate::logic::time::Time;
@@ -100,7 +101,28 @@ enum Attempt {
     Failed(io::Error),
 }
 
+impl SavedListeners {
+    /// What the user asked for.
+    pub(super) fn asked(&self) -> impl Iterator<Item = &Listen> {
+        self.listeners.iter().filter_map(|entry| entry.about.asked())
+    }
+}
+
 impl Listeners {
+    /// What the user asked for.
+    pub(super) fn asked(&self) -> impl Iterator<Item = &Listen> {
+        self.listeners.values().filter_map(|entry| entry.listener.about().asked())
+    }
+
+    /// Those that the user asked for once, and that are not among these.
+    pub(super) fn unwanted(&self, wanted: &[Listen]) -> Vec<u32> {
+        let unwanted = |entry: &Entry| {
+            entry.listener.about().asked().is_some_and(|asked| !wanted.contains(asked))
+        };
+        let all = self.listeners.iter();
+        all.filter(|(_, entry)| unwanted(entry)).map(|(number, _)| *number).collect()
+    }
+
     pub(super) fn register(registry: &Registry, listeners: Vec<Listener>) -> anyhow::Result<Self> {
         let mut all = Self::default();
         for listener in listeners {
@@ -248,13 +270,25 @@ impl Engine {
     pub(super) fn close_listeners(&mut self) {
         self.listeners.closing_at = None;
         for number in self.listeners.numbers() {
-            // Whether or not the loop has said so yet.
-            self.listeners.became_readable(number);
-            self.accept_some(number, WHOLE_BACKLOG);
+            self.accept_backlog(number);
         }
         for number in self.listeners.numbers() {
             self.drop_listener(number);
         }
+    }
+
+    /// Accepts what the kernel has already completed, as far as there is room for it.
+    pub(super) fn accept_backlog(&mut self, number: u32) {
+        // Whether or not the loop has said so yet.
+        self.listeners.became_readable(number);
+        self.accept_some(number, WHOLE_BACKLOG);
+    }
+
+    /// Accepts what has come to a listener, then listens there no more.
+    pub(super) fn close_given_listener(&mut self, number: u32) {
+        self.listeners.became_readable(number);
+        self.accept_some(number, WHOLE_BACKLOG);
+        self.close_listener(number);
     }
 
     /// Listens no more with this number. Nobody waits for what it leads to any more.

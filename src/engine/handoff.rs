@@ -359,6 +359,7 @@ impl Engine {
         match self.send_connection(connection, &give) {
             Ok(()) => {
                 debug!("{:?} to {}: {:?}", client, give.worker, give.reason);
+                self.count_given(give.worker);
                 if self.router.is_worth_a_look(give.worker) {
                     self.look_at(give.worker);
                 }

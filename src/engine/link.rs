@@ -8,10 +8,12 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use mio::event::Event;
 use nix::libc;
+use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use super::native::NativeLink;
-use super::node::NodeLink;
+use super::native::{NativeLink, SavedChannel};
+use super::node::{self, NodeLink};
+use super::upgrade::{Keeper, Shared};
 use super::{Channels, Connection, Engine};
 use crate::logic::Worker;
 use crate::logic::route::Give;
@@ -26,7 +28,34 @@ pub(super) enum Link {
     Node(Box<NodeLink>),
 }
 
+/// What connects one worker, in a state.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) enum SavedLink {
+    /// The handoff `channel`.
+    Native(SavedChannel),
+    /// The handoff `node`.
+    Node(Box<node::SavedLink>),
+}
+
+impl SavedLink {
+    /// The link that was written down.
+    pub(super) fn restore(self, shared: &mut Shared) -> io::Result<Link> {
+        Ok(match self {
+            Self::Native(saved) => Link::Native(NativeLink::restore(&saved)?),
+            Self::Node(saved) => Link::Node(Box::new(NodeLink::restore(*saved, shared)?)),
+        })
+    }
+}
+
 impl Link {
+    /// Writes it down.
+    pub(super) fn save(&self, keeper: &mut Keeper) -> SavedLink {
+        match self {
+            Self::Native(link) => SavedLink::Native(link.save(keeper)),
+            Self::Node(link) => SavedLink::Node(Box::new(link.save(keeper))),
+        }
+    }
+
     /// The end that the worker inherits.
     pub(super) fn workers_end(&self) -> BorrowedFd<'_> {
         match self {
@@ -81,9 +110,9 @@ impl AsRawFd for Link {
 
 impl Engine {
     /// A link for a worker that is about to be started.
-    pub(super) fn new_link(&self) -> io::Result<Link> {
+    pub(super) fn new_link(&self, worker: Worker) -> io::Result<Link> {
         Ok(match &self.node {
-            Some(node) => Link::Node(Box::new(node.new_link()?)),
+            Some(_) => Link::Node(Box::new(self.new_node_link(worker)?)),
             None => Link::Native(NativeLink::new()?),
         })
     }
@@ -177,6 +206,38 @@ impl Engine {
             }
             None => true,
         }
+    }
+
+    /// Tells a worker that it gets no new keys any more.
+    pub(super) fn tell_withdrawn(&mut self, worker: Worker) {
+        match self.workers.get(worker).map(|live| &live.link) {
+            Some(Link::Native(_)) => {
+                let told = self.drain_native(worker);
+                if !told {
+                    self.workers.drain_later(worker);
+                }
+            }
+            Some(Link::Node(_)) => self.withdraw_node(worker),
+            None => {}
+        }
+    }
+
+    /// Asks a worker for a sign of life; returns whether it is one that answers.
+    pub(super) fn send_ping(&mut self, worker: Worker) -> bool {
+        match self.workers.get(worker).map(|live| &live.link) {
+            Some(Link::Native(_)) => {
+                self.ping_native(worker);
+                true
+            }
+            Some(Link::Node(_)) => self.ping_node(worker),
+            None => true,
+        }
+    }
+
+    /// Whether a worker tells which of its connections are open.
+    pub(super) fn tells_its_end(&self, worker: Worker) -> bool {
+        let link = self.workers.get(worker).and_then(|live| live.link.node());
+        link.is_none_or(NodeLink::is_counting)
     }
 
     /// How much a worker has not picked up.

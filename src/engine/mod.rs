@@ -8,6 +8,7 @@
 mod accept;
 mod connection;
 mod handoff;
+mod life;
 mod link;
 mod native;
 mod node;
@@ -16,6 +17,7 @@ mod output;
 mod pending;
 mod privileges;
 mod source;
+mod start;
 mod tokens;
 mod upgrade;
 mod workers;
@@ -31,25 +33,27 @@ use tracing::{info, warn};
 use self::accept::Listeners;
 use self::connection::Connection;
 use self::handoff::Handoff;
+use self::life::Worn;
 use self::native::Native;
 use self::node::Node;
 use self::notify::Notifier;
 use self::output::Output;
 use self::pending::Pending;
 pub use self::source::Source;
+pub use self::start::{Origin, check};
 use self::tokens::Subject;
+pub use self::upgrade::StateError;
+use self::upgrade::Upgrade;
 pub use self::workers::CommandError;
 use self::workers::Workers;
-use crate::logic::config::{self, Config};
+use crate::logic::config::Config;
 use crate::logic::fleet::{Action, Fleet, Input, Outcome};
 use crate::logic::room::Room;
 use crate::logic::route::mint::MintKey;
 use crate::logic::route::{Conn, Router};
 use crate::logic::time::Time;
-use crate::os::limits::raise_file_limit;
-use crate::os::signals::{Came, Inherited, Signals};
-use crate::os::spawn::Spawner;
-use crate::os::{clock, listen, random};
+use crate::os::clock;
+use crate::os::signals::{Came, Signals};
 
 /// The supervisor at work.
 #[derive(Debug)]
@@ -79,71 +83,17 @@ pub struct Engine {
     output: Output,
     notifier: Notifier,
     outcome: Option<Outcome>,
-    /// What was asked for, as far as it holds.
-    config: Config,
-    /// Where to ask anew.
+    upgrade: Upgrade,
+    worn: Worn,
+    /// Where the configuration comes from.
     source: Box<dyn Source>,
+    /// What is in force now.
+    config: Config,
+    /// What was in force before a rolling restart that has not come to its end.
+    fallback: Option<Config>,
 }
 
 impl Engine {
-    /// Opens the listeners and starts nothing yet.
-    ///
-    /// `source` is asked when the configuration is to be read anew.
-    pub fn new(mut config: Config, source: Box<dyn Source>) -> anyhow::Result<Self> {
-        let now = clock::now();
-        // First of all, since a descriptor that was not inherited could be one of ours later.
-        let defers = may_defer(&config);
-        let listeners = open_listeners(&config, defers)?;
-        let poll = Poll::new().context("cannot create the event loop")?;
-        let inherited = Inherited::read().context("cannot read how signals are set")?;
-        let signals =
-            Signals::register(poll.registry(), Subject::Signals.into(), &config.process.forward)
-                .context("cannot handle signals")?;
-        let file_limit = raise_file_limit().context("cannot raise the limit on open files")?;
-        let workers = config.fleet.workers;
-        let room = Room::new(file_limit.raised(), workers);
-        privileges::settle(&config.process, &listeners)?;
-        let spawner = Spawner { file_limit, signals: inherited, process: config.process.clone() };
-        let [first, second, seed] =
-            random::numbers().context("cannot get random numbers from the kernel")?;
-        let node = match &config.handoff {
-            config::Handoff::Channel => None,
-            config::Handoff::Node(node) => {
-                let node = node.clone();
-                if node.preload.is_some() {
-                    let key = random::bytes().context("cannot get random bytes from the kernel")?;
-                    config.route.mint = Some(MintKey(key));
-                }
-                let given = u32::try_from(listeners.len()).context("too many listeners")?;
-                Some(Node::new(now, node, given).context("cannot write the files of the preload")?)
-            }
-        };
-        let mint = config.route.mint.clone();
-        Ok(Self {
-            listeners: Listeners::register(poll.registry(), listeners)?,
-            signals,
-            now,
-            fleet: Fleet::new(now, config.fleet.clone()),
-            router: Router::new(now, config.route.clone(), room.queues(), (first, second), seed),
-            pending: Pending::new(config.head_timeout),
-            waiting: HashMap::new(),
-            handoff: Handoff::new(),
-            workers: Workers::new(spawner, config.command.clone(), workers),
-            native: Native::new().context("cannot measure a channel")?,
-            node,
-            mint,
-            defers,
-            room,
-            reported: None,
-            output: Output::new(config.output),
-            notifier: Notifier::new(now, &config.systemd),
-            outcome: None,
-            poll,
-            config,
-            source,
-        })
-    }
-
     /// Runs until the fleet has finished.
     ///
     /// Fails when the loop itself breaks, or when the command cannot be run at all: then the
@@ -156,6 +106,9 @@ impl Engine {
                 self.output.finish(self.poll.registry());
                 info!("stopped");
                 return Ok(outcome);
+            }
+            if self.upgrade.is_due() {
+                self.become_upgraded();
             }
             self.pace();
             let timeout = self.timeout();
@@ -194,6 +147,7 @@ impl Engine {
             self.route_returned();
             self.send_waiting();
             self.report_open();
+            self.look_after_drains();
             let Some(action) = self.fleet.poll_action() else { break };
             self.carry_out(action)?;
             acted = true;
@@ -216,10 +170,12 @@ impl Engine {
             Action::Drain(worker) => self.workers.drain_later(worker),
             Action::Terminate(worker) => self.workers.terminate(worker),
             Action::Kill(worker) => self.workers.kill(worker),
-            // Nothing asks for these before the engine hands in what they answer.
-            Action::Withdraw(_) | Action::Ping(_) | Action::Abort(_) | Action::Resized(_) => {}
+            Action::Withdraw(worker) => self.withdraw(worker),
+            Action::Ping(worker) => self.ping(worker),
+            Action::Abort(worker) => self.workers.abort(worker),
+            Action::Resized(slots) => self.resized(slots),
             Action::CloseListeners => self.close_listeners_soon(),
-            Action::Report(event) => report(&event),
+            Action::Report(event) => self.report(&event),
             Action::Finish(outcome) => self.outcome = Some(outcome),
         }
         Ok(())
@@ -241,6 +197,8 @@ impl Engine {
         }
         self.look_after_nodes();
         self.notifier.look_after_time(self.now);
+        self.look_after_upgrade();
+        self.look_after_wear();
         self.fleet.handle_timeout(self.now);
     }
 
@@ -264,6 +222,8 @@ impl Engine {
             self.native.recovery_due(),
             self.output.due(),
             self.notifier.due(),
+            self.upgrade.late_at(),
+            self.worn.due(),
             self.node.as_ref().and_then(Node::due),
             self.handoff.blocked_until().filter(|_| !self.waiting.is_empty()),
         ];
@@ -288,13 +248,15 @@ impl Engine {
             }
             Came::Restart => {
                 info!("got HUP");
-                if self.reread() {
-                    warn!("not built yet: {came:?}");
+                self.notifier.reloading(self.now);
+                match self.reread() {
+                    Ok(()) => self.fleet.handle(self.now, Input::Restart),
+                    Err(error) => self.notifier.reloaded(self.now, Some(&error)),
                 }
             }
-            Came::Upgrade | Came::More | Came::Fewer => {
-                warn!("not built yet: {came:?}");
-            }
+            Came::Upgrade => self.begin_upgrade(),
+            Came::More => self.fleet.handle(self.now, Input::More),
+            Came::Fewer => self.fleet.handle(self.now, Input::Fewer),
             Came::Forward(signal) => self.workers.forward(signal),
             Came::Child => self.reap_children(),
         }
@@ -338,7 +300,9 @@ impl Engine {
     /// Whether no more can be held.
     fn is_full(&mut self) -> bool {
         let held = self.held();
-        self.room.is_full(held)
+        let most = self.config.most_connections;
+        let reached = most.is_some_and(|most| self.router.open() + held as u64 >= most);
+        reached || self.room.is_full(held)
     }
 }
 
@@ -349,26 +313,4 @@ enum Channels {
     Readable,
     /// All, and everything that is in them by now.
     All,
-}
-
-/// Whether listeners may hold back connections without a byte.
-fn may_defer(config: &Config) -> bool {
-    // The kernel rounds to seconds, and a shorter head timeout has to be kept too.
-    config.route.keys.needs_head(true) && config.head_timeout > listen::DEFERRED
-}
-
-fn open_listeners(config: &Config, defers: bool) -> anyhow::Result<Vec<listen::Listener>> {
-    let mode = match config.handoff {
-        config::Handoff::Channel => listen::Mode::Blocking,
-        config::Handoff::Node(_) => listen::Mode::NonBlocking,
-    };
-    let mut listeners = Vec::new();
-    for listen in &config.listen {
-        listeners.extend(listen::open(listen, defers, mode)?);
-    }
-    Ok(listeners)
-}
-
-fn report(event: &crate::logic::fleet::Event) {
-    if event.is_trouble() { warn!("{event}") } else { info!("{event}") }
 }

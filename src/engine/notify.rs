@@ -14,6 +14,7 @@ use tracing::warn;
 
 use super::Engine;
 use crate::logic::config::SystemdConfig;
+use crate::logic::fleet::{Event, Replacing};
 use crate::logic::throttle::Throttle;
 use crate::logic::time::Time;
 use crate::os::errors;
@@ -46,6 +47,8 @@ pub(super) struct Notifier {
 pub(super) struct Told {
     ready: bool,
     stopping: bool,
+    /// How many workers are ready, of how many.
+    workers: Option<(usize, u16)>,
     status: String,
 }
 
@@ -79,23 +82,48 @@ impl Notifier {
         self.socket.is_some()
     }
 
-    /// A worker is ready. Said once.
-    pub(super) fn ready(&mut self, now: Time) {
-        if !self.told.ready {
+    /// So many workers are ready, of so many. Said when it has changed; the first one that is ready
+    /// ends the start.
+    pub(super) fn count(&mut self, now: Time, ready: usize, slots: u16) {
+        if ready > 0 && !self.told.ready {
             self.told.ready = true;
             self.say(now, "READY=1".to_owned());
         }
+        if self.told.workers != Some((ready, slots)) {
+            self.told.workers = Some((ready, slots));
+            self.status(now, &format!("{ready} of {slots} workers ready"));
+        }
     }
 
-    /// A reload begins: until [`Notifier::reloaded`].
+    /// The fleet reports something.
+    pub(super) fn heard(&mut self, now: Time, event: &Event) {
+        let Event::Replacing(replacing) = event else { return };
+        match replacing {
+            Replacing::RestartBegan { .. } => self.reloading(now),
+            Replacing::Restarted { .. } => self.reloaded(now, None),
+            Replacing::RestartFailed { .. } => self.reloaded(now, Some(&replacing.to_string())),
+            Replacing::Worn { .. }
+            | Replacing::WornFailed { .. }
+            | Replacing::Draining { .. }
+            | Replacing::DrainTimeout { .. }
+            | Replacing::DrainEnded { .. } => {}
+        }
+    }
+
+    /// A reload begins: until [`Notifier::reloaded`]. Before the start has ended, both are part of it.
     pub(super) fn reloading(&mut self, now: Time) {
+        if !self.told.ready {
+            return;
+        }
         let micros = (now - Time::default()).as_micros();
         self.say(now, format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
     }
 
     /// A reload has ended, perhaps with an error, which leaves everything as it was.
     pub(super) fn reloaded(&mut self, now: Time, error: Option<&str>) {
-        self.say(now, "READY=1".to_owned());
+        if self.told.ready {
+            self.say(now, "READY=1".to_owned());
+        }
         if let Some(error) = error {
             self.status(now, &format!("reload failed: {error}"));
         }
@@ -110,20 +138,18 @@ impl Notifier {
         }
     }
 
-    /// How things are, for people. Said when it has changed.
-    pub(super) fn status(&mut self, now: Time, status: &str) {
-        if self.told.status != status {
-            status.clone_into(&mut self.told.status);
-            self.say(now, format!("STATUS={}", status.replace('\n', " ")));
-        }
+    /// How things are, for people.
+    fn status(&mut self, now: Time, status: &str) {
+        self.told.status = status.replace('\n', " ");
+        self.say(now, format!("STATUS={}", self.told.status));
     }
 
     /// This program has taken over from one that had told this.
     pub(super) fn upgraded(&mut self, now: Time, told: Told) {
         self.told = told;
         let ready = if self.told.ready { "READY=1\n" } else { "" };
-        let status = self.told.status.replace('\n', " ");
-        self.say(now, format!("{ready}MAINPID={}\nSTATUS={status}", process::id()));
+        let (pid, status) = (process::id(), &self.told.status);
+        self.say(now, format!("{ready}MAINPID={pid}\nSTATUS={status}"));
     }
 
     /// When [`Notifier::look_after_time`] has something to do.
@@ -203,13 +229,8 @@ impl Engine {
             self.notifier.stopping(self.now);
             return;
         }
-        let live = self.workers.all().map(|live| live.worker);
-        let ready = live.filter(|worker| self.fleet.is_ready(*worker)).count();
-        if ready > 0 {
-            self.notifier.ready(self.now);
-        }
-        let slots = self.workers.slots();
-        self.notifier.status(self.now, &format!("{ready} of {slots} workers ready"));
+        let ready = self.fleet.workers().filter(|worker| self.fleet.is_present(*worker)).count();
+        self.notifier.count(self.now, ready, self.fleet.size());
     }
 }
 
@@ -244,14 +265,18 @@ mod tests {
     #[test]
     fn a_life_is_told_once_and_in_order() {
         let (manager, mut notifier) = manager("life", None);
+        notifier.reloading(at(0));
+        notifier.reloaded(at(0), None);
         for _ in 0..2 {
-            notifier.ready(at(1));
-            notifier.status(at(1), "2 of 2 workers ready");
+            notifier.count(at(1), 2, 2);
         }
-        notifier.reloading(at(5));
-        notifier.reloaded(at(7), None);
+        let began = Replacing::RestartBegan { workers: 2, anew: false };
+        notifier.heard(at(5), &Event::Replacing(began));
+        notifier.heard(at(7), &Event::Replacing(Replacing::Restarted { workers: 2 }));
         notifier.reloading(at(8));
         notifier.reloaded(at(9), Some("no\nsuch file"));
+        // That stands until something else has changed.
+        notifier.count(at(9), 2, 2);
         notifier.stopping(at(10));
         notifier.stopping(at(11));
         let expected = [
@@ -271,9 +296,10 @@ mod tests {
     #[test]
     fn after_an_upgrade_the_manager_hears_the_pid_and_what_it_knew() {
         let (manager, mut notifier) = manager("upgrade", None);
-        let told = Told { ready: true, stopping: false, status: "fine".to_owned() };
+        let workers = Some((1, 1));
+        let told = Told { ready: true, stopping: false, workers, status: "fine".to_owned() };
         notifier.upgraded(at(1), told.clone());
-        notifier.ready(at(2));
+        notifier.count(at(2), 1, 1);
         let pid = process::id();
         assert_eq!(said(&manager), [format!("READY=1\nMAINPID={pid}\nSTATUS=fine")]);
         assert_eq!(notifier.told(), &told);
@@ -283,14 +309,17 @@ mod tests {
     fn a_manager_without_room_hears_all_of_it_later() {
         let (manager, mut notifier) = manager("full", None);
         let fill = (0..100_000).find(|_| !notifier.send("X=1", at(0))).unwrap();
-        notifier.ready(at(0));
+        notifier.count(at(0), 1, 2);
         notifier.stopping(at(1));
         assert_eq!(notifier.due(), Some(at(50)));
         notifier.look_after_time(at(50));
         assert_eq!(notifier.due(), Some(at(150)));
         assert_eq!(said(&manager).len(), fill);
         notifier.look_after_time(at(150));
-        assert_eq!(said(&manager), ["READY=1", "STOPPING=1\nSTATUS=stopping"]);
+        assert_eq!(
+            said(&manager),
+            ["READY=1", "STATUS=1 of 2 workers ready", "STOPPING=1\nSTATUS=stopping"]
+        );
         assert_eq!(notifier.due(), None);
     }
 
@@ -298,9 +327,9 @@ mod tests {
     fn a_manager_that_is_gone_or_never_was_costs_nothing() {
         let (manager, mut notifier) = manager("gone", None);
         drop(manager);
-        notifier.ready(at(1));
+        notifier.count(at(1), 1, 1);
         let mut nobody = Notifier::new(at(0), &SystemdConfig::default());
-        nobody.ready(at(1));
+        nobody.count(at(1), 1, 1);
         assert_eq!((notifier.due(), nobody.due(), nobody.is_on()), (None, None, false));
     }
 

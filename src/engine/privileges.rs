@@ -3,7 +3,7 @@
 use std::process;
 
 use anyhow::Context;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::logic::config::{Account, ProcessConfig};
 use crate::os::listen::Listener;
@@ -11,15 +11,18 @@ use crate::os::{capabilities, errors, limits, reap};
 
 /// Gives up what only the start needed, and says what is kept.
 ///
-/// Fails if sockets cannot be given to the user of the workers. Rights that cannot be given up are
-/// an error in the log and no reason not to serve.
+/// Rights that cannot be given up are an error in the log and no reason not to serve. After an upgrade
+/// in place it is done again, to what came by it.
 pub(super) fn settle(config: &ProcessConfig, listeners: &[Listener]) -> anyhow::Result<()> {
     if config.subreaper && process::id() != 1 {
         reap::adopt_orphans().context("cannot adopt what workers leave behind (--subreaper)")?;
     }
     let Some(account) = &config.account else { return Ok(()) };
     for listener in listeners {
-        listener.give_to(account.uid, account.gid).context("cannot give a Unix socket away")?;
+        if let Err(error) = listener.give_to(account.uid, account.gid) {
+            let error = errors::text(&error);
+            warn!("cannot give {listener} to the user and group of the workers: {error}");
+        }
     }
     if !account.is_unprivileged() {
         info!("workers run as {}", name(account));

@@ -18,13 +18,15 @@ pub trait Source: Debug {
 
 impl Engine {
     /// Reads the configuration anew, says what is different, and takes over what can be had without
-    /// an upgrade. Whether it could be read: if not, all stays as it was.
-    pub(super) fn reread(&mut self) -> bool {
+    /// an upgrade. If it cannot be read, all stays as it was, and the error is the line about it.
+    pub(super) fn reread(&mut self) -> Result<(), String> {
         let new = match self.source.read() {
             Ok(new) => new,
             Err(error) => {
-                error!("configuration: {error:#}: nothing is restarted, the old one stays");
-                return false;
+                let line =
+                    format!("configuration: {error:#}: nothing is restarted, the old one stays");
+                error!("{line}");
+                return Err(line);
             }
         };
         let changes = changes(&self.config, &new);
@@ -38,18 +40,31 @@ impl Engine {
         if changes.is_empty() {
             info!("configuration: nothing changed");
         }
+        let before = self.config.clone();
         if self.config.adopt(new) {
+            self.fallback.get_or_insert(before);
             self.source.adopted();
             self.apply();
         }
-        true
+        Ok(())
+    }
+
+    /// The workers that were to run with what was adopted last do not become ready: what was before
+    /// holds again.
+    pub(super) fn fall_back(&mut self) {
+        if let Some(before) = self.fallback.take() {
+            info!("configuration: that of before the restart holds again");
+            self.config = before;
+            self.apply();
+        }
     }
 
     /// Has everybody know what was adopted.
     fn apply(&mut self) {
         let config = self.config.clone();
         self.pending.set_head_timeout(config.head_timeout);
-        self.workers.set_command(config.command);
+        self.workers.set_command(config.command, config.process);
+        self.fleet.reconfigure(self.now, config.fleet);
         self.router.reconfigure(config.route, self.room.queues());
         match (&mut self.node, config.handoff) {
             (Some(node), Handoff::Node(config)) => node.reconfigure(config),

@@ -5,20 +5,22 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsRawFd;
 
-use mio::Interest;
 use mio::unix::SourceFd;
+use mio::{Interest, Registry};
 use nix::libc;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
 use sticky_worker::message::{ENV_WORKER_ID, ENV_WORKERS};
 use tracing::{info, warn};
 
-use super::link::Link;
+use super::link::{Link, SavedLink};
 use super::tokens::Subject;
+use super::upgrade::{Keeper, Shared};
 use super::{Channels, Engine};
 use crate::logic::Worker;
-use crate::logic::config::{Command, with_slot};
-use crate::logic::fleet::Input;
+use crate::logic::config::{Command, ProcessConfig, with_slot};
+use crate::logic::fleet::{Exit, Input};
 use crate::logic::throttle::Throttle;
 use crate::os::spawn::{Launch, SpawnError, Spawner, Step};
 use crate::os::{errors, reap};
@@ -34,7 +36,7 @@ pub(super) struct Workers {
     /// Those whose process exists, in the order of their slots.
     live: BTreeMap<Worker, Live>,
     /// How many slots there are.
-    slots: u16,
+    pub(super) slots: u16,
     /// Workers that are to be told `DRAIN` once no connection is on its way to them.
     drains: Vec<Worker>,
     /// Whether the command could ever be started.
@@ -51,7 +53,32 @@ pub(super) struct Live {
     /// The loop said that there is something to read, and nothing said yet that there is no more.
     pub(super) readable: bool,
     pub(super) told_off: Throttle,
+    /// How many connections it was given.
+    pub(super) given: u64,
     pid: Pid,
+}
+
+impl Live {
+    pub(super) fn pid(&self) -> Pid {
+        self.pid
+    }
+}
+
+/// All live workers in a state.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct SavedWorkers {
+    live: Vec<SavedLive>,
+    drains: Vec<Worker>,
+    started: bool,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct SavedLive {
+    worker: Worker,
+    link: SavedLink,
+    pid: i32,
+    #[serde(default)]
+    given: u64,
 }
 
 /// The command cannot be run at all.
@@ -107,25 +134,62 @@ impl CommandError {
 }
 
 impl Workers {
-    pub(super) fn new(spawner: Spawner, command: Command, workers: u16) -> Self {
+    pub(super) fn new(spawner: Spawner, command: Command, slots: u16) -> Self {
         let live = BTreeMap::new();
         let drains = Vec::new();
-        Self { spawner, command, live, slots: workers, drains, started: false, unreaped: false }
+        Self { spawner, command, live, slots, drains, started: false, unreaped: false }
     }
 
-    /// Workers that are started from now on run this.
-    pub(super) fn set_command(&mut self, command: Command) {
+    /// How they are started.
+    pub(super) fn spawner(&self) -> &Spawner {
+        &self.spawner
+    }
+
+    /// Workers that are started from now on run this, and as this.
+    pub(super) fn set_command(&mut self, command: Command, process: ProcessConfig) {
         self.command = command;
+        self.spawner.process = process;
+    }
+
+    /// Writes them down.
+    pub(super) fn save(&self, keeper: &mut Keeper) -> SavedWorkers {
+        let save = |live: &Live| SavedLive {
+            worker: live.worker,
+            link: live.link.save(keeper),
+            pid: live.pid.as_raw(),
+            given: live.given,
+        };
+        SavedWorkers {
+            live: self.all().map(save).collect(),
+            drains: self.drains.clone(),
+            started: self.started,
+        }
+    }
+
+    /// Goes on with those that were written down.
+    pub(super) fn restore(
+        &mut self,
+        registry: &Registry,
+        saved: SavedWorkers,
+        shared: &mut Shared,
+    ) -> io::Result<()> {
+        (self.drains, self.started) = (saved.drains, saved.started);
+        for SavedLive { worker, link, pid, given } in saved.live {
+            let link = link.restore(shared)?;
+            let token = Subject::Channel(worker).into();
+            let fd = link.as_raw_fd();
+            registry.register(&mut SourceFd(&fd), token, Interest::READABLE)?;
+            let (told_off, pid) = (Throttle::default(), Pid::from_raw(pid));
+            // Whatever came before the change has to be read without another event.
+            let live = Live { worker, link, readable: true, told_off, given, pid };
+            self.live.insert(worker, live);
+        }
+        Ok(())
     }
 
     /// Whether a channel has messages that were left for the next turn.
     pub(super) fn has_more(&self) -> bool {
         self.all().any(|live| live.readable)
-    }
-
-    /// How many slots there are.
-    pub(super) fn slots(&self) -> u16 {
-        self.slots
     }
 
     /// All live workers.
@@ -158,6 +222,14 @@ impl Workers {
             && let Err(error) = reap::terminate(live.pid)
         {
             warn!("cannot end {worker} (pid {}): {error}", live.pid);
+        }
+    }
+
+    pub(super) fn abort(&self, worker: Worker) {
+        if let Some(live) = self.get(worker)
+            && let Err(error) = reap::abort(live.pid)
+        {
+            warn!("cannot abort {worker} (pid {}): {error}", live.pid);
         }
     }
 
@@ -219,7 +291,7 @@ impl Engine {
     }
 
     fn try_spawn(&mut self, worker: Worker) -> Result<Pid, SpawnError> {
-        let mut link = self.new_link()?;
+        let mut link = self.new_link(worker)?;
         let launch = self.launch(worker, &link)?;
         let (pipes, output) = self.output.pipes()?.unzip();
         let pid = self.workers.spawner.spawn(&launch, link.workers_end(), output)?;
@@ -232,7 +304,7 @@ impl Engine {
         let registered =
             self.poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE);
         let told_off = Throttle::default();
-        let live = Live { worker, link, readable: false, told_off, pid };
+        let live = Live { worker, link, readable: false, told_off, given: 0, pid };
         self.workers.live.insert(worker, live);
         if let Err(error) = registered {
             // Without events nothing of it would ever be heard, so it goes the way of a worker
@@ -298,16 +370,22 @@ impl Engine {
             if let Err(error) = reap::reap(ended.pid, worker.is_some()) {
                 warn!("cannot end what pid {} left behind: {error}", ended.pid);
             }
-            if let Some(worker) = worker {
-                if let Some(live) = self.workers.live.remove(&worker) {
-                    self.recover(worker, live.link);
-                }
-                self.output.ended(self.poll.registry(), self.now, worker);
-                self.router.gone(self.now, worker);
-                self.fleet.handle(self.now, Input::Exited(worker, ended.exit));
+            match worker {
+                Some(worker) => self.bury(worker, ended.exit),
+                None => self.hear_upgrade_answer(ended.pid, ended.exit),
             }
         }
         self.workers.unreaped = true;
+    }
+
+    /// A worker was reaped.
+    fn bury(&mut self, worker: Worker, exit: Exit) {
+        if let Some(live) = self.workers.live.remove(&worker) {
+            self.recover(worker, live.link);
+        }
+        self.output.ended(self.poll.registry(), self.now, worker);
+        self.router.gone(self.now, worker);
+        self.fleet.handle(self.now, Input::Exited(worker, exit));
     }
 
     /// A worker announces a key.

@@ -112,12 +112,13 @@ pub struct Inspect {
     pub word: OsString,
 }
 
-/// The debugger port of the worker in `slot`, if the user asked for a debugger at a fixed port.
+/// The debugger port of a worker, if the user asked for a debugger at a fixed port: the first worker
+/// has that one. `id` is the worker's number in Node's `cluster`, which counts from 1.
 ///
 /// `arguments` are the words after `node`, none of them if a shell or a script's first line stands
 /// between; then the word can be appended to `NODE_OPTIONS`, of which `node_options` is the value.
 /// `None` too for port 0, which is a free port anyway, and for what Node will refuse.
-pub fn for_slot(arguments: &[OsString], node_options: &OsStr, slot: u16) -> Option<Inspect> {
+pub fn for_worker(arguments: &[OsString], node_options: &OsStr, id: u32) -> Option<Inspect> {
     let position = options(arguments);
     let environment = split(node_options);
     // The command line comes later, so that it wins, as it does in Node.
@@ -126,14 +127,14 @@ pub fn for_slot(arguments: &[OsString], node_options: &OsStr, slot: u16) -> Opti
         words.chain(arguments[..position].iter().filter_map(|w| w.to_str())).collect();
     let port = match base(&words)? {
         ..LOWEST_PORT => return None,
-        base => moved(base, slot),
+        base => moved(base, id.saturating_sub(1)),
     };
     Some(Inspect { position, word: format!("--inspect-port={port}").into() })
 }
 
 /// Whether Node's permission model is asked for: then Node may read only what it is allowed to.
 ///
-/// `arguments` and `node_options` are those of [`for_slot`].
+/// `arguments` and `node_options` are those of [`for_worker`].
 pub fn is_restricted(arguments: &[OsString], node_options: &OsStr) -> bool {
     let restricts =
         |word: &str| matches!(spelled(word).as_str(), "--permission" | "--experimental-permission");
@@ -203,11 +204,10 @@ fn port_in(value: &str) -> Option<Option<u16>> {
 }
 
 /// Past the last port it goes on at the lowest, as in Node's cluster.
-fn moved(base: u16, slot: u16) -> u16 {
-    match base.checked_add(slot) {
-        Some(port) => port,
-        None => LOWEST_PORT + base.wrapping_add(slot),
-    }
+fn moved(base: u16, by: u32) -> u16 {
+    let ports = u32::from(u16::MAX - LOWEST_PORT) + 1;
+    let place = (u32::from(base - LOWEST_PORT) + by % ports) % ports;
+    LOWEST_PORT + u16::try_from(place).expect("it is smaller than the number of ports")
 }
 
 /// The words of `NODE_OPTIONS`: spaces part them, double quotes keep them, and in quotes a
@@ -237,17 +237,17 @@ mod tests {
         text.split_whitespace().map(OsString::from).collect()
     }
 
-    /// The words after `node` for slot 2.
-    fn slot_2(arguments: &str, node_options: &str) -> String {
+    /// The words after `node` for the third worker.
+    fn third(arguments: &str, node_options: &str) -> String {
         let mut arguments = words(arguments);
-        if let Some(inspect) = for_slot(&arguments, node_options.as_ref(), 2) {
+        if let Some(inspect) = for_worker(&arguments, node_options.as_ref(), 3) {
             arguments.insert(inspect.position, inspect.word);
         }
         arguments.join(OsStr::new(" ")).into_string().unwrap()
     }
 
     #[test]
-    fn the_port_of_the_command_line_moves_by_the_slot() {
+    fn the_port_of_the_command_line_moves_by_the_number() {
         for (given, expected) in [
             ("--inspect a.js", "--inspect --inspect-port=9231 a.js"),
             ("--inspect-brk a.js", "--inspect-brk --inspect-port=9231 a.js"),
@@ -265,7 +265,7 @@ mod tests {
                 "--inspect -r ./x --title y --inspect-port=9231 -- a",
             ),
         ] {
-            assert_eq!(slot_2(given, ""), expected);
+            assert_eq!(third(given, ""), expected);
         }
     }
 
@@ -282,31 +282,31 @@ mod tests {
             "- --inspect",
             "",
         ] {
-            assert_eq!(slot_2(given, ""), given);
+            assert_eq!(third(given, ""), given);
         }
     }
 
     #[test]
     fn the_environment_counts_and_the_command_line_wins() {
-        assert_eq!(slot_2("a.js", "--inspect"), "--inspect-port=9231 a.js");
-        assert_eq!(slot_2("a.js", "--title \"a b\" --inspect=9300"), "--inspect-port=9302 a.js");
+        assert_eq!(third("a.js", "--inspect"), "--inspect-port=9231 a.js");
+        assert_eq!(third("a.js", "--title \"a b\" --inspect=9300"), "--inspect-port=9302 a.js");
         assert_eq!(
-            slot_2("--inspect a.js", "--inspect-port=9300"),
+            third("--inspect a.js", "--inspect-port=9300"),
             "--inspect --inspect-port=9302 a.js"
         );
         assert_eq!(
-            slot_2("--inspect=9400 a.js", "--inspect=9300"),
+            third("--inspect=9400 a.js", "--inspect=9300"),
             "--inspect=9400 --inspect-port=9402 a.js"
         );
-        assert_eq!(slot_2("a.js", "--title \"--inspect x\""), "a.js");
-        assert_eq!(slot_2("a.js", "--require \"/a \\\"b\" --max-http-header-size=9"), "a.js");
+        assert_eq!(third("a.js", "--title \"--inspect x\""), "a.js");
+        assert_eq!(third("a.js", "--require \"/a \\\"b\" --max-http-header-size=9"), "a.js");
     }
 
     #[test]
     fn words_that_are_no_text_are_passed_over() {
         use std::os::unix::ffi::OsStringExt;
         let arguments = [OsString::from_vec(vec![b'-', 0xff]), "--inspect".into(), "a".into()];
-        assert_eq!(for_slot(&arguments, OsStr::new(""), 0).unwrap().position, 2);
+        assert_eq!(for_worker(&arguments, OsStr::new(""), 1).unwrap().position, 2);
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod room;
 pub mod route;
 pub mod throttle;
 pub mod time;
+pub mod wear;
 
 use std::fmt;
 

@@ -38,7 +38,7 @@ struct Group {
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {
     /// The name is not in the file, nor a number.
-    #[error("there is no {what} \"{name}\" in {file}; write the name as it is there, or a number")]
+    #[error("--{what} {name}: there is none in {file}; write a name as it is there, or a number")]
     Unknown {
         /// `user` or `group`.
         what: &'static str,
@@ -48,7 +48,7 @@ pub enum AccountError {
         file: &'static str,
     },
     /// The group of a number is known by its entry only.
-    #[error("the user {0} has no entry in {USERS} that would say its group; add --group")]
+    #[error("--user {0}: it has no entry in {USERS} that would say its group; add --group")]
     NoGroup(u32),
     /// A file is there and cannot be read.
     #[error("cannot read {file}: {}", errors::text(.error))]
@@ -60,7 +60,7 @@ pub enum AccountError {
     },
     /// Only some may become somebody else.
     #[error(
-        "only root, or who has CAP_SETUID and CAP_SETGID, can run workers as somebody else; start \
+        "--user or --group: only root, or who has CAP_SETUID and CAP_SETGID, can run workers as somebody else; start \
          sticky-run as root, or as the user itself without --user and --group"
     )]
     NotAllowed,
@@ -217,11 +217,15 @@ mod tests {
     #[test]
     fn who_is_not_there_is_an_error_that_says_what_to_do() {
         let wrong = |user, group| found(user, group).unwrap_err();
-        assert!(wrong(Some("nobody"), None).contains("no user \"nobody\" in /etc/passwd"));
-        assert!(wrong(None, Some("nobody")).contains("no group \"nobody\" in /etc/group"));
+        assert!(
+            wrong(Some("nobody"), None).contains("--user nobody: there is none in /etc/passwd")
+        );
+        assert!(
+            wrong(None, Some("nobody")).contains("--group nobody: there is none in /etc/group")
+        );
         assert!(wrong(Some("4242"), None).contains("add --group"));
         for name in ["", "broken", "short", "-1", "+1", "4294967295", "99999999999"] {
-            assert!(wrong(Some(name), Some("0")).contains("no user"), "{name}");
+            assert!(wrong(Some(name), Some("0")).contains("there is none"), "{name}");
         }
     }
 }

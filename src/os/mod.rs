@@ -9,6 +9,7 @@ pub mod errors;
 pub mod fdpass;
 pub mod limits;
 pub mod listen;
+pub mod memory;
 pub mod notify;
 pub mod peek;
 pub mod pipe;

@@ -1,18 +1,16 @@
 //! Files of our own that workers read, in a private directory that goes with us.
 
 use std::fs::{self, File, Permissions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
-use tempfile::TempDir;
-
 /// A directory with a few files in it.
 #[derive(Debug)]
 pub struct Scratch {
     files: &'static [(&'static str, &'static str)],
-    directory: TempDir,
+    directory: PathBuf,
     /// Held for as long as the directory is needed.
     _lock: Flock<File>,
 }
@@ -21,37 +19,57 @@ impl Scratch {
     /// Writes these files, each a name and what is in it, below the directory for temporary files
     /// (`TMPDIR`, or `/tmp`).
     pub fn new(files: &'static [(&'static str, &'static str)]) -> io::Result<Self> {
-        let directory = new_directory()?;
-        let scratch = Self { files, _lock: lock(directory.path())?, directory };
+        Self::restore(files, new_directory()?)
+    }
+
+    /// Writes these files into the directory that another program had for its own.
+    pub fn restore(
+        files: &'static [(&'static str, &'static str)],
+        directory: PathBuf,
+    ) -> io::Result<Self> {
+        let directory = if directory.is_dir() { directory } else { new_directory()? };
+        let scratch = Self { files, _lock: lock(&directory)?, directory };
         scratch.write()?;
         Ok(scratch)
+    }
+
+    /// The directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Where a file is. All of them are there again afterwards, if somebody who tidies up has
     /// removed them.
     pub fn path(&mut self, name: &str) -> io::Result<PathBuf> {
-        let is_there = |file: &str| self.directory.path().join(file).is_file();
+        let is_there = |file: &str| self.directory.join(file).is_file();
         if !self.files.iter().all(|(file, _)| is_there(file)) {
-            if !self.directory.path().is_dir() {
+            if !self.directory.is_dir() {
                 self.directory = new_directory()?;
-                self._lock = lock(self.directory.path())?;
+                self._lock = lock(&self.directory)?;
             }
             self.write()?;
         }
-        Ok(self.directory.path().join(name))
+        Ok(self.directory.join(name))
     }
 
     fn write(&self) -> io::Result<()> {
-        let write = |(name, text): &(&str, &str)| write(self.directory.path(), name, text);
+        let write = |(name, text): &(&str, &str)| write(&self.directory, name, text);
         self.files.iter().try_for_each(write)
     }
 }
 
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Nobody can do anything about it any more.
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
 /// A directory that everybody may read, whatever the umask: workers may be somebody else.
-fn new_directory() -> io::Result<TempDir> {
+fn new_directory() -> io::Result<PathBuf> {
     let directory = tempfile::Builder::new().prefix("sticky-run-").tempdir()?;
     fs::set_permissions(directory.path(), Permissions::from_mode(0o755))?;
-    Ok(directory)
+    Ok(directory.keep())
 }
 
 /// Has those who tidy up after some days leave a directory alone (`tmpfiles.d(5)`, on aging).
@@ -62,8 +80,12 @@ fn lock(directory: &Path) -> io::Result<Flock<File>> {
 
 fn write(directory: &Path, name: &str, text: &str) -> io::Result<()> {
     let path = directory.join(name);
-    fs::write(&path, text)?;
-    fs::set_permissions(&path, Permissions::from_mode(0o644))
+    // A worker that is just being started finds a whole file, whichever.
+    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().set_permissions(Permissions::from_mode(0o644))?;
+    file.persist(path)?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -85,5 +107,18 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "two");
         drop(scratch);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn another_program_goes_on_with_the_directory() {
+        let mut before = Scratch::new(FILES).unwrap();
+        let path = before.path("a.cjs").unwrap();
+        let mut after = Scratch::restore(&[("a.cjs", "newer")], before.directory().into()).unwrap();
+        assert_eq!(after.path("a.cjs").unwrap(), path);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "newer");
+        drop(after);
+        assert!(!path.exists());
+        let mut anew = Scratch::restore(FILES, before.directory().into()).unwrap();
+        assert_eq!(fs::read_to_string(anew.path("b.cjs").unwrap()).unwrap(), "two");
     }
 }

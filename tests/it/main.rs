@@ -42,10 +42,20 @@ mod inherit;
 mod keys;
 /// Listening sockets, and what workers are told about them.
 mod listeners;
+/// What log lines look like.
+mod logformat;
 /// Logs that nobody reads.
 mod logged;
 /// Servers in Node, as they are.
 mod node;
+/// The supervisor as process 1.
+mod pid1;
+/// Who workers are, and what surrounds them.
+mod privileges;
+/// Signals besides those of a stop.
+mod signals;
+/// What workers write, with their slots in front.
+mod output;
 /// Clients that say nothing, or little.
 mod silent;
 /// Real Socket.IO clients.
@@ -54,5 +64,7 @@ mod socketio;
 mod stalled;
 /// How it ends.
 mod stop;
+/// What systemd passes and is told.
+mod systemd;
 /// The command line and the exit codes.
 mod usage;

@@ -98,6 +98,26 @@ fn a_wrong_command_line_is_2_and_one_line() {
 }
 
 #[test]
+fn process_settings_that_mean_nothing_are_2_and_say_what_to_write() {
+    let wrong: [(&[&str], &str); 11] = [
+        (&["--user", "no-such-user"], "--user no-such-user: there is none in /etc/passwd"),
+        (&["--user", "54321"], "add --group"),
+        (&["--group", "no-such-group"], "--group no-such-group: there is none in /etc/group"),
+        (&["--umask", "8"], "an octal number from 0 to 777"),
+        (&["--rlimit", "files=1"], "use one of as, core"),
+        (&["--rlimit", "core=2:1"], "the soft limit must not be above the hard one"),
+        (&["--env", "=x"], "use NAME=VALUE"),
+        (&["--forward", "TERM"], "SIGTERM cannot be forwarded: the supervisor obeys it itself"),
+        (&["--forward", "KILL"], "it cannot be caught"),
+        (&["--forward", "SEGV"], "it tells of a fault"),
+        (&["--chdir", "/no/such/directory"], "--chdir /no/such/directory: no such file"),
+    ];
+    for (flags, word) in wrong {
+        fails(&[flags, &["--", "true"]].concat(), 2, &[word, "see sticky-run --help"]);
+    }
+}
+
+#[test]
 fn a_listen_that_is_no_address_is_2_and_says_what_to_write() {
     let form = "use ADDRESS:PORT, :PORT, unix:PATH or fd:NUMBER";
     for (listen, words) in [

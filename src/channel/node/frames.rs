@@ -19,7 +19,7 @@ const LENGTH: usize = size_of::<u32>();
 pub struct TooLong;
 
 /// What was read from one worker and is not a whole frame yet.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(from = "Unread")]
 pub struct Frames {
     serialization: Serialization,

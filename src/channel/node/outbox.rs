@@ -18,7 +18,7 @@ const BARRIER: usize = 32 * 1024;
 const SHORT: usize = 4 * 1024;
 
 /// What goes to one worker, in order. A descriptor is known by a number of the caller.
-#[derive(Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(try_from = "Saved")]
 pub struct Outbox {
     frames: VecDeque<Frame>,
@@ -31,7 +31,7 @@ pub struct Outbox {
     unacknowledged: usize,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 struct Frame {
     #[serde(with = "super::bytes")]
     bytes: Rc<[u8]>,

@@ -11,7 +11,7 @@ use super::{Adapter, PackageMessage, ToNode};
 const MOST_ADAPTERS: usize = 1024;
 
 /// What one worker has said and was told.
-#[derive(Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Primary {
     /// The number of the next message to the worker.
@@ -21,8 +21,8 @@ pub struct Primary {
     /// The server that it had first.
     first: Option<String>,
     package: Option<Package>,
-    /// Whether it says itself which connections are finished.
-    counts: bool,
+    /// The preload is there, and says which connections are finished.
+    preload: bool,
     adapters: BTreeSet<(String, String)>,
     /// It uses an adapter whose messages do not say which one they are from.
     has_old_adapter: bool,
@@ -95,6 +95,11 @@ impl Primary {
         self.servers.contains_key(key)
     }
 
+    /// The keys of its servers.
+    pub fn served(&self) -> impl Iterator<Item = &str> {
+        self.servers.keys().map(String::as_str)
+    }
+
     /// The worker has closed a server; returns whether it had it.
     pub fn close(&mut self, key: &str) -> bool {
         if self.first.as_deref() == Some(key) {
@@ -113,14 +118,14 @@ impl Primary {
         self.package.as_ref()
     }
 
-    /// The worker says itself which connections are finished.
-    pub fn begin_counting(&mut self) {
-        self.counts = true;
+    /// The preload has said that it is there.
+    pub fn meet_preload(&mut self) {
+        self.preload = true;
     }
 
-    /// Whether the worker says itself which connections are finished.
-    pub fn is_counting(&self) -> bool {
-        self.counts
+    /// Whether the preload is there, which says which connections are finished and answers pings.
+    pub fn has_preload(&self) -> bool {
+        self.preload
     }
 
     /// The listeners whose connections it takes; `given` are those that the user named, which lead

@@ -1,6 +1,7 @@
 //! What was typed. Help, manual page and completions are made from this declaration.
 
 mod config;
+mod life;
 mod limits;
 mod log;
 mod process;
@@ -12,13 +13,14 @@ use std::time::Duration;
 use clap::Parser;
 
 use self::config::ConfigArgs;
+pub(in crate::cli) use self::life::LifeArgs;
 pub(in crate::cli) use self::limits::LimitsArgs;
 use self::log::LogArgs;
 pub(in crate::cli) use self::process::ProcessArgs;
 use self::systemd::SystemdArgs;
 use crate::cli::values::{
     BalanceArg, Generate, Handoff, KeepAliveArg, NodePackage, NodeSerialization, WorkerCount,
-    some_time, time,
+    some_time,
 };
 use crate::logic::route::key::KeyList;
 
@@ -166,23 +168,6 @@ pub(in crate::cli) struct Args {
     #[arg(long, env = "STICKY_NO_NODE_PRELOAD", hide_env_values = true)]
     pub(in crate::cli) no_node_preload: bool,
 
-    /// How long open connections and workers have to end after a stop signal
-    ///
-    /// On TERM, INT or QUIT the supervisor stops listening, tells workers to finish, and waits until
-    /// no connection is open. Then, or when the last fifth of the time begins (5 s at most), workers
-    /// get TERM, and at its end KILL. A second signal shortens this to 1 s, a third one to nothing.
-    #[arg(long, value_name = "TIME", env = "STICKY_GRACE", hide_env_values = true,
-        default_value = "25s", value_parser = time)]
-    pub(in crate::cli) grace: Duration,
-
-    /// How long a worker has to become ready
-    ///
-    /// A worker that is not ready by then is ended and started again. If no worker ever becomes
-    /// ready and one of them has failed 5 times, sticky-run gives up with exit code 1.
-    #[arg(long, value_name = "TIME", env = "STICKY_BOOT_TIMEOUT", hide_env_values = true,
-        default_value = "60s", value_parser = some_time)]
-    pub(in crate::cli) boot_timeout: Duration,
-
     /// How long a client has for its first bytes
     ///
     /// It counts while the key is not yet known, so it never counts with --by ip or none, which hand
@@ -219,6 +204,9 @@ pub(in crate::cli) struct Args {
     pub(in crate::cli) command: Vec<OsString>,
 
     // Groups with a heading of their own stand last, since what follows one is shown under it.
+    #[command(flatten)]
+    pub(in crate::cli) life: LifeArgs,
+
     #[command(flatten)]
     pub(in crate::cli) limits: LimitsArgs,
 
@@ -288,10 +276,9 @@ Signals:
                    as they are by default: a fault ends the supervisor, and
                    with it every worker
   KILL             ends the supervisor, and with it every worker
-
-  As process 1 all of this is the same, except that the kernel keeps faults,
-  TSTP and KILL from inside its container away. Workers start with the signals
-  as the supervisor found them, except that PIPE has its default.
+  As process 1 all of this is the same, except that ABRT and its like, TSTP
+  and KILL do nothing if a process of its own container sends them. Workers
+  start with the signals as the supervisor found them; PIPE has its default.
 
 Exit status:
   0    stopped as asked

@@ -5,14 +5,14 @@ use anyhow::{Context, bail};
 use crate::cli::args::ProcessArgs;
 use crate::cli::command::Place;
 use crate::logic::config::{Limit, ProcessConfig};
-use crate::os::{account, capabilities, limits};
+use crate::os::{account, capabilities, errors, limits};
 
 /// How the processes of workers are set up.
 pub(super) fn process(args: &ProcessArgs) -> anyhow::Result<ProcessConfig> {
     let account = account::find(args.user.as_deref(), args.group.as_deref());
     args.rlimit.iter().try_for_each(check_limit).context("--rlimit")?;
     Ok(ProcessConfig {
-        account: account.context("--user or --group")?,
+        account: account?,
         no_new_privs: args.no_new_privs,
         umask: args.umask,
         limits: args.rlimit.clone(),
@@ -26,10 +26,11 @@ pub(super) fn place(args: &ProcessArgs) -> anyhow::Result<Place> {
     let mut place = Place::here().context("cannot find out the current directory")?;
     if let Some(directory) = &args.chdir {
         place.enter(directory);
-        let found = place.directory.metadata();
-        let found = found.with_context(|| format!("--chdir {}", directory.display()))?;
-        if !found.is_dir() {
-            bail!("--chdir {}: it is no directory", directory.display());
+        // Whether the workers may enter it, only they can find out.
+        match place.directory.metadata() {
+            Ok(found) if found.is_dir() => {}
+            Ok(_) => bail!("--chdir {}: it is no directory", directory.display()),
+            Err(error) => bail!("--chdir {}: {}", directory.display(), errors::text(&error)),
         }
     }
     for (name, value) in &args.env {
@@ -42,7 +43,10 @@ fn check_limit(limit: &Limit) -> anyhow::Result<()> {
     let raises = limits::raises(limit).context("cannot read the limit")?;
     if raises && !capabilities::may_raise_limits() {
         let name = limits::name(limit.resource);
-        bail!("only root can raise the hard limit of {name}; ask for less, or raise it outside");
+        bail!(
+            "the hard limit of {name} is lower, and only root with CAP_SYS_RESOURCE can raise it; \
+             ask for less, or raise it before sticky-run starts"
+        );
     }
     Ok(())
 }

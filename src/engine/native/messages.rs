@@ -74,7 +74,7 @@ impl Engine {
                 }
                 None => self.tell_off(worker, "BACK came without a connection"),
             },
-            FromWorker::Pong => {}
+            FromWorker::Pong => self.fleet.handle(self.now, Input::Pong(worker)),
         }
     }
 

@@ -13,7 +13,8 @@ use sticky_worker::message::{
 };
 use tracing::debug;
 
-use self::recovery::{Recovery, SavedRecovery};
+use self::recovery::Recovery;
+pub(super) use self::recovery::SavedRecovery;
 use super::tokens::{Subject, watch};
 use super::upgrade::{Keeper, Kept};
 use super::{Connection, Engine};
@@ -150,6 +151,12 @@ impl NativeLink {
 impl Engine {
     pub(super) fn drain_native(&mut self, worker: Worker) -> bool {
         self.send_note(worker, &ToWorker::Drain)
+    }
+
+    /// Asks a worker for a sign of life. One that has no room for the question does not read, which
+    /// is an answer too.
+    pub(super) fn ping_native(&mut self, worker: Worker) {
+        self.send_note(worker, &ToWorker::Ping);
     }
 
     /// Sends a message without a connection.

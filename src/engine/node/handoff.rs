@@ -5,10 +5,13 @@ use std::io;
 use std::time::Duration;
 
 use nix::libc;
+use serde::{Deserialize, Serialize};
 use tracing::{debug, warn};
 
 use super::{NodeLink, Parcel};
 use crate::channel::node::{Serialization, ToNode, Way};
+use crate::engine::connection::SavedConnection;
+use crate::engine::upgrade::Keeper;
 use crate::engine::{Connection, Engine};
 use crate::logic::Worker;
 use crate::logic::route::{Give, Reason, Returned};
@@ -21,7 +24,32 @@ const REST: Duration = Duration::from_millis(50);
 #[derive(Debug, Default)]
 pub(super) struct Resting(VecDeque<(Time, Connection, Returned)>);
 
+/// Those in a state.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct SavedResting(Vec<(Time, SavedConnection, Returned)>);
+
 impl Resting {
+    /// Writes them down.
+    pub(super) fn save(&self, keeper: &mut Keeper) -> SavedResting {
+        let resting = self.0.iter();
+        let resting =
+            resting.map(|(until, connection, how)| (*until, connection.save(keeper), *how));
+        SavedResting(resting.collect())
+    }
+
+    /// Goes on with those that were written down.
+    pub(super) fn restore(SavedResting(resting): SavedResting) -> io::Result<Self> {
+        let resting = resting.into_iter();
+        let resting =
+            resting.map(|(until, connection, how)| Ok((until, connection.restore()?, how)));
+        Ok(Self(resting.collect::<io::Result<_>>()?))
+    }
+
+    /// One rests until this time, which is not before that of any other.
+    pub(super) fn push(&mut self, until: Time, connection: Connection, how: Returned) {
+        self.0.push_back((until, connection, how));
+    }
+
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
@@ -42,7 +70,7 @@ impl Resting {
 
 impl NodeLink {
     /// Writes as much as there is room for.
-    fn flush(&mut self) -> io::Result<()> {
+    pub(super) fn flush(&mut self) -> io::Result<()> {
         while !self.blocked
             && let Some(piece) = self.outbox.next()
         {
@@ -170,7 +198,7 @@ impl Engine {
     /// Connections are with a worker. Nobody will tell when they end if it does not count: then they
     /// count no longer than it takes to get there.
     fn arrived(&mut self, worker: Worker, count: u32) {
-        if self.node_link(worker).is_some_and(|link| !link.primary.is_counting()) {
+        if self.node_link(worker).is_some_and(|link| !link.primary.has_preload()) {
             self.router.closed(worker, count);
         }
     }
@@ -199,7 +227,7 @@ impl Engine {
                 let owned = give.reason == Reason::OwnedKey;
                 let how = if owned { Returned::Recovered } else { Returned::Moved(worker) };
                 let until = self.now + REST;
-                self.node_mut().resting.0.push_back((until, connection, how));
+                self.node_mut().resting.push(until, connection, how);
                 self.tell_off(worker, "it has no descriptor left for a connection");
             }
             Ok(Some(Parcel::Udp(_)) | None) => {}
@@ -211,7 +239,7 @@ impl Engine {
     /// A server took a connection, or did not.
     pub(super) fn hear_answer(&mut self, worker: Worker, seq: u32, taken: bool) {
         let Some(link) = self.node_link(worker) else { return };
-        let counts = link.primary.is_counting();
+        let counts = link.primary.has_preload();
         let Some(Parcel::Connection(connection, _)) = link.ledger.answered(seq) else { return };
         // One that counts says itself when it has closed its copy.
         if !counts {

@@ -122,18 +122,16 @@ impl Engine {
             FromNode::StickySessionClose => self.hear_package_close(worker),
             FromNode::Hello { .. } => {
                 if let Some(link) = self.node_link(worker) {
-                    link.primary.begin_counting();
+                    link.primary.meet_preload();
                 }
             }
             FromNode::Package { name, message } => self.hear_package(worker, &name, message),
             FromNode::Closed { count } => self.hear_closed(worker, count),
             FromNode::Adapter(adapter) => self.relay(worker, &adapter, &frame),
-            FromNode::Quiet
-            | FromNode::Busy
-            | FromNode::Pong
-            | FromNode::Handback { .. }
-            | FromNode::OtherInternal
-            | FromNode::User => {
+            FromNode::Quiet => self.router.quiet(worker),
+            FromNode::Busy => self.router.busy(worker),
+            FromNode::Pong => self.fleet.handle(self.now, Input::Pong(worker)),
+            FromNode::Handback { .. } | FromNode::OtherInternal | FromNode::User => {
                 debug!("{worker} says something that is for nobody here");
             }
         }

@@ -1,18 +1,20 @@
 //! How a Node worker is started: what it finds in its environment.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
+use std::iter;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use serde_json::json;
 
-use super::{Node, NodeLink};
+use super::NodeLink;
 use crate::channel::node::Serialization;
 use crate::engine::Engine;
 use crate::logic::Worker;
 use crate::logic::config::{KeepAlive, with_slot};
-use crate::logic::inspect::{Inspect, for_slot, is_restricted};
+use crate::logic::inspect::{Inspect, for_worker, is_restricted};
 use crate::logic::route::mint::MintKey;
 use crate::os::spawn::Launch;
 
@@ -36,19 +38,23 @@ pub(super) const PRELOAD: &[(&str, &str)] = &[
     ("supervisor.cjs", include_str!("../../../workers/node/preload/supervisor.cjs")),
 ];
 
-/// The number of a worker in Node's `cluster`, which counts from 1 (`cluster.worker.id`).
-pub(super) fn id(worker: Worker) -> u32 {
-    u32::from(worker.slot) + 1
-}
-
-impl Node {
-    /// A link for a worker that is about to be started.
-    pub(in crate::engine) fn new_link(&self) -> io::Result<NodeLink> {
-        NodeLink::new(self.config.serialization)
-    }
+/// The number in Node's `cluster` of a worker that is about to be started, which counts from 1: that
+/// of its slot, unless a live worker has it. Then the first above those of all slots.
+fn free_id(slot: u16, slots: u16, live: &BTreeSet<u32>) -> u32 {
+    let above = u32::from(slots) + 1;
+    let candidates = iter::once(u32::from(slot) + 1).chain(above..);
+    let mut free = candidates.filter(|id| !live.contains(id));
+    free.next().expect("there are fewer workers than numbers")
 }
 
 impl Engine {
+    /// A link for a worker that is about to be started.
+    pub(in crate::engine) fn new_node_link(&self, worker: Worker) -> io::Result<NodeLink> {
+        let live = self.workers.all().filter_map(|live| Some(live.link.node()?.id)).collect();
+        let id = free_id(worker.slot, self.workers.slots, &live);
+        NodeLink::new(id, self.serialization())
+    }
+
     /// Tells a worker that is about to be started about its end of the channel, and how to be
     /// debugged.
     pub(in crate::engine) fn prepare_node(
@@ -62,7 +68,7 @@ impl Engine {
         let node = self.node_mut();
         let config = &node.config;
         let mut options = with_slot(&config.options, worker.slot);
-        inspect(worker.slot, config.arguments_at, &mut launch.arguments, &mut options);
+        inspect(link.id, config.arguments_at, &mut launch.arguments, &mut options);
         let serialization = match config.serialization {
             Serialization::Json => "json",
             Serialization::Advanced => "advanced",
@@ -71,7 +77,7 @@ impl Engine {
         let mut set = |name: &str, value: OsString| environment.push((name.into(), Some(value)));
         set("NODE_CHANNEL_FD", link.workers_end().as_raw_fd().to_string().into());
         set("NODE_CHANNEL_SERIALIZATION_MODE", serialization.into());
-        set("NODE_UNIQUE_ID", id(worker).to_string().into());
+        set("NODE_UNIQUE_ID", link.id.to_string().into());
         if let (Some(keep_alive), Some(preload), Some(key), Some(incarnation)) =
             (config.preload, &mut node.preload, mint, incarnation)
         {
@@ -93,9 +99,9 @@ impl Engine {
 }
 
 /// Gives a worker a debugger port of its own, if the user asked for a debugger.
-fn inspect(slot: u16, at: Option<usize>, arguments: &mut Vec<OsString>, options: &mut OsString) {
+fn inspect(id: u32, at: Option<usize>, arguments: &mut Vec<OsString>, options: &mut OsString) {
     let words = at.and_then(|at| arguments.get(at..)).unwrap_or_default();
-    let Some(Inspect { position, word }) = for_slot(words, options, slot) else { return };
+    let Some(Inspect { position, word }) = for_worker(words, options, id) else { return };
     match at {
         Some(at) => arguments.insert(at + position, word),
         None => add(options, &word.to_string_lossy()),
@@ -131,4 +137,21 @@ fn settings(
     let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
     json!({ "incarnation": incarnation, "key": key, "keepAlive": keep_alive, "keys": answered })
         .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_live_workers_never_have_one_number() {
+        let live = |ids: &[u32]| ids.iter().copied().collect();
+        assert_eq!(free_id(0, 4, &live(&[])), 1);
+        assert_eq!(free_id(3, 4, &live(&[1, 2, 3])), 4);
+        assert_eq!(free_id(1, 4, &live(&[1, 2, 3, 4])), 5);
+        assert_eq!(free_id(1, 4, &live(&[1, 2, 3, 4, 5, 7])), 6);
+        // Slots that were removed and came back, while successors have their numbers.
+        assert_eq!(free_id(4, 8, &live(&[1, 2, 5])), 9);
+        assert_eq!(free_id(u16::MAX, u16::MAX, &live(&[65_536])), 65_537);
+    }
 }

@@ -3,13 +3,15 @@
 //!
 //! Here frames and descriptors are moved; what they mean is in `channel/node`. `ports` answers
 //! servers that want to listen, `handoff` sends connections and keeps each until its worker has it,
-//! `hear` does what workers say, and `relay` passes on what they say to each other.
+//! `hear` does what workers say, `relay` passes on what they say to each other, and `saved` writes it
+//! all down.
 
 mod handoff;
 mod hear;
 mod launch;
 mod ports;
 mod relay;
+mod saved;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -21,6 +23,7 @@ use mio::Registry;
 
 use self::handoff::Resting;
 use self::ports::Ports;
+pub(super) use self::saved::{SavedNodeLink, SavedNode};
 use super::tokens::{Subject, watch};
 use super::{Connection, Engine};
 use crate::channel::node::{Frames, Ledger, Outbox, Package, Primary, Serialization};
@@ -54,6 +57,8 @@ pub(super) struct Node {
     resting: Resting,
     /// It was said that a listener leads to the first of several servers.
     guessed: bool,
+    /// It was said that the watchdog cannot see some workers.
+    unwatched: bool,
     /// When to write again, after the kernel had no room at all.
     retry_at: Option<Time>,
     pace: Pace,
@@ -65,6 +70,8 @@ pub(super) struct Node {
 /// What connects a worker that is Node.
 #[derive(Debug)]
 pub(super) struct NodeLink {
+    /// Its number in Node's `cluster` (`cluster.worker.id`).
+    id: u32,
     stream: Stream,
     /// The worker's end, until it has inherited it.
     theirs: Option<OwnedFd>,
@@ -76,6 +83,8 @@ pub(super) struct NodeLink {
     ledger: Ledger<Parcel>,
     /// The listeners that the router knows it serves.
     listeners: BTreeSet<u32>,
+    /// The worker gets no new keys any more.
+    withdrawn: bool,
     /// The loop tells when there is room to write.
     watched: bool,
     /// There is no room to write, as far as the loop has said.
@@ -109,16 +118,34 @@ impl Node {
             Some(_) => Some(Scratch::new(launch::PRELOAD)?),
             None => None,
         };
+        Ok(Self::with(now, config, preload, Ports::new(given), Resting::default()))
+    }
+
+    fn with(
+        now: Time,
+        config: NodeConfig,
+        preload: Option<Scratch>,
+        ports: Ports,
+        resting: Resting,
+    ) -> Self {
         let package = match &config.package {
             PackageConfig::Named(name) => Package::new(name, None),
             PackageConfig::Reported | PackageConfig::Ignored => None,
         };
-        let ports = Ports::new(given);
         let buffer = vec![0; AT_ONCE].into_boxed_slice();
-        let (resting, pace) = (Resting::default(), Pace::new(now));
-        let (guessed, retry_at) = (false, None);
-        let wide = false;
-        Ok(Self { config, preload, package, ports, resting, guessed, retry_at, pace, wide, buffer })
+        Self {
+            config,
+            preload,
+            package,
+            ports,
+            resting,
+            guessed: false,
+            unwatched: false,
+            retry_at: None,
+            pace: Pace::new(now),
+            wide: false,
+            buffer,
+        }
     }
 
     /// Workers that are started from now on find this. What the files of the preload, messages and
@@ -144,9 +171,10 @@ impl Node {
 }
 
 impl NodeLink {
-    pub(super) fn new(serialization: Serialization) -> io::Result<Self> {
+    fn new(id: u32, serialization: Serialization) -> io::Result<Self> {
         let (stream, theirs) = Stream::pair()?;
         Ok(Self {
+            id,
             stream,
             theirs: Some(theirs),
             frames: Frames::new(serialization),
@@ -155,6 +183,7 @@ impl NodeLink {
             outbox: Outbox::default(),
             ledger: Ledger::default(),
             listeners: BTreeSet::new(),
+            withdrawn: false,
             watched: false,
             blocked: false,
             dropped: false,
@@ -174,7 +203,7 @@ impl NodeLink {
 
     /// Whether the worker tells which of its connections are finished.
     pub(super) fn is_counting(&self) -> bool {
-        self.primary.is_counting()
+        self.primary.has_preload()
     }
 
     /// How many connections are on their way.

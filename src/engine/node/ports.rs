@@ -34,20 +34,20 @@ const REUSE: u32 = 4;
 #[derive(Debug)]
 pub(super) struct Ports {
     /// So many listeners, the first ones, were named by the user.
-    given: u32,
-    ports: BTreeMap<String, Port>,
+    pub(super) given: u32,
+    pub(super) ports: BTreeMap<String, Port>,
 }
 
 /// One thing that servers of all workers share.
 #[derive(Debug)]
-struct Port {
-    opened: Opened,
+pub(super) struct Port {
+    pub(super) opened: Opened,
     /// What the first of them wants all to have.
-    data: Option<Data>,
+    pub(super) data: Option<Data>,
 }
 
 #[derive(Clone, Debug)]
-enum Opened {
+pub(super) enum Opened {
     /// The numbers of the listeners that lead to it.
     Listeners(Vec<u32>),
     Udp(Rc<OwnedFd>),
@@ -100,6 +100,18 @@ impl Engine {
             return;
         }
         self.tell_router_listeners(worker);
+        self.close_port_if_unused(key);
+    }
+
+    /// The ports of a withdrawn worker that is gone: its successor is ready without those that nobody
+    /// serves any more.
+    pub(super) fn close_unused_ports(&mut self, withdrawn: &NodeLink) {
+        for key in withdrawn.primary.served() {
+            self.close_port_if_unused(key);
+        }
+    }
+
+    fn close_port_if_unused(&mut self, key: &str) {
         let serves = |link: &NodeLink| link.primary.is_serving(key);
         let is_used = self.workers.all().any(|live| live.link.node().is_some_and(serves));
         if is_used {
@@ -162,6 +174,7 @@ impl Engine {
         for number in listeners.iter().copied().filter(|number| *number >= given) {
             if self.listeners.get(number).is_some_and(|listener| !listener.is_in_place()) {
                 let listener = self.open_listener(query)?;
+                self.accept_backlog(number);
                 self.listeners.replace(self.poll.registry(), number, listener)?;
             }
         }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use tracing::warn;
 
-use super::{NodeLink, Parcel, launch};
+use super::{NodeLink, Parcel};
 use crate::channel::node::{Adapter, Ledger, Outbox, ToNode};
 use crate::engine::Engine;
 use crate::logic::Worker;
@@ -64,8 +64,11 @@ impl Engine {
 
     /// Takes back what did not arrive at a worker that is gone, and tells the others.
     pub(in crate::engine) fn recover_node(&mut self, worker: Worker, link: NodeLink) {
+        if link.withdrawn && !self.fleet.is_stopping() {
+            self.close_unused_ports(&link);
+        }
         let serialization = self.serialization();
-        let farewell = link.primary.farewell(launch::id(worker));
+        let farewell = link.primary.farewell(link.id);
         let frames = farewell.iter().map(|message| Rc::from(message.encode(serialization)));
         let frames: Vec<Rc<[u8]>> = frames.collect();
         for frame in frames {
@@ -74,6 +77,26 @@ impl Engine {
             }
         }
         self.take_back_all(worker, link.ledger);
+    }
+
+    /// Tells a worker that it gets no new keys any more. Without the preload nobody there hears it.
+    pub(in crate::engine) fn withdraw_node(&mut self, worker: Worker) {
+        let Some(link) = self.node_link(worker) else { return };
+        link.withdrawn = true;
+        if link.primary.has_preload() {
+            self.say(worker, |_| ToNode::SoftDrain);
+        }
+    }
+
+    /// Asks a worker for a sign of life; false if there is no preload to answer.
+    pub(in crate::engine) fn ping_node(&mut self, worker: Worker) -> bool {
+        let answers = self.node_link(worker).is_some_and(|link| link.primary.has_preload());
+        if answers {
+            self.say(worker, |_| ToNode::Ping);
+        } else if !mem::replace(&mut self.node_mut().unwatched, true) {
+            warn!("the watchdog cannot see whether workers without the preload are stuck");
+        }
+        answers
     }
 
     /// Tells a worker to close its servers and to end when its connections have.

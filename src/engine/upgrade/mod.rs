@@ -1,5 +1,202 @@
-//! Upgrade in place.
+//! Upgrade in place: the supervisor becomes the program that is at its path now, and nobody notices.
+//!
+//! 1. USR2 comes. The state is written down, and the program at the path is asked, as a child,
+//!    whether it can go on from it (`--check` of a kind: it reads the configuration too, and tries the
+//!    addresses that are new). Meanwhile all goes on. If it says no, or anything else, or nothing for
+//!    [`PATIENCE`], that is told in the log, and all goes on.
+//! 2. When it said yes, the state is written down once more, and `execve(2)`
+//!    makes this process that program: the same pid, the same children, the same descriptors.
+//! 3. The program finds the state by a variable, takes the descriptors over and goes on (`resume.rs`).
+//!
+//! A stop goes before an upgrade that is not done yet, and none begins while the supervisor stops.
+//! A rolling restart goes on across it.
 
 mod keep;
+mod state;
+
+use std::mem;
+use std::time::Duration;
+
+use nix::unistd::Pid;
+use tracing::{info, warn};
 
 pub(super) use self::keep::{Keeper, Kept, Shared};
+pub(super) use self::state::State;
+pub use self::state::StateError;
+use super::Engine;
+use crate::logic::fleet::Exit;
+use crate::logic::route::Router;
+use crate::logic::time::Time;
+use crate::os::errors;
+use crate::os::reap;
+use crate::os::upgrade::{Program, Question, StateFile};
+
+/// How long a program may take to say whether it can go on.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// What a program says that can go on from a state.
+pub(super) const YES: &str = "sticky-run can go on from this state";
+
+/// What there is to an upgrade.
+#[derive(Debug)]
+pub(super) struct Upgrade {
+    program: Program,
+    step: Step,
+}
+
+/// How far it is.
+#[derive(Debug)]
+enum Step {
+    /// Nobody wants one.
+    Idle,
+    /// The program was asked.
+    Asked {
+        question: Question,
+        /// When the answer is late.
+        until: Time,
+    },
+    /// The program said yes.
+    Due,
+}
+
+impl Upgrade {
+    pub(super) fn new(program: Program) -> Self {
+        Self { program, step: Step::Idle }
+    }
+
+    /// When the answer is late.
+    pub(super) fn late_at(&self) -> Option<Time> {
+        match self.step {
+            Step::Asked { until, .. } => Some(until),
+            Step::Idle | Step::Due => None,
+        }
+    }
+
+    /// Whether the program said yes.
+    pub(super) fn is_due(&self) -> bool {
+        matches!(self.step, Step::Due)
+    }
+
+    fn failed(&mut self, why: &str) {
+        self.step = Step::Idle;
+        warn!("cannot upgrade to {}: {why}; going on as before", self.program.path().display());
+    }
+}
+
+impl Engine {
+    /// An upgrade is asked for.
+    pub(super) fn begin_upgrade(&mut self) {
+        if self.fleet.is_stopping() {
+            return info!("stopping: not upgrading");
+        }
+        if !matches!(self.upgrade.step, Step::Idle) {
+            return info!("an upgrade has begun already");
+        }
+        match self.ask() {
+            Ok(question) => {
+                info!("upgrading: asking {}", self.upgrade.program.path().display());
+                let until = self.now + PATIENCE;
+                self.upgrade.step = Step::Asked { question, until };
+            }
+            Err(error) => self.upgrade.failed(&format!("{error:#}")),
+        }
+    }
+
+    fn ask(&self) -> anyhow::Result<Question> {
+        let (state, _) = self.write_down()?;
+        let question = self.upgrade.program.ask(&state);
+        question.map_err(|error| anyhow::anyhow!("it does not start: {}", errors::text(&error)))
+    }
+
+    /// A child has ended that is no worker: perhaps the program that was asked.
+    pub(super) fn hear_upgrade_answer(&mut self, pid: Pid, exit: Exit) {
+        match mem::replace(&mut self.upgrade.step, Step::Idle) {
+            Step::Asked { question, .. } if question.pid() == pid => match judge(question, exit) {
+                Ok(()) => self.upgrade.step = Step::Due,
+                Err(why) => self.upgrade.failed(&why),
+            },
+            step => self.upgrade.step = step,
+        }
+    }
+
+    /// Waits no longer for an answer that is late, or that does not matter any more since the
+    /// supervisor stops.
+    pub(super) fn look_after_upgrade(&mut self) {
+        let late = self.upgrade.late_at().is_some_and(|at| at <= self.now);
+        let stops = self.fleet.is_stopping();
+        if !(late || (stops && !matches!(self.upgrade.step, Step::Idle))) {
+            return;
+        }
+        if let Step::Asked { question, .. } = &self.upgrade.step
+            && let Err(error) = reap::kill_group(question.pid())
+        {
+            warn!("cannot end the program that was asked (pid {}): {error}", question.pid());
+        }
+        if stops {
+            self.upgrade.step = Step::Idle;
+            info!("stopping: not upgrading");
+        } else {
+            self.upgrade.failed(&format!("it does not answer within {PATIENCE:?}"));
+        }
+    }
+
+    /// Becomes the program, unless a stop has come in the last moment.
+    pub(super) fn become_upgraded(&mut self) {
+        self.upgrade.step = Step::Idle;
+        if let Err(error) = self.try_to_become_upgraded() {
+            self.upgrade.failed(&format!("{error:#}"));
+        }
+    }
+
+    fn try_to_become_upgraded(&mut self) -> anyhow::Result<()> {
+        // One that comes later is for the program that this one becomes: signals are blocked.
+        self.hear_signals();
+        if self.fleet.is_stopping() {
+            info!("stopping: not upgrading");
+            return Ok(());
+        }
+        let (state, keeper) = self.write_down()?;
+        let never = self.upgrade.program.become_it(&state, keeper.numbers())?;
+        match never {}
+    }
+
+    /// Writes everything down.
+    fn write_down(&self) -> anyhow::Result<(StateFile, Keeper)> {
+        let mut keeper = Keeper::default();
+        let state = self.save(&mut keeper);
+        Ok((StateFile::new(&state.encode()?)?, keeper))
+    }
+
+    fn save(&self, keeper: &mut Keeper) -> State<&Router> {
+        let waiting = self.waiting.iter();
+        State {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            fleet: self.fleet.clone(),
+            router: &self.router,
+            listeners: self.listeners.save(keeper),
+            pending: self.pending.save(keeper),
+            waiting: waiting.map(|(conn, its)| (*conn, its.save(keeper))).collect(),
+            handoff: self.handoff.save(keeper),
+            workers: self.workers.save(keeper),
+            native: self.native.save(keeper),
+            node: self.node.as_ref().map(|node| node.save(keeper)),
+            output: self.output.save(keeper),
+            told: self.notifier.told().clone(),
+            mint: self.mint.clone(),
+            signals: self.workers.spawner().signals,
+            file_limit: self.workers.spawner().file_limit,
+        }
+    }
+}
+
+/// What the program that was asked has said.
+fn judge(question: Question, exit: Exit) -> Result<(), String> {
+    let answer = question.answer().map_err(|error| format!("cannot hear its answer: {error}"))?;
+    let last = answer.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+    match exit {
+        Exit::Code(0) if last == YES => Ok(()),
+        Exit::Code(0) if last.is_empty() => Err("it is no sticky-run: it says nothing".to_owned()),
+        _ if last.is_empty() => Err(format!("it ended with {exit} and said nothing")),
+        Exit::Code(0) => Err(format!("it is no sticky-run: it says \"{last}\"")),
+        Exit::Code(_) | Exit::Signal(_) => Err(format!("it ended with {exit}: {last}")),
+    }
+}

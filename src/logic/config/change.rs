@@ -88,6 +88,7 @@ impl Config {
             handoff,
             process,
             fleet,
+            wear,
             route,
             head_timeout,
             most_connections,
@@ -103,6 +104,7 @@ impl Config {
         self.handoff.adopt(handoff);
         self.process.adopt(process);
         self.fleet = FleetConfig { seed: self.fleet.seed, ..fleet };
+        self.wear = wear;
         self.route = RouteConfig { mint: self.route.mint.take(), ..route };
         self.head_timeout = head_timeout;
         self.most_connections = most_connections;
@@ -179,6 +181,7 @@ mod tests {
     use super::*;
     use crate::logic::config::{
         Command, KeepAlive, Listen, OutputConfig, ProcessConfig, Serialization, SystemdConfig,
+        WearConfig,
     };
     use crate::logic::route::Balance;
 
@@ -218,6 +221,7 @@ mod tests {
             route: route(),
             head_timeout: Duration::from_secs(10),
             most_connections: None,
+            wear: WearConfig::default(),
             process: ProcessConfig::default(),
             output: OutputConfig::default(),
             systemd: SystemdConfig::default(),

@@ -4,6 +4,7 @@ mod change;
 mod log;
 mod process;
 mod systemd;
+mod wear;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ pub use self::change::{Asked, COMMAND, Change, changes};
 pub use self::log::{LogFormat, OutputConfig};
 pub use self::process::{Account, Limit, ProcessConfig, with_slot};
 pub use self::systemd::SystemdConfig;
+pub use self::wear::WearConfig;
 use crate::logic::fleet::FleetConfig;
 use crate::logic::route::RouteConfig;
 
@@ -36,6 +38,8 @@ pub struct Config {
     pub process: ProcessConfig,
     /// Who lives.
     pub fleet: FleetConfig,
+    /// When a worker is worn.
+    pub wear: WearConfig,
     /// Who gets a connection.
     pub route: RouteConfig,
     /// The time for a client's first bytes.

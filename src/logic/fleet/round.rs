@@ -2,7 +2,8 @@
 
 use super::event::FailedStart;
 use super::input::Wear;
-use super::life::{Change, Life, Stage};
+use super::life::Life;
+use super::news::{Change, Stage};
 use super::phase::Phase;
 use super::slot::{Role, Slot};
 use super::{Action, Fleet, Refused, Replacing, TERM_TO_KILL};
@@ -228,7 +229,9 @@ impl Fleet {
     /// A worker beside the present one.
     fn start_successor(&mut self, now: Time, index: usize) {
         let slot = &mut self.slots[index];
-        let life = slot.next_life(now);
+        let rolled = slot.is_stale();
+        let mut life = slot.next_life(now);
+        life.rolled = rolled;
         self.actions.push_back(Action::Spawn(life.worker));
         slot.successor = Some(life);
     }

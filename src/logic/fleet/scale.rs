@@ -1,11 +1,28 @@
-//! More slots and fewer.
+//! More slots and fewer, and another configuration.
 
-use super::life::Stage;
+use super::news::Stage;
+use super::phase::Phase;
 use super::slot::Slot;
-use super::{Action, Event, Fleet, MOST_WORKERS, Refused};
+use super::{Action, Event, Fleet, FleetConfig, MOST_WORKERS, Refused};
 use crate::logic::time::Time;
 
 impl Fleet {
+    /// Goes on with another configuration. Times count from their next use. The number of slots
+    /// changes only if another one is configured than before.
+    pub fn reconfigure(&mut self, now: Time, config: FleetConfig) {
+        let before = std::mem::replace(&mut self.config, config);
+        if self.phase != Phase::Running {
+            return;
+        }
+        if self.config.workers != before.workers {
+            self.resize(now, self.config.workers);
+        }
+        if self.config.watchdog != before.watchdog {
+            self.watch_all(now);
+        }
+        self.advance(now);
+    }
+
     /// One slot more, at the end, with a worker that starts now.
     pub(super) fn more(&mut self, now: Time) {
         if self.refuses(Refused::Resize) {

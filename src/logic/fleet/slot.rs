@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::backoff::Backoff;
-use super::life::{Life, Stage};
+use super::life::Life;
+use super::news::Stage;
 use crate::logic::Worker;
 use crate::logic::time::Time;
 

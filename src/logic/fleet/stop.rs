@@ -1,6 +1,6 @@
 //! How it all ends: what the phases ask for, and what is heard while workers go.
 
-use super::life::{Change, Stage};
+use super::news::{Change, Stage};
 use super::phase::{Phase, Step};
 use super::{Action, Event, Fleet, Outcome};
 use crate::logic::Worker;

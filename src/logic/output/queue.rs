@@ -64,7 +64,7 @@ impl Queue {
     }
 
     /// The next whole lines that can be written at once; no bytes when nothing waits.
-    pub fn next(&mut self) -> &[u8] {
+    pub fn batch(&mut self) -> &[u8] {
         if self.waiting.is_empty() {
             self.say_gap();
         }
@@ -73,12 +73,12 @@ impl Queue {
         &self.waiting[..end]
     }
 
-    /// So many bytes of [`Queue::next`] have been written.
+    /// So many bytes of [`Queue::batch`] have been written.
     pub fn written(&mut self, len: usize) {
         self.take(len);
     }
 
-    /// So many bytes of [`Queue::next`] can never be written.
+    /// So many bytes of [`Queue::batch`] can never be written.
     pub fn lost(&mut self, len: usize) {
         let lines = memchr::memchr_iter(b'\n', &self.waiting[..len]).count() as u64;
         // A gap stands for more than itself.
@@ -123,7 +123,7 @@ mod tests {
     fn all(queue: &mut Queue) -> String {
         let mut all = Vec::new();
         loop {
-            let next = queue.next().to_vec();
+            let next = queue.batch().to_vec();
             if next.is_empty() {
                 return String::from_utf8(all).unwrap();
             }
@@ -140,7 +140,7 @@ mod tests {
         for line in &lines {
             queue.push(line.as_bytes());
         }
-        assert!(queue.next().len() > LONGEST - 16);
+        assert!(queue.batch().len() > LONGEST - 16);
         assert_eq!(all(&mut queue), lines.concat());
         assert!(queue.is_empty());
     }
@@ -153,7 +153,7 @@ mod tests {
             queue.push(&line);
         }
         // A little room is not enough, so that there are few gaps.
-        let len = queue.next().len();
+        let len = queue.batch().len();
         queue.written(len);
         assert!(queue.is_full_for(&line));
         queue.push(&line);
@@ -169,7 +169,7 @@ mod tests {
         for attempt in 1..=3 {
             queue.push(b"[2] a\n");
             queue.push(b"[2] b\n");
-            let len = queue.next().len();
+            let len = queue.batch().len();
             queue.lost(len);
             assert_eq!((queue.dropped, queue.gaps.len()), (2 * attempt, 0));
         }

@@ -22,11 +22,20 @@ impl Router {
         self.seats.withdrawn().keys().copied()
     }
 
-    /// A worker that mints says that none of its sessions is left. It says so again after a
-    /// connection that it was given since, if none is left then.
+    /// A worker that mints says that none of its sessions is left. It says [`Self::busy`] if there
+    /// is one again, before the connection that began it is said to be closed.
     pub fn quiet(&mut self, worker: Worker) {
+        self.set_quiet(worker, true);
+    }
+
+    /// A worker that mints has sessions again.
+    pub fn busy(&mut self, worker: Worker) {
+        self.set_quiet(worker, false);
+    }
+
+    fn set_quiet(&mut self, worker: Worker, quiet: bool) {
         if let Some(seat) = self.seats.get_mut(worker) {
-            seat.quiet = true;
+            seat.quiet = quiet;
         }
     }
 

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry as Place;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::hash::Fingerprint;
@@ -55,10 +56,14 @@ struct Written {
     entries: Vec<u8>,
 }
 
-/// What was written down is no memory.
+/// Why what was written down is no memory.
 #[derive(Debug, thiserror::Error)]
-#[error("the remembered keys are cut off")]
-struct WrongMemory;
+enum WrongMemory {
+    #[error("the remembered keys are cut off")]
+    CutOff,
+    #[error("a key is remembered twice")]
+    Twice,
+}
 
 impl Memory {
     /// An empty memory with at most `cap` keys on a shelf, at least one.
@@ -137,7 +142,8 @@ impl Memory {
         tally.is_some_and(|tally| now.seconds().saturating_sub(tally.used) <= self.idle)
     }
 
-    /// When [`Self::knows`] ends if nobody uses a key of this worker before; `None` if it has none.
+    /// When [`Self::knows`] ends at the latest if nobody uses a key of this worker before; `None` if it
+    /// has none.
     pub fn idle_at(&self, worker: Worker) -> Option<Time> {
         let seconds = u64::from(self.tallies.get(&worker)?.used) + u64::from(self.idle) + 1;
         Some(Time::since_zero(Duration::from_secs(seconds)))
@@ -165,13 +171,31 @@ impl Memory {
 
     /// Adds an entry whose key is not there.
     fn add(&mut self, entry: Entry) {
-        let tally = self.tallies.entry(entry.worker()).or_default();
-        tally.keys += 1;
-        tally.used = tally.used.max(entry.used);
+        self.count(&entry);
         let short = entry.key.short();
         let index = self.shelves.add(entry);
         let shelves = &self.shelves;
         self.table.insert_unique(short, index, |index| shelves.entry(*index).key.short());
+    }
+
+    /// Adds an entry that was written down; an error if its key is there.
+    fn restore(&mut self, entry: Entry) -> Result<(), WrongMemory> {
+        let shelves = &self.shelves;
+        let same = |index: &Index| shelves.entry(*index).key == entry.key;
+        let short = |index: &Index| shelves.entry(*index).key.short();
+        let place = match self.table.entry(entry.key.short(), same, short) {
+            Place::Vacant(place) => place,
+            Place::Occupied(_) => return Err(WrongMemory::Twice),
+        };
+        place.insert(self.shelves.add(entry));
+        self.count(&entry);
+        Ok(())
+    }
+
+    fn count(&mut self, entry: &Entry) {
+        let tally = self.tallies.entry(entry.worker()).or_default();
+        tally.keys += 1;
+        tally.used = tally.used.max(entry.used);
     }
 
     /// Frees at least one place on a full shelf, and up to two that nobody asked for in time, so
@@ -202,13 +226,12 @@ impl TryFrom<Written> for Memory {
 
     /// The limits that hold are still to be set.
     fn try_from(written: Written) -> Result<Self, WrongMemory> {
-        let entries = Entry::read(&written.entries).ok_or(WrongMemory)?;
+        let entries = Entry::read(&written.entries).ok_or(WrongMemory::CutOff)?;
         let mut memory = Self::new(usize::MAX, Duration::MAX);
         let shelves = &memory.shelves;
         memory.table.reserve(entries.len(), |index| shelves.entry(*index).key.short());
         for entry in entries {
-            memory.forget(entry.key);
-            memory.add(entry);
+            memory.restore(entry)?;
         }
         Ok(memory)
     }
@@ -280,6 +303,35 @@ mod tests {
         memory.set(at(0), key(2), worker(0), 0);
         assert_eq!(memory.get(at(0), key(1)), Some(worker(1)));
         assert_eq!(memory.get(at(0), key(2)), Some(worker(0)));
+    }
+
+    #[test]
+    fn it_knows_of_each_worker_until_when_it_has_a_key() {
+        let mut memory = Memory::new(10, IDLE);
+        memory.set(at(0), key(1), worker(0), 0);
+        memory.set(at(5), key(2), worker(0), 0);
+        memory.set(at(7), key(3), worker(1), 0);
+        assert_eq!(memory.get(at(9), key(2)), Some(worker(0)));
+        assert_eq!(memory.idle_at(worker(0)), Some(at(9 + 60 + 1)));
+        assert!(memory.knows(at(69), worker(0)) && !memory.knows(at(70), worker(0)));
+        memory.forget(key(2));
+        assert!(memory.knows(at(60), worker(0)));
+        memory.forget(key(1));
+        assert_eq!((memory.idle_at(worker(0)), memory.knows(at(9), worker(0))), (None, false));
+        memory.sweep(at(100), 0);
+        assert!(memory.is_empty() && !memory.knows(at(0), worker(1)));
+    }
+
+    #[test]
+    fn half_an_entry_or_one_that_is_there_twice_is_an_error() {
+        let mut memory = Memory::new(10, IDLE);
+        memory.set(at(0), key(1), worker(3), 7);
+        let mut entries = Vec::new();
+        memory.shelves.all().for_each(|entry| entry.write(&mut entries));
+        let read = |entries: &[u8]| Memory::try_from(Written { entries: entries.to_vec() });
+        assert_eq!(read(&entries).unwrap().get(at(1), key(1)), Some(worker(3)));
+        assert!(matches!(read(&entries[..27]), Err(WrongMemory::CutOff)));
+        assert!(matches!(read(&entries.repeat(2)), Err(WrongMemory::Twice)));
     }
 
     proptest! {

@@ -57,7 +57,7 @@ pub(super) struct Seat {
     ready_at: Time,
     /// The connections that a fresh worker counts as if it had them.
     handicap: u32,
-    /// A worker that mints said that none of its sessions is left, and was given nothing since.
+    /// A worker that mints said that none of its sessions is left, and not since then that one is.
     pub(super) quiet: bool,
 }
 
@@ -151,7 +151,6 @@ impl Seat {
     }
 
     pub(super) fn given(&mut self, now: Time, what: InFlight) {
-        self.quiet = false;
         self.open = self.open.saturating_add(1);
         self.window.sent(now, what);
     }

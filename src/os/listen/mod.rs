@@ -111,6 +111,13 @@ pub fn open(listen: &Listen, defer: bool, mode: Mode) -> Result<Vec<Listener>, L
     Ok(listeners)
 }
 
+impl About {
+    /// What was asked for when it was opened, if the user did.
+    pub fn asked(&self) -> Option<&Listen> {
+        self.asked.as_ref()
+    }
+}
+
 impl Listener {
     fn new(socket: Socket, name: String) -> Self {
         let mode = Mode::Blocking;
@@ -126,11 +133,6 @@ impl Listener {
     /// What there is to know about it beside its socket.
     pub fn about(&self) -> &About {
         &self.about
-    }
-
-    /// What was asked for when it was opened, if the user did.
-    pub fn asked(&self) -> Option<&Listen> {
-        self.about.asked.as_ref()
     }
 
     /// Gives the socket's file, if it has one of its own, to a user and a group.

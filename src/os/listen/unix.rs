@@ -23,9 +23,11 @@ pub(super) struct SocketFile {
 }
 
 impl SocketFile {
-    /// Gives it to a user and a group.
+    /// Gives it to a user and a group, unless it is theirs.
     pub(super) fn give_to(&self, uid: Option<u32>, gid: u32) -> io::Result<()> {
-        lchown(&self.path, uid, Some(gid))
+        let found = self.path.symlink_metadata()?;
+        let is_theirs = found.gid() == gid && uid.is_none_or(|uid| uid == found.uid());
+        if is_theirs { Ok(()) } else { lchown(&self.path, uid, Some(gid)) }
     }
 
     fn at(path: &Path) -> io::Result<Self> {
@@ -108,4 +110,29 @@ fn is_abstract(path: &Path) -> bool {
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
     let file = std::fs::symlink_metadata(path)?;
     Ok((file.dev(), file.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_is_known_by_the_abstract_name_that_it_came_to() {
+        let names = ["a", "b"].map(|name| {
+            address_of_abstract(format!("sticky-run-{name}-{}", std::process::id()).as_ref())
+        });
+        let listeners = names.each_ref().map(|name| open_unix(name, 8).unwrap());
+        let client = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        client.connect(&SockAddr::unix(&names[1]).unwrap()).unwrap();
+        let connection: OwnedFd = listeners[1].accept().unwrap().socket;
+        assert_eq!(
+            listeners.each_ref().map(|listener| listener.is_origin_of(&connection)),
+            [false, true]
+        );
+        assert_eq!(listeners[0].path().as_ref(), Some(&names[0]));
+        assert!(listeners[0].to_string().starts_with("unix:@sticky-run-a-"));
+        assert!(listeners[0].is_in_place());
+    }
 }

@@ -31,6 +31,8 @@ mod packages;
 mod ports;
 /// What Node workers load of ours, by itself.
 mod preload;
+/// Rolling restarts.
+mod restart;
 /// The READMEs of the packages, byte for byte.
 mod samples;
 /// Many real sessions.

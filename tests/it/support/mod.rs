@@ -3,6 +3,7 @@
 pub mod abuse;
 pub mod client;
 pub mod node;
+pub mod orphans;
 pub mod proc;
 pub mod programs;
 pub mod reply;

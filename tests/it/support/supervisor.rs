@@ -19,6 +19,7 @@ pub struct Builder {
     worker: Vec<String>,
     variables: Vec<(String, String)>,
     stdin: Stdio,
+    stdout: Stdio,
     stderr: Stdio,
 }
 
@@ -51,6 +52,7 @@ pub fn without_listener(workers: u16, flags: &[&str]) -> Builder {
         worker: worker::command(),
         variables: Vec::new(),
         stdin: Stdio::null(),
+        stdout: Stdio::null(),
         stderr: Stdio::piped(),
     }
 }
@@ -80,6 +82,18 @@ impl Builder {
         self
     }
 
+    /// Has it and its workers write their output there.
+    pub fn output_to(mut self, descriptor: OwnedFd) -> Self {
+        self.stdout = descriptor.into();
+        self
+    }
+
+    /// Passes this socket to it as systemd does, with this value of LISTEN_PID; `$$` is its own pid.
+    pub fn pass(self, descriptor: OwnedFd, pid: &str) -> Self {
+        let variables = format!("export LISTEN_FDS=1 LISTEN_FDNAMES=http LISTEN_PID={pid};");
+        self.inherit(descriptor).after(&variables)
+    }
+
     /// Gives it this descriptor as 3.
     pub fn inherit(self, descriptor: OwnedFd) -> Self {
         self.stdin(descriptor).after("exec 3<&0 0</dev/null;")
@@ -97,7 +111,7 @@ impl Builder {
     /// Starts it, and waits for nothing.
     pub fn spawn(mut self) -> Supervisor {
         let command = self.command.arg("--").args(&self.worker).envs(self.variables);
-        let child = command.stdin(self.stdin).stdout(Stdio::null()).stderr(self.stderr);
+        let child = command.stdin(self.stdin).stdout(self.stdout).stderr(self.stderr);
         let mut child = child.spawn().expect("sticky-run was built with the tests");
         let log = Arc::new(Mutex::new(String::new()));
         let stderr = child.stderr.take();
@@ -140,7 +154,8 @@ impl Supervisor {
     pub fn addresses(&self) -> Vec<SocketAddr> {
         let log = self.log();
         let named = log.lines().filter_map(|line| line.split("listening on ").nth(1));
-        named.filter_map(|address| address.trim().parse().ok()).collect()
+        let addresses = named.filter_map(|line| line.split_whitespace().next()?.parse().ok());
+        addresses.collect()
     }
 
     /// The pid of the supervisor.

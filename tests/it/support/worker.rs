@@ -12,6 +12,7 @@
 //! | `/all` | reads everything to the client's end and answers with its length and digest |
 //! | `/back` | gives the connection back once; whoever gets it answers |
 //! | `/back/SLOT,SLOT` | as often as it is asked, if it lives in one of them; for `/back/all` always |
+//! | `/orphans/N` | leaves so many processes behind, which end in all ways, then answers |
 //! | `/exit/CODE` | exits before it answers |
 //! | anything else | answers |
 //!
@@ -179,6 +180,7 @@ impl Worker {
                 let before = io::Cursor::new([head.as_bytes(), &rest].concat());
                 more = super::worker_body::digest_all(&mut before.chain(&mut *stream))?;
             }
+            "orphans" => super::orphans::leave(argument.parse().unwrap_or(1)),
             "exit" => process::exit(argument.parse().unwrap_or(1)),
             "body" => more = super::worker_body::digest(stream, &head, rest)?,
             _ => {}

@@ -79,7 +79,7 @@ impl Conversation {
                 let package = Package::new("sticky-cluster", message);
                 self.primary.use_package(package.expect("it is known"));
             }
-            Step::Count => self.primary.begin_counting(),
+            Step::Count => self.primary.meet_preload(),
             Step::Adapter(uid) => {
                 let uid = uid.map(|uid| uid.to_string());
                 let nsp = Some("/".to_owned());
@@ -99,7 +99,7 @@ impl Conversation {
             primary.listeners(2),
             primary.is_guessing(1),
             primary.farewell(7),
-            primary.is_counting(),
+            primary.has_preload(),
         )
     }
 }

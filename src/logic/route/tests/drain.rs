@@ -199,11 +199,20 @@ fn two_workers_of_a_slot_mint_and_the_old_one_says_when_its_sessions_are_over() 
     assert!(!world.is_drained(old));
     world.router.quiet(old);
     assert!(world.is_drained(old));
-    // Whoever comes to it may begin something there.
+    // Whoever comes to it may begin something there, and it says so.
+    world.goes(path);
+    assert!(!world.is_drained(old));
+    world.router.looked(world.now, old, 0);
+    world.router.busy(old);
+    world.router.closed(old, 1);
+    assert!(!world.is_drained(old));
+    world.router.quiet(old);
+    assert!(world.is_drained(old));
+    // Or it does not.
     world.goes(path);
     world.router.looked(world.now, old, 0);
     world.router.closed(old, 1);
-    assert!(!world.is_drained(old));
+    assert!(world.is_drained(old));
 }
 
 #[test]

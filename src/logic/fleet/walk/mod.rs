@@ -1,12 +1,14 @@
 //! A seeded random walk: a world of workers that boot slowly, crash, hang and survive KILL, and an
 //! engine that tells the fleet nonsense now and then. The invariants are checked at every action.
 
+mod promises;
+
 use std::collections::BTreeMap;
 
 use super::*;
 
 /// Walks at each run. Every one prints its seed when it fails.
-const WALKS: u64 = 3_000;
+const WALKS: u64 = 1_500;
 /// Steps before a stop is asked for, if not earlier.
 const STEPS: u32 = 300;
 /// Steps that are more than enough for a stop.
@@ -55,21 +57,64 @@ struct Walk {
     removes: bool,
     /// Time goes by without anybody looking.
     is_late: bool,
-    /// How many rounds came to their end.
-    rounds: u32,
+    /// What was seen.
+    seen: Seen,
+}
+
+/// How often things have happened that must not be missed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    restarted: u32,
+    restart_failed: u32,
+    worn_failed: u32,
+    hung: u32,
+    drain_ended: u32,
+    removed: u32,
+    late: u32,
 }
 
 #[test]
 fn no_walk_breaks_an_invariant() {
-    let (mut stopped, mut never_ready) = (0, 0);
+    let (mut stopped, mut never_ready, mut all) = (0, 0, Vec::new());
     for seed in 0..WALKS {
-        match Walk::new(seed).run() {
+        let (outcome, seen) = Walk::new(seed).run();
+        match outcome {
             Outcome::Stopped => stopped += 1,
             Outcome::NeverReady => never_ready += 1,
         }
+        all.push(seen);
     }
-    // A walk that only ever sees one end proves little.
+    // Walks that never see something prove nothing of it.
     assert!(stopped > WALKS / 10 && never_ready > WALKS / 100, "{stopped}, {never_ready}");
+    let counts: [fn(&Seen) -> u32; 7] = [
+        |seen| seen.restarted,
+        |seen| seen.restart_failed,
+        |seen| seen.worn_failed,
+        |seen| seen.hung,
+        |seen| seen.drain_ended,
+        |seen| seen.removed,
+        |seen| seen.late,
+    ];
+    let counts = counts.map(|count| all.iter().map(count).sum::<u32>());
+    assert!(counts.iter().all(|count| *count > 20), "{counts:?}");
+}
+
+/// Times and numbers that meet each other in many ways. Some times are 0, some are missing.
+fn random_config(rng: &mut Rng, seed: u64) -> FleetConfig {
+    let mut pick = |of: [u16; 4]| of[rng.below(4) as usize];
+    let time = |millis: u16| Duration::from_millis(millis.into());
+    let some_time = |millis| Some(time(millis)).filter(|time| !time.is_zero());
+    FleetConfig {
+        workers: pick([1, 2, 3, 4]),
+        grace: time(pick([0, 3, 1_500, 25_000])),
+        boot_timeout: time(pick([0, 900, 60_000, 60_000])),
+        drain_timeout: Some(time(pick([0, 700, 30_000, 0]))).filter(|_| !seed.is_multiple_of(5)),
+        restart_parallel: pick([0, 1, 2, 3]),
+        most_draining: pick([0, 1, 2, 100]),
+        watchdog: some_time(pick([0, 0, 2_000, 20_000])),
+        lifetime: some_time(pick([0, 0, 0, 60_000])),
+        seed,
+    }
 }
 
 impl Life {
@@ -108,25 +153,7 @@ impl Life {
 impl Walk {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
-        let mut pick = |of: [u64; 4]| of[rng.below(4) as usize];
-        let config = FleetConfig {
-            workers: u16::try_from(pick([1, 2, 3, 4])).expect("few"),
-            grace: Duration::from_millis(pick([0, 3, 1_500, 25_000])),
-            boot_timeout: Duration::from_millis(pick([0, 900, 60_000, 60_000])),
-            drain_timeout: Some(pick([0, 700, 30_000, 0])).map(Duration::from_millis),
-            restart_parallel: u16::try_from(pick([0, 1, 2, 3])).expect("few"),
-            most_draining: u16::try_from(pick([0, 1, 2, 100])).expect("few"),
-            watchdog: Some(pick([0, 0, 2_000, 20_000])).map(Duration::from_millis),
-            lifetime: Some(pick([0, 0, 0, 90_000])).map(Duration::from_millis),
-            seed,
-        };
-        let positive = |time: Option<Duration>| time.filter(|time| !time.is_zero());
-        let config = FleetConfig {
-            drain_timeout: config.drain_timeout.filter(|_| seed % 5 > 0),
-            watchdog: positive(config.watchdog),
-            lifetime: positive(config.lifetime),
-            ..config
-        };
+        let config = random_config(&mut rng, seed);
         let now = Time::since_zero(Duration::from_secs(rng.below(1_000).into()));
         Self {
             seed,
@@ -141,11 +168,11 @@ impl Walk {
             ever_ready: false,
             removes: false,
             is_late: false,
-            rounds: 0,
+            seen: Seen::default(),
         }
     }
 
-    fn run(mut self) -> Outcome {
+    fn run(mut self) -> (Outcome, Seen) {
         self.carry_out();
         for _ in 0..self.rng.below(STEPS) {
             self.step();
@@ -159,7 +186,7 @@ impl Walk {
         for _ in 0..STOP_STEPS {
             if let Some(outcome) = self.outcome {
                 self.after_the_end();
-                return outcome;
+                return (outcome, self.seen);
             }
             self.step();
         }
@@ -198,6 +225,7 @@ impl Walk {
         let timeout = self.fleet.poll_timeout();
         let late = self.stop.is_none() && self.rng.below(20) == 0;
         let watchdog = self.config.watchdog.unwrap_or_default();
+        self.seen.late += u32::from(late);
         self.is_late = late && timeout.is_some_and(|at| then - at > watchdog / 8);
         self.now = timeout.filter(|_| !late).map_or(then, |at| then.min(at.max(self.now)));
         self.fleet.handle_timeout(self.now);
@@ -210,10 +238,10 @@ impl Walk {
         let all: Vec<_> = self.lives.keys().copied().collect();
         let any = all.get(self.rng.below(1 + u32::try_from(all.len()).expect("few")) as usize);
         let input = match (self.rng.below(8), any) {
-            (0, _) => Input::Restart,
-            (1, _) => Input::More,
-            (2, _) => Input::Fewer,
-            (3 | 4, Some(worker)) => Input::Drained(*worker),
+            (0 | 1, _) => Input::Restart,
+            (2, _) => Input::More,
+            (3, _) => Input::Fewer,
+            (4, Some(worker)) => Input::Drained(*worker),
             (5, Some(worker)) => Input::Recycle(*worker, Wear::Memory),
             (_, Some(worker)) => Input::Pong(*worker),
             (_, None) => return,
@@ -231,12 +259,12 @@ impl Walk {
 
     /// From now on all goes well: a restart comes to its end, and every slot has its worker.
     fn be_lucky(&mut self) {
-        let rounds = self.rounds;
+        let rounds = self.seen.restarted;
         self.handle(Input::Restart);
         for _ in 0..STOP_STEPS {
             let worker = self.lives.iter().find(|(_, life)| life.has_something_to_do());
             let Some((worker, life)) = worker.map(|(worker, life)| (*worker, life)) else {
-                if self.is_complete() && self.rounds > rounds || self.outcome.is_some() {
+                if self.is_complete() && self.seen.restarted > rounds || self.outcome.is_some() {
                     return;
                 }
                 self.now = self.fleet.poll_timeout().expect("there is something to wait for");
@@ -272,7 +300,9 @@ impl Walk {
             return;
         }
         let worker = present[self.rng.below(u32::try_from(present.len()).expect("few")) as usize];
-        let chance = self.rng.below(10);
+        // In one world of two workers are hardier.
+        let hardy = self.seed % 4 < 2 && self.rng.below(5) > 0;
+        let chance = self.rng.below(if hardy { 4 } else { 10 });
         let life = self.lives.get_mut(&worker).expect("it was just found");
         let input = if !life.answered {
             life.answered = true;
@@ -280,13 +310,13 @@ impl Walk {
             life.stuck = chance == 2;
             life.born = life.alive;
             if life.alive { Input::Spawned(worker) } else { Input::SpawnFailed(worker) }
+        } else if life.owes && chance < 2 {
+            life.owes = false;
+            Input::Pong(worker)
         } else if chance < 4 && !life.terminated {
             Input::Ready(worker)
         } else if chance == 4 {
             Input::Leaving(worker)
-        } else if life.owes && chance < 6 {
-            life.owes = false;
-            Input::Pong(worker)
         } else if chance < 6 || life.stuck {
             return;
         } else {
@@ -327,132 +357,6 @@ impl Walk {
         self.carry_out();
         self.removes = false;
         self.check(input, &servers);
-    }
-
-    /// The workers that get new keys.
-    fn servers(&self) -> Vec<Worker> {
-        let serving = self.lives.iter().filter(|(_, life)| life.serves());
-        serving.map(|(worker, _)| *worker).collect()
-    }
-
-    /// Nobody loses the slot by what is said of another one, and none of it has two owners.
-    fn check(&self, input: Input, before: &[Worker]) {
-        let about = format!("seed {}: {input:?}", self.seed);
-        let servers = self.servers();
-        assert!(servers.is_sorted_by(|one, other| one.slot < other.slot), "{about}: {servers:?}");
-        let failed = match input {
-            Input::SpawnFailed(worker) | Input::Exited(worker, _) => worker,
-            _ => return,
-        };
-        if let Some(life) = self.lives.get(&failed) {
-            assert!(life.alive || !life.born || life.retired, "{about}: not retired");
-        }
-        let others = before.iter().filter(|worker| **worker != failed);
-        for other in others {
-            assert!(self.stop.is_some() || servers.contains(other), "{about}: {other:?} paid");
-        }
-    }
-
-    /// Does what the fleet wants, and holds it to its promises.
-    fn carry_out(&mut self) {
-        while let Some(action) = self.fleet.poll_action() {
-            let about = format!("seed {}: {action:?}", self.seed);
-            assert_eq!(self.outcome, None, "{about}");
-            match action {
-                Action::Spawn(worker) => self.spawn(worker, &about),
-                Action::Place(worker) => {
-                    let life = self.alive(worker, &about);
-                    assert!(!life.placed && !life.terminated, "{about} {life:?}");
-                    life.placed = true;
-                    self.ever_ready = true;
-                    assert!(self.fleet.is_ready(worker) && self.stop.is_none(), "{about}");
-                }
-                Action::Retire(worker) => self.retire(worker, &about),
-                Action::Drain(worker) => {
-                    let life = self.alive(worker, &about);
-                    assert!(
-                        life.placed && !life.withdrawn && !life.drained && !life.retired,
-                        "{about} {life:?}"
-                    );
-                    life.drained = true;
-                }
-                Action::Terminate(worker) => {
-                    let life = self.alive(worker, &about);
-                    assert!(life.retired && !life.terminated && !life.killed, "{about} {life:?}");
-                    life.terminated = true;
-                }
-                Action::Kill(worker) => {
-                    let life = self.alive(worker, &about);
-                    assert!(life.retired && !life.killed, "{about} {life:?}");
-                    life.killed = true;
-                }
-                Action::Withdraw(worker) => self.withdraw(worker, &about),
-                Action::Ping(worker) => {
-                    let stops = self.stop.is_some();
-                    let life = self.alive(worker, &about);
-                    assert!(life.placed && !life.retired && !stops, "{about} {life:?}");
-                    life.owes = true;
-                }
-                Action::Abort(worker) => {
-                    assert!(!self.is_late && self.stop.is_none(), "{about}");
-                    let life = self.alive(worker, &about);
-                    assert!(life.retired && !life.terminated && !life.killed, "{about} {life:?}");
-                    assert!(life.placed && life.owes, "{about} {life:?}");
-                    life.terminated = true;
-                }
-                Action::Resized(size) => {
-                    assert!(self.stop.is_none() && size > 0, "{about}");
-                    assert!(size.abs_diff(self.size) == 1, "{about}");
-                    self.size = size;
-                }
-                Action::CloseListeners => _ = self.stop.get_or_insert((self.now, GIVING_UP)),
-                Action::Report(Event::GaveUp { .. }) => assert!(!self.ever_ready, "{about}"),
-                Action::Report(Event::Replacing(Replacing::Restarted { .. })) => self.rounds += 1,
-                Action::Report(_) => {}
-                Action::Finish(outcome) => self.outcome = Some(outcome),
-            }
-        }
-    }
-
-    /// A new worker: of a generation not seen before, beside one other at most that may become
-    /// ready or is, and only for a slot that there is.
-    fn spawn(&mut self, worker: Worker, about: &str) {
-        assert!(self.stop.is_none() && worker.slot < self.size, "{about}");
-        let others = self.lives.iter().filter(|(other, _)| other.slot == worker.slot);
-        for (other, life) in others {
-            assert!(other.generation < worker.generation, "{about}: after {other:?}");
-            let is_other = life.alive && !life.retired && !life.withdrawn;
-            assert!(!is_other || life.placed, "{about}: beside {other:?}");
-        }
-        self.lives.insert(worker, Life::default());
-    }
-
-    /// No new keys any more: said once, and of so many as may drain.
-    fn withdraw(&mut self, worker: Worker, about: &str) {
-        let (removes, most) = (self.removes, usize::from(self.config.most_draining.max(1)));
-        let life = self.alive(worker, about);
-        assert!(life.placed && !life.withdrawn && !life.retired, "{about} {life:?}");
-        life.withdrawn = true;
-        life.removed = removes;
-        let drains = |life: &&Life| life.withdrawn && life.alive && !life.killed && !life.removed;
-        let draining = self.lives.values().filter(drains).count();
-        assert!(draining <= most, "{about}: {draining} drain");
-        assert!(self.stop.is_none(), "{about}");
-    }
-
-    /// No connections any more: said once, dead or alive.
-    fn retire(&mut self, worker: Worker, about: &str) {
-        let life = self.lives.get_mut(&worker).expect("it was spawned");
-        assert!(life.answered && !life.retired, "{about} {life:?}");
-        life.retired = true;
-        assert!(!self.fleet.is_ready(worker), "{about}");
-    }
-
-    /// The life of a worker whose process must exist for this action to make sense.
-    fn alive(&mut self, worker: Worker, about: &str) -> &mut Life {
-        let life = self.lives.get_mut(&worker).expect("it was spawned");
-        assert!(life.alive, "{about} {life:?}");
-        life
     }
 
     /// All that is left behind has had KILL, and nothing is answered any more.

@@ -1,13 +1,13 @@
 //! The output of workers, when lines are to say whose they are: read from pipes, written to our own.
 //!
 //! Nobody is held up: not the workers, whose pipes are always read, nor the loop, which reads little at
-//! a time and writes only where there is room. What has no room waits in a queue of its stream, and
-//! lines are dropped and counted when that is full.
+//! a time and writes only where there is room (`outlet`).
+
+mod outlet;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::mem;
-use std::ops::Bound::{Excluded, Included};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use mio::{Interest, Registry};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
+use self::outlet::Outlet;
 use super::tokens::Subject;
 use super::upgrade::{Keeper, Kept};
 use crate::logic::Worker;
@@ -23,7 +24,6 @@ use crate::logic::config::OutputConfig;
 use crate::logic::output::{Cutter, Label, Queue, Stream};
 use crate::logic::time::Time;
 use crate::os::pipe::{Got, Pipe};
-use crate::os::standard;
 
 /// How long processes that a worker left behind may go on writing.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -54,12 +54,7 @@ pub(super) struct Output {
     readable: VecDeque<u32>,
     /// Those to close, and when: their workers have ended.
     ending: VecDeque<(Time, u32)>,
-    /// What waits, of each slot and stream.
-    queues: BTreeMap<(Stream, u16), Queue>,
-    /// The queue that was written last.
-    last: (Stream, u16),
-    /// Our own streams that had no room, which the loop watches.
-    full: Vec<Stream>,
+    outlet: Outlet,
 }
 
 /// One stream of a worker.
@@ -96,9 +91,7 @@ impl Output {
             next: 0,
             readable: VecDeque::new(),
             ending: VecDeque::new(),
-            queues: BTreeMap::new(),
-            last: (Stream::Stdout, 0),
-            full: Vec::new(),
+            outlet: Outlet::new(),
         }
     }
 
@@ -142,7 +135,7 @@ impl Output {
     pub(super) fn hear(&mut self, registry: &Registry, part: Part) {
         match part {
             Part::Pipe(number) => self.became_readable(number),
-            Part::Room(stream) => self.write_waiting(registry, stream),
+            Part::Room(stream) => self.outlet.write_waiting(registry, stream),
         }
     }
 
@@ -193,7 +186,7 @@ impl Output {
             self.close(registry, number);
         }
         for stream in [Stream::Stdout, Stream::Stderr] {
-            self.write_waiting(registry, stream);
+            self.outlet.write_waiting(registry, stream);
         }
     }
 
@@ -207,7 +200,7 @@ impl Output {
         let ends = |(at, number): &(Time, u32)| Some((*at, self.pipes.get(number)?.worker));
         SavedOutput {
             ending: self.ending.iter().filter_map(ends).collect(),
-            queues: self.queues.values().cloned().collect(),
+            queues: self.outlet.save(),
             pipes: self.pipes.values().map(save).collect(),
         }
     }
@@ -227,13 +220,7 @@ impl Output {
             let numbers = output.of_worker(worker).into_iter().map(|number| (at, number));
             output.ending.extend(numbers);
         }
-        for queue in saved.queues {
-            let Label { slot, stream, format: _ } = queue.label();
-            output.queues.insert((stream, slot), queue);
-        }
-        for stream in [Stream::Stdout, Stream::Stderr] {
-            output.write_waiting(registry, stream);
-        }
+        output.outlet.restore(registry, saved.queues);
         Ok(output)
     }
 
@@ -264,7 +251,7 @@ impl Output {
                     let mut lines = Vec::new();
                     source.cutter.push(&buffer[..len], |line| lines.push(line));
                     let label = source.cutter.label();
-                    self.say(registry, label, &lines);
+                    self.outlet.say(registry, label, &lines);
                 }
                 Got::Nothing => source.readable = false,
                 Got::End => self.close(registry, number),
@@ -278,92 +265,47 @@ impl Output {
         // Nobody else has this end, so that the kernel forgets it with the close.
         let mut last = None;
         source.cutter.finish(|line| last = Some(line));
-        self.say(registry, source.cutter.label(), last.as_slice());
-    }
-
-    /// Lines to write, all of one stream.
-    fn say(&mut self, registry: &Registry, label: Label, lines: &[Vec<u8>]) {
-        let key = (label.stream, label.slot);
-        let is_full = self.full.contains(&label.stream);
-        for line in lines {
-            let queue = self.queues.entry(key).or_insert_with(|| Queue::new(label));
-            while !is_full && queue.is_full_for(line) && write_some(queue) == Written::Some {}
-            queue.push(line);
-        }
-        if !is_full && !lines.is_empty() {
-            self.write_waiting(registry, label.stream);
-        }
-    }
-
-    /// Writes what waits for one of our own streams, as far as there is room, and has the loop tell
-    /// when there is more.
-    fn write_waiting(&mut self, registry: &Registry, stream: Stream) {
-        let is_full = !self.write_in_turn(stream);
-        let was_full = self.full.contains(&stream);
-        let fd = standard::number(stream);
-        if is_full && !was_full {
-            let token = Subject::Output(Part::Room(stream)).into();
-            // What cannot be watched, such as a file, has always room.
-            if registry.register(&mut SourceFd(&fd), token, Interest::WRITABLE).is_ok() {
-                self.full.push(stream);
-            }
-        } else if was_full && !is_full {
-            self.full.retain(|full| *full != stream);
-            if let Err(error) = registry.deregister(&mut SourceFd(&fd)) {
-                warn!("cannot stop waiting for room for output: {error}");
-            }
-        }
-    }
-
-    /// Writes some of each queue of a stream in turn, until nothing waits or there is no room, which is
-    /// `false`.
-    fn write_in_turn(&mut self, stream: Stream) -> bool {
-        let (first, last) = ((stream, 0), (stream, u16::MAX));
-        let mut idle = false;
-        while !mem::replace(&mut idle, true) {
-            let middle = self.last.clamp(first, last);
-            for bounds in [(Excluded(middle), Included(last)), (Included(first), Included(middle))]
-            {
-                for (key, queue) in self.queues.range_mut(bounds) {
-                    match write_some(queue) {
-                        Written::Some => idle = false,
-                        Written::Nothing => continue,
-                        Written::NoRoom => return false,
-                    }
-                    self.last = *key;
-                }
-            }
-        }
-        true
+        self.outlet.say(registry, source.cutter.label(), last.as_slice());
     }
 }
 
-/// What became of an attempt to write.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Written {
-    /// There may be more to write.
-    Some,
-    /// Nothing waits.
-    Nothing,
-    NoRoom,
-}
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Write;
 
-/// Writes what can be written at once of a queue. What cannot be written at all, such as to a full
-/// disk, is dropped.
-fn write_some(queue: &mut Queue) -> Written {
-    let stream = queue.label().stream;
-    let next = queue.next();
-    let len = next.len();
-    if len == 0 {
-        return Written::Nothing;
+    use mio::Poll;
+
+    use super::*;
+    use crate::logic::config::LogFormat;
+
+    #[test]
+    fn pipes_and_unfinished_lines_go_over_to_another_program() {
+        let poll = Poll::new().unwrap();
+        let registry = poll.registry();
+        let config = OutputConfig { prefix: true, format: LogFormat::Text };
+        let mut output = Output::new(config);
+        let worker = Worker { slot: 3, generation: 7 };
+        let (ours, theirs) = output.pipes().unwrap().unwrap();
+        output.started(registry, worker, ours);
+        let [mut stdout, stderr] = theirs.map(File::from);
+        stdout.write_all(b"unfin").unwrap();
+        output.ended(registry, Time::default(), worker);
+        let saved = rmp_serde::to_vec(&output.save(&mut Keeper::default())).unwrap();
+        let due = output.due();
+        assert!(due.is_some());
+        // As with execve(2), its descriptors stay open and nothing of it ends.
+        let before = std::mem::ManuallyDrop::new(output);
+        let other = Poll::new().unwrap();
+        let saved = rmp_serde::from_slice(&saved).unwrap();
+        let mut output = Output::restore(other.registry(), config, saved).unwrap();
+        let cutters = |output: &Output| -> Vec<Cutter> {
+            output.pipes.values().map(|source| source.cutter.clone()).collect()
+        };
+        assert_eq!((cutters(&output), output.due()), (cutters(&before), due));
+        drop((stdout, stderr));
+        output.hear(other.registry(), Part::Pipe(1));
+        output.read_some(other.registry(), Time::default());
+        assert_eq!(output.pipes.len(), 1, "the one that has ended is closed");
     }
-    match standard::write(stream, next) {
-        Ok(()) => queue.written(len),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Written::NoRoom,
-        Err(_) => {
-            queue.lost(len);
-            return Written::Nothing;
-        }
-    }
-    Written::Some
 }

@@ -1,0 +1,124 @@
+//! Replacing workers: what the fleet wants of the router and of the workers themselves, and what it
+//! has to be told of them.
+
+use std::io;
+use std::time::Duration;
+
+use tracing::{debug, info, warn};
+
+use super::Engine;
+use crate::logic::fleet::{Event, Input, Replacing, Wear};
+use crate::logic::time::Time;
+use crate::logic::{Worker, wear};
+use crate::os::memory;
+
+/// How often the memory of workers is looked at, if it is limited.
+const LOOK_AT_MEMORY: Duration = Duration::from_secs(5);
+
+/// What is remembered about the wear of workers.
+#[derive(Debug, Default)]
+pub(super) struct Worn {
+    /// When to look at their memory again.
+    look_at: Option<Time>,
+}
+
+impl Worn {
+    /// When to call [`Engine::look_after_wear`].
+    pub(super) fn due(&self) -> Option<Time> {
+        self.look_at
+    }
+}
+
+impl Engine {
+    /// A worker gets no new keys any more.
+    pub(super) fn withdraw(&mut self, worker: Worker) {
+        self.router.withdraw(self.now, worker);
+        self.tell_withdrawn(worker);
+    }
+
+    /// Asks a worker for a sign of life. One that cannot be asked is taken to be alive.
+    pub(super) fn ping(&mut self, worker: Worker) {
+        if !self.send_ping(worker) {
+            self.fleet.handle(self.now, Input::Pong(worker));
+        }
+    }
+
+    /// There are so many slots from now on.
+    pub(super) fn resized(&mut self, slots: u16) {
+        self.workers.slots = slots;
+        self.room.resize(slots);
+        self.router.set_queues(self.room.queues());
+        self.router.resize(self.now, slots);
+    }
+
+    /// Tells everybody what the fleet has to tell.
+    pub(super) fn report(&mut self, event: &Event) {
+        if event.is_trouble() {
+            warn!("{event}");
+        } else {
+            info!("{event}");
+        }
+        match event {
+            Event::Replacing(Replacing::Restarted { .. }) => {
+                self.fallback = None;
+                self.notifier.reloaded(self.now, None);
+            }
+            Event::Replacing(Replacing::RestartFailed { .. }) => {
+                self.fall_back();
+                self.notifier.reloaded(self.now, Some(&event.to_string()));
+            }
+            _ => {}
+        }
+    }
+
+    /// Tells the fleet which withdrawn workers have nothing left to do.
+    pub(super) fn look_after_drains(&mut self) {
+        let draining: Vec<_> = self.router.draining().collect();
+        for worker in draining {
+            self.look_at(worker);
+            if self.tells_its_end(worker) && self.router.is_drained(self.now, worker) {
+                self.fleet.handle(self.now, Input::Drained(worker));
+            }
+        }
+    }
+
+    /// A connection was given to a worker.
+    pub(super) fn count_given(&mut self, worker: Worker) {
+        let Some(limit) = self.config.wear.connections else { return };
+        let Some(live) = self.workers.get_mut(worker) else { return };
+        live.given += 1;
+        if live.given == wear::connections(limit, worker, self.config.fleet.seed) {
+            self.fleet.handle(self.now, Input::Recycle(worker, Wear::Connections));
+        }
+    }
+
+    /// Looks which workers hold too much memory.
+    pub(super) fn look_after_wear(&mut self) {
+        let Some(limit) = self.config.wear.memory else {
+            self.worn.look_at = None;
+            return;
+        };
+        if self.worn.look_at.is_some_and(|at| self.now < at) {
+            return;
+        }
+        self.worn.look_at = Some(self.now + LOOK_AT_MEMORY);
+        for (worker, held) in self.workers.memory() {
+            match held {
+                Ok(held) if held > limit => {
+                    debug!("{worker} holds {held} bytes");
+                    self.fleet.handle(self.now, Input::Recycle(worker, Wear::Memory));
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => warn!("cannot look how much memory {worker} holds: {error}"),
+            }
+        }
+    }
+}
+
+impl super::workers::Workers {
+    /// How many bytes of memory each worker holds.
+    fn memory(&self) -> Vec<(Worker, io::Result<u64>)> {
+        self.all().map(|live| (live.worker, memory::resident(live.pid()))).collect()
+    }
+}

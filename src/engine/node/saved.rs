@@ -1,0 +1,285 @@
+//! The handoff `node` in a state, for an upgrade in place.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ffi::OsString;
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+use super::handoff::{Resting, SavedResting};
+use super::ports::{Opened, Port, Ports};
+use super::{Node, NodeLink, Parcel, launch};
+use crate::channel::node::{Data, Frames, Ledger, Outbox, Primary, Serialization};
+use crate::engine::connection::SavedConnection;
+use crate::engine::upgrade::{Keeper, Kept, Shared};
+use crate::logic::config::NodeConfig;
+use crate::logic::route::Give;
+use crate::logic::time::Time;
+use crate::os::scratch::Scratch;
+use crate::os::stream::Stream;
+
+/// What all links share, in a state.
+#[derive(Debug, Deserialize, Serialize)]
+pub(in crate::engine) struct SavedNode {
+    /// What the workers were started with; they speak no other.
+    serialization: Serialization,
+    /// The directory of the preload.
+    preload: Option<OsString>,
+    ports: SavedPorts,
+    resting: SavedResting,
+    guessed: bool,
+}
+
+/// A link in a state.
+#[derive(Debug, Deserialize, Serialize)]
+pub(in crate::engine) struct SavedNodeLink {
+    id: u32,
+    stream: Kept,
+    frames: Frames,
+    descriptors: Vec<Kept>,
+    primary: Primary,
+    outbox: Outbox,
+    ledger: Ledger<SavedParcel>,
+    listeners: BTreeSet<u32>,
+    withdrawn: bool,
+    over: bool,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+enum SavedParcel {
+    Connection(SavedConnection, Give),
+    Udp(Kept),
+}
+
+/// Everything that servers have asked for, in a state.
+#[derive(Debug, Deserialize, Serialize)]
+struct SavedPorts {
+    given: u32,
+    ports: BTreeMap<String, SavedPort>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct SavedPort {
+    opened: SavedOpened,
+    data: Option<Data>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+enum SavedOpened {
+    Listeners(Vec<u32>),
+    Udp(Kept),
+}
+
+impl Node {
+    /// Writes it down.
+    pub(in crate::engine) fn save(&self, keeper: &mut Keeper) -> SavedNode {
+        SavedNode {
+            serialization: self.config.serialization,
+            preload: self.preload.as_ref().map(|scratch| scratch.directory().into()),
+            ports: self.ports.save(keeper),
+            resting: self.resting.save(keeper),
+            guessed: self.guessed,
+        }
+    }
+
+    /// Goes on with what was written down.
+    pub(in crate::engine) fn restore(
+        now: Time,
+        mut config: NodeConfig,
+        saved: SavedNode,
+        shared: &mut Shared,
+    ) -> io::Result<Self> {
+        let SavedNode { serialization, preload, ports, resting, guessed } = saved;
+        config.serialization = serialization;
+        let before = preload.map(|at| Scratch::restore(launch::PRELOAD, at.into())).transpose()?;
+        let preload = match (config.preload, before) {
+            (Some(_), None) => Some(Scratch::new(launch::PRELOAD)?),
+            (Some(_), before) => before,
+            (None, _) => None,
+        };
+        let ports = Ports::restore(ports, shared)?;
+        let resting = Resting::restore(resting)?;
+        Ok(Self {
+            guessed,
+            // What no channel had room for may have room now, and what the router had widened is
+            // made narrow again.
+            retry_at: Some(now),
+            wide: true,
+            ..Self::with(now, config, preload, ports, resting)
+        })
+    }
+}
+
+impl Ports {
+    /// Writes it down.
+    fn save(&self, keeper: &mut Keeper) -> SavedPorts {
+        let save = |(key, port): (&String, &Port)| {
+            let opened = match &port.opened {
+                Opened::Listeners(listeners) => SavedOpened::Listeners(listeners.clone()),
+                Opened::Udp(socket) => SavedOpened::Udp(keeper.keep(socket)),
+            };
+            (key.clone(), SavedPort { opened, data: port.data.clone() })
+        };
+        SavedPorts { given: self.given, ports: self.ports.iter().map(save).collect() }
+    }
+
+    /// Goes on with what was written down.
+    fn restore(saved: SavedPorts, shared: &mut Shared) -> io::Result<Self> {
+        let restore = |(key, port): (String, SavedPort)| {
+            let opened = match port.opened {
+                SavedOpened::Listeners(listeners) => Opened::Listeners(listeners),
+                SavedOpened::Udp(socket) => Opened::Udp(socket.share(shared)?),
+            };
+            Ok((key, Port { opened, data: port.data }))
+        };
+        let ports = saved.ports.into_iter().map(restore).collect::<io::Result<_>>()?;
+        Ok(Self { given: saved.given, ports })
+    }
+}
+
+impl NodeLink {
+    /// Writes it down.
+    pub(in crate::engine) fn save(&self, keeper: &mut Keeper) -> SavedNodeLink {
+        SavedNodeLink {
+            id: self.id,
+            stream: keeper.keep(&self.stream),
+            frames: self.frames.clone(),
+            descriptors: self.descriptors.iter().map(|fd| keeper.keep(fd)).collect(),
+            primary: self.primary.clone(),
+            outbox: self.outbox.clone(),
+            ledger: self.ledger.map(|parcel| match parcel {
+                Parcel::Connection(connection, give) => {
+                    SavedParcel::Connection(connection.save(keeper), *give)
+                }
+                Parcel::Udp(socket) => SavedParcel::Udp(keeper.keep(socket)),
+            }),
+            listeners: self.listeners.clone(),
+            withdrawn: self.withdrawn,
+            over: self.over,
+        }
+    }
+
+    /// The link that was written down.
+    pub(in crate::engine) fn restore(saved: SavedNodeLink, shared: &mut Shared) -> io::Result<Self> {
+        let ledger = saved.ledger.try_map(|parcel| {
+            io::Result::Ok(match parcel {
+                SavedParcel::Connection(connection, give) => {
+                    Parcel::Connection(connection.restore()?, give)
+                }
+                SavedParcel::Udp(socket) => Parcel::Udp(socket.share(shared)?),
+            })
+        })?;
+        if saved.outbox.descriptors().any(|number| ledger.get(number).is_none()) {
+            return Err(io::Error::other("the state sends a descriptor that it does not have"));
+        }
+        let descriptors = saved.descriptors.iter().map(Kept::take_over);
+        Ok(Self {
+            id: saved.id,
+            stream: Stream::from_end(saved.stream.take_over()?),
+            theirs: None,
+            frames: saved.frames,
+            descriptors: descriptors.collect::<io::Result<VecDeque<_>>>()?,
+            primary: saved.primary,
+            outbox: saved.outbox,
+            ledger,
+            listeners: saved.listeners,
+            withdrawn: saved.withdrawn,
+            watched: false,
+            blocked: false,
+            dropped: false,
+            over: saved.over,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem;
+    use std::net::{TcpListener, UdpSocket};
+    use std::os::fd::{AsRawFd, OwnedFd};
+    use std::rc::Rc;
+    use std::time::Duration;
+
+    use serde::de::DeserializeOwned;
+
+    use super::*;
+    use crate::engine::Connection;
+    use crate::logic::Worker;
+    use crate::logic::route::Returned;
+    use crate::os::fdpass::Received;
+
+    /// Writes something down and reads it.
+    fn copy<T: Serialize + DeserializeOwned>(state: &T) -> T {
+        let bytes = rmp_serde::to_vec_named(state).expect("a state can be written");
+        rmp_serde::from_slice(&bytes).expect("it can be read")
+    }
+
+    /// What another program makes of a link; this one has no part in it any more.
+    fn move_link(link: NodeLink, shared: &mut Shared) -> io::Result<NodeLink> {
+        let saved = copy(&link.save(&mut Keeper::default()));
+        mem::forget(link);
+        NodeLink::restore(saved, shared)
+    }
+
+    fn connection() -> Connection {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap().into();
+        let client = Some("[::1]:7".parse().unwrap());
+        Connection { socket, client, listener: Some(3), head: None, deaths: 1 }
+    }
+
+    #[test]
+    fn what_is_on_its_way_arrives_from_the_next_program() {
+        let udp: Rc<OwnedFd> = Rc::new(UdpSocket::bind("127.0.0.1:0").unwrap().into());
+        let mut link = NodeLink::new(7, Serialization::Json).unwrap();
+        let theirs = link.theirs.take().unwrap();
+        link.frames.extend(b"{\"half\":");
+        link.primary.meet_preload();
+        let number = link.ledger.enter(Parcel::Udp(Rc::clone(&udp)), None);
+        link.outbox.push(*b"with it", Some(number));
+        let mut shared = Shared::default();
+        let mut link = move_link(link, &mut shared).unwrap();
+        mem::forget(udp);
+        assert_eq!((link.id, link.primary.has_preload()), (7, true));
+        link.flush().unwrap();
+        let theirs = Stream::from_end(theirs);
+        let mut buffer = [0; 64];
+        let Received { len, descriptors, .. } = theirs.receive(&mut buffer).unwrap().unwrap();
+        assert_eq!((&buffer[..len], descriptors.len()), (&b"with it"[..], 1));
+        link.frames.extend(b"1}\n");
+        assert_eq!(&*link.frames.next_frame().unwrap().unwrap(), b"{\"half\":1}\n");
+    }
+
+    #[test]
+    fn a_frame_whose_descriptor_is_nowhere_is_an_error() {
+        let mut link = NodeLink::new(1, Serialization::Json).unwrap();
+        link.outbox.push(*b"with what?", Some(5));
+        assert!(move_link(link, &mut Shared::default()).is_err());
+    }
+
+    #[test]
+    fn ports_and_resting_connections_are_those_of_before() {
+        let config = NodeConfig { serialization: Serialization::Json, ..NodeConfig::default() };
+        let mut node = Node::new(Time::default(), config, 2).unwrap();
+        let udp: Rc<OwnedFd> = Rc::new(UdpSocket::bind("127.0.0.1:0").unwrap().into());
+        let mut port = |name: &str, opened| {
+            node.ports.ports.insert(name.to_owned(), Port { opened, data: None });
+        };
+        port("tcp", Opened::Listeners(vec![4, 5]));
+        port("udp", Opened::Udp(Rc::clone(&udp)));
+        let until = Time::since_zero(Duration::from_millis(50));
+        let back = Returned::Back(Worker { slot: 1, generation: 2 });
+        let number = udp.as_raw_fd();
+        node.resting.push(until, connection(), back);
+        let saved = copy(&node.save(&mut Keeper::default()));
+        mem::forget((node, udp));
+        let mut shared = Shared::default();
+        let now = Time::since_zero(Duration::from_secs(1));
+        // Another serialization was asked for meanwhile.
+        let node = Node::restore(now, NodeConfig::default(), saved, &mut shared).unwrap();
+        assert_eq!(node.config.serialization, Serialization::Json);
+        assert_eq!(node.resting.ends(), Some(until));
+        assert!(node.ports.has(1) && node.ports.has(5) && !node.ports.has(3));
+        let Opened::Udp(udp) = &node.ports.ports["udp"].opened else { panic!("no UDP") };
+        assert_eq!(udp.as_raw_fd(), number);
+    }
+}

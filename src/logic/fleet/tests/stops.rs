@@ -1,0 +1,120 @@
+//! Stops.
+
+use super::*;
+
+#[test]
+fn a_stop_waits_for_connections_then_ends_all() {
+    let mut world = World::ready(2, 25_000);
+    let (first, second) = (worker(0, 0), worker(1, 0));
+    world.handle(Input::Open(0));
+    let drain = [Action::CloseListeners, Action::Drain(first), Action::Drain(second)];
+    assert_eq!(world.handle(Input::Stop), drain);
+    assert_eq!(world.pass(10_000), []);
+    assert_eq!(world.handle(Input::Open(2)), []);
+    assert_eq!(world.handle(Input::Exited(first, CODE_0)), [Action::Retire(first)]);
+    assert_eq!(world.pass(5_000), []);
+    assert_eq!(world.handle(Input::Open(1)), []);
+    let end = [Action::Retire(second), Action::Terminate(second)];
+    assert_eq!(world.handle(Input::Open(0)), end);
+    let finish = [Action::Finish(Outcome::Stopped)];
+    assert_eq!(world.handle(Input::Exited(second, CODE_0)), finish);
+    assert_eq!(world.fleet.poll_timeout(), None);
+    let grace = Duration::from_secs(25);
+    assert_eq!(world.events, [Event::Stopping { grace }, Event::Waiting { open: 2 }]);
+}
+
+#[test]
+fn a_stop_ends_at_its_deadline_whatever_the_workers_do() {
+    let mut world = World::ready(1, 25_000);
+    let stuck = worker(0, 0);
+    world.handle(Input::Stop);
+    assert_eq!(world.pass(19_999), []);
+    assert_eq!(world.pass(1), [Action::Retire(stuck), Action::Terminate(stuck)]);
+    assert_eq!(world.pass(4_999), []);
+    assert_eq!(world.pass(1), [Action::Kill(stuck)]);
+    assert_eq!(world.pass(1_999), []);
+    assert_eq!(world.pass(1), [Action::Finish(Outcome::Stopped)]);
+    assert_eq!(world.events.last(), Some(&Event::LeftBehind { worker: stuck }));
+    assert_eq!(world.handle(Input::Exited(stuck, KILLED)), []);
+}
+
+#[test]
+fn a_second_stop_ends_fast_and_a_third_kills() {
+    let only = worker(0, 0);
+    let mut world = World::ready(1, 25_000);
+    world.handle(Input::Stop);
+    let end = [Action::Retire(only), Action::Terminate(only)];
+    assert_eq!(world.handle(Input::Stop), end);
+    assert_eq!(world.pass(999), []);
+    assert_eq!(world.pass(1), [Action::Kill(only)]);
+
+    let mut world = World::ready(1, 25_000);
+    world.handle(Input::Stop);
+    world.handle(Input::Stop);
+    assert_eq!(world.handle(Input::Stop), [Action::Kill(only)]);
+    assert_eq!(world.handle(Input::Stop), []);
+    assert_eq!(world.pass(2_000), [Action::Finish(Outcome::Stopped)]);
+
+    // The second one is never later than the deadline.
+    let mut world = World::ready(1, 25_000);
+    world.handle(Input::Stop);
+    world.pass(24_500);
+    assert_eq!(world.handle(Input::Stop), []);
+    assert_eq!(world.pass(500), [Action::Kill(only)]);
+}
+
+#[test]
+fn a_stop_meets_workers_in_every_state_of_their_start() {
+    let mut world = World::new(5, 25_000);
+    let [spawning, booting, resting, ready, late] = [0, 1, 2, 3, 4].map(|slot| worker(slot, 0));
+    world.actions();
+    world.handle(Input::Spawned(late));
+    world.pass(59_000);
+    world.handle(Input::Spawned(booting));
+    world.handle(Input::Ready(ready));
+    world.pass(1_000);
+    world.fail(resting);
+    let drain = [
+        Action::CloseListeners,
+        Action::Retire(booting),
+        Action::Terminate(booting),
+        Action::Drain(ready),
+    ];
+    assert_eq!(world.handle(Input::Stop), drain);
+    let end = [Action::Retire(spawning), Action::Terminate(spawning)];
+    assert_eq!(world.handle(Input::Spawned(spawning)), end);
+    assert_eq!(world.pass(5_000), [Action::Kill(late)]);
+    assert_eq!(world.handle(Input::Ready(booting)), []);
+    for ended in [late, booting, spawning] {
+        assert_eq!(world.handle(Input::Exited(ended, KILLED)), []);
+    }
+    let finish = [Action::Retire(ready), Action::Finish(Outcome::Stopped)];
+    assert_eq!(world.handle(Input::Exited(ready, CODE_0)), finish);
+}
+
+#[test]
+fn a_stop_with_nothing_running_finishes_at_once() {
+    let finish = [Action::CloseListeners, Action::Finish(Outcome::Stopped)];
+    // The spawns that nobody has fetched are taken back.
+    assert_eq!(World::new(3, 25_000).handle(Input::Stop), finish);
+    let mut world = World::ready(1, 25_000);
+    world.handle(Input::Exited(worker(0, 0), CODE_0));
+    assert_eq!(world.handle(Input::Stop), finish);
+}
+
+#[test]
+fn a_grace_of_zero_kills_at_once_and_catches_late_births() {
+    let (ready, spawning) = (worker(0, 0), worker(1, 0));
+    let mut world = World::new(2, 0);
+    world.actions();
+    world.handle(Input::Spawned(ready));
+    world.handle(Input::Ready(ready));
+    assert_eq!(world.handle(Input::Stop), [Action::CloseListeners, Action::Drain(ready)]);
+    let kill = [Action::Retire(ready), Action::Terminate(ready), Action::Kill(ready)];
+    assert_eq!(world.pass(0), kill);
+    let late = [Action::Retire(spawning), Action::Kill(spawning)];
+    assert_eq!(world.handle(Input::Spawned(spawning)), late);
+    assert_eq!(world.handle(Input::Exited(spawning, KILLED)), []);
+    let finish = [Action::Finish(Outcome::Stopped)];
+    assert_eq!(world.handle(Input::Exited(ready, KILLED)), finish);
+}

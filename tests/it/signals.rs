@@ -1,0 +1,107 @@
+//! Signals that are for the workers, for nobody, or for an end of another kind than `TERM`.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::process::Command;
+use std::sync::mpsc;
+use std::thread;
+
+use nix::sys::signal::Signal;
+
+use crate::support::{SOON, eventually, get, proc, sticky_run, worker};
+
+/// A worker that says which signals it gets, and its child, which must get none.
+const LISTENING: [&str; 3] = [
+    "sh",
+    "-c",
+    "for s in USR1 WINCH URG ALRM; do trap \"echo worker {id} got $s >&2\" $s; done; \
+     sh -c 'for s in USR1 WINCH URG ALRM; do trap \"echo a child got $s >&2\" $s; done; \
+     echo a child listens >&2; while :; do sleep 100 & wait; done' & \
+     while :; do wait; done",
+];
+
+#[test]
+fn usr1_and_what_was_asked_for_is_forwarded_to_the_first_process_of_each_worker() {
+    let flags = ["--forward", "winch,ALRM", "--forward", "SIGURG"];
+    let supervisor = sticky_run(2, &flags).command(&LISTENING).listening();
+    supervisor.wait_for_log_times("a child listens", 2);
+    for signal in [Signal::SIGUSR1, Signal::SIGWINCH, Signal::SIGURG, Signal::SIGALRM] {
+        supervisor.signal(signal);
+        let name = &signal.as_str()[3..];
+        for slot in [0, 1] {
+            supervisor.wait_for_log(&format!("worker {slot} got {name}"));
+        }
+    }
+    assert_eq!(supervisor.count_log("a child got"), 0);
+    assert!(proc::is_alive(supervisor.pid()));
+}
+
+#[test]
+fn signals_that_mean_nothing_do_not_end_it() {
+    let mut supervisor = sticky_run(2, &[]).start();
+    let nothing = [
+        Signal::SIGPIPE,
+        Signal::SIGWINCH,
+        Signal::SIGXFSZ,
+        Signal::SIGIO,
+        Signal::SIGSTKFLT,
+        Signal::SIGURG,
+    ];
+    for signal in nothing {
+        supervisor.signal(signal);
+    }
+    let mut shell = Command::new("sh");
+    let pid = supervisor.pid();
+    let real_time = format!("kill -34 {pid}; kill -40 {pid}; kill -64 {pid}");
+    assert!(shell.args(["-c", &real_time]).status().unwrap().success());
+    get(supervisor.address(), "/");
+    assert_eq!(supervisor.count_log("got SIG"), 0);
+    assert_eq!(supervisor.stop().code(), Some(0));
+}
+
+#[test]
+fn timers_and_limits_of_whoever_started_it_and_a_power_failure_stop_it_in_order() {
+    for signal in [Signal::SIGALRM, Signal::SIGPROF, Signal::SIGVTALRM, Signal::SIGXCPU] {
+        let mut supervisor = sticky_run(1, &[]).start();
+        supervisor.signal(signal);
+        assert_eq!(supervisor.wait().code(), Some(0), "{signal}");
+        assert!(supervisor.whole_log().contains(&format!("got {signal}")));
+    }
+}
+
+#[test]
+fn a_fault_ends_the_supervisor_and_every_worker_with_it() {
+    let mut supervisor = sticky_run(2, &[]).start();
+    let workers = supervisor.worker_pids();
+    supervisor.signal(Signal::SIGABRT);
+    assert_eq!(supervisor.wait().code(), None);
+    eventually("no worker is left", || {
+        (!workers.iter().any(|pid| proc::is_alive(*pid))).then_some(())
+    });
+}
+
+#[test]
+fn a_terminal_that_stops_writers_in_the_background_does_not_stop_the_log() {
+    let terminal = nix::pty::openpty(None, None).expect("a terminal, pty(7)");
+    let log = terminal.slave.try_clone().expect("room for a descriptor");
+    // A shell with job control leads the session, and puts the supervisor into the background.
+    let shell =
+        "exec setsid --ctty sh -c 'stty tostop; set -m; \"$0\" \"$@\" & wait' \"$0\" \"$@\";";
+    let command = worker::command();
+    let words: Vec<_> = command.iter().map(String::as_str).collect();
+    let builder = sticky_run(1, &[]).command(&words).stdin(terminal.slave).log_to(log);
+    let mut supervisor = builder.after(shell).spawn();
+    let (lines, seen) = mpsc::channel();
+    let reader = BufReader::new(File::from(terminal.master));
+    thread::spawn(move || {
+        // Reading fails when nobody has the terminal open any more, pty(7).
+        for line in reader.lines().map_while(Result::ok) {
+            lines.send(line).ok();
+        }
+    });
+    while !seen.recv_timeout(SOON).expect("a line of the log").contains("worker 0 is ready") {}
+    let sticky_run = proc::children(supervisor.pid())[0];
+    proc::wait_for_rest(sticky_run);
+    proc::signal(sticky_run, Signal::SIGTERM);
+    assert_eq!(supervisor.wait().code(), Some(0));
+}
