@@ -34,7 +34,7 @@ pub(super) enum SavedLink {
     /// The handoff `channel`.
     Native(SavedChannel),
     /// The handoff `node`.
-    Node(Box<node::SavedLink>),
+    Node(Box<node::SavedNodeLink>),
 }
 
 impl SavedLink {
