@@ -202,7 +202,10 @@ mod tests {
     use super::*;
     use crate::cli::args::Args;
 
-    fn read(text: &str) -> Result<Vec<(String, usize, Vec<String>)>, (usize, String)> {
+    /// A name, its line, and its values.
+    type Entry = (String, usize, Vec<String>);
+
+    fn read(text: &str) -> Result<Vec<Entry>, (usize, String)> {
         let settings = read_settings(text, &Args::command());
         let settings = settings.map_err(|wrong| (line(text.as_bytes(), wrong.at), wrong.what))?;
         Ok(settings.into_iter().map(|it| (it.name, it.line, it.values)).collect())
