@@ -178,6 +178,8 @@ fn static_files_run_in_an_empty_root() {
     let mut answer = String::new();
     client.read_to_string(&mut answer).expect("it answers");
     assert!(answer.contains("worker "), "{answer}");
+    // The server waits for the client to close first.
+    drop(client);
     assert_eq!(supervisor.stop().code(), Some(0));
     // One name needs no files, all others do, and are refused with a way out.
     let supervisor = in_root(root.path(), "localhost:0");
