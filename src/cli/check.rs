@@ -11,7 +11,7 @@ use toml_writer::{ToTomlValue, TomlStringBuilder};
 
 use super::args::Args;
 use super::command;
-use super::file::{COMMAND, is_command, is_list, is_setting, is_switch};
+use super::file::{COMMAND, is_list, is_switch, settings};
 use super::given::{Origin, Origins};
 use super::resolve;
 use crate::engine::CommandError;
@@ -29,7 +29,7 @@ pub(super) fn check(config: &Config, origins: &Origins) -> anyhow::Result<String
     command::find(&config.command).map_err(|error| CommandError::new(program.clone(), error))?;
     let mut text = String::new();
     let declared = Args::command();
-    for arg in declared.get_arguments().filter(|arg| is_setting(arg) || is_command(arg)) {
+    for arg in settings(&declared) {
         let name = arg.get_long().unwrap_or(COMMAND);
         let line = line(name, arg, config, origins);
         writeln!(text, "{}", line.with_context(|| format!("cannot write {name} to a file"))?)?;

@@ -10,7 +10,7 @@ use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches};
 
 use super::args::Args;
 use super::exit::in_one_line;
-use super::file::{COMMAND, File, is_command, is_setting, is_switch};
+use super::file::{COMMAND, File, is_command, is_switch, settings};
 use crate::logic::config::{self, Asked};
 
 /// All that was given.
@@ -101,8 +101,7 @@ impl Origins {
     /// Everything that can be asked for, as it was.
     pub(super) fn asked(&self) -> Vec<Asked> {
         let declared = Args::command();
-        let settings = declared.get_arguments().filter(|arg| is_setting(arg) || is_command(arg));
-        let asked = settings.map(|arg| {
+        let asked = settings(&declared).map(|arg| {
             let name =
                 arg.get_long().map_or(config::COMMAND.to_owned(), |name| format!("--{name}"));
             let value = if is_switch(arg) {

@@ -5,7 +5,7 @@ mod systemd;
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::RawFd;
 
 use anyhow::{Context, anyhow, bail};
@@ -236,7 +236,17 @@ fn address(text: &str) -> anyhow::Result<Vec<Listen>> {
     if host.is_empty() {
         return Ok(vec![Listen::Port(port)]);
     }
-    let found = (host, port).to_socket_addrs().with_context(|| format!("no address \"{host}\""))?;
+    let found = match (host, port).to_socket_addrs() {
+        Ok(found) => found,
+        // It has one without /etc/hosts too, such as in an empty root (RFC 6761, 6.3).
+        Err(_) if host == "localhost" => {
+            return Ok(vec![Listen::Tcp((Ipv4Addr::LOCALHOST, port).into())]);
+        }
+        Err(error) => {
+            let what = format!("no address \"{host}\" is known here, write the address itself");
+            return Err(error).context(what);
+        }
+    };
     let mut found: Vec<_> = found.map(Listen::Tcp).collect();
     found.dedup();
     Ok(found)

@@ -178,5 +178,15 @@ fn static_files_run_in_an_empty_root() {
     let mut answer = String::new();
     client.read_to_string(&mut answer).expect("it answers");
     assert!(answer.contains("worker "), "{answer}");
+    // The server waits for the client to close first.
+    drop(client);
     assert_eq!(supervisor.stop().code(), Some(0));
+    // One name needs no files, all others do, and are refused with a way out.
+    let supervisor = in_root(root.path(), "localhost:0");
+    supervisor.wait_for_log("worker 1 is ready");
+    assert!(supervisor.address().ip().is_loopback());
+    let mut supervisor = in_root(root.path(), "name.invalid:0");
+    assert_eq!(supervisor.wait().code(), Some(2));
+    let log = supervisor.whole_log();
+    assert!(log.contains("\"name.invalid\" is known here, write the address itself"), "{log}");
 }

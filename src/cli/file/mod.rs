@@ -61,7 +61,7 @@ impl File {
                 bail!("{shown}:{line}: not UTF-8, in which TOML is written")
             }
         };
-        match settings(text, declared) {
+        match read_settings(text, declared) {
             Ok(settings) => Ok(Self { path: path.to_owned(), settings }),
             Err(Wrong { at, what }) => bail!("{shown}:{}: {what}", line(&bytes, at)),
         }
@@ -79,8 +79,14 @@ impl File {
 }
 
 /// Whether a flag can stand in a file: every one that has a variable, but not the file itself.
-pub(super) fn is_setting(arg: &Arg) -> bool {
+fn is_setting(arg: &Arg) -> bool {
     arg.get_env().is_some() && arg.get_long() != Some("config")
+}
+
+/// Everything that can stand in a file, in the order of its declaration, the command last.
+pub(super) fn settings(declared: &Command) -> impl Iterator<Item = &Arg> {
+    let flags = declared.get_arguments().filter(|arg| is_setting(arg));
+    flags.chain(declared.get_arguments().filter(|arg| is_command(arg)))
 }
 
 /// Whether it is the command.
@@ -118,7 +124,7 @@ struct Wrong {
     what: String,
 }
 
-fn settings(text: &str, declared: &Command) -> Result<Vec<Setting>, Wrong> {
+fn read_settings(text: &str, declared: &Command) -> Result<Vec<Setting>, Wrong> {
     let table = DeTable::parse(text).map_err(|error| Wrong {
         at: error.span().map_or(0, |span| span.start),
         what: error.message().split_whitespace().collect::<Vec<_>>().join(" "),
@@ -172,8 +178,7 @@ fn values(
 
 /// Says so, and which name was probably meant.
 fn unknown(name: &str, declared: &Command) -> String {
-    let flags = declared.get_arguments().filter(|arg| is_setting(arg));
-    let names = flags.filter_map(Arg::get_long).chain([COMMAND]);
+    let names = settings(declared).map(|arg| arg.get_long().unwrap_or(COMMAND));
     let similar = names.map(|known| (strsim::jaro_winkler(name, known), known));
     let nearest = similar.max_by(|(one, _), (other, _)| one.total_cmp(other));
     match nearest {
@@ -192,12 +197,16 @@ fn line(bytes: &[u8], at: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+    use proptest::prelude::*;
 
     use super::*;
     use crate::cli::args::Args;
 
-    fn read(text: &str) -> Result<Vec<(String, usize, Vec<String>)>, (usize, String)> {
-        let settings = settings(text, &Args::command());
+    /// A name, its line, and its values.
+    type Entry = (String, usize, Vec<String>);
+
+    fn read(text: &str) -> Result<Vec<Entry>, (usize, String)> {
+        let settings = read_settings(text, &Args::command());
         let settings = settings.map_err(|wrong| (line(text.as_bytes(), wrong.at), wrong.what))?;
         Ok(settings.into_iter().map(|it| (it.name, it.line, it.values)).collect())
     }
@@ -276,6 +285,22 @@ mod tests {
         wrong("workers = 2\n\nworkers = 3", 3, &["duplicate key"]);
         wrong("by = \"sid", 1, &[]);
         wrong(&format!("by = {}", "[".repeat(10_000)), 1, &[]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "([a-z-]{0,12} ?= ?)?[\\PC\\n]{0,60}") {
+            read(&text).ok();
+        }
+    }
+
+    #[test]
+    fn a_table_is_a_list_of_pairs() {
+        let text = "[env]\nPORT = 80\nNAME = 'a b'\n";
+        let (name, line, values) = read(text).unwrap().remove(0);
+        assert_eq!((name.as_str(), line), ("env", 1));
+        assert_eq!(values, ["PORT=80", "NAME=a b"]);
+        wrong("[env]\nA = [1]", 1, &["env is a list of values, without an array in it"]);
     }
 
     #[test]
