@@ -365,8 +365,8 @@ impl Engine {
             Verdict::Refuse(worker) => {
                 if let Some(before) = self.handoff.refused.say(self.now) {
                     warn!(
-                        "closing a connection: too many wait for {worker} already, which does \
-                         not pick them up ({before} earlier ones not shown)"
+                        "closing a connection: too many wait for {worker} already, which is \
+                         full or does not pick them up ({before} earlier ones not shown)"
                     );
                 }
             }

@@ -6,6 +6,7 @@
 //! from handoff to handoff: `link` leads to the folder of each.
 
 mod accept;
+mod command_error;
 mod connection;
 mod handoff;
 mod life;
@@ -32,6 +33,7 @@ use mio::{Events, Poll};
 use tracing::{info, warn};
 
 use self::accept::Listeners;
+pub use self::command_error::CommandError;
 use self::connection::Connection;
 use self::handoff::Handoff;
 use self::life::Worn;
@@ -46,7 +48,6 @@ pub use self::start::{Origin, check};
 use self::tokens::Subject;
 pub use self::upgrade::StateError;
 use self::upgrade::Upgrade;
-pub use self::workers::CommandError;
 use self::workers::Workers;
 use crate::logic::config::Config;
 use crate::logic::fleet::{Action, Fleet, Input, Outcome};

@@ -1,7 +1,6 @@
 //! Workers: started and buried as the fleet says.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsRawFd;
 
@@ -14,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use sticky_worker::message::{ENV_WORKER_ID, ENV_WORKERS};
 use tracing::{info, warn};
 
+use super::command_error::CommandError;
 use super::link::{Link, SavedLink};
 use super::tokens::Subject;
 use super::upgrade::{Keeper, Shared};
@@ -22,8 +22,8 @@ use crate::logic::Worker;
 use crate::logic::config::{Command, ProcessConfig, with_slot};
 use crate::logic::fleet::{Exit, Input};
 use crate::logic::throttle::Throttle;
-use crate::os::spawn::{Launch, SpawnError, Spawner, Step};
-use crate::os::{errors, reap};
+use crate::os::reap;
+use crate::os::spawn::{Launch, SpawnError, Spawner};
 
 /// So many children are reaped before connections are looked after: a few milliseconds.
 const REAPED_AT_ONCE: usize = 256;
@@ -79,58 +79,6 @@ struct SavedLive {
     pid: i32,
     #[serde(default)]
     given: u64,
-}
-
-/// The command cannot be run at all.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot run {}: {}", program.display(), self.reason())]
-pub struct CommandError {
-    program: OsString,
-    step: Step,
-    error: io::Error,
-}
-
-impl CommandError {
-    /// About this program, with an error as of `execve(2)`.
-    pub fn new(program: OsString, error: io::Error) -> Self {
-        Self { program, step: Step::Start, error }
-    }
-
-    /// Whether there is no such command.
-    pub fn is_not_found(&self) -> bool {
-        self.step == Step::Start
-            && matches!(self.error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR))
-    }
-
-    fn reason(&self) -> String {
-        let text = errors::text(&self.error);
-        match self.step {
-            Step::Start => self.reason_of_start(),
-            Step::Limits => format!("cannot set the limits of --rlimit: {text}"),
-            Step::Account => format!("cannot become the user or group asked for: {text}"),
-            Step::Directory => {
-                format!(
-                    "cannot change to its directory: {text} (check --chdir, and --user's rights there)"
-                )
-            }
-        }
-    }
-
-    fn reason_of_start(&self) -> String {
-        match self.error.raw_os_error() {
-            Some(libc::ENOENT | libc::ENOTDIR) => {
-                "not found (check the name and PATH; for a script, the interpreter in its first line)"
-                    .to_owned()
-            }
-            Some(libc::EACCES) => {
-                "permission denied (it has to be an executable file: chmod +x)".to_owned()
-            }
-            Some(libc::ENOEXEC) => {
-                "not a program (a script needs a first line such as #!/bin/sh)".to_owned()
-            }
-            _ => errors::text(&self.error),
-        }
-    }
 }
 
 impl Workers {

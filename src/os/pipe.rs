@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::stat::{Mode, fchmod};
 
 /// The supervisor's end of a pipe. Reading never waits.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ impl Pipe {
     pub fn new() -> io::Result<(Self, OwnedFd)> {
         let (ours, theirs) = io::pipe()?;
         fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        // Programs open /dev/stdout, and a worker may be another user than the supervisor.
+        fchmod(&theirs, Mode::from_bits_truncate(0o622))?;
         Ok((Self(ours), theirs.into()))
     }
 

@@ -1,5 +1,6 @@
 //! What a service manager has put into the environment: sockets, and how to talk to it.
 
+use std::os::unix::process::parent_id;
 use std::process;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use anyhow::{Context, bail};
 use crate::cli::values::ListenFds;
 use crate::logic::config::{Listen, SystemdConfig};
 use crate::os::listen::own_pidfd_id;
+use crate::os::upgrade::ENV_UPGRADE;
 
 /// The first descriptor that is passed (`SD_LISTEN_FDS_START` of `sd_listen_fds(3)`).
 const FIRST_FD: u16 = 3;
@@ -19,13 +21,22 @@ struct Own {
     pidfd_id: Option<u64>,
 }
 
+impl Own {
+    /// A program that is asked whether it can go on from the state of its parent speaks for that.
+    fn find(variable: Variable<'_>) -> anyhow::Result<Self> {
+        if variable(ENV_UPGRADE)?.is_some_and(|told| told.starts_with("check:")) {
+            return Ok(Self { pid: parent_id(), pidfd_id: None });
+        }
+        Ok(Self { pid: process::id(), pidfd_id: own_pidfd_id() })
+    }
+}
+
 /// Reads a variable; an empty one counts as unset.
 type Variable<'a> = &'a dyn Fn(&str) -> anyhow::Result<Option<String>>;
 
 /// The listening sockets that were passed.
 pub(super) fn passed(which: ListenFds, variable: Variable<'_>) -> anyhow::Result<Vec<Listen>> {
-    let own = Own { pid: process::id(), pidfd_id: own_pidfd_id() };
-    passed_to(&own, which, variable)
+    passed_to(&Own::find(variable)?, which, variable)
 }
 
 /// What else the service manager wants.
