@@ -51,11 +51,11 @@ fn supervise(words: Vec<OsString>) -> anyhow::Result<ExitCode> {
     let origin = Origin { program, source: Box::new(Words { words, level, read: None }) };
     let outcome = match handed_over {
         None => Engine::new(config, origin)?.run()?,
-        Some((Task::Check, mut state)) => {
-            let answer = engine::check(&config, &mut state)?;
+        Some((Task::Check, state)) => {
+            let answer = engine::check(&config, state)?;
             return print(format!("{answer}\n").as_bytes());
         }
-        Some((Task::Resume, mut state)) => Engine::resume(config, origin, &mut state)?.run()?,
+        Some((Task::Resume, state)) => Engine::resume(config, origin, state)?.run()?,
     };
     Ok(exit::code(outcome))
 }

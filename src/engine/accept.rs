@@ -114,6 +114,11 @@ impl Listeners {
         self.listeners.values().filter_map(|entry| entry.listener.about().asked())
     }
 
+    /// All that are open.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Listener> {
+        self.listeners.values().map(|entry| &entry.listener)
+    }
+
     /// The numbers of those that the user asked for.
     pub(super) fn given(&self) -> BTreeSet<u32> {
         let given = |entry: &Entry| entry.listener.about().asked().is_some();

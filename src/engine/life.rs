@@ -82,7 +82,7 @@ impl Engine {
         let Some(limit) = self.config.wear.connections else { return };
         let Some(live) = self.workers.get_mut(worker) else { return };
         live.given += 1;
-        if live.given == wear::connections(limit, worker, self.config.fleet.seed) {
+        if live.given >= wear::connections(limit, worker, self.config.fleet.seed) {
             self.fleet.handle(self.now, Input::Recycle(worker, Wear::Connections));
         }
     }

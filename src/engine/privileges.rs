@@ -13,7 +13,10 @@ use crate::os::{capabilities, errors, limits, reap};
 ///
 /// Rights that cannot be given up are an error in the log and no reason not to serve. After an upgrade
 /// in place it is done again, to what came by it.
-pub(super) fn settle(config: &ProcessConfig, listeners: &[Listener]) -> anyhow::Result<()> {
+pub(super) fn settle<'a>(
+    config: &ProcessConfig,
+    listeners: impl Iterator<Item = &'a Listener>,
+) -> anyhow::Result<()> {
     if config.subreaper && process::id() != 1 {
         reap::adopt_orphans().context("cannot adopt what workers leave behind (--subreaper)")?;
     }

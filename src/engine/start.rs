@@ -73,7 +73,7 @@ impl Engine {
         let inherited = Inherited::read().context("cannot read how signals are set")?;
         let signals = register_signals(&poll, &config)?;
         let file_limit = raise_file_limit().context("cannot raise the limit on open files")?;
-        privileges::settle(&config.process, &opened)?;
+        privileges::settle(&config.process, opened.iter())?;
         let listeners = Listeners::register(poll.registry(), opened)?;
         let node = start_node(now, &mut config, &listeners)?;
         let room = Room::new(file_limit.raised(), config.fleet.workers);
@@ -104,12 +104,8 @@ impl Engine {
     /// changed since.
     ///
     /// Fails when the state makes no sense; nothing can be saved then, so ask [`check`] before.
-    pub fn resume(
-        mut config: Config,
-        origin: Origin,
-        file: &mut StateFile,
-    ) -> anyhow::Result<Self> {
-        let state = State::decode(&file.read().context("cannot read the state")?)?;
+    pub fn resume(mut config: Config, origin: Origin, file: StateFile) -> anyhow::Result<Self> {
+        let state = State::read(file)?;
         let version = state.version.clone();
         config.route.mint.clone_from(&state.mint);
         let parts = Parts::restore(&config, state).context("cannot go on from the state")?;
@@ -118,6 +114,9 @@ impl Engine {
         info!("upgraded from sticky-run {version} to {}", env!("CARGO_PKG_VERSION"));
         engine.fleet.reconfigure(engine.now, engine.config.fleet.clone());
         engine.change_listeners();
+        if let Err(error) = privileges::settle(&engine.config.process, engine.listeners.all()) {
+            warn!("{error:#}; going on without it");
+        }
         // Whoever ended in the meantime is not told of again.
         engine.workers.unreaped = true;
         Ok(engine)
@@ -211,7 +210,7 @@ impl Parts {
             waiting,
             handoff: Handoff::restore(state.handoff)?,
             workers,
-            native: Native::restore(now, state.native).context("cannot measure a channel")?,
+            native: Native::restore(now, state.native)?,
             node: restore_node(now, config, state.node, &mut shared)?,
             output: Output::restore(registry, config.output, state.output)?,
             notifier,
@@ -224,8 +223,8 @@ impl Parts {
 /// Says whether this program can go on from a state, and the answer that a supervisor understands.
 ///
 /// Descriptors are left alone: they are not this process's.
-pub fn check(config: &Config, file: &mut StateFile) -> anyhow::Result<&'static str> {
-    let state = State::decode(&file.read().context("cannot read the state")?)?;
+pub fn check(config: &Config, file: StateFile) -> anyhow::Result<&'static str> {
+    let state = State::read(file)?;
     let is_node = matches!(config.handoff, config::Handoff::Node(_));
     if is_node != state.node.is_some() {
         bail!(OTHER_HANDOFF);
@@ -235,6 +234,9 @@ pub fn check(config: &Config, file: &mut StateFile) -> anyhow::Result<&'static s
             open_listeners(config, std::slice::from_ref(listen), false)?;
         }
     }
+    // What the router makes of it needs no descriptor.
+    let room = Room::new(state.file_limit.raised(), state.fleet.size());
+    Router::restore(config.route.clone(), room.queues(), state.router);
     Ok(YES)
 }
 

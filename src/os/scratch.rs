@@ -11,26 +11,26 @@ use nix::fcntl::{Flock, FlockArg};
 pub struct Scratch {
     files: &'static [(&'static str, &'static str)],
     directory: PathBuf,
-    /// Held for as long as the directory is needed.
-    _lock: Flock<File>,
+    /// Held for as long as the directory is needed, where there is one.
+    lock: Option<Flock<File>>,
+    /// What is in the directory was written by another program.
+    stale: bool,
 }
 
 impl Scratch {
     /// Writes these files, each a name and what is in it, below the directory for temporary files
     /// (`TMPDIR`, or `/tmp`).
     pub fn new(files: &'static [(&'static str, &'static str)]) -> io::Result<Self> {
-        Self::restore(files, new_directory()?)
+        let mut scratch = Self::restore(files, PathBuf::new());
+        scratch.complete()?;
+        Ok(scratch)
     }
 
-    /// Writes these files into the directory that another program had for its own.
-    pub fn restore(
-        files: &'static [(&'static str, &'static str)],
-        directory: PathBuf,
-    ) -> io::Result<Self> {
-        let directory = if directory.is_dir() { directory } else { new_directory()? };
-        let scratch = Self { files, _lock: lock(&directory)?, directory };
-        scratch.write()?;
-        Ok(scratch)
+    /// Goes on with the directory that another program had for its own. These files are written when
+    /// the first of them is asked for: no want of room is a reason not to go on.
+    pub fn restore(files: &'static [(&'static str, &'static str)], directory: PathBuf) -> Self {
+        let lock = lock(&directory).ok();
+        Self { files, directory, lock, stale: true }
     }
 
     /// The directory.
@@ -42,26 +42,34 @@ impl Scratch {
     /// removed them.
     pub fn path(&mut self, name: &str) -> io::Result<PathBuf> {
         let is_there = |file: &str| self.directory.join(file).is_file();
-        if !self.files.iter().all(|(file, _)| is_there(file)) {
-            if !self.directory.is_dir() {
-                self.directory = new_directory()?;
-                self._lock = lock(&self.directory)?;
-            }
-            self.write()?;
+        if self.stale || !self.files.iter().all(|(file, _)| is_there(file)) {
+            self.complete()?;
         }
         Ok(self.directory.join(name))
     }
 
-    fn write(&self) -> io::Result<()> {
+    /// Writes all files, into a new directory if there is none.
+    fn complete(&mut self) -> io::Result<()> {
+        if !self.directory.is_dir() {
+            self.directory = new_directory()?;
+            self.lock = None;
+        }
+        if self.lock.is_none() {
+            self.lock = Some(lock(&self.directory)?);
+        }
         let write = |(name, text): &(&str, &str)| write(&self.directory, name, text);
-        self.files.iter().try_for_each(write)
+        self.files.iter().try_for_each(write)?;
+        self.stale = false;
+        Ok(())
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // Nobody can do anything about it any more.
-        let _ = fs::remove_dir_all(&self.directory);
+        if !self.directory.as_os_str().is_empty() {
+            // Nobody can do anything about it any more.
+            let _ = fs::remove_dir_all(&self.directory);
+        }
     }
 }
 
@@ -113,12 +121,12 @@ mod tests {
     fn another_program_goes_on_with_the_directory() {
         let mut before = Scratch::new(FILES).unwrap();
         let path = before.path("a.cjs").unwrap();
-        let mut after = Scratch::restore(&[("a.cjs", "newer")], before.directory().into()).unwrap();
+        let mut after = Scratch::restore(&[("a.cjs", "newer")], before.directory().into());
         assert_eq!(after.path("a.cjs").unwrap(), path);
         assert_eq!(fs::read_to_string(&path).unwrap(), "newer");
         drop(after);
         assert!(!path.exists());
-        let mut anew = Scratch::restore(FILES, before.directory().into()).unwrap();
+        let mut anew = Scratch::restore(FILES, before.directory().into());
         assert_eq!(fs::read_to_string(anew.path("b.cjs").unwrap()).unwrap(), "two");
     }
 }

@@ -13,8 +13,7 @@ use sticky_worker::message::{
 };
 use tracing::debug;
 
-use self::recovery::Recovery;
-pub(super) use self::recovery::SavedRecovery;
+use self::recovery::{Recovery, SavedRecovery};
 use super::tokens::{Subject, watch};
 use super::upgrade::{Keeper, Kept};
 use super::{Connection, Engine};
@@ -36,23 +35,30 @@ pub(super) struct Native {
     recovery: Recovery,
 }
 
+/// What all links of this handoff share, in a state.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct SavedNative {
+    charge: usize,
+    recovery: SavedRecovery,
+}
+
 impl Native {
     pub(super) fn new() -> io::Result<Self> {
-        Ok(Self {
-            charge: Channel::charge(LONGEST)?,
-            buffer: Box::new([0; MAX_MESSAGE + 1]),
-            recovery: Recovery::default(),
-        })
+        Ok(Self::with(Channel::charge(LONGEST)?, Recovery::default()))
+    }
+
+    fn with(charge: usize, recovery: Recovery) -> Self {
+        Self { charge, buffer: Box::new([0; MAX_MESSAGE + 1]), recovery }
     }
 
     /// Writes down what could not be taken back yet.
-    pub(super) fn save(&self, keeper: &mut Keeper) -> SavedRecovery {
-        self.recovery.save(keeper)
+    pub(super) fn save(&self, keeper: &mut Keeper) -> SavedNative {
+        SavedNative { charge: self.charge, recovery: self.recovery.save(keeper) }
     }
 
     /// Goes on with what was written down.
-    pub(super) fn restore(now: Time, saved: SavedRecovery) -> io::Result<Self> {
-        Ok(Self { recovery: Recovery::restore(now, saved)?, ..Self::new()? })
+    pub(super) fn restore(now: Time, saved: SavedNative) -> io::Result<Self> {
+        Ok(Self::with(saved.charge, Recovery::restore(now, saved.recovery)?))
     }
 
     /// How many messages a worker has not picked up.

@@ -91,12 +91,10 @@ impl Node {
     ) -> io::Result<Self> {
         let SavedNode { serialization, preload, ports, resting, guessed } = saved;
         config.serialization = serialization;
-        let before = preload.map(|at| Scratch::restore(launch::PRELOAD, at.into())).transpose()?;
-        let preload = match (config.preload, before) {
-            (Some(_), None) => Some(Scratch::new(launch::PRELOAD)?),
-            (Some(_), before) => before,
-            (None, _) => None,
-        };
+        // Workers that were started with it need it to their end, and so do their own children.
+        let needed = preload.is_some() || config.preload.is_some();
+        let directory = preload.unwrap_or_default().into();
+        let preload = needed.then(|| Scratch::restore(launch::PRELOAD, directory));
         let ports = Ports::restore(ports, shared)?;
         let resting = Resting::restore(resting)?;
         Ok(Self {

@@ -6,12 +6,13 @@
 
 use std::str;
 
+use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::accept::SavedListeners;
 use crate::engine::connection::SavedConnection;
 use crate::engine::handoff::SavedHandoff;
-use crate::engine::native::SavedRecovery;
+use crate::engine::native::SavedNative;
 use crate::engine::node::SavedNode;
 use crate::engine::notify::Told;
 use crate::engine::output::SavedOutput;
@@ -24,6 +25,7 @@ use crate::logic::route::mint::MintKey;
 use crate::logic::route::{Conn, Router, SavedRouter};
 use crate::os::limits::FileLimit;
 use crate::os::signals::Inherited;
+use crate::os::upgrade::StateFile;
 
 /// What a state begins with, before the number of its format and the end of that line.
 const HEADER: &[u8] = b"sticky-run state ";
@@ -46,7 +48,7 @@ pub(in crate::engine) struct State<R> {
     pub(in crate::engine) waiting: Vec<(Conn, SavedConnection)>,
     pub(in crate::engine) handoff: SavedHandoff,
     pub(in crate::engine) workers: SavedWorkers,
-    pub(in crate::engine) native: SavedRecovery,
+    pub(in crate::engine) native: SavedNative,
     pub(in crate::engine) node: Option<SavedNode>,
     pub(in crate::engine) output: SavedOutput,
     pub(in crate::engine) told: Told,
@@ -89,8 +91,13 @@ impl State<&Router> {
 }
 
 impl State<SavedRouter> {
+    /// The state in a file, which is not needed any more.
+    pub(in crate::engine) fn read(mut file: StateFile) -> anyhow::Result<Self> {
+        Ok(Self::decode(&file.read().context("cannot read the state")?)?)
+    }
+
     /// The state with these bytes.
-    pub(in crate::engine) fn decode(bytes: &[u8]) -> Result<Self, StateError> {
+    fn decode(bytes: &[u8]) -> Result<Self, StateError> {
         let rest = bytes.strip_prefix(HEADER).ok_or(StateError::NotAState)?;
         let end = rest.iter().take(LONGEST_LINE).position(|byte| *byte == b'\n');
         let (number, rest) = rest.split_at(end.ok_or(StateError::NotAState)?);
