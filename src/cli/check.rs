@@ -25,8 +25,7 @@ const COLUMN: usize = 40;
 /// # Errors
 /// The command cannot be run, which is a [`CommandError`], or a value is no text.
 pub(super) fn check(config: &Config, origins: &Origins) -> anyhow::Result<String> {
-    let program = &config.command.program;
-    command::find(&config.command).map_err(|error| CommandError::new(program.clone(), error))?;
+    find(config)?;
     let mut text = String::new();
     let declared = Args::command();
     for arg in settings(&declared) {
@@ -35,6 +34,13 @@ pub(super) fn check(config: &Config, origins: &Origins) -> anyhow::Result<String
         writeln!(text, "{}", line.with_context(|| format!("cannot write {name} to a file"))?)?;
     }
     Ok(text)
+}
+
+/// Looks for the command. The error is a [`CommandError`].
+pub(super) fn find(config: &Config) -> anyhow::Result<()> {
+    let program = &config.command.program;
+    command::find(&config.command).map_err(|error| CommandError::new(program.clone(), error))?;
+    Ok(())
 }
 
 /// A name, its value, and where that comes from.

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Debug};
 use std::io::{self, IsTerminal};
+use std::mem;
 
 use tracing::field::Field;
 use tracing_subscriber::filter::LevelFilter;
@@ -18,9 +19,12 @@ use crate::os::stderr::Stderr;
 pub(super) struct Level(reload::Handle<LevelFilter, Registry>);
 
 impl Level {
-    /// Logs so much from now on.
-    pub(super) fn set(&self, level: LevelFilter) {
-        self.0.reload(level).expect("the log lives as long as the program");
+    /// Logs so much from now on; returns how much it was.
+    pub(super) fn set(&self, level: LevelFilter) -> LevelFilter {
+        let mut before = level;
+        let swap = |own: &mut LevelFilter| before = mem::replace(own, level);
+        self.0.modify(swap).expect("the log lives as long as the program");
+        before
     }
 }
 

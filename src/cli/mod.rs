@@ -48,10 +48,12 @@ fn supervise(words: Vec<OsString>) -> anyhow::Result<ExitCode> {
         return print(check::check(&config, &origins)?.as_bytes());
     }
     let program = Program::own(words.clone(), variables());
-    let origin = Origin { program, source: Box::new(Words { words, level, read: None }) };
+    let origin =
+        Origin { program, source: Box::new(Words { words, level, read: None, before: None }) };
     let outcome = match handed_over {
         None => Engine::new(config, origin)?.run()?,
         Some((Task::Check, state)) => {
+            check::find(&config)?;
             let answer = engine::check(&config, state)?;
             return print(format!("{answer}\n").as_bytes());
         }
@@ -83,6 +85,8 @@ struct Words {
     level: Level,
     /// How much it is to say by what was read last.
     read: Option<LevelFilter>,
+    /// How much it said before.
+    before: Option<LevelFilter>,
 }
 
 impl Source for Words {
@@ -96,6 +100,12 @@ impl Source for Words {
 
     fn adopted(&mut self) {
         if let Some(level) = self.read.take() {
+            self.before = Some(self.level.set(level));
+        }
+    }
+
+    fn fell_back(&mut self) {
+        if let Some(level) = self.before.take() {
             self.level.set(level);
         }
     }

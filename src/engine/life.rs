@@ -7,6 +7,7 @@ use std::time::Duration;
 use tracing::{debug, info, warn};
 
 use super::Engine;
+use super::start::crew;
 use crate::logic::fleet::{Event, Input, Replacing, Wear};
 use crate::logic::time::Time;
 use crate::logic::{Worker, wear};
@@ -46,7 +47,7 @@ impl Engine {
     /// There are so many slots from now on.
     pub(super) fn resized(&mut self, slots: u16) {
         self.workers.slots = slots;
-        self.room.resize(slots);
+        self.room.resize(crew(&self.config, slots));
         self.router.set_queues(self.room.queues());
         self.router.resize(self.now, slots);
     }
@@ -58,10 +59,12 @@ impl Engine {
         } else {
             info!("{event}");
         }
-        if let Event::Replacing(Replacing::Restarted { .. }) = event {
-            self.fallback = None;
-        } else if let Event::Replacing(Replacing::RestartFailed { .. }) = event {
-            self.fall_back();
+        match event {
+            Event::Replacing(Replacing::Restarted { .. }) => self.fallback = None,
+            Event::Replacing(Replacing::RestartFailed { .. }) => self.fall_back(),
+            // Nothing was proved yet of what workers run since an upgrade.
+            Event::FailedStart { .. } if !self.fleet.is_rolling() => self.fall_back(),
+            _ => {}
         }
         self.notifier.heard(self.now, event);
     }

@@ -14,6 +14,9 @@ pub trait Source: Debug {
 
     /// What was read last holds from now on.
     fn adopted(&mut self);
+
+    /// What held before that holds again.
+    fn fell_back(&mut self);
 }
 
 impl Engine {
@@ -53,8 +56,9 @@ impl Engine {
     /// holds again.
     pub(super) fn fall_back(&mut self) {
         if let Some(before) = self.fallback.take() {
-            info!("configuration: that of before the restart holds again");
+            info!("configuration: that of before holds again for the workers");
             self.config = before;
+            self.source.fell_back();
             self.apply();
         }
     }

@@ -20,9 +20,9 @@ use super::tokens::Subject;
 use super::upgrade::{Shared, State, Upgrade, YES};
 use super::workers::Workers;
 use super::{Engine, Source, privileges};
-use crate::logic::config::{self, Config};
+use crate::logic::config::{self, Config, InForce, changes};
 use crate::logic::fleet::Fleet;
-use crate::logic::room::Room;
+use crate::logic::room::{Crew, Room};
 use crate::logic::route::mint::MintKey;
 use crate::logic::route::{Conn, Router, SavedRouter};
 use crate::logic::time::Time;
@@ -76,7 +76,7 @@ impl Engine {
         privileges::settle(&config.process, opened.iter())?;
         let listeners = Listeners::register(poll.registry(), opened)?;
         let node = start_node(now, &mut config, &listeners)?;
-        let room = Room::new(file_limit.raised(), config.fleet.workers);
+        let room = Room::new(file_limit.raised(), crew(&config, config.fleet.workers));
         let spawner = Spawner { file_limit, signals: inherited, process: config.process.clone() };
         let [first, second, seed] =
             random::numbers().context("cannot get random numbers from the kernel")?;
@@ -107,10 +107,11 @@ impl Engine {
     pub fn resume(mut config: Config, origin: Origin, file: StateFile) -> anyhow::Result<Self> {
         let state = State::read(file)?;
         let version = state.version.clone();
+        let fallback = say_changes(&config, &state.in_force);
         config.route.mint.clone_from(&state.mint);
         let parts = Parts::restore(&config, state).context("cannot go on from the state")?;
         let signals = register_signals(&parts.poll, &config)?;
-        let mut engine = Self::assemble(parts, signals, config, origin);
+        let mut engine = Self { fallback, ..Self::assemble(parts, signals, config, origin) };
         info!("upgraded from sticky-run {version} to {}", env!("CARGO_PKG_VERSION"));
         engine.fleet.reconfigure(engine.now, engine.config.fleet.clone());
         engine.change_listeners();
@@ -190,7 +191,7 @@ impl Parts {
         let slots = state.fleet.size();
         let mut workers = Workers::new(spawner, config.command.clone(), slots);
         workers.restore(registry, state.workers, &mut shared)?;
-        let room = Room::new(state.file_limit.raised(), slots);
+        let room = Room::new(state.file_limit.raised(), crew(config, slots));
         let router = Router::restore(config.route.clone(), room.queues(), state.router);
         let waiting = state.waiting.into_iter();
         let waiting = waiting.map(|(conn, connection)| Ok((conn, connection.restore()?)));
@@ -235,9 +236,24 @@ pub fn check(config: &Config, file: StateFile) -> anyhow::Result<&'static str> {
         }
     }
     // What the router makes of it needs no descriptor.
-    let room = Room::new(state.file_limit.raised(), state.fleet.size());
+    let room = Room::new(state.file_limit.raised(), crew(config, state.fleet.size()));
     Router::restore(config.route.clone(), room.queues(), state.router);
     Ok(YES)
+}
+
+/// Says what is different from what was in force before an upgrade. If workers are to run something
+/// else from now on, that may not work, and what they ran comes back to be fallen back to.
+fn say_changes(config: &Config, before: &InForce) -> Option<Config> {
+    let old = config.with(before.clone());
+    for change in changes(&old, config) {
+        info!("configuration: {} {} -> {}", change.name, change.from, change.to);
+    }
+    (old.command != config.command).then_some(old)
+}
+
+/// The workers that there may be with so many slots.
+pub(super) fn crew(config: &Config, slots: u16) -> Crew {
+    Crew { slots, draining: config.fleet.most_draining, pipes: config.output.prefix }
 }
 
 /// What Node workers share, if that is what the workers are.

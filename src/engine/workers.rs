@@ -289,6 +289,10 @@ impl Engine {
             self.router.ready(self.now, worker);
             self.begin_placing(worker);
         }
+        if !self.fleet.is_rolling() {
+            // What workers run has proved itself.
+            self.fallback = None;
+        }
     }
 
     /// Tells workers to drain, now that no connection is on its way to them any more.

@@ -18,6 +18,25 @@ pub struct Room {
     full: bool,
 }
 
+/// How many workers there may be at the same time, and what they take.
+#[derive(Clone, Copy, Debug)]
+pub struct Crew {
+    /// How many slots there are.
+    pub slots: u16,
+    /// How many former workers may drain besides.
+    pub draining: u16,
+    /// Whether their output comes through pipes.
+    pub pipes: bool,
+}
+
+impl Crew {
+    /// The descriptors that they take: both ends of each channel, and an end of two pipes.
+    fn descriptors(self) -> usize {
+        let workers = usize::from(self.slots) + usize::from(self.draining.min(self.slots));
+        workers * if self.pipes { 4 } else { 2 }
+    }
+}
+
 /// How many connections may wait for one worker.
 #[derive(Clone, Copy, Debug)]
 pub struct Queues {
@@ -28,17 +47,16 @@ pub struct Queues {
 }
 
 impl Room {
-    /// The room that is left of so many descriptors with so many workers.
-    pub fn new(descriptors: usize, workers: u16) -> Self {
+    /// The room that is left of so many descriptors with these workers.
+    pub fn new(descriptors: usize, crew: Crew) -> Self {
         let mut room = Self { descriptors, most: 1, full: false };
-        room.resize(workers);
+        room.resize(crew);
         room
     }
 
-    /// There may be so many workers at the same time from now on, those that drain included.
-    pub fn resize(&mut self, workers: u16) {
-        let channels = 2 * usize::from(workers);
-        let left = self.descriptors.saturating_sub(RESERVED + channels);
+    /// There may be these workers at the same time from now on.
+    pub fn resize(&mut self, crew: Crew) {
+        let left = self.descriptors.saturating_sub(RESERVED + crew.descriptors());
         self.most = left.clamp(1, MOST);
     }
 
@@ -66,9 +84,13 @@ impl Room {
 mod tests {
     use super::*;
 
+    fn crew(slots: u16) -> Crew {
+        Crew { slots, draining: 0, pipes: false }
+    }
+
     #[test]
     fn few_descriptors_leave_little_room_and_many_not_too_much() {
-        let queues = |descriptors| Room::new(descriptors, 4).queues();
+        let queues = |descriptors| Room::new(descriptors, crew(4)).queues();
         let Queues { for_still, for_reading } = queues(64);
         assert_eq!((for_still, for_reading), (6, 12));
         let Queues { for_still, for_reading } = queues(1_000_000);
@@ -79,16 +101,16 @@ mod tests {
 
     #[test]
     fn more_workers_leave_less_room() {
-        let mut room = Room::new(32 + 8 + 100, 4);
-        room.resize(24);
+        let mut room = Room::new(32 + 8 + 100, crew(4));
+        room.resize(Crew { slots: 6, draining: 9, pipes: true });
         assert!(!room.is_full(59) && room.is_full(60));
-        room.resize(4);
+        room.resize(crew(4));
         assert!(!room.is_full(89) && room.is_full(100));
     }
 
     #[test]
     fn once_full_a_tenth_has_to_become_free() {
-        let mut room = Room::new(40 + 100, 4);
+        let mut room = Room::new(40 + 100, crew(4));
         assert!(!room.is_full(99) && room.is_full(100));
         assert!(room.was_full() && room.is_full(90));
         assert!(!room.is_full(89) && !room.is_full(99));

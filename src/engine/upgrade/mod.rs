@@ -170,6 +170,7 @@ impl Engine {
         let waiting = self.waiting.iter();
         State {
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            in_force: self.fallback.as_ref().unwrap_or(&self.config).in_force(),
             fleet: self.fleet.clone(),
             router: &self.router,
             listeners: self.listeners.save(keeper),

@@ -18,7 +18,7 @@ use crate::engine::notify::Told;
 use crate::engine::output::SavedOutput;
 use crate::engine::pending::SavedPending;
 use crate::engine::workers::SavedWorkers;
-use crate::logic::config::Listen;
+use crate::logic::config::{InForce, Listen};
 use crate::logic::fleet::Fleet;
 use crate::logic::origin;
 use crate::logic::route::mint::MintKey;
@@ -41,6 +41,7 @@ const LONGEST_LINE: usize = 64;
 pub(in crate::engine) struct State<R> {
     /// The version of the program that wrote it, for the log.
     pub(in crate::engine) version: String,
+    pub(in crate::engine) in_force: InForce,
     pub(in crate::engine) fleet: Fleet,
     pub(in crate::engine) router: R,
     pub(in crate::engine) listeners: SavedListeners,

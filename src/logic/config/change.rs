@@ -7,7 +7,9 @@
 
 use std::fmt;
 
-use super::{Config, Handoff, NodeConfig, ProcessConfig};
+use serde::{Deserialize, Serialize};
+
+use super::{Command, Config, Handoff, NodeConfig, ProcessConfig};
 use crate::logic::fleet::FleetConfig;
 use crate::logic::route::RouteConfig;
 
@@ -32,7 +34,7 @@ const AT_START: [&str; 11] = [
 const SECRET: [&str; 1] = ["--env"];
 
 /// A flag, or the command, as it was asked for.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Asked {
     /// The flag with its dashes, or [`COMMAND`].
     pub name: String,
@@ -74,7 +76,35 @@ pub fn changes(old: &Config, new: &Config) -> Vec<Change> {
     changes
 }
 
+/// What says what workers run: all that a supervisor has to know to go back there.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct InForce {
+    asked: Vec<Asked>,
+    command: Command,
+    node: Option<NodeConfig>,
+}
+
 impl Config {
+    /// What workers run by this configuration.
+    pub fn in_force(&self) -> InForce {
+        let node = match &self.handoff {
+            Handoff::Node(node) => Some(node.clone()),
+            Handoff::Channel => None,
+        };
+        InForce { asked: self.asked.clone(), command: self.command.clone(), node }
+    }
+
+    /// The same configuration, but for what workers run.
+    #[must_use]
+    pub fn with(&self, other: InForce) -> Self {
+        let InForce { asked, command, node } = other;
+        let mut config = Self { asked, command, ..self.clone() };
+        if let (Handoff::Node(own), Some(node)) = (&mut config.handoff, node) {
+            own.adopt(node);
+        }
+        config
+    }
+
     /// Takes over what can be had without an upgrade. Whether there is anything: with another handoff
     /// there is not.
     pub fn adopt(&mut self, new: Self) -> bool {

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::change::{Asked, COMMAND, Change, changes};
+pub use self::change::{Asked, COMMAND, Change, InForce, changes};
 pub use self::log::{LogFormat, OutputConfig};
 pub use self::process::{Account, Limit, ProcessConfig, with_slot};
 pub use self::proxy::ProxyConfig;
@@ -57,7 +57,7 @@ pub struct Config {
 }
 
 /// The command of every worker.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Command {
     /// A path, or a name that is searched for in `PATH`.
     pub program: OsString,
@@ -108,7 +108,7 @@ pub enum Handoff {
 }
 
 /// What there is to know about workers that are Node.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct NodeConfig {
     /// How messages are written.
     pub serialization: Serialization,
@@ -125,7 +125,7 @@ pub struct NodeConfig {
 }
 
 /// Which package takes the connections of the workers.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub enum PackageConfig {
     /// The one that they load, as they say themselves.
     #[default]
@@ -147,7 +147,7 @@ pub enum Serialization {
 }
 
 /// What happens to a connection on which requests with the sids of several workers may come.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum KeepAlive {
     /// The answer to an Engine.IO polling request closes it.
     Close,
