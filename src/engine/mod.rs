@@ -2,7 +2,8 @@
 //!
 //! A turn of the loop waits for events, hears them, lets the fleet and the router decide, and does
 //! what they say. The life of a connection is in `accept`, `pending` and `handoff`, in this order; the
-//! life of a worker is in `workers`. How a connection gets into a worker, and what workers say, differs
+//! life of a worker is in `workers` and `life`, that of the supervisor in `start`, `source` and
+//! `upgrade`. How a connection gets into a worker, and what workers say, differs
 //! from handoff to handoff: `link` leads to the folder of each.
 
 mod accept;

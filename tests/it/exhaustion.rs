@@ -179,7 +179,7 @@ fn with_64_files_and_stopped_workers(stall: &str) -> (Supervisor, Vec<TcpStream>
     let before = proc::open_files_at_rest(supervisor.pid());
     let clients = (0..120).map(|_| ask(supervisor.address())).collect();
     eventually("the supervisor has as many as it takes", || {
-        (proc::open_files(supervisor.pid()) >= before + 24).then_some(())
+        (proc::open_files(supervisor.pid()) >= before + 18).then_some(())
     });
     (supervisor, clients)
 }

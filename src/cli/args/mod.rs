@@ -271,7 +271,7 @@ Signals:
   ALRM, PROF,      likewise, since whoever started the supervisor may have
   VTALRM, XCPU     set a timer or a limit for it
   HUP              restart the workers, one after the other
-  USR2             upgrade in place
+  USR2             upgrade in place, see below
   TTIN, TTOU       one worker more, one worker less
   USR1             forwarded to the first process of each worker, and so are
                    those of --forward
@@ -286,6 +286,17 @@ Signals:
   As process 1 all of this is the same, except that ABRT and its like, TSTP
   and KILL do nothing if a process of its own container sends them. Workers
   start with the signals as the supervisor found them; PIPE has its default.
+
+Upgrade in place:
+  On USR2 the program that is at the path of this one now is asked whether it
+  can go on from here: it reads the state that it would take over and the
+  configuration, looks for COMMAND and tries addresses that are new. If it
+  cannot, a line says why, and all goes on as before. Else this process becomes
+  that program, by execve(2): the pid, the listening sockets, the workers and
+  all connections stay. Workers go on as they are; later ones run what the
+  configuration says then, and if that does not start, what it said before.
+  A state is read by its own release and the next. The variable STICKY_UPGRADE
+  is for this alone.
 
 Exit status:
   0    stopped as asked

@@ -1,12 +1,12 @@
 //! Upgrade in place: the supervisor becomes the program that is at its path now, and nobody notices.
 //!
 //! 1. USR2 comes. The state is written down, and the program at the path is asked, as a child,
-//!    whether it can go on from it (`--check` of a kind: it reads the configuration too, and tries the
-//!    addresses that are new). Meanwhile all goes on. If it says no, or anything else, or nothing for
+//!    whether it can go on from it: it reads the state and the configuration, looks for the command
+//!    as `--check` does, and tries the addresses that are new. Meanwhile all goes on. If it says no, or anything else, or nothing for
 //!    [`PATIENCE`], that is told in the log, and all goes on.
 //! 2. When it said yes, the state is written down once more, and `execve(2)`
 //!    makes this process that program: the same pid, the same children, the same descriptors.
-//! 3. The program finds the state by a variable, takes the descriptors over and goes on (`resume.rs`).
+//! 3. The program finds the state by a variable, takes the descriptors over and goes on (`Engine::resume`).
 //!
 //! A stop goes before an upgrade that is not done yet, and none begins while the supervisor stops.
 //! A rolling restart goes on across it.
