@@ -100,12 +100,9 @@ impl Engine {
     /// changed since.
     ///
     /// Fails when the state makes no sense; nothing can be saved then, so ask [`check`] before.
-    pub fn resume(
-        mut config: Config,
-        origin: Origin,
-        file: &mut StateFile,
-    ) -> anyhow::Result<Self> {
+    pub fn resume(mut config: Config, origin: Origin, mut file: StateFile) -> anyhow::Result<Self> {
         let state = State::decode(&file.read().context("cannot read the state")?)?;
+        drop(file);
         let now = clock::now();
         let poll = Poll::new().context("cannot create the event loop")?;
         let registry = poll.registry();
