@@ -58,6 +58,8 @@ mod pid1;
 mod privileges;
 /// Headers of the PROXY protocol.
 mod proxy_protocol;
+/// Restarts with a command that does not work.
+mod reload;
 /// Signals besides those of a stop.
 mod signals;
 /// Clients that say nothing, or little.
@@ -70,5 +72,7 @@ mod stalled;
 mod stop;
 /// What systemd passes and is told.
 mod systemd;
+/// Upgrades in place that cannot be, and what those change that can.
+mod upgrade;
 /// The command line and the exit codes.
 mod usage;
