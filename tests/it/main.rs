@@ -72,6 +72,8 @@ mod stalled;
 mod stop;
 /// What systemd passes and is told.
 mod systemd;
+/// Each signal in each state.
+mod table;
 /// Upgrades in place that cannot be, and what those change that can.
 mod upgrade;
 /// The command line and the exit codes.

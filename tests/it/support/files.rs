@@ -37,6 +37,39 @@ impl Drop for File {
     }
 }
 
+/// A file that is there or not, which is all that it says.
+pub struct Mark(PathBuf);
+
+impl Mark {
+    /// One that is not there.
+    pub fn new(name: &str) -> Self {
+        let mark = Self(env::temp_dir().join(format!("sticky-run-{}-{name}", process::id())));
+        mark.clear();
+        mark
+    }
+
+    /// Where it would be.
+    pub fn path(&self) -> &str {
+        self.0.to_str().expect("the path is text")
+    }
+
+    /// Has it be there.
+    pub fn set(&self) {
+        fs::write(&self.0, "").expect("the directory for temporary files can be written to");
+    }
+
+    /// Has it be there no more.
+    pub fn clear(&self) {
+        fs::remove_file(&self.0).ok();
+    }
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
 /// A sticky-run in a directory of its own, where a test may put something else in its place.
 pub struct Installed {
     home: PathBuf,

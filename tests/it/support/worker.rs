@@ -91,16 +91,16 @@ impl Worker {
         if let Some(code) = self.traits.get("exit") {
             return code.parse().unwrap();
         }
+        if self.traits.contains_key("stubborn") {
+            for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGABRT] {
+                signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false))).unwrap();
+            }
+        }
         if self.is_given("fails") {
             return 3;
         }
         while self.is_given("waits") {
             super::pause();
-        }
-        if self.traits.contains_key("stubborn") {
-            for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGABRT] {
-                signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false))).unwrap();
-            }
         }
         if let Some(millis) = self.traits.get("slow") {
             thread::sleep(Duration::from_millis(millis.parse().unwrap()));
