@@ -78,3 +78,5 @@ mod table;
 mod upgrade;
 /// The command line and the exit codes.
 mod usage;
+/// Workers that stand still.
+mod watchdog;
