@@ -128,22 +128,28 @@ impl Drop for Spinning {
     }
 }
 
-/// Keeps the processors busy, then has the supervisor itself stand still, and sees that nobody is ended.
+/// Keeps the processors busy, has everybody stand still, and sees that nobody is ended for it.
 #[track_caller]
 fn nobody_is_blamed(supervisor: &Supervisor, address: SocketAddr) {
-    let (busy, still) = if full() { (10, 3_000) } else { (1, 3_000) };
     let workers = supervisor.worker_pids();
     let load = Load::on(address);
     let spinning = Spinning::begin(4);
-    proc::watch(Duration::from_secs(busy));
     for _ in 0..if full() { 3 } else { 1 } {
-        supervisor.signal(Signal::SIGSTOP);
-        proc::watch(Duration::from_millis(still));
-        supervisor.signal(Signal::SIGCONT);
         load.goes_on();
-        // The time that everybody is given anew, and some more.
-        proc::watch(Duration::from_millis(1_500));
+        workers.iter().for_each(|pid| proc::signal(*pid, Signal::SIGSTOP));
+        // By now each was asked and has not answered, but its time is not over.
+        proc::watch(TIME / 2 + TIME / 10);
+        supervisor.signal(Signal::SIGSTOP);
+        let (early, late) = workers.split_at(workers.len() / 2);
+        early.iter().for_each(|pid| proc::signal(*pid, Signal::SIGCONT));
+        proc::watch(Duration::from_secs(3));
+        supervisor.signal(Signal::SIGCONT);
+        // It has looked who is late before these can answer.
+        proc::watch(TIME / 10);
+        late.iter().for_each(|pid| proc::signal(*pid, Signal::SIGCONT));
+        load.goes_on();
     }
+    proc::watch(if full() { 3 * TIME } else { TIME / 2 });
     drop(spinning);
     load.assert_all_answered();
     assert_eq!(supervisor.worker_pids(), workers);
@@ -152,13 +158,13 @@ fn nobody_is_blamed(supervisor: &Supervisor, address: SocketAddr) {
 
 #[test]
 fn no_healthy_worker_is_ended_because_the_machine_or_the_supervisor_is_slow() {
-    let supervisor = sticky_run(4, &["--watchdog", "1s"]).start();
+    let supervisor = sticky_run(4, &["--watchdog", "2s"]).start();
     nobody_is_blamed(&supervisor, supervisor.address());
 }
 
 #[test]
 fn no_healthy_node_worker_is_ended_because_the_machine_or_the_supervisor_is_slow() {
     let Some(app) = App::new("http.js") else { return };
-    let running = app.flags(&["--watchdog", "1s"]).start(2);
+    let running = app.flags(&["--watchdog", "2s"]).start(2);
     nobody_is_blamed(&running, running.address());
 }
