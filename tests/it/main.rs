@@ -38,6 +38,8 @@ mod generated;
 mod hash;
 /// Request heads as they come over the wire.
 mod heads;
+/// What it costs when nothing happens.
+mod idle;
 /// What a worker inherits.
 mod inherit;
 /// Each source of keys with each placement.
