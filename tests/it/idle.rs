@@ -45,8 +45,7 @@ fn costs_nothing(supervisor: &Supervisor) {
     let woken = proc::wakeups(pid) - wakeups;
     assert!(woken <= most, "woken up {woken} times in {time} s");
     assert_eq!(proc::open_files(pid), files);
-    // In a build without optimization the program itself is larger than all else.
-    let kib = if full() { proc::private_kib_with_files(pid) } else { proc::private_kib(pid) };
+    let kib = proc::private_kib(pid);
     assert!(kib <= MOST_KIB, "{kib} KiB");
 }
 

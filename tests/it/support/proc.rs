@@ -152,21 +152,11 @@ pub fn wakeups(pid: i32) -> u64 {
     tasks.filter_map(|task| count(status(task)?)).sum()
 }
 
-/// The memory that only this process has, in KiB, with the pages of its program if nobody else
-/// runs that.
-pub fn private_kib_with_files(pid: i32) -> u64 {
-    rollup(pid, "Private_Clean:") + rollup(pid, "Private_Dirty:")
-}
-
 /// The memory that only this process has, in KiB. Pages of files are left out: they count as its
 /// own or not by whether another supervisor happens to run.
 pub fn private_kib(pid: i32) -> u64 {
-    rollup(pid, "Anonymous:")
-}
-
-fn rollup(pid: i32, name: &str) -> u64 {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-    let line = rollup.lines().find_map(|line| line.strip_prefix(name));
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Anonymous:"));
     let kib = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
     kib.expect("the process lives")
 }
