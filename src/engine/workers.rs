@@ -233,7 +233,7 @@ impl Engine {
         if !temporary && !self.workers.started {
             return Err(error.into());
         }
-        warn!("cannot start {worker}: {}", error.reason());
+        warn!("cannot start {worker}: {error}");
         self.fleet.handle(self.now, Input::SpawnFailed(worker));
         Ok(())
     }

@@ -1,40 +1,12 @@
 //! The configuration file, what `--check` prints, and reading it anew on HUP.
 
-use std::path::PathBuf;
+use std::fs;
 use std::process::{Command, Output, Stdio};
-use std::{env, fs, process};
 
 use nix::sys::signal::Signal;
 
+use crate::support::files::File;
 use crate::support::{get, sticky_run, worker};
-
-/// A file that goes with the test.
-struct File(PathBuf);
-
-impl File {
-    fn new(name: &str, text: impl AsRef<[u8]>) -> Self {
-        let path = env::temp_dir().join(format!("sticky-run-config-{}-{name}", process::id()));
-        fs::write(&path, text).expect("the directory for temporary files can be written to");
-        Self(path)
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().expect("the path is text")
-    }
-
-    /// In one step, as whoever reads it should see the old one or the new one.
-    fn replace(&self, text: &str) {
-        let new = self.0.with_extension("new");
-        fs::write(&new, text).expect("the directory can be written to");
-        fs::rename(&new, &self.0).expect("the file is ours");
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        fs::remove_file(&self.0).ok();
-    }
-}
 
 fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sticky-run"));
@@ -237,7 +209,7 @@ fn hup_with_a_broken_file_is_one_error_and_changes_nothing() {
         supervisor.wait_for_log_times("ERROR", before + 1);
         assert!(supervisor.log().contains(why), "{why}");
     }
-    fs::remove_file(&file.0).unwrap();
+    fs::remove_file(file.path()).unwrap();
     supervisor.signal(Signal::SIGHUP);
     supervisor.wait_for_log("cannot read the configuration file");
     assert_eq!(supervisor.count_log("the old one stays"), supervisor.count_log("ERROR"));

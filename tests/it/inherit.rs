@@ -171,7 +171,7 @@ fn an_idle_supervisor_does_not_wake_up() {
     let (_held, _) = client::hold(address, "/hold");
     // The last thing due is a look whether the workers have picked up what they were sent.
     proc::watch(Duration::from_millis(1500));
-    let wakeups = || proc::status(supervisor.pid(), "voluntary_ctxt_switches").unwrap();
+    let wakeups = || proc::wakeups(supervisor.pid());
     let (before, cpu) = (wakeups(), proc::cpu_time(supervisor.pid()));
     proc::watch(Duration::from_secs(3));
     assert_eq!(wakeups(), before);

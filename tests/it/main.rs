@@ -38,6 +38,8 @@ mod generated;
 mod hash;
 /// Request heads as they come over the wire.
 mod heads;
+/// What it costs when nothing happens.
+mod idle;
 /// What a worker inherits.
 mod inherit;
 /// Each source of keys with each placement.
@@ -58,6 +60,8 @@ mod pid1;
 mod privileges;
 /// Headers of the PROXY protocol.
 mod proxy_protocol;
+/// Restarts with a command that does not work.
+mod reload;
 /// Signals besides those of a stop.
 mod signals;
 /// Clients that say nothing, or little.
@@ -70,5 +74,11 @@ mod stalled;
 mod stop;
 /// What systemd passes and is told.
 mod systemd;
+/// Each signal in each state.
+mod table;
+/// Upgrades in place that cannot be, and what those change that can.
+mod upgrade;
 /// The command line and the exit codes.
 mod usage;
+/// Workers that stand still.
+mod watchdog;

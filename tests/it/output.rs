@@ -248,7 +248,7 @@ fn an_idle_supervisor_with_pipes_does_not_wake_up() {
     let (supervisor, _reader) = writing(2, &[], "echo here");
     let (_held, _) = client::hold(supervisor.address(), "/hold");
     proc::watch(Duration::from_millis(1500));
-    let wakeups = || proc::status(supervisor.pid(), "voluntary_ctxt_switches");
+    let wakeups = || proc::wakeups(supervisor.pid());
     let before = wakeups();
     proc::watch(Duration::from_secs(2));
     assert_eq!(wakeups(), before);

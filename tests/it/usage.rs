@@ -182,7 +182,8 @@ fn a_command_that_is_just_being_written_is_said_to_be_busy_and_tried_again() {
     let command = worker::command();
     words.extend(command.iter().map(String::as_str));
     let supervisor = sticky_run(1, &[]).command(&words).listening();
-    supervisor.wait_for_log("cannot start worker 0: text file busy");
+    let command = format!("cannot start worker 0: cannot run {}: text file busy", shell.path());
+    supervisor.wait_for_log(&command);
     drop(writer);
     supervisor.wait_for_log("worker 0 is ready");
 }

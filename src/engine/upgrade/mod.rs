@@ -14,8 +14,8 @@
 mod keep;
 mod state;
 
-use std::mem;
 use std::time::Duration;
+use std::{io, mem};
 
 use nix::unistd::Pid;
 use tracing::{info, warn};
@@ -103,8 +103,7 @@ impl Engine {
 
     fn ask(&self) -> anyhow::Result<Question> {
         let (state, _) = self.write_down()?;
-        let question = self.upgrade.program.ask(&state);
-        question.map_err(|error| anyhow::anyhow!("it does not start: {}", errors::text(&error)))
+        self.upgrade.program.ask(&state).map_err(|error| does_not_start(&error))
     }
 
     /// A child has ended that is no worker: perhaps the program that was asked.
@@ -155,8 +154,10 @@ impl Engine {
             return Ok(());
         }
         let (state, keeper) = self.write_down()?;
-        let never = self.upgrade.program.become_it(&state, keeper.numbers())?;
-        match never {}
+        match self.upgrade.program.become_it(&state, keeper.numbers()) {
+            Ok(never) => match never {},
+            Err(error) => Err(does_not_start(&error)),
+        }
     }
 
     /// Writes everything down.
@@ -188,6 +189,10 @@ impl Engine {
             file_limit: self.workers.spawner().file_limit,
         }
     }
+}
+
+fn does_not_start(error: &io::Error) -> anyhow::Error {
+    anyhow::anyhow!("it does not start: {}", errors::text(error))
 }
 
 /// What the program that was asked has said.

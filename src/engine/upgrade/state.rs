@@ -114,3 +114,186 @@ impl State<SavedRouter> {
         self.listeners.asked()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+    use serde::de::DeserializeOwned;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::logic::fleet::{FleetConfig, Input};
+    use crate::logic::room::Queues;
+    use crate::logic::route::{Balance, RouteConfig};
+    use crate::logic::time::Time;
+
+    fn saved<T: DeserializeOwned>(value: Value) -> T {
+        serde_json::from_value(value).expect("it is what it is to be")
+    }
+
+    /// The bytes of a supervisor with two workers, one of them live.
+    fn bytes() -> Vec<u8> {
+        let now = Time::since_zero(Duration::from_secs(7));
+        let config = FleetConfig { workers: 2, ..FleetConfig::default() };
+        let mut fleet = Fleet::new(now, config);
+        fleet.handle(now, Input::More);
+        let queues = Queues { for_still: 8, for_reading: 64 };
+        let route = RouteConfig {
+            keys: "sid,ip".parse().expect("these are keys"),
+            balance: Balance::LeastConnection,
+            hash_seed: 0,
+            workers: 2,
+            max_sessions: 10,
+            session_idle: Duration::from_secs(60),
+            max_keys: 10,
+            key_idle: Duration::from_secs(60),
+            in_flight: 4,
+            most_open: None,
+            stall_timeout: Duration::from_secs(5),
+            every_door: true,
+            mint: None,
+        };
+        let worker = json!({ "slot": 1, "generation": 3 });
+        let channel = json!({ "Native": { "ours": 7, "theirs": 8 } });
+        let live = json!([{ "worker": worker, "link": channel, "pid": 77, "given": 5 }]);
+        let state = State {
+            version: "0.0.1".to_owned(),
+            fleet,
+            router: &Router::new(now, route, queues, (1, 2), 3),
+            listeners: saved(json!({ "listeners": [], "next": 2 })),
+            pending: Vec::new(),
+            waiting: Vec::new(),
+            handoff: saved(json!({ "next": 9, "returned": [], "returns": { "counts": {} } })),
+            workers: saved(json!({ "live": live, "drains": [worker], "started": true })),
+            native: saved(json!({ "abandoned": [], "unrelieved": [worker] })),
+            node: None,
+            output: saved(json!({ "pipes": [], "ending": [], "queues": [] })),
+            told: Told::default(),
+            origins: origin::Told::default(),
+            mint: None,
+            signals: saved(json!({ "blocked": 1, "ignored": 2 })),
+            file_limit: saved(json!({ "soft": 1024, "hard": 4096 })),
+        };
+        state.encode().expect("it can be written")
+    }
+
+    /// Where the first line ends.
+    fn end_of_line(bytes: &[u8]) -> usize {
+        1 + bytes.iter().position(|byte| *byte == b'\n').expect("a state has a first line")
+    }
+
+    /// Where this name of a field stands as the first of its struct. Before it is the number of fields,
+    /// in the lowest bits of a byte (`fixmap` and `map 16` of MessagePack).
+    fn first_field(bytes: &[u8], name: &str) -> usize {
+        let text = [&[0xA0 | u8::try_from(name.len()).unwrap()], name.as_bytes()].concat();
+        let mut places = bytes.windows(text.len()).enumerate();
+        places.find(|(_, window)| *window == text).expect("there is such a field").0
+    }
+
+    fn decode(bytes: &[u8]) -> Result<State<SavedRouter>, StateError> {
+        State::decode(bytes)
+    }
+
+    #[test]
+    fn a_state_is_read_as_it_was_written() {
+        let state = decode(&bytes()).unwrap();
+        assert_eq!((state.version.as_str(), state.fleet.size()), ("0.0.1", 3));
+        assert_eq!(state.asked().count(), 0);
+        let text = format!("{:?}", state.workers);
+        assert!(text.contains("pid: 77") && text.contains("given: 5"), "{text}");
+    }
+
+    #[test]
+    fn fields_that_a_newer_program_added_are_skipped() {
+        let older = bytes();
+        let mut newer = older.clone();
+        let news = json!({ "news": [1, { "a": null }] });
+        // Without the byte that says that it is a struct of one field.
+        let news = &rmp_serde::to_vec(&news).unwrap()[1..];
+        for name in ["version", "config", "live", "blocked", "ours", "soft", "next"] {
+            let at = first_field(&newer, name);
+            newer[at - 1] += 1;
+            newer.splice(at..at, news.iter().copied());
+        }
+        let [older, newer] = [older, newer].map(|bytes| format!("{:?}", decode(&bytes).unwrap()));
+        assert_eq!(newer, older);
+    }
+
+    #[test]
+    fn a_field_that_an_older_program_did_not_write_has_its_default() {
+        let mut older = bytes();
+        // The last field of the struct that begins with the worker.
+        let given = first_field(&older, "given");
+        let field = given..given + "given".len() + 2;
+        let worker =
+            given - older[..given].windows(2).rev().position(|two| two == [0x84, 0xA6]).unwrap();
+        older[worker - 2] -= 1;
+        older.drain(field);
+        let text = format!("{:?}", decode(&older).unwrap().workers);
+        assert!(text.contains("pid: 77") && text.contains("given: 0"), "{text}");
+    }
+
+    #[test]
+    fn another_format_is_named_whether_it_is_older_or_newer() {
+        let bytes = bytes();
+        let rest = &bytes[end_of_line(&bytes)..];
+        for format in [OLDEST - 1, FORMAT + 1, u32::MAX] {
+            let other = [HEADER, format.to_string().as_bytes(), b"\n", rest].concat();
+            let error = decode(&other).unwrap_err();
+            assert!(matches!(error, StateError::OtherFormat { found } if found == format));
+            assert!(error.to_string().starts_with(&format!("its state has format {format}, and ")));
+        }
+    }
+
+    #[test]
+    fn what_does_not_begin_with_the_line_of_a_state_is_none() {
+        let longest = [HEADER, &[b'1'; 100], b"\n"].concat();
+        let texts: [&[u8]; 8] = [
+            b"",
+            b"sticky-run state",
+            HEADER,
+            b"sticky-run state 1",
+            b"sticky-run state \n",
+            b"sticky-run state -1\n",
+            b"sticky-run state 4294967296\n",
+            &longest,
+        ];
+        for text in texts {
+            assert!(matches!(decode(text), Err(StateError::NotAState)), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_state_that_ends_too_early_is_broken() {
+        let bytes = bytes();
+        for length in end_of_line(&bytes)..bytes.len() {
+            assert!(matches!(decode(&bytes[..length]), Err(StateError::Broken(_))), "{length}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_whatever_end_the_program(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            has_line in any::<bool>(),
+        ) {
+            let line: &[u8] = if has_line { b"sticky-run state 1\n" } else { b"" };
+            prop_assert!(decode(&[line, &bytes].concat()).is_err());
+        }
+
+        #[test]
+        fn no_change_of_a_state_ends_the_program(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        ) {
+            let mut bytes = bytes();
+            for (index, byte) in changes {
+                let at = index.index(bytes.len());
+                bytes[at] = byte;
+            }
+            // It may still be one.
+            _ = decode(&bytes);
+        }
+    }
+}

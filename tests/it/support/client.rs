@@ -39,7 +39,8 @@ pub fn get(address: SocketAddr, path: &str) -> Answer {
 #[track_caller]
 pub fn get_from(source: IpAddr, address: SocketAddr, path: &str) -> Answer {
     let mut stream = connect_from(source, address).expect("a connection");
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").expect("a request");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("a request");
     read_answer(&mut stream).expect("an answer")
 }
 

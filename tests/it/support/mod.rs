@@ -2,6 +2,8 @@
 
 pub mod abuse;
 pub mod client;
+pub mod files;
+pub mod load;
 pub mod node;
 pub mod orphans;
 pub mod proc;

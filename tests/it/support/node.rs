@@ -28,6 +28,7 @@ pub struct App {
     variables: Vec<(String, String)>,
     flags: Vec<String>,
     before: Option<String>,
+    program: Option<PathBuf>,
 }
 
 /// An app that runs. It is ended when this is dropped.
@@ -86,7 +87,14 @@ impl App {
         let path = path.to_str().expect("its path is text").to_owned();
         let command = vec![binary()?, path];
         let variables = vec![("HOST".to_owned(), "127.0.0.1".to_owned())];
-        Some(Self { command, port: Port::free(), variables, flags: Vec::new(), before: None })
+        Some(Self {
+            command,
+            port: Port::free(),
+            variables,
+            flags: Vec::new(),
+            before: None,
+            program: None,
+        })
     }
 
     /// The server of an example, in the example's directory and with its packages. None, said on
@@ -135,6 +143,12 @@ impl App {
         self
     }
 
+    /// Starts this file, which is to be a sticky-run too.
+    pub fn program(mut self, path: &Path) -> Self {
+        self.program = Some(path.to_owned());
+        self
+    }
+
     /// The port that the app is told.
     pub fn port(&self) -> u16 {
         self.port.number
@@ -157,6 +171,9 @@ impl App {
         builder = builder.env("PORT", &self.port.number.to_string());
         for (name, value) in &self.variables {
             builder = builder.env(name, value);
+        }
+        if let Some(program) = &self.program {
+            builder = builder.program(program);
         }
         if let Some(before) = &self.before {
             builder = builder.after(before);

@@ -141,6 +141,17 @@ pub fn signals(pid: i32, name: &str) -> Option<u64> {
     u64::from_str_radix(mask.trim_start_matches(':').trim(), 16).ok()
 }
 
+/// How often the process has gone to sleep, all threads together; so often it woke up as well.
+pub fn wakeups(pid: i32) -> u64 {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let status = |task: fs::DirEntry| fs::read_to_string(task.path().join("status")).ok();
+    let count = |status: String| {
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+        line.trim().parse::<u64>().ok()
+    };
+    tasks.filter_map(|task| count(status(task)?)).sum()
+}
+
 /// The memory that only this process has, in KiB. Pages of files are left out: they count as its
 /// own or not by whether another supervisor happens to run.
 pub fn private_kib(pid: i32) -> u64 {

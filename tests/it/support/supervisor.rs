@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -57,7 +58,24 @@ pub fn without_listener(workers: u16, flags: &[&str]) -> Builder {
     }
 }
 
+/// sticky-run with nothing but a file, which has it run so many workers, or as another file says.
+pub fn configured(workers: u16, file: &str) -> Builder {
+    let mut builder = without_listener(workers, &[]);
+    builder.command = Command::new(builder.command.get_program());
+    builder.command.args(["--config", file]);
+    builder.worker.clear();
+    builder
+}
+
 impl Builder {
+    /// Starts this file, which is to be a sticky-run too.
+    pub fn program(mut self, path: &Path) -> Self {
+        let mut command = Command::new(path);
+        command.args(self.command.get_args());
+        self.command = command;
+        self
+    }
+
     /// Runs this command instead of the test worker.
     pub fn command(mut self, words: &[&str]) -> Self {
         self.worker = words.iter().map(|word| (*word).to_owned()).collect();
@@ -110,8 +128,15 @@ impl Builder {
 
     /// Starts it, and waits for nothing.
     pub fn spawn(mut self) -> Supervisor {
-        let command = self.command.arg("--").args(&self.worker).envs(self.variables);
-        let child = command.stdin(self.stdin).stdout(self.stdout).stderr(self.stderr);
+        if !self.worker.is_empty() {
+            self.command.arg("--").args(&self.worker);
+        }
+        let child = self
+            .command
+            .envs(self.variables)
+            .stdin(self.stdin)
+            .stdout(self.stdout)
+            .stderr(self.stderr);
         let mut child = child.spawn().expect("sticky-run was built with the tests");
         let log = Arc::new(Mutex::new(String::new()));
         let stderr = child.stderr.take();

@@ -14,10 +14,12 @@
 //! | `/back/SLOT,SLOT` | as often as it is asked, if it lives in one of them; for `/back/all` always |
 //! | `/orphans/N` | leaves so many processes behind, which end in all ways, then answers |
 //! | `/exit/CODE` | exits before it answers |
+//! | `/block` | answers, and the worker never reads its channel again |
 //! | anything else | answers |
 //!
 //! `TEST_WORKER` in the environment is a list of words: `deaf` never says READY, `slow=MS` says it
-//! late, `exit=CODE` exits at once, `stubborn` ignores TERM, `greet` speaks first, `early=ID` announces
+//! late, `exit=CODE` exits at once, `fails=FILE` exits if there is such a file, `waits=FILE` begins when there is none
+//! any more, `stubborn` ignores TERM and ABRT, `greet` speaks first, `early=ID` announces
 //! the key before it is ready, `stays` lives on when its channel has ended, `raw` reads to the end and
 //! answers with the length and digest of all bytes, `rests=MS` has slot 0 rest before each connection.
 
@@ -27,6 +29,7 @@ use std::io::{self, IoSliceMut, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -62,6 +65,8 @@ struct Worker {
     traits: HashMap<String, String>,
     accepted: AtomicU32,
     gave_back: AtomicBool,
+    /// Whether it stands still.
+    blocked: AtomicBool,
 }
 
 impl Worker {
@@ -78,6 +83,7 @@ impl Worker {
             traits: traits.collect(),
             accepted: AtomicU32::new(0),
             gave_back: AtomicBool::new(false),
+            blocked: AtomicBool::new(false),
         }
     }
 
@@ -86,8 +92,15 @@ impl Worker {
             return code.parse().unwrap();
         }
         if self.traits.contains_key("stubborn") {
-            let term = signal_hook::consts::SIGTERM;
-            signal_hook::flag::register(term, Arc::new(AtomicBool::new(false))).unwrap();
+            for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGABRT] {
+                signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false))).unwrap();
+            }
+        }
+        if self.is_given("fails") {
+            return 3;
+        }
+        while self.is_given("waits") {
+            super::pause();
         }
         if let Some(millis) = self.traits.get("slow") {
             thread::sleep(Duration::from_millis(millis.parse().unwrap()));
@@ -100,6 +113,12 @@ impl Worker {
         }
         let worker = Arc::new(self);
         while let Some((message, socket)) = worker.receive() {
+            while worker.blocked.load(Ordering::Relaxed) {
+                thread::park();
+            }
+            if message == "PING\n" {
+                worker.channel.send(b"PONG\n").ok();
+            }
             let Some(socket) = socket else { continue };
             worker.rest();
             let worker = Arc::clone(&worker);
@@ -110,6 +129,11 @@ impl Worker {
             thread::park();
         }
         0
+    }
+
+    /// Whether there is the file that a trait names.
+    fn is_given(&self, name: &str) -> bool {
+        self.traits.get(name).is_some_and(|path| Path::new(path).exists())
     }
 
     /// Takes its time before it serves a connection, and so before it picks up the next one.
@@ -181,6 +205,7 @@ impl Worker {
                 more = super::worker_body::digest_all(&mut before.chain(&mut *stream))?;
             }
             "orphans" => super::orphans::leave(argument.parse().unwrap_or(1)),
+            "block" => self.blocked.store(true, Ordering::Relaxed),
             "exit" => process::exit(argument.parse().unwrap_or(1)),
             "body" => more = super::worker_body::digest(stream, &head, rest)?,
             _ => {}

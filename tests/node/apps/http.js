@@ -12,6 +12,7 @@ const server = http.createServer((request, response) => {
     response.flushHeaders();
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, millis);
   }
+  if (pathname === "/spin") return response.end(who(request), () => { for (;;); });
   const answer = () => response.end(who(request, { url: request.url }));
   if (pathname === "/wait") setTimeout(answer, millis);
   else answer();

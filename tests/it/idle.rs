@@ -1,0 +1,102 @@
+//! What a supervisor costs when nothing happens: no time, and little memory.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::support::node::App;
+use crate::support::programs::{ROOT, target};
+use crate::support::{Supervisor, eventually, full, get, proc, reply, sticky_run};
+
+/// So many workers there are.
+const WORKERS: u16 = 8;
+/// The most memory, in KiB, that a supervisor may have for itself with these workers.
+const MOST_KIB: u64 = 3 * 1024;
+
+/// What is measured with the full numbers is what users run.
+fn release() -> PathBuf {
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--locked", "--release", "--bin", "sticky-run", "--target-dir"]);
+    let built = build.arg(target()).current_dir(ROOT).status();
+    assert!(built.expect("there is a cargo").success());
+    target().join("release/sticky-run")
+}
+
+/// Waits until it has not woken up for a while.
+#[track_caller]
+fn wait_for_sleep(pid: i32) {
+    eventually("it sleeps", || {
+        let before = proc::wakeups(pid);
+        proc::watch(Duration::from_millis(1_200));
+        (proc::wakeups(pid) == before).then_some(())
+    });
+}
+
+/// Sees that it does nothing when there is nothing to do, and how much it needs for that.
+#[track_caller]
+fn costs_nothing(supervisor: &Supervisor) {
+    let pid = supervisor.pid();
+    wait_for_sleep(pid);
+    let (time, most) = if full() { (60, 1) } else { (2, 0) };
+    let (wakeups, files) = (proc::wakeups(pid), proc::open_files(pid));
+    proc::watch(Duration::from_secs(time));
+    let woken = proc::wakeups(pid) - wakeups;
+    assert!(woken <= most, "woken up {woken} times in {time} s");
+    assert_eq!(proc::open_files(pid), files);
+    let kib = proc::private_kib(pid);
+    assert!(kib <= MOST_KIB, "{kib} KiB");
+}
+
+/// Restarts and upgrades it so often.
+#[track_caller]
+fn renew(supervisor: &Supervisor, restarts: usize, upgrades: usize) {
+    for nth in 1..=restarts {
+        supervisor.signal(Signal::SIGHUP);
+        supervisor.wait_for_log_times(&format!("restarted workers: {WORKERS}"), nth);
+    }
+    for nth in 1..=upgrades {
+        supervisor.signal(Signal::SIGUSR2);
+        supervisor.wait_for_log_times("upgraded from sticky-run", nth);
+    }
+    eventually("those of before are gone", || {
+        (proc::children(supervisor.pid()).len() == usize::from(WORKERS)).then_some(())
+    });
+}
+
+#[test]
+fn a_supervisor_sleeps_and_is_small_before_and_after_restarts_and_upgrades() {
+    // The key of a client that may come again keeps its worker for so long.
+    let flags = ["--by", "sid,ip", "--drain-timeout", "1s"];
+    let mut builder = sticky_run(WORKERS, &flags);
+    if full() {
+        builder = builder.program(&release());
+    }
+    let supervisor = builder.start();
+    get(supervisor.address(), "/announce/one");
+    get(supervisor.address(), "/end/one");
+    costs_nothing(&supervisor);
+    let files = proc::open_files(supervisor.pid());
+    renew(&supervisor, 5, 3);
+    get(supervisor.address(), "/");
+    costs_nothing(&supervisor);
+    assert_eq!(proc::open_files(supervisor.pid()), files);
+}
+
+#[test]
+fn a_supervisor_of_node_workers_sleeps_and_is_small_before_and_after_restarts_and_upgrades() {
+    let Some(mut app) = App::new("http.js") else { return };
+    if full() {
+        app = app.program(&release());
+    }
+    let running = app.start(WORKERS);
+    reply::get(running.address(), "/");
+    let (restarts, upgrades) = if full() { (5, 3) } else { (1, 1) };
+    costs_nothing(&running);
+    let files = proc::open_files(running.pid());
+    renew(&running, restarts, upgrades);
+    reply::get(running.address(), "/");
+    costs_nothing(&running);
+    assert_eq!(proc::open_files(running.pid()), files);
+}

@@ -1,0 +1,167 @@
+//! Restarts with a command that does not work: the workers of before go on.
+
+use std::net::SocketAddr;
+
+use nix::sys::signal::Signal;
+
+use crate::support::files::File;
+use crate::support::load::Load;
+use crate::support::node::{self, Port};
+use crate::support::supervisor::configured;
+use crate::support::{Supervisor, eventually, get, proc, worker};
+
+/// A file that has two workers run this command.
+fn configuration(command: &[&str]) -> String {
+    format!("workers = 2\nlisten = '127.0.0.1:0'\nboot-timeout = '2s'\ncommand = {command:?}\n")
+}
+
+/// The command of the test worker, with these words before it.
+fn worker_after<'a>(words: &[&'a str], command: &'a [String]) -> Vec<&'a str> {
+    words.iter().copied().chain(command.iter().map(String::as_str)).collect()
+}
+
+fn count_trouble(supervisor: &Supervisor) -> usize {
+    supervisor.count_log(" WARN ") + supervisor.count_log("ERROR")
+}
+
+/// Has all workers replaced, and waits until they are.
+#[track_caller]
+fn restarts(supervisor: &Supervisor) {
+    let before = supervisor.worker_pids();
+    supervisor.signal(Signal::SIGHUP);
+    eventually("all workers are new", || {
+        let now = supervisor.worker_pids();
+        (now.len() == before.len() && !now.iter().any(|pid| before.contains(pid))).then_some(())
+    });
+}
+
+/// Ends the worker of a slot, and waits for the next one.
+#[track_caller]
+fn crashes(supervisor: &Supervisor, slot: u16, pid: i32) {
+    let ready = format!("worker {slot} is ready");
+    let before = supervisor.count_log(&ready);
+    proc::signal(pid, Signal::SIGKILL);
+    supervisor.wait_for_log_times(&ready, before + 1);
+}
+
+#[test]
+fn with_a_command_that_cannot_be_run_the_old_one_goes_on() {
+    let words = worker::command();
+    let right = configuration(&worker_after(&[], &words));
+    let file = File::new("reload-run.toml", &right);
+    let data = File::new("reload-data", "no program");
+    let mut supervisor = configured(2, file.path()).start();
+    let load = Load::on(supervisor.address());
+    let workers = supervisor.worker_pids();
+    for (command, why) in [
+        (&["/nowhere/server"][..], "not found"),
+        (&[data.path()], "permission denied (it has to be an executable file: chmod +x)"),
+        (&["/tmp"], "permission denied"),
+    ] {
+        let before = count_trouble(&supervisor);
+        file.replace(configuration(command));
+        supervisor.signal(Signal::SIGHUP);
+        supervisor
+            .wait_for_log(&format!("cannot start worker 0: cannot run {}: {why}", command[0]));
+        load.goes_on();
+        // One line says what is wrong, another one what comes of it.
+        supervisor.wait_for_log_times("the restart has failed", before / 2 + 1);
+        assert_eq!(count_trouble(&supervisor), before + 2);
+        assert_eq!(supervisor.worker_pids(), workers);
+    }
+    file.replace(&right);
+    restarts(&supervisor);
+    load.assert_all_answered();
+    assert_eq!(supervisor.stop().code(), Some(0));
+}
+
+#[test]
+fn with_a_command_that_does_not_become_ready_the_old_one_goes_on_and_comes_back() {
+    let words = worker::command();
+    let right = configuration(&worker_after(&[], &words));
+    let file = File::new("reload-ready.toml", &right);
+    let mut supervisor = configured(2, file.path()).start();
+    let load = Load::on(supervisor.address());
+    let (first, second) = (supervisor.pid_of(0), supervisor.pid_of(1));
+    let failed = "the restart has failed: the successor of worker 0 ";
+    for (nth, (command, why)) in [
+        (vec!["false"], "ended before it was ready: exit code 1; workers that go on as before: 2"),
+        (
+            worker_after(&["env", "TEST_WORKER=exit=0"], &words),
+            "ended before it was ready: exit code 0",
+        ),
+        (vec!["sh", "-c", "kill -SEGV $$"], "ended before it was ready: signal 11"),
+        (worker_after(&["env", "TEST_WORKER=deaf"], &words), "ended after its boot timeout"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let workers = supervisor.worker_pids();
+        let before = count_trouble(&supervisor);
+        file.replace(configuration(&command));
+        supervisor.signal(Signal::SIGHUP);
+        supervisor.wait_for_log_times(failed, nth + 1);
+        assert!(supervisor.log().contains(&format!("{failed}{why}")), "{why}");
+        // The boot timeout has a line of its own.
+        let lines = 1 + usize::from(why.contains("timeout"));
+        assert_eq!(count_trouble(&supervisor), before + lines);
+        supervisor.wait_for_log_times("that of before the restart holds again", nth + 1);
+        eventually("the successor is gone", || (supervisor.worker_pids() == workers).then_some(()));
+        load.goes_on();
+    }
+    load.assert_all_answered();
+    // What the file says does not work, so these are started as the old ones were.
+    crashes(&supervisor, 0, first);
+    crashes(&supervisor, 1, second);
+    get(supervisor.address(), "/");
+    let load = Load::on(supervisor.address());
+    file.replace(&right);
+    restarts(&supervisor);
+    load.assert_all_answered();
+    assert_eq!(supervisor.stop().code(), Some(0));
+}
+
+#[test]
+fn a_restart_that_fails_half_way_leaves_what_is_new_and_what_is_old() {
+    let words = worker::command();
+    let right = configuration(&worker_after(&[], &words));
+    let file = File::new("reload-half.toml", &right);
+    let mut supervisor = configured(2, file.path()).start();
+    let load = Load::on(supervisor.address());
+    let old = [supervisor.pid_of(0), supervisor.pid_of(1)];
+    let half = ["sh", "-c", "[ $STICKY_WORKER_ID = 0 ] || exit 7; exec \"$0\" \"$@\""];
+    file.replace(configuration(&worker_after(&half, &words)));
+    supervisor.signal(Signal::SIGHUP);
+    supervisor.wait_for_log("the successor of worker 1 ended before it was ready: exit code 7");
+    supervisor.wait_for_log("workers that go on as before: 1");
+    eventually("the old worker 0 is gone", || (!proc::is_alive(old[0])).then_some(()));
+    assert!(proc::is_alive(old[1]));
+    load.assert_all_answered();
+    // With the command of now it would never be ready.
+    crashes(&supervisor, 1, old[1]);
+    assert_eq!(supervisor.stop().code(), Some(0));
+}
+
+#[test]
+fn with_a_server_in_node_that_throws_at_its_start_the_old_one_goes_on() {
+    let Some(node) = node::binary() else { return };
+    let app = |name: &str| format!("{}/tests/node/apps/{name}", env!("CARGO_MANIFEST_DIR"));
+    let (right, throws) = (app("http.js"), app("death.js"));
+    let configuration = |command: &[&str]| format!("workers = 2\ncommand = {command:?}\n");
+    let file = File::new("reload-node.toml", configuration(&[&node, &right]));
+    let port = Port::free();
+    let builder = configured(2, file.path()).env("HOST", "127.0.0.1");
+    let mut supervisor = builder.env("PORT", &port.number.to_string()).env("WAY", "throw").start();
+    let address = SocketAddr::from(([127, 0, 0, 1], port.number));
+    let load = Load::on(address);
+    let workers = supervisor.worker_pids();
+    file.replace(configuration(&[&node, &throws]));
+    supervisor.signal(Signal::SIGHUP);
+    supervisor.wait_for_log("the successor of worker 0 ended before it was ready: exit code 1");
+    load.goes_on();
+    assert_eq!(supervisor.worker_pids(), workers);
+    file.replace(configuration(&[&node, &right]));
+    restarts(&supervisor);
+    load.assert_all_answered();
+    assert_eq!(supervisor.stop().code(), Some(0));
+}

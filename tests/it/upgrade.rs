@@ -1,0 +1,291 @@
+//! Upgrades in place that cannot be, and those that change something.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::support::files::{File, Installed};
+use crate::support::load::Load;
+use crate::support::node::Port;
+use crate::support::supervisor::configured;
+use crate::support::{Supervisor, eventually, full, get, proc, sticky_run, worker};
+
+/// What is at the path of the program, and what the log says of it.
+type Wrong = (fn(&Installed), &'static str);
+
+const SAYS_YES: &str = "echo 'sticky-run can go on from this state'";
+
+/// The real program, with a state that `sed` or another filter has changed.
+fn with_state(filter: &str) -> String {
+    let state = "\"/proc/self/fd/${STICKY_UPGRADE#check:}\"";
+    let changed = format!("LC_ALL=C {filter} <{state} >\"$0.state\"; exec 9<\"$0.state\"");
+    format!("#!/bin/sh\n{changed}; STICKY_UPGRADE=check:9 exec $REAL \"$@\"\n")
+}
+
+/// Asks for an upgrade, and sees one line that says why not.
+#[track_caller]
+fn refuses(supervisor: &Supervisor, why: &str) {
+    let trouble = || supervisor.count_log(" WARN ") + supervisor.count_log("ERROR");
+    let (before, failed) = (trouble(), supervisor.count_log("cannot upgrade to "));
+    supervisor.signal(Signal::SIGUSR2);
+    supervisor.wait_for_log_times("cannot upgrade to ", failed + 1);
+    let log = supervisor.log();
+    let line = log.lines().rfind(|line| line.contains("cannot upgrade to ")).unwrap();
+    assert!(line.contains(why), "{why:?} in {line}");
+    assert!(line.ends_with("; going on as before"), "{line}");
+    assert_eq!(trouble(), before + 1, "{log}");
+}
+
+/// Asks for an upgrade, and waits until it is done.
+#[track_caller]
+fn upgrades(supervisor: &Supervisor) {
+    let before = supervisor.count_log("upgraded from sticky-run ");
+    supervisor.signal(Signal::SIGUSR2);
+    supervisor.wait_for_log_times("upgraded from sticky-run ", before + 1);
+}
+
+/// One after the other, each with the same supervisor; in the end the right program.
+#[track_caller]
+fn goes_on_in_spite_of(name: &str, all: &[Wrong]) {
+    let program = Installed::new(name);
+    let mut supervisor = sticky_run(2, &[]).program(&program.path()).start();
+    let load = Load::on(supervisor.address());
+    let (pid, workers) = (supervisor.pid(), supervisor.worker_pids());
+    for (put, why) in all {
+        put(&program);
+        refuses(&supervisor, why);
+        load.goes_on();
+        eventually("nobody else is left", || (proc::children(pid) == workers).then_some(()));
+    }
+    program.renew();
+    upgrades(&supervisor);
+    load.goes_on();
+    load.assert_all_answered();
+    assert_eq!(supervisor.worker_pids(), workers);
+    assert_eq!(supervisor.count_log("upgraded"), 1);
+    assert_eq!(supervisor.stop().code(), Some(0));
+}
+
+#[test]
+fn what_cannot_be_executed_is_one_line_and_all_goes_on() {
+    let denied = "it does not start: permission denied";
+    goes_on_in_spite_of(
+        "upgrade-execute",
+        &[
+            (|program| program.data("#!/bin/sh\n"), denied),
+            (Installed::directory, denied),
+            (Installed::remove, "it does not start: no such file or directory"),
+            (|program| program.script("#!/nowhere/sh\n"), "it does not start: no such file"),
+        ],
+    );
+}
+
+#[test]
+fn another_program_is_one_line_and_all_goes_on() {
+    goes_on_in_spite_of(
+        "upgrade-another",
+        &[
+            (|program| program.script(""), "it is no sticky-run: it says nothing"),
+            (|program| program.script("#!/bin/true\n"), "it is no sticky-run: it says nothing"),
+            (
+                |program| program.script("#!/bin/sh\necho one; echo two >&2"),
+                "it is no sticky-run: it says \"two\"",
+            ),
+            (
+                |program| program.script(&format!("#!/bin/sh\n{SAYS_YES}; echo and more")),
+                "it is no sticky-run: it says \"and more\"",
+            ),
+            (
+                |program| program.script(&format!("#!/bin/sh\n{SAYS_YES}; exit 3")),
+                "it ended with exit code 3: sticky-run can go on",
+            ),
+            (|program| program.script("#!/bin/sh\nexit 4"), "exit code 4 and said nothing"),
+            (
+                |program| program.script("#!/bin/sh\nkill -SEGV $$"),
+                "it ended with signal 11 and said nothing",
+            ),
+            (
+                |program| program.script("#!/bin/sh\necho broken; kill -ABRT $$"),
+                "it ended with signal 6: broken",
+            ),
+            (
+                |program| program.script("#!/bin/sh\nexec $REAL --no-such-flag \"$@\""),
+                "it ended with exit code 2: sticky-run: unexpected argument",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_program_that_cannot_be_become_after_all_is_one_line_and_all_goes_on() {
+    goes_on_in_spite_of(
+        "upgrade-become",
+        &[
+            // A shell runs a file without a first line, the kernel does not.
+            (|program| program.script(SAYS_YES), "it does not start: exec format error"),
+            (
+                |program| program.script(&format!("#!/bin/sh\nrm \"$0\"; {SAYS_YES}")),
+                "no such file or directory",
+            ),
+            (
+                |program| program.script(&format!("#!/bin/sh\nchmod -x \"$0\"; {SAYS_YES}")),
+                "permission denied",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_program_that_cannot_read_the_state_is_one_line_and_all_goes_on() {
+    goes_on_in_spite_of(
+        "upgrade-state",
+        &[
+            (
+                |program| program.script(&with_state("sed '1s/state 1$/state 2/'")),
+                "its state has format 2, and ",
+            ),
+            (
+                |program| program.script(&with_state("sed '1s/state 1$/state 0/'")),
+                "its state has format 0, and ",
+            ),
+            (
+                |program| program.script(&with_state("sed '1s/1$/x/'")),
+                "it is no state of sticky-run",
+            ),
+            (|program| program.script(&with_state("tr s S")), "it is no state of sticky-run"),
+            (|program| program.script(&with_state("head -c 300")), "its state cannot be read: "),
+            (|program| program.script(&with_state("head -c 0")), "it is no state of sticky-run"),
+        ],
+    );
+}
+
+#[test]
+fn a_program_that_never_answers_is_ended_and_all_goes_on() {
+    if !full() {
+        return;
+    }
+    let program = Installed::new("upgrade-hangs");
+    let mut supervisor = sticky_run(2, &[]).program(&program.path()).start();
+    let load = Load::on(supervisor.address());
+    let workers = supervisor.worker_pids();
+    for (nth, text) in ["sleep 1000 & wait", "exec yes"].into_iter().enumerate() {
+        program.script(&format!("#!/bin/sh\n{text}"));
+        supervisor.signal(Signal::SIGUSR2);
+        // It has 20 s, which is as long as any other condition may take.
+        proc::watch(Duration::from_secs(10));
+        supervisor.wait_for_log_times("it does not answer within 20s; going on", nth + 1);
+        eventually("nobody else is left", || {
+            (proc::children(supervisor.pid()) == workers).then_some(())
+        });
+    }
+    program.renew();
+    upgrades(&supervisor);
+    load.assert_all_answered();
+    assert_eq!(supervisor.stop().code(), Some(0));
+}
+
+/// A configuration with this many workers on these addresses.
+fn configuration(workers: u16, listen: &[&str]) -> String {
+    format!("workers = {workers}\nlisten = {listen:?}\ncommand = {:?}\n", worker::command())
+}
+
+#[test]
+fn with_a_configuration_that_became_wrong_it_is_one_line_and_all_goes_on() {
+    let right = configuration(2, &["127.0.0.1:0"]);
+    let file = File::new("upgrade-wrong.toml", &right);
+    let mut supervisor = configured(2, file.path()).start();
+    let load = Load::on(supervisor.address());
+    let workers = supervisor.worker_pids();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    for (text, why) in [
+        ("worker = 3".to_owned(), "unknown name \"worker\""),
+        ("workers = ".to_owned(), "exit code 2: sticky-run: "),
+        (configuration(2, &["127.0.0.1:0", &taken]), &format!("cannot listen on {taken}: ")),
+        (format!("handoff = 'node'\n{right}"), "--handoff cannot change in an upgrade"),
+    ] {
+        file.replace(text);
+        refuses(&supervisor, why);
+        load.goes_on();
+    }
+    fs::remove_file(file.path()).unwrap();
+    refuses(&supervisor, "cannot read the configuration file");
+    file.replace(&right);
+    upgrades(&supervisor);
+    load.assert_all_answered();
+    assert_eq!(supervisor.worker_pids(), workers);
+    assert_eq!(supervisor.stop().code(), Some(0));
+}
+
+#[test]
+fn an_upgrade_changes_what_is_listened_on_and_how_many_workers_there_are() {
+    let ports = [Port::free(), Port::free(), Port::free()];
+    let addresses = ports.each_ref().map(|port| format!("127.0.0.1:{}", port.number));
+    let [old, both, new] = addresses.each_ref().map(String::as_str);
+    let file = File::new("upgrade-listen.toml", configuration(2, &[old, both]));
+    let mut supervisor = configured(2, file.path()).start();
+    get(old.parse().unwrap(), "/");
+    let before = proc::open_files_at_rest(supervisor.pid());
+    let load = Load::on(both.parse().unwrap());
+    file.replace(configuration(3, &[both, new]));
+    upgrades(&supervisor);
+    supervisor.wait_for_log("workers from now on: 3");
+    supervisor.wait_for_log("worker 2 is ready");
+    get(new.parse().unwrap(), "/");
+    assert!(is_refused(old.parse().unwrap()));
+    file.replace(configuration(1, &[both, old]));
+    upgrades(&supervisor);
+    supervisor.wait_for_log("workers from now on: 1");
+    eventually("one worker is left", || (supervisor.worker_pids().len() == 1).then_some(()));
+    get(old.parse().unwrap(), "/");
+    assert!(is_refused(new.parse().unwrap()));
+    load.assert_all_answered();
+    // Two channels less, with both ends of each.
+    assert_eq!(proc::open_files_at_rest(supervisor.pid()), before - 2);
+    assert_eq!(supervisor.stop().code(), Some(0));
+}
+
+fn is_refused(address: SocketAddr) -> bool {
+    TcpStream::connect(address).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+}
+
+#[test]
+fn whoever_sets_its_variable_by_hand_is_told_to_unset_it() {
+    for told in
+        ["", "resume:3", "check:3", "resume:0", "check:99999999999", "resume:-1", "x", "resume"]
+    {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sticky-run"));
+        command.args(["--listen", "127.0.0.1:0", "--", "true"]).env("STICKY_UPGRADE", told);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let log = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{told}: {log}");
+        let line = format!("sticky-run: STICKY_UPGRADE is \"{told}\": unset it: ");
+        assert!(log.starts_with(&line) && log.lines().count() == 1, "{log}");
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn a_descriptor_that_holds_no_state_is_an_error_and_no_more() {
+    let file = File::new("no-state", "sticky-run state 1\nand nonsense");
+    for (path, why) in [
+        (file.path(), "its state cannot be read"),
+        ("/dev/null", "it is no state of sticky-run"),
+        ("/", "cannot read the state"),
+    ] {
+        for task in ["check", "resume"] {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", "exec 5<\"$0\"; exec \"$@\"", path]);
+            shell.args([env!("CARGO_BIN_EXE_sticky-run"), "-l", "127.0.0.1:0", "--", "true"]);
+            shell.env("STICKY_UPGRADE", format!("{task}:5")).stdin(Stdio::null());
+            let output = shell.output().unwrap();
+            let log = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(1), "{task} {path}: {log}");
+            assert!(log.contains(why) && log.lines().count() == 1, "{why} in {log}");
+        }
+    }
+}
