@@ -58,6 +58,10 @@ mod pid1;
 mod privileges;
 /// Headers of the PROXY protocol.
 mod proxy_protocol;
+/// Restarts and upgrades under load.
+mod rolling;
+/// More workers and fewer.
+mod scale;
 /// Signals besides those of a stop.
 mod signals;
 /// Clients that say nothing, or little.
@@ -72,3 +76,5 @@ mod stop;
 mod systemd;
 /// The command line and the exit codes.
 mod usage;
+/// Workers that reach a limit.
+mod worn;
