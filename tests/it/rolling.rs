@@ -60,21 +60,13 @@ fn source(client: u8, nth: u32) -> Ipv4Addr {
     Ipv4Addr::new(127, 20 + client, high, low)
 }
 
-/// Restarts and upgrades in turns, each after the one before, with requests in between.
-fn restart_and_upgrade(supervisor: &Supervisor, load: &Load) {
-    for _ in 0..ROUNDS {
-        load.go_on(requests() / (2 * ROUNDS));
-        supervisor.restart();
-        load.go_on(requests() / (2 * ROUNDS));
-        supervisor.upgrade();
-    }
-}
-
 /// Whether all visits go well during restarts and upgrades, and nothing is left of these.
 #[track_caller]
 fn goes_well(supervisor: &Supervisor, visit: impl Fn(u8, u32) -> io::Result<Vec<Served>> + Sync) {
     let files = proc::open_files_at_rest(supervisor.pid());
-    let load = Load::during(visit, |load| restart_and_upgrade(supervisor, load));
+    let load = Load::during(visit, |load| {
+        supervisor.restart_and_upgrade(load, ROUNDS, requests() / (2 * ROUNDS));
+    });
     load.assert_right(requests());
     // Also a worker of the last generation may have come too late for a request.
     assert!(load.workers() > usize::from(WORKERS) * 4, "{} workers", load.workers());
@@ -153,21 +145,7 @@ fn no_request_fails_when_signals_come_in_the_middle_of_each_other() {
     let load = Load::during(
         |client, nth| session(client, nth, || connect(address)),
         |load| {
-            for nth in 1..=5 {
-                // Equal signals that are pending together count once.
-                let heard = supervisor.count_log("got HUP");
-                supervisor.signal(Signal::SIGHUP);
-                supervisor.wait_for_log_times("got HUP", heard + 1);
-                supervisor.signal(Signal::SIGUSR2);
-                supervisor.wait_for_log_times("upgrading: asking", nth);
-                supervisor.signal(Signal::SIGHUP);
-                load.go_on(requests() / 10);
-                supervisor.wait_for_log_times("upgraded from", nth);
-            }
-            eventually("the last restart is over", || {
-                let log = supervisor.log();
-                (log.rfind("restarted workers") > log.rfind("restarting ")).then_some(())
-            });
+            supervisor.restart_within_upgrades(load, ROUNDS, requests() / 10);
             load.go_on(requests() / 2);
         },
     );

@@ -4,16 +4,7 @@ use nix::sys::signal::Signal;
 
 use crate::rolling::{PATIENT, ask, requests, session};
 use crate::support::rolling::{Load, Served};
-use crate::support::{Supervisor, connect, eventually, get, proc, sticky_run};
-
-/// One worker more or fewer, and waits until the supervisor has heard it.
-#[track_caller]
-fn resize(supervisor: &Supervisor, signal: Signal, workers: u16) {
-    let line = format!("workers from now on: {workers}");
-    let before = supervisor.count_log(&line);
-    supervisor.signal(signal);
-    supervisor.wait_for_log_times(&line, before + 1);
-}
+use crate::support::{connect, eventually, get, proc, sticky_run};
 
 #[test]
 fn no_request_fails_and_no_session_leaves_its_worker_while_four_become_eight_and_then_three() {
@@ -25,13 +16,13 @@ fn no_request_fails_and_no_session_leaves_its_worker_while_four_become_eight_and
         |load| {
             for workers in 5..=8 {
                 load.go_on(requests() / 12);
-                resize(&supervisor, Signal::SIGTTIN, workers);
+                supervisor.resize(Signal::SIGTTIN, workers);
             }
             supervisor.wait_for_log("worker 7 is ready");
             load.go_on(requests() / 12);
             for workers in (3..=7).rev() {
                 load.go_on(requests() / 12);
-                resize(&supervisor, Signal::SIGTTOU, workers);
+                supervisor.resize(Signal::SIGTTOU, workers);
             }
             load.go_on(requests() / 3);
         },
@@ -50,7 +41,7 @@ fn a_session_of_a_slot_that_is_taken_away_keeps_its_worker_until_it_ends() {
     let owners: Vec<_> = (0..8).map(|nth| get(address, &format!("/announce/s{nth}"))).collect();
     let nth = owners.iter().position(|owner| owner.slot == 1).expect("both have sessions");
     let owner = &owners[nth];
-    resize(&supervisor, Signal::SIGTTOU, 1);
+    supervisor.resize(Signal::SIGTTOU, 1);
     for _ in 0..3 {
         assert_eq!(get(address, &format!("/?sid=s{nth}")).pid, owner.pid);
         assert_eq!(get(address, "/").slot, 0, "nobody new goes there");
@@ -66,7 +57,7 @@ fn a_session_of_a_slot_that_is_taken_away_keeps_its_worker_until_it_ends() {
 #[test]
 fn the_number_of_workers_outlives_restarts_and_upgrades_and_the_last_one_stays() {
     let supervisor = sticky_run(2, &PATIENT).start();
-    resize(&supervisor, Signal::SIGTTIN, 3);
+    supervisor.resize(Signal::SIGTTIN, 3);
     supervisor.wait_for_log("worker 2 is ready");
     for _ in 0..2 {
         supervisor.restart();
@@ -74,9 +65,9 @@ fn the_number_of_workers_outlives_restarts_and_upgrades_and_the_last_one_stays()
     }
     assert_eq!(supervisor.count_log("restarted workers: 3"), 2);
     eventually("there are three", || (supervisor.worker_pids().len() == 3).then_some(()));
-    resize(&supervisor, Signal::SIGTTOU, 2);
+    supervisor.resize(Signal::SIGTTOU, 2);
     supervisor.upgrade();
-    resize(&supervisor, Signal::SIGTTOU, 1);
+    supervisor.resize(Signal::SIGTTOU, 1);
     supervisor.signal(Signal::SIGTTOU);
     supervisor.wait_for_log("workers: still 1");
     eventually("there is one", || (supervisor.worker_pids().len() == 1).then_some(()));
@@ -93,7 +84,7 @@ fn new_workers_are_told_how_many_there_are() {
         found.expect("it is told").1
     };
     assert_eq!(told(0), "2");
-    resize(&supervisor, Signal::SIGTTIN, 3);
+    supervisor.resize(Signal::SIGTTIN, 3);
     supervisor.wait_for_log("worker 2 is ready");
     assert_eq!((told(0), told(2)), ("2".into(), "3".into()));
     supervisor.restart();
@@ -108,12 +99,12 @@ fn clients_in_turns_use_all_workers_that_there_are() {
     let visit = |_, _| Ok(vec![Served::from(ask(connect(address)?, "/")?)]);
     let load = Load::during(visit, |load| {
         for workers in [3, 4, 5] {
-            resize(&supervisor, Signal::SIGTTIN, workers);
+            supervisor.resize(Signal::SIGTTIN, workers);
             supervisor.wait_for_log(&format!("worker {} is ready", workers - 1));
             load.go_on(40);
         }
         for workers in [4, 3, 2, 1] {
-            resize(&supervisor, Signal::SIGTTOU, workers);
+            supervisor.resize(Signal::SIGTTOU, workers);
             load.go_on(40);
         }
     });

@@ -50,14 +50,9 @@ fn visit(running: &Running, nth: u32) -> io::Result<Vec<Served>> {
     Ok(vec![reply.into()])
 }
 
-/// Restarts and upgrades in turns, each after the one before, with requests in between.
+/// Restarts and upgrades, with requests in between.
 fn restart_and_upgrade(running: &Running, load: &Load) {
-    for _ in 0..rounds() {
-        load.go_on(requests() / (2 * rounds()));
-        running.restart();
-        load.go_on(requests() / (2 * rounds()));
-        running.upgrade();
-    }
+    running.restart_and_upgrade(load, rounds(), requests() / (2 * rounds()));
 }
 
 /// Whether requests go well during restarts and upgrades, and sessions by this transport that began
@@ -123,24 +118,10 @@ fn requests_go_well_when_signals_come_in_the_middle_of_each_other() {
     let load = Load::during(
         |_, nth| visit(&running, nth),
         |load| {
-            for nth in 1..=3 {
-                // Equal signals that are pending together count once.
-                let heard = running.count_log("got HUP");
-                running.signal(Signal::SIGHUP);
-                running.wait_for_log_times("got HUP", heard + 1);
-                running.signal(Signal::SIGUSR2);
-                running.wait_for_log_times("upgrading: asking", nth);
-                running.signal(Signal::SIGHUP);
-                load.go_on(requests() / 10);
-                running.wait_for_log_times("upgraded from", nth);
-            }
-            eventually("the last restart is over", || {
-                let log = running.log();
-                (log.rfind("restarted workers") > log.rfind("restarting ")).then_some(())
-            });
+            running.restart_within_upgrades(load, rounds(), requests() / 10);
         },
     );
-    load.assert_right(requests() / 4);
+    load.assert_right(requests() / 10);
     running.wait_for_workers(WORKERS.into(), files);
 }
 
@@ -166,6 +147,60 @@ fn connections_that_are_kept_end_in_order() {
     let load = Load::during(visit, |load| restart_and_upgrade(&running, load));
     load.assert_right(requests());
     running.wait_for_workers(WORKERS.into(), files);
+}
+
+/// Sessions on workers that were there before all of it end after it, on workers that go.
+#[test]
+fn requests_and_sessions_go_well_while_three_workers_become_six_and_then_two() {
+    let Some(running) = scene(&[]) else { return };
+    let options = json!({ "transport": "polling", "sessions": sessions(), "millis": null });
+    let Some(mut client) = begin(&running, &options) else { return };
+    client.next::<Value>();
+    let first = running.worker_pids();
+    let visit = |_, nth| visit(&running, nth);
+    let load = Load::during(visit, |load| {
+        for workers in 4..=6 {
+            running.resize(Signal::SIGTTIN, workers);
+            running.wait_for_log(&format!("worker {} is ready", workers - 1));
+            load.go_on(requests() / 10);
+        }
+        for workers in (2..=5).rev() {
+            running.resize(Signal::SIGTTOU, workers);
+            load.go_on(requests() / 10);
+        }
+        load.go_on(requests() / 3);
+    });
+    load.assert_right(requests());
+    assert_eq!(load.workers(), 6, "each had its part");
+    assert!(first.iter().all(|pid| proc::is_alive(*pid)), "sessions keep their workers");
+    client.end_input();
+    client.next::<Verdict>().assert_right(sessions(), "polling");
+    eventually("two workers", || (proc::children(running.pid()).len() == 2).then_some(()));
+}
+
+/// Workers are worn all the time, also those of sessions.
+#[test]
+fn requests_and_sessions_go_well_while_workers_are_recycled() {
+    let limits = ["--max-lifetime", "4s", "--max-lifetime-connections", "400"];
+    let Some(running) = scene(&limits) else { return };
+    let options = json!({ "transport": "polling", "sessions": sessions(), "millis": null });
+    let Some(mut client) = begin(&running, &options) else { return };
+    client.next::<Value>();
+    let first = running.worker_pids();
+    let load = Load::during(
+        |_, nth| visit(&running, nth),
+        |load| {
+            load.go_on(requests());
+            running.wait_for_log_times("is replaced: ", 3);
+        },
+    );
+    load.assert_right(requests());
+    assert!(first.iter().all(|pid| proc::is_alive(*pid)), "sessions keep their workers");
+    client.end_input();
+    client.next::<Verdict>().assert_right(sessions(), "polling");
+    eventually("the first are gone", || {
+        first.iter().all(|pid| !proc::is_alive(*pid)).then_some(())
+    });
 }
 
 /// An upload and a download that begin before all of it and end after.

@@ -166,6 +166,44 @@ impl Supervisor {
         self.do_once(Signal::SIGUSR2, "upgraded from sticky-run ");
     }
 
+    /// Restarts and upgrades in turns, each after the one before, with so many requests in between.
+    #[track_caller]
+    pub fn restart_and_upgrade(&self, load: &Load, rounds: u32, requests: u32) {
+        for _ in 0..rounds {
+            load.go_on(requests);
+            self.restart();
+            load.go_on(requests);
+            self.upgrade();
+        }
+    }
+
+    /// The same with signals that come while the ones before are still being carried out.
+    #[track_caller]
+    pub fn restart_within_upgrades(&self, load: &Load, rounds: u32, requests: u32) {
+        for _ in 0..rounds {
+            // Equal signals that are pending together count once.
+            let restarts = self.count_log("got HUP");
+            let upgrades = self.count_log("upgraded from ");
+            self.signal(Signal::SIGHUP);
+            self.wait_for_log_times("got HUP", restarts + 1);
+            self.signal(Signal::SIGUSR2);
+            self.wait_for_log_times("upgrading: asking", upgrades + 1);
+            self.signal(Signal::SIGHUP);
+            load.go_on(requests);
+            self.wait_for_log_times("upgraded from ", upgrades + 1);
+        }
+        eventually("the last restart is over", || {
+            let log = self.log();
+            (log.rfind("restarted workers") > log.rfind("restarting ")).then_some(())
+        });
+    }
+
+    /// One worker more or fewer, by this signal, so that there are so many.
+    #[track_caller]
+    pub fn resize(&self, signal: Signal, workers: u16) {
+        self.do_once(signal, &format!("workers from now on: {workers}"));
+    }
+
     #[track_caller]
     fn do_once(&self, signal: Signal, done: &str) {
         let before = self.count_log(done);
