@@ -4,7 +4,8 @@
 //   node sessions.js '{"url": "http://127.0.0.1:3000", "sessions": 60, "millis": 2000, ...}'
 //
 // Prints `{"connected": ...}` when every session has met its worker, and at the end its verdict, a
-// JSON object a line. All other arguments are optional; see `defaults`.
+// JSON object a line. Without `millis` they talk until its input ends. All other arguments are optional;
+// see `defaults`.
 
 import { randomBytes } from "node:crypto";
 import http from "node:http";
@@ -53,8 +54,11 @@ function session(number) {
   return { number, socket, record, expected, met };
 }
 
+/** When the time is over. */
+let until = Infinity;
+
 /** Sends echoes until the time is over, but never fewer than ten. */
-async function talk({ number, socket, record, expected }, until) {
+async function talk({ number, socket, record, expected }) {
   await rest((number * 37) % 200);
   for (let count = number; count < number + 10 || Date.now() < until; count++) {
     while (options.reconnection && !socket.connected && Date.now() < until + PATIENCE) await rest(20);
@@ -88,8 +92,9 @@ await Promise.all(sessions.map(({ number, met, record }) =>
   within(met, `session ${number} and its worker`).catch(({ message }) => record.errors.push(message))));
 console.log(JSON.stringify({ connected: sessions.map(({ record }) => record.workers[0] ?? null) }));
 
-const until = Date.now() + options.millis;
-await Promise.all(sessions.map((one) => talk(one, until)));
+if (options.millis) until = Date.now() + options.millis;
+else process.stdin.resume().on("end", () => { until = Date.now(); });
+await Promise.all(sessions.map(talk));
 await Promise.all(sessions.map(settle));
 const verdict = sessions.map(({ record, socket }) => ({
   ...record,
@@ -97,4 +102,6 @@ const verdict = sessions.map(({ record, socket }) => ({
   transport: socket.io.engine?.transport?.name,
 }));
 console.log(JSON.stringify({ sessions: verdict }));
-process.exit(0);
+// The servers are told that the sessions are over.
+for (const { socket } of sessions) socket.disconnect();
+setTimeout(() => process.exit(0), PATIENCE).unref();

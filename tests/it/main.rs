@@ -62,6 +62,10 @@ mod privileges;
 mod proxy_protocol;
 /// Restarts with a command that does not work.
 mod reload;
+/// Restarts and upgrades under load.
+mod rolling;
+/// More workers and fewer.
+mod scale;
 /// Signals besides those of a stop.
 mod signals;
 /// Clients that say nothing, or little.
@@ -82,3 +86,5 @@ mod upgrade;
 mod usage;
 /// Workers that stand still.
 mod watchdog;
+/// Workers that reach a limit.
+mod worn;

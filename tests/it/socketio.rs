@@ -10,7 +10,7 @@ use crate::support::{Supervisor, full, proc, programs, sticky_run};
 
 /// What a client saw of one session.
 #[derive(Debug, Deserialize)]
-struct Session {
+pub(super) struct Session {
     /// The name of each worker that greeted it, in order.
     workers: Vec<String>,
     echoes: u32,
@@ -21,11 +21,11 @@ struct Session {
     disconnects: Vec<String>,
     /// Whether it is connected at the end.
     connected: bool,
-    transport: Option<String>,
+    pub(super) transport: Option<String>,
 }
 
 impl Session {
-    fn is_undisturbed(&self) -> bool {
+    pub(super) fn is_undisturbed(&self) -> bool {
         let calm = self.errors.is_empty() && self.disconnects.is_empty() && self.connected;
         calm && self.wrong == 0 && self.workers.len() == 1 && self.echoes > 0
     }
@@ -72,8 +72,8 @@ fn with(supervisor: &Supervisor, more: Value) -> Value {
 }
 
 #[derive(Deserialize)]
-struct Verdict {
-    sessions: Vec<Session>,
+pub(super) struct Verdict {
+    pub(super) sessions: Vec<Session>,
 }
 
 /// What the sessions of one run saw; none without Node.

@@ -33,6 +33,8 @@ mod ports;
 mod preload;
 /// Rolling restarts.
 mod restart;
+/// Restarts and upgrades under load.
+mod rolling;
 /// The READMEs of the packages, byte for byte.
 mod samples;
 /// Many real sessions.

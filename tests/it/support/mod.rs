@@ -10,6 +10,7 @@ pub mod proc;
 pub mod programs;
 pub mod proxies;
 pub mod reply;
+pub mod rolling;
 pub mod supervisor;
 pub mod worker;
 pub mod worker_body;

@@ -5,7 +5,7 @@ use std::env;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -95,12 +95,15 @@ pub(super) fn available(what: &str, installed: &Result<(), String>) -> Option<()
 /// A client program that prints JSON, a value a line. It is ended when this is dropped.
 pub struct Client {
     child: Child,
+    stdin: Option<ChildStdin>,
     lines: Receiver<String>,
 }
 
 impl Client {
     pub(super) fn start(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).spawn().expect("it was installed");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("it was installed");
+        let stdin = child.stdin.take();
         let stdout = child.stdout.take().expect("it was piped");
         let (sender, lines) = channel();
         thread::spawn(move || {
@@ -108,7 +111,12 @@ impl Client {
                 sender.send(line).ok();
             }
         });
-        Self { child, lines }
+        Self { child, stdin, lines }
+    }
+
+    /// Ends its input, which those that go on until then take as their end.
+    pub fn end_input(&mut self) {
+        drop(self.stdin.take());
     }
 
     /// The next line.

@@ -10,6 +10,7 @@
 //! | `/tell/MESSAGE` | sends this message on the channel (`%` escapes), then answers |
 //! | `/abuse/WHAT/COUNT` | misuses the channel, see `abuse.rs`, then answers |
 //! | `/all` | reads everything to the client's end and answers with its length and digest |
+//! | `/mirror` | sends back what comes after the head, as it comes |
 //! | `/back` | gives the connection back once; whoever gets it answers |
 //! | `/back/SLOT,SLOT` | as often as it is asked, if it lives in one of them; for `/back/all` always |
 //! | `/orphans/N` | leaves so many processes behind, which end in all ways, then answers |
@@ -203,6 +204,12 @@ impl Worker {
             "all" => {
                 let before = io::Cursor::new([head.as_bytes(), &rest].concat());
                 more = super::worker_body::digest_all(&mut before.chain(&mut *stream))?;
+            }
+            "mirror" => {
+                // Whoever waits for the rest of a piece would wait for a timer else.
+                stream.set_nodelay(true)?;
+                stream.write_all(&rest)?;
+                return io::copy(&mut stream.try_clone()?, stream).map(|_| None);
             }
             "orphans" => super::orphans::leave(argument.parse().unwrap_or(1)),
             "block" => self.blocked.store(true, Ordering::Relaxed),

@@ -3,8 +3,8 @@
 //   node load.js '{"url": "http://127.0.0.1:3000", "sessions": 60, "millis": 2000, "transport": "upgrade"}'
 //
 // Prints `{"connected": {PID: sessions}}` when every session has met its worker, and at the end its verdict, a JSON object
-// a line. said = answered + lost, where lost are those that were under way when their connection ended. `defaults` has
-// the other arguments.
+// a line. said = answered + lost, where lost are those that were under way when their connection ended. Without `millis`
+// they talk until its input ends. `defaults` has the other arguments.
 "use strict";
 const { randomBytes } = require("node:crypto");
 const http = require("node:http");
@@ -119,8 +119,11 @@ function say(session, message) {
   });
 }
 
+/** When the time is over. */
+let end = Infinity;
+
 /** Talks until the time is over, and says at least ten things. */
-async function talk(session, end) {
+async function talk(session) {
   const { number } = session;
   await rest((number * 37) % 200);
   for (let nth = number; nth < number + 10 || Date.now() < end; nth++) {
@@ -133,7 +136,7 @@ async function talk(session, end) {
 }
 
 /** Has one session after the other say something to all, text and binary in turns. */
-async function broadcast(sessions, end) {
+async function broadcast(sessions) {
   const said = [];
   for (let nth = 0; nth < 4 || Date.now() < end; nth++) {
     const message = nth % 2 ? randomBytes(2000 + nth) : `broadcast ${nth}: ${"ä".repeat(nth)}`;
@@ -176,16 +179,19 @@ async function main() {
   const sessions = Array.from({ length: options.sessions }, (_, number) => open(number));
   await until("all sessions are connected", () => sessions.every((session) => hasMet(session) || session.over));
   console.log(JSON.stringify({ connected: { ...verdict.greetings } }));
-  const end = Date.now() + options.millis;
-  const talks = sessions.map((session) => talk(session, end));
-  if (options.broadcasts) verdict.broadcasts = await broadcast(sessions, end);
+  if (options.millis) end = Date.now() + options.millis;
+  else process.stdin.resume().on("end", () => { end = Date.now(); });
+  const talks = sessions.map(talk);
+  if (options.broadcasts) verdict.broadcasts = await broadcast(sessions);
   await Promise.all(talks);
   if (options.cluster) verdict.cluster = await questions(sessions[0]);
   for (const { socket } of sessions) {
     count(verdict.transports, socket.connected ? socket.io.engine.transport.name : "none");
   }
   console.log(JSON.stringify(verdict));
-  process.exit(0);
+  // The servers are told that the sessions are over.
+  for (const { socket } of sessions) socket.disconnect();
+  setTimeout(() => process.exit(0), PATIENCE).unref();
 }
 
 main();
