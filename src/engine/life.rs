@@ -55,7 +55,7 @@ impl Engine {
     /// Tells everybody what the fleet has to tell.
     pub(super) fn report(&mut self, event: &Event) {
         if event.is_trouble() {
-            warn!("{event}");
+            warn!("{event}{}", self.limit_behind(event));
         } else {
             info!("{event}");
         }
@@ -67,6 +67,20 @@ impl Engine {
             _ => {}
         }
         self.notifier.heard(self.now, event);
+    }
+
+    /// What the limit is that an event says may be too low.
+    fn limit_behind(&self, event: &Event) -> String {
+        let Event::Replacing(Replacing::WornEarly { wear, .. }) = event else {
+            return String::new();
+        };
+        let limit = match wear {
+            Wear::Connections => self.config.wear.connections,
+            Wear::Memory => self.config.wear.memory,
+            Wear::Lifetime => None,
+        };
+        let unit = if *wear == Wear::Memory { " bytes" } else { "" };
+        limit.map(|limit| format!(" (now {limit}{unit})")).unwrap_or_default()
     }
 
     /// Tells the fleet which withdrawn workers have nothing left to do.

@@ -106,6 +106,7 @@ impl Notifier {
             | Replacing::WornFailed { .. }
             | Replacing::Draining { .. }
             | Replacing::DrainTimeout { .. }
+            | Replacing::WornEarly { .. }
             | Replacing::DrainEnded { .. } => {}
         }
     }

@@ -3,6 +3,7 @@
 use std::io;
 
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
+use serde::{Deserialize, Serialize};
 
 use crate::logic::config::Limit;
 
@@ -25,7 +26,6 @@ const RESOURCES: [(&str, Resource); 16] = [
     ("sigpending", Resource::RLIMIT_SIGPENDING),
     ("stack", Resource::RLIMIT_STACK),
 ];
-use serde::{Deserialize, Serialize};
 
 /// The limit as it was before the supervisor raised its own, for the workers.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]

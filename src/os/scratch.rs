@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
+
 /// A directory with a few files in it.
 #[derive(Debug)]
 pub struct Scratch {

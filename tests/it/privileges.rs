@@ -53,20 +53,6 @@ fn line(pid: i32, name: &str) -> String {
     line.expect("Linux has such a line").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The test worker where everybody may execute it; the directory of the tests may be private.
-fn public_worker() -> (TempDir, Vec<String>) {
-    let directory = TempDir::new().unwrap();
-    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let copy = directory.path().join("worker");
-    fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
-    let mut command = worker::command();
-    let own = std::env::current_exe().unwrap().to_str().unwrap().to_owned();
-    for word in command.iter_mut().filter(|word| **word == own) {
-        copy.to_str().unwrap().clone_into(word);
-    }
-    (directory, command)
-}
-
 #[test]
 fn workers_are_somebody_else_in_every_respect_and_have_no_groups_of_the_supervisor() {
     if !is_root() {
@@ -151,7 +137,7 @@ fn workers_of_another_user_serve_and_die_with_the_supervisor() {
     if !is_root() {
         return;
     }
-    let (_directory, command) = public_worker();
+    let (_directory, command) = worker::public_command();
     let words: Vec<_> = command.iter().map(String::as_str).collect();
     let mut supervisor = sticky_run(2, &AS_SOMEBODY).command(&words).start();
     let answer = get(supervisor.address(), "/announce/one");

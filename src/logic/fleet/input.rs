@@ -94,6 +94,17 @@ pub enum Wear {
     Lifetime,
 }
 
+impl Wear {
+    /// The flag that sets the limit.
+    pub fn flag(self) -> &'static str {
+        match self {
+            Self::Connections => "--max-lifetime-connections",
+            Self::Memory => "--max-memory",
+            Self::Lifetime => "--max-lifetime",
+        }
+    }
+}
+
 impl fmt::Display for Wear {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

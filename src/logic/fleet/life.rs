@@ -131,9 +131,10 @@ impl Life {
         self.withdrawn && !matches!(self.state, State::Killed | State::Gone)
     }
 
-    /// Whether it is ready, and has been for long.
+    /// Whether it is ready, has been for long and is not worn.
     pub(super) fn has_proved_itself(&self, now: Time) -> bool {
-        matches!(self.state, State::Ready { since } if now - since >= STABLE)
+        let is_stable = matches!(self.state, State::Ready { since } if now - since >= STABLE);
+        is_stable && self.worn.is_none()
     }
 
     /// Takes in what is heard of it.

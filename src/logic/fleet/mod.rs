@@ -52,7 +52,10 @@
 //!   and count as old like all others.
 //! - **Worn**: a ready worker reached one of its limits (`Recycle`), or its lifetime, which is drawn within a tenth
 //!   of the configured one when it becomes ready. If its successor fails, it goes on, and the next try
-//!   comes after the slot's rest. A round is not ended by this.
+//!   comes after the slot's rest. A round is not ended by this. One that reached a limit before it was ready for a
+//!   minute goes on for the slot's rest too, before it gets its successor: the limit may be less than
+//!   any worker can do with, and then they would be replaced for ever. The first time is a warning. Such a worker does
+//!   not reset the rest any more.
 //!
 //! # More and fewer (`scale.rs`)
 //!
@@ -170,6 +173,9 @@ pub struct Fleet {
     is_rolling: bool,
     /// Whether any worker was ready since the start.
     ever_ready: bool,
+    /// Whether it was said that a limit of workers may be too low.
+    #[serde(default)]
+    warned_of_limit: bool,
     /// What is still to be fetched by `poll_action`.
     actions: VecDeque<Action>,
 }
@@ -184,6 +190,7 @@ impl Fleet {
             phase: Phase::Running,
             is_rolling: false,
             ever_ready: false,
+            warned_of_limit: false,
             actions: VecDeque::new(),
             config,
         };

@@ -40,6 +40,17 @@ pub enum Replacing {
         /// The reason.
         wear: Wear,
     },
+    /// A worker is to be replaced by a limit that may be too low for any.
+    WornEarly {
+        /// The worker.
+        worker: Worker,
+        /// Which of its limits.
+        wear: Wear,
+        /// Its successor starts after this time.
+        rest: Duration,
+        /// No worker had reached a limit so soon since the configuration was read.
+        first: bool,
+    },
     /// The successor of a worn worker came to nothing.
     WornFailed {
         /// The successor.
@@ -78,6 +89,7 @@ impl Replacing {
                 true
             }
             Self::DrainEnded { exit, .. } => *exit != Exit::Code(0),
+            Self::WornEarly { first, .. } => *first,
             Self::RestartBegan { .. }
             | Self::Restarted { .. }
             | Self::Worn { .. }
@@ -107,6 +119,14 @@ impl fmt::Display for Replacing {
                 write!(f, "that go on as before: {left}; mend the command and restart again")
             }
             Self::Worn { worker, wear } => write!(f, "{worker} is replaced: {wear}"),
+            Self::WornEarly { worker, wear, rest, first } => {
+                write!(f, "{worker} is replaced in {} ms: {wear}", rest.as_millis())?;
+                if *first {
+                    write!(f, ", within a minute; workers that do so are replaced ever later; ")?;
+                    write!(f, "raise {}", wear.flag())?;
+                }
+                Ok(())
+            }
             Self::WornFailed { worker, why, rest } => {
                 write!(f, "the successor of {worker} {why}; the old one goes on, ")?;
                 write!(f, "the next try comes in {} ms", rest.as_millis())

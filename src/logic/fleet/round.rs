@@ -40,12 +40,25 @@ impl Fleet {
         let Some(life) = ready.filter(|life| life.worker == worker && life.worn.is_none()) else {
             return;
         };
+        let proved = life.has_proved_itself(now);
         life.worn = Some(wear);
         life.old_at = None;
-        if life.has_proved_itself(now) {
+        if proved {
             slot.backoff.reset();
         }
-        self.report(Replacing::Worn { worker, wear });
+        match wear {
+            Wear::Connections | Wear::Memory if !proved => self.worn_early(now, worker, wear),
+            Wear::Connections | Wear::Memory | Wear::Lifetime => {
+                self.report(Replacing::Worn { worker, wear });
+            }
+        }
+    }
+
+    /// A worker has reached a limit so soon that its successors may all do so.
+    fn worn_early(&mut self, now: Time, worker: Worker, wear: Wear) {
+        let rest = self.try_again_later(now, usize::from(worker.slot));
+        let first = !std::mem::replace(&mut self.warned_of_limit, true);
+        self.report(Replacing::WornEarly { worker, wear, rest, first });
     }
 
     /// Goes on with the queue as far as it may, and ends the restart when it is through.

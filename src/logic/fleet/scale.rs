@@ -11,6 +11,8 @@ impl Fleet {
     /// changes only if another one is configured than before.
     pub fn reconfigure(&mut self, now: Time, config: FleetConfig) {
         let before = std::mem::replace(&mut self.config, config);
+        // Limits may be others now.
+        self.warned_of_limit = false;
         if self.phase != Phase::Running {
             return;
         }

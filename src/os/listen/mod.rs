@@ -2,6 +2,7 @@
 
 mod asked;
 mod inherited;
+mod shut;
 mod unix;
 
 use std::fmt;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use nix::libc;
 use rustix::net::{SocketFlags, acceptfrom_with};
 use serde::{Deserialize, Serialize};
-use socket2::{Domain, SockAddr, SockFilter, SockRef, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 pub use self::asked::{Asked, open_asked, open_udp};
 pub use self::inherited::own_pidfd_id;
@@ -195,8 +196,7 @@ impl Listener {
             return Ok(());
         }
         match self.address() {
-            // A SYN that is dropped comes again a second later (RFC 6298), and is refused then.
-            Some(_) => self.socket.attach_filter(&drop_syn()),
+            Some(_) => shut::shut_tcp(&self.socket),
             // Clients of a Unix socket are refused from now on.
             None => self.socket.shutdown(Shutdown::Read),
         }
@@ -312,37 +312,18 @@ pub fn held_back(socket: BorrowedFd<'_>) -> io::Result<Duration> {
     Ok(SYN_ACK_TIMEOUT * ((1 << info.tcpi_total_retrans.min(6)) - 1))
 }
 
-/// A filter that drops the first packet of a handshake and no other (`SO_ATTACH_FILTER` of
-/// `socket(7)`). Sockets that are accepted inherit it, and never get such a packet.
-fn drop_syn() -> [SockFilter; 5] {
-    /// Where the flags are in a TCP header, and two of them (RFC 9293, section 3.1).
-    const FLAGS: u32 = 13;
-    const SYN: u32 = 0x02;
-    const ACK: u32 = 0x10;
-    let step =
-        |code: u32, jump_false, operand| SockFilter::new(code as u16, 0, jump_false, operand);
-    [
-        step(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, FLAGS),
-        step(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0, SYN | ACK),
-        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, SYN),
-        step(libc::BPF_RET | libc::BPF_K, 0, 0),
-        step(libc::BPF_RET | libc::BPF_K, 0, u32::MAX),
-    ]
-}
-
-#[expect(unsafe_code, reason = "no crate has a setter for this option")]
 fn defer_accept(socket: &Socket) -> io::Result<()> {
     let seconds = libc::c_int::try_from(DEFERRED.as_secs()).map_err(io::Error::other)?;
-    let size = libc::socklen_t::try_from(size_of_val(&seconds)).map_err(io::Error::other)?;
-    // SAFETY: the option takes an int, `seconds` is one and outlives the call.
+    set_number(socket, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, seconds)
+}
+
+/// Sets an option that takes a number, `setsockopt(2)`.
+#[expect(unsafe_code, reason = "no crate has setters for these options")]
+fn set_number(socket: &Socket, level: i32, option: i32, number: libc::c_int) -> io::Result<()> {
+    let size = libc::socklen_t::try_from(size_of_val(&number)).map_err(io::Error::other)?;
+    // SAFETY: the option takes an int, `number` is one and outlives the call.
     let set = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_DEFER_ACCEPT,
-            (&raw const seconds).cast(),
-            size,
-        )
+        libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const number).cast(), size)
     };
     if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

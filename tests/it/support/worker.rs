@@ -26,9 +26,11 @@
 
 use std::collections::HashMap;
 use std::env;
+use std::fs::{self, Permissions};
 use std::io::{self, IoSliceMut, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process;
@@ -39,6 +41,7 @@ use std::time::Duration;
 
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use sendfd::SendWithFd;
+use tempfile::TempDir;
 
 /// The variable that turns the test binary into a worker.
 const SWITCH: &str = "STICKY_RUN_TEST_WORKER";
@@ -49,6 +52,21 @@ pub fn command() -> Vec<String> {
     let words = ["env", &format!("{SWITCH}=1"), binary.to_str().expect("its path is text")];
     let words = words.into_iter().chain(["--exact", "support::worker::main", "--nocapture"]);
     words.map(str::to_owned).collect()
+}
+
+/// The same, of a copy that everybody may execute; the directory of the tests may be private.
+pub fn public_command() -> (TempDir, Vec<String>) {
+    let directory = TempDir::new().expect("a directory of our own");
+    let everybody = Permissions::from_mode(0o755);
+    fs::set_permissions(directory.path(), everybody).expect("it is ours");
+    let own = env::current_exe().expect("the test binary has a path");
+    let copy = directory.path().join("worker");
+    fs::copy(&own, &copy).expect("there is room for a copy");
+    let mut command = command();
+    for word in command.iter_mut().filter(|word| own.as_os_str() == word.as_str()) {
+        copy.to_str().expect("its path is text").clone_into(word);
+    }
+    (directory, command)
 }
 
 /// Not a test but the worker, when the supervisor runs this binary.

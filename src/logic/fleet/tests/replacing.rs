@@ -209,6 +209,7 @@ fn a_worker_that_dies_beside_its_successor_is_not_replaced_twice() {
 #[test]
 fn a_worn_worker_is_replaced_in_its_turn_and_only_the_present_one_can_be() {
     let mut world = World::ready(3, 25_000);
+    world.pass(60_000);
     let worn = |slot| Input::Recycle(worker(slot, 0), Wear::Connections);
     assert_eq!(world.handle(worn(1)), [Action::Spawn(worker(1, 1))]);
     assert_eq!(world.line(), "worker 1 is replaced: it had as many connections as it may have");
@@ -228,6 +229,7 @@ fn a_worn_worker_is_replaced_in_its_turn_and_only_the_present_one_can_be() {
 #[test]
 fn a_worn_worker_goes_on_when_its_successor_fails_until_the_next_one() {
     let mut world = World::ready(1, 25_000);
+    world.pass(60_000);
     world.handle(Input::Recycle(worker(0, 0), Wear::Memory));
     assert_eq!(world.fail(worker(0, 1)), [Action::Retire(worker(0, 1))]);
     assert!(world.line().contains("the old one goes on, the next try comes in "));
@@ -239,6 +241,46 @@ fn a_worn_worker_goes_on_when_its_successor_fails_until_the_next_one() {
     assert_eq!(world.pass(159), []);
     assert_eq!(world.handle(Input::Restart), [Action::Spawn(worker(0, 3))]);
     assert_eq!(world.boot(worker(0, 3)), handed_over(worker(0, 0), worker(0, 3)));
+}
+
+#[test]
+fn a_limit_that_is_too_low_for_any_worker_replaces_them_ever_later_and_is_warned_of_once() {
+    for wear in [Wear::Memory, Wear::Connections] {
+        let mut world = World::ready(1, 25_000);
+        let mut rests = Vec::new();
+        for generation in 0..20 {
+            let old = worker(0, generation);
+            let since = world.now;
+            assert_eq!(world.handle(Input::Recycle(old, wear)), []);
+            assert!(world.fleet.is_present(old));
+            while !world.pass(10).contains(&Action::Spawn(worker(0, generation + 1))) {}
+            rests.push((world.now - since).as_secs());
+            // A slow boot makes nobody prove itself who has not.
+            world.handle(Input::Spawned(worker(0, generation + 1)));
+            world.pass(50_000);
+            world.handle(Input::Ready(worker(0, generation + 1)));
+            world.handle(Input::Drained(old));
+            world.handle(Input::Exited(old, CODE_0));
+        }
+        assert_eq!(rests[0], 0, "{rests:?}");
+        assert!(rests[12..].iter().all(|rest| *rest >= 24), "{rests:?}");
+        let warnings: Vec<_> = world.events.iter().filter(|event| event.is_trouble()).collect();
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].to_string().contains(wear.flag()), "{warnings:?}");
+    }
+}
+
+#[test]
+fn a_worker_that_proved_itself_is_replaced_at_once_after_some_that_were_worn_early() {
+    let mut world = World::ready(1, 25_000);
+    for generation in 0..6 {
+        world.handle(Input::Recycle(worker(0, generation), Wear::Memory));
+        world.pass(10_000);
+        world.boot(worker(0, generation + 1));
+    }
+    world.pass(60_000);
+    let worn = world.handle(Input::Recycle(worker(0, 6), Wear::Memory));
+    assert_eq!(worn, [Action::Spawn(worker(0, 7))]);
 }
 
 #[test]

@@ -96,7 +96,7 @@ fn the_number_of_workers_changes_until_a_stop() {
 
 #[test]
 fn only_a_ready_worker_can_be_worn() {
-    let wear = Input::Recycle(worker(1, 0), Wear::Memory);
+    let wear = Input::Recycle(worker(1, 0), Wear::Lifetime);
     // While rolling it waits for its turn.
     check(wear, [&[], &[Action::Spawn(worker(1, 1))], &[], &[], &[], &[]]);
 }
