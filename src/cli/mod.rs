@@ -55,7 +55,7 @@ fn supervise(words: Vec<OsString>) -> anyhow::Result<ExitCode> {
             let answer = engine::check(&config, &mut state)?;
             return print(format!("{answer}\n").as_bytes());
         }
-        Some((Task::Resume, mut state)) => Engine::resume(config, origin, &mut state)?.run()?,
+        Some((Task::Resume, state)) => Engine::resume(config, origin, state)?.run()?,
     };
     Ok(exit::code(outcome))
 }

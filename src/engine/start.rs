@@ -104,12 +104,10 @@ impl Engine {
     /// changed since.
     ///
     /// Fails when the state makes no sense; nothing can be saved then, so ask [`check`] before.
-    pub fn resume(
-        mut config: Config,
-        origin: Origin,
-        file: &mut StateFile,
-    ) -> anyhow::Result<Self> {
+    pub fn resume(mut config: Config, origin: Origin, mut file: StateFile) -> anyhow::Result<Self> {
         let state = State::decode(&file.read().context("cannot read the state")?)?;
+        // It is memory and a descriptor, which nobody needs any more.
+        drop(file);
         let version = state.version.clone();
         config.route.mint.clone_from(&state.mint);
         let parts = Parts::restore(&config, state).context("cannot go on from the state")?;

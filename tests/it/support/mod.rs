@@ -2,6 +2,7 @@
 
 pub mod abuse;
 pub mod client;
+pub mod ledger;
 pub mod node;
 pub mod orphans;
 pub mod proc;

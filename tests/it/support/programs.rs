@@ -127,7 +127,7 @@ impl Drop for Client {
 }
 
 /// The directory that Cargo builds in.
-pub(super) fn target() -> PathBuf {
+pub fn target() -> PathBuf {
     let binary = Path::new(env!("CARGO_BIN_EXE_sticky-run"));
     binary.ancestors().nth(2).expect("it is in a directory of a profile").to_owned()
 }
