@@ -67,8 +67,20 @@ const ALL: [Deed; 11] = [
 pub(super) struct Killed {
     /// Its pid.
     pub(super) pid: i32,
-    /// On the clock of the ledger, just before.
-    pub(super) at: Duration,
+    /// Just before, on the clock of the ledger.
+    pub(super) after: Duration,
+    /// Just after. It may have run for a moment more.
+    pub(super) before: Duration,
+}
+
+/// A worker that is stopped.
+#[derive(Debug)]
+struct Stopped {
+    process: OwnedFd,
+    pid: i32,
+    until: Duration,
+    /// It is killed then, and does not go on.
+    dies: bool,
 }
 
 /// Whoever does it.
@@ -82,8 +94,7 @@ pub(super) struct Doer<'scope, 'env> {
     slots: u16,
     clients: Clients,
     pub(super) killed: Vec<Killed>,
-    /// Workers that are stopped, until when.
-    stopped: Vec<(OwnedFd, Duration)>,
+    stopped: Vec<Stopped>,
     /// Connections that are kept, until when.
     kept: Vec<(Vec<TcpStream>, Duration)>,
     flood: Option<ScopedJoinHandle<'scope, ()>>,
@@ -120,7 +131,7 @@ impl<'scope, 'env> Doer<'scope, 'env> {
     pub(super) fn rage(&mut self, time: Duration) {
         let end = now() + time;
         let mut first = ALL.to_vec();
-        while now() < end {
+        while now() < end || !first.is_empty() {
             let deed = match u32::try_from(first.len()).expect("eleven at most") {
                 0 => ALL[self.below(11) as usize],
                 left => first.swap_remove(self.below(left) as usize),
@@ -158,7 +169,7 @@ impl<'scope, 'env> Doer<'scope, 'env> {
             Deed::Kill => self.kill(chance),
             Deed::Stop => {
                 if let Some(pid) = self.victim(chance) {
-                    self.stop(pid, time);
+                    self.stop(pid, time, false);
                 }
             }
             Deed::Freeze => {
@@ -185,9 +196,9 @@ impl<'scope, 'env> Doer<'scope, 'env> {
 
     fn kill(&mut self, chance: u64) {
         let Some(pid) = self.victim(chance) else { return };
-        let at = now();
+        let after = now();
         if strike(self.supervisor.pid(), pid, rustix::process::Signal::KILL).is_some() {
-            self.killed.push(Killed { pid, at });
+            self.killed.push(Killed { pid, after, before: now() });
         }
     }
 
@@ -198,9 +209,10 @@ impl<'scope, 'env> Doer<'scope, 'env> {
         pids.get((chance >> 32) as usize % pids.len().max(1)).copied()
     }
 
-    fn stop(&mut self, pid: i32, time: Duration) {
+    fn stop(&mut self, pid: i32, time: Duration, dies: bool) {
         let stopped = strike(self.supervisor.pid(), pid, rustix::process::Signal::STOP);
-        self.stopped.extend(stopped.map(|process| (process, now() + time)));
+        let until = now() + time;
+        self.stopped.extend(stopped.map(|process| Stopped { process, pid, until, dies }));
     }
 
     fn resize(&mut self, deed: Deed) {
@@ -232,7 +244,8 @@ impl<'scope, 'env> Doer<'scope, 'env> {
             ("/".to_owned(), load.ask(FLOODER, "/").map(|owner| owner.pid).or(self.victim(chance)))
         };
         if let Some(pid) = pid {
-            self.stop(pid, time);
+            // What it has not picked up is for others then.
+            self.stop(pid, time, chance & 1 == 1);
         }
         self.flood = Some(self.scope.spawn(move || {
             load.flood(FLOODER, &path);
@@ -256,12 +269,19 @@ impl<'scope, 'env> Doer<'scope, 'env> {
     }
 
     /// Lets workers go on, and clients leave, whose time has come.
-    fn release(&mut self, now: Duration) {
-        for (process, _) in self.stopped.extract_if(.., |(_, until)| *until <= now) {
+    fn release(&mut self, due: Duration) {
+        for Stopped { process, pid, dies, .. } in
+            self.stopped.extract_if(.., |its| its.until <= due)
+        {
+            let after = now();
+            let signal =
+                if dies { rustix::process::Signal::KILL } else { rustix::process::Signal::CONT };
             // It may have ended.
-            pidfd_send_signal(&process, rustix::process::Signal::CONT).ok();
+            if pidfd_send_signal(&process, signal).is_ok() && dies {
+                self.killed.push(Killed { pid, after, before: now() });
+            }
         }
-        self.kept.retain(|(_, until)| *until > now);
+        self.kept.retain(|(_, until)| *until > due);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Clients: every request on a connection of its own, counted, and looked at in the end.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,6 +13,8 @@ use crate::support::{Answer, pause};
 
 /// Requests of a session between the one that begins it and the one that ends it.
 const PER_SESSION: u32 = 8;
+/// How long a connection is kept after the answer.
+const KEPT: Duration = Duration::from_millis(300);
 /// So many clients of a flood ask at once.
 const FLOOD: u32 = 64;
 
@@ -100,6 +102,15 @@ impl Load {
         }
     }
 
+    /// A client that keeps its connection for a while after the answer.
+    pub(super) fn holders(&self, source: Ipv4Addr) {
+        while !self.over.load(Ordering::Relaxed) {
+            let mut request = self.begin(source, "/hold");
+            request.keeps = true;
+            self.finish(request);
+        }
+    }
+
     /// A client with one session after the other, each in the worker that began it.
     pub(super) fn sessions(&self, source: Ipv4Addr) {
         for number in 0_u64.. {
@@ -149,12 +160,20 @@ impl Load {
     fn begin(&self, source: Ipv4Addr, path: &str) -> Request {
         self.sent.fetch_add(1, Ordering::Relaxed);
         let (began, path) = (now(), path.to_owned());
-        Request { stream: send(source.into(), self.address, &path), path, began }
+        let stream = send(source.into(), self.address, &path);
+        Request { stream, path, began, keeps: false }
     }
 
-    fn finish(&self, Request { stream, path, began }: Request) -> Option<Answer> {
+    fn finish(&self, Request { stream, path, began, keeps }: Request) -> Option<Answer> {
         let client = stream.as_ref().ok().and_then(|stream| stream.local_addr().ok());
-        match stream.and_then(|mut stream| read_reply(&mut stream)) {
+        let answer = stream.and_then(|mut stream| {
+            let answer = read_reply(&mut stream)?;
+            if keeps {
+                keep(&mut stream)?;
+            }
+            Ok(answer)
+        });
+        match answer {
             Ok(answer) => {
                 self.answered.fetch_add(1, Ordering::Relaxed);
                 Some(answer)
@@ -183,6 +202,18 @@ struct Request {
     stream: io::Result<TcpStream>,
     path: String,
     began: Duration,
+    /// Its connection is to stay open for [`KEPT`] after the answer.
+    keeps: bool,
+}
+
+/// Sees that the connection stays open.
+fn keep(stream: &mut TcpStream) -> io::Result<()> {
+    stream.set_read_timeout(Some(KEPT))?;
+    match stream.read(&mut [0]) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => Err(io::Error::other("the worker closed it")),
+    }
 }
 
 fn send(source: IpAddr, address: SocketAddr, path: &str) -> io::Result<TcpStream> {

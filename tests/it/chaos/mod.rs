@@ -27,6 +27,8 @@ use crate::support::{Supervisor, eventually, full, proc, programs, sticky_run};
 const GROWTH: u64 = 1024;
 /// A client whose worker was killed sees it within this time.
 const SEEN: Duration = Duration::from_secs(5);
+/// Nor does a worker that is killed do anything after this time.
+const DYING: Duration = Duration::from_millis(100);
 /// Nothing of this is ever in the log.
 const NEVER: [&str; 6] =
     ["panicked", "misuses its channel", "lost", "cannot take back", "too many wait", "ERROR"];
@@ -96,12 +98,12 @@ fn survive(
         Duration::from_secs(number("STICKY_CHAOS_SECONDS").unwrap_or(if full() { 20 } else { 3 }));
     eprintln!("STICKY_CHAOS_SEED={seed}, for {time:?}");
     let load = Load::new(address);
-    all_serve(supervisor, &load, slots);
+    all_are_ready(supervisor, slots);
     let before = Holding::of(supervisor);
     let killed = rage(supervisor, &load, (slots, seed, time), clients);
     let verdict = Verdict::new(&load, book, &killed, clients);
     eprintln!("{verdict:?}");
-    all_serve(supervisor, &load, slots);
+    all_are_ready(supervisor, slots);
     verdict.assert_right(clients);
     let after = Holding::of(supervisor);
     eprintln!("{before:?}, then {after:?}");
@@ -145,10 +147,12 @@ fn rage(
                 Clients::Sessions => {
                     scope.spawn(move || load.strangers(source(0)));
                     scope.spawn(move || load.sessions(source(1)));
+                    scope.spawn(move || load.holders(source(2)));
                 }
                 Clients::Neighbours => {
                     scope.spawn(move || load.neighbour(source(0)));
                     scope.spawn(move || load.neighbour(source(1)));
+                    scope.spawn(move || load.holders(source(2)));
                 }
                 Clients::Strangers => {
                     scope.spawn(move || load.strangers(source(0)));
@@ -163,20 +167,18 @@ fn rage(
     })
 }
 
-/// Waits until so many workers are there and nobody else, and all serve.
+/// Waits until so many workers are there and nobody else, and all are ready.
 #[track_caller]
-fn all_serve(supervisor: &Supervisor, load: &Load, slots: u16) {
-    let mut nth = 0;
-    let mut seen = Vec::new();
-    eventually("there are as many workers as slots, and all serve", || {
-        // A client that nobody has seen may be sent to any worker.
-        nth += 1;
-        let source = Ipv4Addr::from_bits(Ipv4Addr::new(127, 5, 0, 0).to_bits() + nth);
-        seen.extend(load.ask(source, "/").map(|answer| answer.pid));
-        let children = proc::children(supervisor.pid());
-        let complete = children.len() == usize::from(slots)
-            && children.iter().all(|pid| proc::is_alive(*pid) && seen.contains(pid));
-        complete.then_some(())
+fn all_are_ready(supervisor: &Supervisor, slots: u16) {
+    eventually("there are as many workers as slots, and all are ready", || {
+        let (log, children) = (supervisor.log(), proc::children(supervisor.pid()));
+        let is_ready = |pid: &i32| {
+            let (before, since) = log.rsplit_once(&format!(" started (pid {pid})"))?;
+            let worker = before.rsplit_once("worker ")?.1;
+            since.contains(&format!("worker {worker} is ready")).then_some(())
+        };
+        let all = children.iter().filter(|pid| proc::is_alive(**pid) && is_ready(pid).is_some());
+        (children.len() == usize::from(slots) && all.count() == children.len()).then_some(())
     });
 }
 
@@ -187,7 +189,6 @@ struct Verdict {
     answered: u64,
     /// Those that killed workers had picked up.
     excused: u64,
-    killed: usize,
     /// Those that were nobody's fault but the supervisor's.
     failed: Vec<(Failure, Vec<Pickup>)>,
     /// Clients that left a worker which lived.
@@ -220,7 +221,6 @@ impl Verdict {
             sent: load.sent.load(Ordering::Relaxed),
             answered: load.answered.load(Ordering::Relaxed),
             excused: (all - failed.len()) as u64,
-            killed: killed.len(),
             failed,
             moved: load.moved.lock().unwrap().clone(),
         }
@@ -242,8 +242,9 @@ impl Killed {
     fn took(&self, pickup: Option<Pickup>, failure: &Failure) -> bool {
         let since = pickup.map_or(failure.began, |pickup| pickup.at);
         pickup.is_none_or(|pickup| pickup.pid == self.pid)
-            && (since..=failure.ended).contains(&self.at)
-            && failure.ended - self.at < SEEN
+            && since <= self.before + DYING
+            && self.after <= failure.ended
+            && failure.ended.saturating_sub(self.before) < SEEN
     }
 }
 
