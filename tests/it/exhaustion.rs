@@ -168,6 +168,25 @@ fn a_worker_at_its_own_limit_of_files_answers_everybody() {
     }
 }
 
+#[test]
+fn a_restart_finds_descriptors_for_those_who_drain_when_clients_have_taken_all_there_is_for_them() {
+    let flags = ["--head-timeout", "1h", "--restart-parallel", "4", "--balance", "round-robin"];
+    let supervisor = sticky_run(16, &flags).after("ulimit -n 128;").start();
+    let address = supervisor.address();
+    let before = proc::open_files_at_rest(supervisor.pid());
+    // A worker with a session drains for longer than this test.
+    for session in 0..16 {
+        get(address, &format!("/announce/{session}"));
+    }
+    let _clients: Vec<_> = (0..128).map(|_| client::send(address, "GET /?si")).collect();
+    eventually("the supervisor has as many as it takes", || {
+        (proc::open_files(supervisor.pid()) >= before + 30).then_some(())
+    });
+    supervisor.signal(Signal::SIGHUP);
+    supervisor.wait_for_log("restarted workers: 16");
+    assert_eq!(supervisor.count_log("cannot"), 0);
+}
+
 /// Three workers that are stopped, and as many clients as they and the supervisor can have.
 fn with_64_files_and_stopped_workers(stall: &str) -> (Supervisor, Vec<TcpStream>) {
     let flags = ["--by", "none", "--stall-timeout", stall];

@@ -18,6 +18,8 @@ mod balance;
 mod bodies;
 /// Workers on their way to being ready.
 mod boot;
+/// Everything at once, at random.
+mod chaos;
 /// The configuration file, `--check`, and reading it anew.
 mod config;
 /// The examples of containers, and the static build.

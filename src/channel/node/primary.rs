@@ -95,11 +95,6 @@ impl Primary {
         self.servers.contains_key(key)
     }
 
-    /// The keys of its servers.
-    pub fn served(&self) -> impl Iterator<Item = &str> {
-        self.servers.keys().map(String::as_str)
-    }
-
     /// The worker has closed a server; returns whether it had it.
     pub fn close(&mut self, key: &str) -> bool {
         if self.first.as_deref() == Some(key) {

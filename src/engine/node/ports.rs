@@ -113,11 +113,16 @@ impl Engine {
         self.close_port_if_unused(key);
     }
 
-    /// The ports of a withdrawn worker that is gone: its successor is ready without those that nobody
-    /// serves any more.
-    pub(super) fn close_unused_ports(&mut self, withdrawn: &NodeLink) {
-        for key in withdrawn.primary.served() {
-            self.close_port_if_unused(key);
+    /// A withdrawn worker is gone: closes the ports that nobody serves any more. Not while a slot has
+    /// no ready worker: the one that comes may serve them, and clients wait for it.
+    pub(super) fn close_unused_ports(&mut self) {
+        let present = self.workers.all().filter(|live| self.fleet.is_present(live.worker));
+        if present.count() < usize::from(self.workers.slots) {
+            return;
+        }
+        let keys: Vec<String> = self.node().ports.ports.keys().cloned().collect();
+        for key in keys {
+            self.close_port_if_unused(&key);
         }
     }
 

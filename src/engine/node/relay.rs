@@ -65,7 +65,7 @@ impl Engine {
     /// Takes back what did not arrive at a worker that is gone, and tells the others.
     pub(in crate::engine) fn recover_node(&mut self, worker: Worker, link: NodeLink) {
         if link.withdrawn && !self.fleet.is_stopping() {
-            self.close_unused_ports(&link);
+            self.close_unused_ports();
         }
         let serialization = self.serialization();
         let farewell = link.primary.farewell(link.id);

@@ -158,8 +158,13 @@ mod tests {
         let worker = json!({ "slot": 1, "generation": 3 });
         let channel = json!({ "Native": { "ours": 7, "theirs": 8 } });
         let live = json!([{ "worker": worker, "link": channel, "pid": 77, "given": 5 }]);
+        let program = json!({ "Unix": b"a" });
+        let command = json!({
+            "program": program, "arguments": [program], "directory": null, "environment": [],
+        });
         let state = State {
             version: "0.0.1".to_owned(),
+            in_force: saved(json!({ "asked": [], "command": command, "node": null })),
             fleet,
             router: &Router::new(now, route, queues, (1, 2), 3),
             listeners: saved(json!({ "listeners": [], "next": 2 })),
@@ -167,7 +172,9 @@ mod tests {
             waiting: Vec::new(),
             handoff: saved(json!({ "next": 9, "returned": [], "returns": { "counts": {} } })),
             workers: saved(json!({ "live": live, "drains": [worker], "started": true })),
-            native: saved(json!({ "abandoned": [], "unrelieved": [worker] })),
+            native: saved(json!({
+                "charge": 768, "recovery": { "abandoned": [], "unrelieved": [worker] },
+            })),
             node: None,
             output: saved(json!({ "pipes": [], "ending": [], "queues": [] })),
             told: Told::default(),
@@ -212,7 +219,7 @@ mod tests {
         let news = json!({ "news": [1, { "a": null }] });
         // Without the byte that says that it is a struct of one field.
         let news = &rmp_serde::to_vec(&news).unwrap()[1..];
-        for name in ["version", "config", "live", "blocked", "ours", "soft", "next"] {
+        for name in ["version", "config", "live", "blocked", "ours", "soft", "asked"] {
             let at = first_field(&newer, name);
             newer[at - 1] += 1;
             newer.splice(at..at, news.iter().copied());

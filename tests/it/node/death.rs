@@ -113,6 +113,22 @@ fn the_listener_stays_open_while_no_worker_lives() {
 
 /// Node's own primary dies with its workers' connections; here the workers go with the supervisor.
 #[test]
+fn the_listener_stays_open_when_the_last_former_worker_ends_while_no_other_lives() {
+    let Some(app) = App::new("socketio.js") else { return };
+    let running = app.flags(&["--drain-timeout", "1h"]).start(1);
+    // A former worker lives as long as its session.
+    let session = Session::open(running.address());
+    proc::signal(running.pid(), Signal::SIGHUP);
+    running.wait_for_log("restarted workers: 1");
+    proc::signal(running.pid_of(0), Signal::SIGKILL);
+    running.wait_for_log("worker 0 ended by itself");
+    proc::signal(session.pid, Signal::SIGKILL);
+    running.wait_for_log("the former worker 0 ended");
+    reply::get(running.address(), "/");
+    assert_eq!(running.count_log("listening on"), 1, "nothing was closed and opened again");
+}
+
+#[test]
 fn no_worker_outlives_a_supervisor_that_is_killed() {
     let Some(app) = App::new("socketio.js") else { return };
     let mut running = app.start(3);

@@ -3,6 +3,7 @@
 pub mod abuse;
 pub mod client;
 pub mod files;
+pub mod ledger;
 pub mod load;
 pub mod node;
 pub mod orphans;

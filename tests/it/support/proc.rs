@@ -20,6 +20,31 @@ pub fn is_alive(pid: i32) -> bool {
     state.is_some_and(|state| state != 'Z' && state != 'X')
 }
 
+/// A process that its pid alone does not name for ever.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Process {
+    /// Its pid.
+    pub pid: i32,
+    /// When it started, in ticks since the boot.
+    started: Option<u64>,
+}
+
+impl Process {
+    /// The one that has this pid now, if it has not ended.
+    pub fn of(pid: i32) -> Self {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // starttime of proc_pid_stat(5); the state is the first word after the name.
+        let started = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(19));
+        let started = started.and_then(|ticks| ticks.parse().ok()).filter(|_| is_alive(pid));
+        Self { pid, started }
+    }
+
+    /// Whether it has not ended.
+    pub fn lives(&self) -> bool {
+        self.started.is_some() && Self::of(self.pid) == *self
+    }
+}
+
 /// Whether the process is stopped by a signal. Its threads stop one after the other, and one that
 /// still runs may pick something up.
 pub fn is_stopped(pid: i32) -> bool {

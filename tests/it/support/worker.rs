@@ -22,26 +22,33 @@
 //! late, `exit=CODE` exits at once, `fails=FILE` exits if there is such a file, `waits=FILE` begins when there is none
 //! any more, `stubborn` ignores TERM and ABRT, `greet` speaks first, `early=ID` announces
 //! the key before it is ready, `stays` lives on when its channel has ended, `raw` reads to the end and
-//! answers with the length and digest of all bytes, `rests=MS` has slot 0 rest before each connection.
+//! answers with the length and digest of all bytes, `rests=MS` has slot 0 rest before each connection,
+//! `polite` finishes after TERM what it has picked up. With `STICKY_TEST_LEDGER` it notes there
+//! whom it picks up, see `ledger.rs`.
 
 use std::collections::HashMap;
 use std::env;
 use std::fs::{self, Permissions};
 use std::io::{self, IoSliceMut, Read, Write};
 use std::net::TcpStream;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use sendfd::SendWithFd;
+use signal_hook::iterator::Signals;
 use tempfile::TempDir;
+
+use super::ledger::Ledger;
 
 /// The variable that turns the test binary into a worker.
 const SWITCH: &str = "STICKY_RUN_TEST_WORKER";
@@ -86,6 +93,9 @@ struct Worker {
     gave_back: AtomicBool,
     /// Whether it stands still.
     blocked: AtomicBool,
+    /// How many connections are open. Who picks one up holds this, and who ends politely.
+    open: Mutex<usize>,
+    ledger: Option<Ledger>,
 }
 
 impl Worker {
@@ -103,6 +113,8 @@ impl Worker {
             accepted: AtomicU32::new(0),
             gave_back: AtomicBool::new(false),
             blocked: AtomicBool::new(false),
+            open: Mutex::new(0),
+            ledger: Ledger::from_environment(),
         }
     }
 
@@ -110,27 +122,8 @@ impl Worker {
         if let Some(code) = self.traits.get("exit") {
             return code.parse().unwrap();
         }
-        if self.traits.contains_key("stubborn") {
-            for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGABRT] {
-                signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false))).unwrap();
-            }
-        }
-        if self.is_given("fails") {
-            return 3;
-        }
-        while self.is_given("waits") {
-            super::pause();
-        }
-        if let Some(millis) = self.traits.get("slow") {
-            thread::sleep(Duration::from_millis(millis.parse().unwrap()));
-        }
-        if let Some(key) = self.traits.get("early") {
-            self.channel.send(format!("SESSION {key}\n").as_bytes()).unwrap();
-        }
-        if !self.traits.contains_key("deaf") {
-            self.channel.send(b"READY\n").unwrap();
-        }
         let worker = Arc::new(self);
+        worker.get_ready();
         while let Some((message, socket)) = worker.receive() {
             while worker.blocked.load(Ordering::Relaxed) {
                 thread::park();
@@ -142,12 +135,63 @@ impl Worker {
             worker.rest();
             let worker = Arc::clone(&worker);
             worker.accepted.fetch_add(1, Ordering::Relaxed);
-            thread::spawn(move || worker.serve(&message, socket));
+            thread::spawn(move || {
+                worker.serve(&message, socket);
+                *worker.open() -= 1;
+            });
         }
         while worker.traits.contains_key("stays") {
             thread::park();
         }
         0
+    }
+
+    /// Everything before the first connection.
+    fn get_ready(self: &Arc<Self>) {
+        if self.traits.contains_key("stubborn") {
+            for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGABRT] {
+                signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false))).unwrap();
+            }
+        }
+        if self.is_given("fails") {
+            process::exit(3);
+        }
+        while self.is_given("waits") {
+            super::pause();
+        }
+        if self.traits.contains_key("polite") {
+            self.end_politely();
+        }
+        if let Some(millis) = self.traits.get("slow") {
+            thread::sleep(Duration::from_millis(millis.parse().unwrap()));
+        }
+        if let Some(key) = self.traits.get("early") {
+            self.channel.send(format!("SESSION {key}\n").as_bytes()).unwrap();
+        }
+        if !self.traits.contains_key("deaf") {
+            self.channel.send(b"READY\n").unwrap();
+        }
+    }
+
+    /// Exits after TERM, as soon as nothing is open.
+    fn end_politely(self: &Arc<Self>) {
+        let mut signals = Signals::new([signal_hook::consts::SIGTERM]).unwrap();
+        let worker = Arc::clone(self);
+        thread::spawn(move || {
+            signals.forever().next();
+            loop {
+                let open = worker.open();
+                if *open == 0 {
+                    process::exit(0);
+                }
+                drop(open);
+                super::pause();
+            }
+        });
+    }
+
+    fn open(&self) -> MutexGuard<'_, usize> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether there is the file that a trait names.
@@ -166,23 +210,44 @@ impl Worker {
 
     /// The next message; none when the supervisor is gone.
     fn receive(&self) -> Option<(String, Option<OwnedFd>)> {
+        loop {
+            let mut readable = [PollFd::new(self.channel.as_fd(), PollFlags::POLLIN)];
+            poll(&mut readable, PollTimeout::NONE).ok()?;
+            let mut open = self.open();
+            let noted = self.ledger.as_ref().map(|ledger| ledger.note_next(&self.channel));
+            match self.pick_up() {
+                Ok((message, socket)) => {
+                    // The supervisor may have taken back what was noted.
+                    if let Some(ledger) = &self.ledger
+                        && noted.is_some_and(|noted| noted != message)
+                    {
+                        ledger.note(&message);
+                    }
+                    *open += usize::from(socket.is_some());
+                    return (!message.is_empty()).then_some((message, socket));
+                }
+                Err(Errno::EAGAIN) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+
+    fn pick_up(&self) -> nix::Result<(String, Option<OwnedFd>)> {
         let mut bytes = [0; 1024];
         let mut control = nix::cmsg_space!([RawFd; 1]);
         let (len, socket) = {
             let mut into = [IoSliceMut::new(&mut bytes)];
-            let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+            let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
             let fd = self.channel.as_raw_fd();
-            let received = recvmsg::<()>(fd, &mut into, Some(&mut control), flags).ok()?;
-            let fds = received.cmsgs().ok()?.find_map(|message| match message {
+            let received = recvmsg::<()>(fd, &mut into, Some(&mut control), flags)?;
+            let fds = received.cmsgs()?.find_map(|message| match message {
                 ControlMessageOwned::ScmRights(fds) => fds.first().copied(),
                 _ => None,
             });
             (received.bytes, fds.map(own))
         };
-        let message = String::from_utf8_lossy(&bytes[..len]).into_owned();
-        (len > 0).then_some((message, socket))
+        Ok((String::from_utf8_lossy(&bytes[..len]).into_owned(), socket))
     }
-
     fn serve(&self, message: &str, socket: OwnedFd) {
         // A TcpStream reads and writes a Unix socket as well.
         let mut stream = TcpStream::from(socket);
