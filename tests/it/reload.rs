@@ -105,7 +105,7 @@ fn with_a_command_that_does_not_become_ready_the_old_one_goes_on_and_comes_back(
         // The boot timeout has a line of its own.
         let lines = 1 + usize::from(why.contains("timeout"));
         assert_eq!(count_trouble(&supervisor), before + lines);
-        supervisor.wait_for_log_times("that of before the restart holds again", nth + 1);
+        supervisor.wait_for_log_times("configuration: that of before holds again", nth + 1);
         eventually("the successor is gone", || (supervisor.worker_pids() == workers).then_some(()));
         load.goes_on();
     }

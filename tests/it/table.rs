@@ -276,7 +276,21 @@ impl Scene {
         };
         let mut scene = Self { supervisor, program, fails, waits, thinks, held: None, asked: None };
         scene.enter(row.state);
+        if row.signals.len() > 1 {
+            scene.wait_for_handlers();
+        }
         scene
+    }
+
+    /// Waits until all workers that there are do not end by TERM any more.
+    fn wait_for_handlers(&self) {
+        let term = 1 << (SIGTERM as u64 - 1);
+        let others = |pid: &i32| Some(*pid) != self.asked;
+        eventually("workers have their handlers", || {
+            let workers = self.supervisor.worker_pids();
+            let catches = |pid| proc::signals(pid, "SigCgt").is_some_and(|set| set & term != 0);
+            workers.into_iter().filter(others).all(catches).then_some(())
+        });
     }
 
     fn enter(&mut self, state: State) {

@@ -9,7 +9,7 @@ const WORKERS: u16 = 3;
 
 /// So many workers are replaced in each test.
 fn replaced() -> usize {
-    if full() { 60 } else { 9 }
+    if full() { 18 } else { 9 }
 }
 
 /// Has clients ask until so many workers were replaced for this reason.
@@ -30,7 +30,8 @@ fn wears(flags: &[&str], reason: &str, visits: u32) {
     replaced_in_turns(&supervisor, reason);
 }
 
-/// Whether the log tells of one successor at a time, each for a worker that was worn.
+/// Whether the log tells of one successor at a time, each for a worker that was worn, and warns of
+/// nothing but a limit that is low.
 #[track_caller]
 fn replaced_in_turns(supervisor: &Supervisor, reason: &str) {
     let log = supervisor.log();
@@ -51,7 +52,7 @@ fn replaced_in_turns(supervisor: &Supervisor, reason: &str) {
     let came = usize::from(started - WORKERS - booting);
     let drained = log.matches(" drains").count();
     assert!(came.saturating_sub(1) <= drained && drained <= came, "{came} came, {drained} drain");
-    assert_eq!(log.matches(" WARN ").count(), 0);
+    assert_eq!(log.matches(" WARN ").count(), log.matches("; raise --").count());
 }
 
 #[test]
@@ -61,7 +62,7 @@ fn workers_are_replaced_when_they_are_old() {
 
 #[test]
 fn workers_are_replaced_when_they_have_had_their_connections() {
-    let reason = "is replaced: it had as many connections as it may have";
+    let reason = " ms: it had as many connections as it may have";
     wears(&["--max-lifetime-connections", "100"], reason, requests());
 }
 
@@ -80,7 +81,7 @@ fn workers_are_replaced_when_they_hold_too_much_memory() {
         },
     );
     load.assert_right(300);
-    replaced_in_turns(&supervisor, "is replaced: it holds more memory than it may");
+    replaced_in_turns(&supervisor, " ms: it holds more memory than it may");
 }
 
 /// The negative control: the same load and no limit.
