@@ -6,7 +6,7 @@ use super::event::Event;
 use crate::logic::Worker;
 
 /// Something to be done by the engine, in the order in which it is handed out.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Action {
     /// Start the process; the answer is `Spawned` or `SpawnFailed`.
     Spawn(Worker),

@@ -3,15 +3,13 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use super::MOST_WORKERS;
 use super::input::Exit;
 use super::replacing::Replacing;
 use crate::logic::Worker;
 
 /// Something that a person wants in the log. `Display` is the line.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Event {
     /// A start came to nothing.
     FailedStart {
@@ -103,7 +101,7 @@ pub enum Event {
 }
 
 /// What is asked for in vain while everything ends.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Refused {
     /// A rolling restart.
     Restart,
@@ -112,7 +110,7 @@ pub enum Refused {
 }
 
 /// Why a start failed.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FailedStart {
     /// There was no process.
     NoProcess,

@@ -151,7 +151,8 @@ pub const MOST_WORKERS: u16 = 1024;
 /// From the TERM of a worker that was not ready or gone in time to its KILL.
 const TERM_TO_KILL: Duration = Duration::from_secs(5);
 
-/// All workers, as plain data, which another supervisor can read and go on with.
+/// All workers, as plain data, which another supervisor can read and go on with once everything was
+/// done that [`poll_action`](Self::poll_action) had.
 ///
 /// Hand in all that was heard, call [`handle_timeout`](Self::handle_timeout) when it is due, ask
 /// [`poll_action`](Self::poll_action) until it has no more, and
@@ -176,7 +177,8 @@ pub struct Fleet {
     /// Whether it was said that a limit of workers may be too low.
     #[serde(default)]
     warned_of_limit: bool,
-    /// What is still to be fetched by `poll_action`.
+    /// What is still to be fetched by `poll_action`. It is not written down.
+    #[serde(skip)]
     actions: VecDeque<Action>,
 }
 

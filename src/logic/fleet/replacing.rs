@@ -3,14 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use super::event::{Event, FailedStart};
 use super::input::{Exit, Wear};
 use crate::logic::Worker;
 
 /// Something about a worker that another one replaces. `Display` is the line in the log.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Replacing {
     /// A rolling restart began.
     RestartBegan {
