@@ -19,6 +19,7 @@ mod origin;
 mod output;
 mod pending;
 mod privileges;
+mod settling;
 mod source;
 mod start;
 mod tokens;
@@ -44,6 +45,7 @@ use self::notify::Notifier;
 use self::origin::Origins;
 use self::output::Output;
 use self::pending::Pending;
+use self::settling::Settling;
 pub use self::source::Source;
 pub use self::start::{Origin, check};
 use self::tokens::Subject;
@@ -89,6 +91,7 @@ pub struct Engine {
     notifier: Notifier,
     outcome: Option<Outcome>,
     upgrade: Upgrade,
+    settling: Settling,
     worn: Worn,
     /// Where the configuration comes from.
     source: Box<dyn Source>,
@@ -116,6 +119,7 @@ impl Engine {
                 self.become_upgraded();
             }
             self.pace();
+            self.settling.settle(self.now);
             let timeout = self.timeout();
             match self.poll.poll(&mut events, timeout) {
                 Ok(()) => {}
@@ -158,6 +162,7 @@ impl Engine {
             acted = true;
         }
         if acted {
+            self.settling.changed(self.now);
             self.tell_manager();
         }
         if self.held() == 0 && self.listeners.closing_at().is_none() {
@@ -237,6 +242,7 @@ impl Engine {
             self.output.due(),
             self.notifier.due(),
             self.upgrade.late_at(),
+            self.settling.due(),
             self.worn.due(),
             self.node.as_ref().and_then(Node::due),
             self.handoff.blocked_until().filter(|_| !self.waiting.is_empty()),

@@ -16,6 +16,7 @@ use super::notify::Notifier;
 use super::origin::Origins;
 use super::output::Output;
 use super::pending::Pending;
+use super::settling::Settling;
 use super::tokens::Subject;
 use super::upgrade::{Shared, State, Upgrade, YES};
 use super::workers::Workers;
@@ -146,6 +147,7 @@ impl Engine {
             notifier: parts.notifier,
             outcome: None,
             upgrade: Upgrade::new(origin.program),
+            settling: Settling::new(parts.now),
             worn: Worn::default(),
             source: origin.source,
             config,

@@ -338,6 +338,7 @@ impl Engine {
         self.output.ended(self.poll.registry(), self.now, worker);
         self.router.gone(self.now, worker);
         self.fleet.handle(self.now, Input::Exited(worker, exit));
+        self.settling.changed(self.now);
     }
 
     /// A worker announces a key.

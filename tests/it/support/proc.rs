@@ -177,13 +177,38 @@ pub fn wakeups(pid: i32) -> u64 {
     tasks.filter_map(|task| count(status(task)?)).sum()
 }
 
+/// The memory that nobody but this process has, in KiB, pages of files included.
+pub fn unshared_kib(pid: i32) -> u64 {
+    let rollup = rollup(pid);
+    kib(&rollup, "Private_Clean:") + kib(&rollup, "Private_Dirty:")
+}
+
 /// The memory that only this process has, in KiB. Pages of files are left out: they count as its
 /// own or not by whether another supervisor happens to run.
 pub fn private_kib(pid: i32) -> u64 {
-    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Anonymous:"));
+    kib(&rollup(pid), "Anonymous:")
+}
+
+/// How much of a program's own code is in memory and mapped, and how much there is, in KiB.
+pub fn code_kib(pid: i32) -> (u64, u64) {
+    let program = fs::read_link(format!("/proc/{pid}/exe")).expect("the process lives");
+    let maps = fs::read_to_string(format!("/proc/{pid}/smaps")).expect("the process lives");
+    let program = program.to_str().expect("its name is text");
+    let start = maps.lines().position(|line| line.contains(" r-xp ") && line.ends_with(program));
+    let lines = maps.lines().skip(start.expect("it has code"));
+    let code: String = lines.take(5).flat_map(|line| [line, "\n"]).collect();
+    (kib(&code, "Rss:"), kib(&code, "Size:"))
+}
+
+fn rollup(pid: i32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("the process lives")
+}
+
+/// The number of a line of `proc_pid_smaps(5)`.
+fn kib(text: &str, name: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
     let kib = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-    kib.expect("the process lives")
+    kib.expect("there is such a line")
 }
 
 /// The number in one line of `/proc/PID/status`.
