@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::load::{Verdict, begin};
 use crate::support::node::{App, Running};
+use crate::support::programs::Client;
 use crate::support::reply::{self, Kept, Session};
 use crate::support::rolling::{Load, Served, mirror};
 use crate::support::{client, connect, eventually, full, proc};
@@ -50,6 +51,15 @@ fn visit(running: &Running, nth: u32) -> io::Result<Vec<Served>> {
     Ok(vec![reply.into()])
 }
 
+/// Ends the sessions, which lasted until now and kept the workers that they began on.
+#[track_caller]
+fn end(mut client: Client, workers: &[i32], transport: &str) {
+    let gone: Vec<_> = workers.iter().filter(|pid| !proc::is_alive(**pid)).collect();
+    client.end_input();
+    client.next::<Verdict>().assert_right(sessions(), transport);
+    assert!(gone.is_empty(), "{gone:?} have gone while they had sessions");
+}
+
 /// Restarts and upgrades, with requests in between.
 fn restart_and_upgrade(running: &Running, load: &Load) {
     running.restart_and_upgrade(load, rounds(), requests() / (2 * rounds()));
@@ -68,10 +78,7 @@ fn goes_well(flags: &[&str], transport: &str, ends_on: &str) {
     let load =
         Load::during(|_, nth| visit(&running, nth), |load| restart_and_upgrade(&running, load));
     load.assert_right(requests());
-    assert!(first.iter().all(|pid| proc::is_alive(*pid)), "sessions keep their workers");
-    client.end_input();
-    let verdict: Verdict = client.next();
-    verdict.assert_right(sessions(), ends_on);
+    end(client, &first, ends_on);
     running.wait_for_workers(WORKERS.into(), files);
     assert_eq!(running.count_log(" WARN "), 0);
 }
@@ -172,9 +179,7 @@ fn requests_and_sessions_go_well_while_three_workers_become_six_and_then_two() {
     });
     load.assert_right(requests());
     assert_eq!(load.workers(), 6, "each had its part");
-    assert!(first.iter().all(|pid| proc::is_alive(*pid)), "sessions keep their workers");
-    client.end_input();
-    client.next::<Verdict>().assert_right(sessions(), "polling");
+    end(client, &first, "polling");
     eventually("two workers", || (proc::children(running.pid()).len() == 2).then_some(()));
 }
 
@@ -195,9 +200,7 @@ fn requests_and_sessions_go_well_while_workers_are_recycled() {
         },
     );
     load.assert_right(requests());
-    assert!(first.iter().all(|pid| proc::is_alive(*pid)), "sessions keep their workers");
-    client.end_input();
-    client.next::<Verdict>().assert_right(sessions(), "polling");
+    end(client, &first, "polling");
     eventually("the first are gone", || {
         first.iter().all(|pid| !proc::is_alive(*pid)).then_some(())
     });

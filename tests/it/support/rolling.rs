@@ -16,6 +16,8 @@ use super::{Supervisor, eventually, proc};
 
 /// Clients that come at the same time.
 const CLIENTS: u8 = 4;
+/// So many answers come within the time that a condition has.
+const ANSWERS: u32 = 100;
 /// More failures than these are not kept.
 const SHOWN: usize = 20;
 /// What large bodies consist of: pieces, and the bytes of one.
@@ -110,13 +112,19 @@ impl Load {
         }
     }
 
-    /// Waits until so many more requests were answered.
+    /// Waits until so many more requests were answered, for as long as there are answers at all.
     #[track_caller]
     pub fn go_on(&self, requests: u32) {
-        let before = self.answered.load(Ordering::Relaxed);
-        eventually(&format!("{requests} more answers"), || {
-            (self.answered.load(Ordering::Relaxed) - before >= requests).then_some(())
-        });
+        let end = self.answered.load(Ordering::Relaxed) + requests;
+        loop {
+            let next = end.min(self.answered.load(Ordering::Relaxed) + ANSWERS);
+            eventually(&format!("{next} of {end} answers"), || {
+                (self.answered.load(Ordering::Relaxed) >= next).then_some(())
+            });
+            if next == end {
+                return;
+            }
+        }
     }
 
     /// Whether there was an answer to each of at least so many requests, and none came to two
