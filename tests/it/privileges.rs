@@ -4,6 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::PathBuf;
+use std::process::Command;
 
 use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
@@ -19,6 +20,7 @@ const AS_SOMEBODY: [&str; 4] = ["--user", "54321", "--group", "54322"];
 const SLEEP: [&str; 2] = ["sleep", "100"];
 /// `CAP_KILL`, `CAP_SETGID`, `CAP_SETUID` and `CAP_NET_BIND_SERVICE`, `capabilities(7)`.
 const NEEDED: u64 = 1 << 5 | 1 << 6 | 1 << 7 | 1 << 10;
+const CAP_NET_BIND_SERVICE: u64 = 1 << 10;
 const CAP_SYS_RESOURCE: u64 = 1 << 24;
 
 /// Whether this machine lets workers be somebody else; said on standard error if not.
@@ -36,6 +38,17 @@ fn sleeping(flags: &[&str], before: &str) -> Supervisor {
     supervisor.wait_for_log("worker 1 started");
     runs(&supervisor, "sleep");
     supervisor
+}
+
+/// A directory with a sticky-run, `run`, that everybody may execute.
+fn public_program() -> TempDir {
+    let directory = TempDir::new().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    // Not by this process: a thread that forks meanwhile would keep it open (`ETXTBSY`).
+    let mut copy = Command::new("cp");
+    copy.arg(env!("CARGO_BIN_EXE_sticky-run")).arg(directory.path().join("run"));
+    assert!(copy.status().unwrap().success());
+    directory
 }
 
 /// Waits until both workers run this program.
@@ -130,6 +143,38 @@ fn the_supervisor_keeps_what_it_needs_and_says_so() {
         assert_eq!(supervisor.stop().code(), Some(0));
         assert_eq!(supervisor.whole_log().matches("cannot").count(), 0);
     }
+}
+
+#[test]
+fn who_has_the_capabilities_without_being_root_keeps_them_across_an_upgrade_and_no_worker_does() {
+    if !is_root() {
+        return;
+    }
+    let program = public_program();
+    // As a service has them with `AmbientCapabilities=`; the last one is too much.
+    let capabilities = "+kill,+setuid,+setgid,+sys_nice";
+    let somebody = "setpriv --reuid 54323 --regid 54323 --clear-groups";
+    let before = format!(
+        "exec {somebody} --inh-caps {capabilities} --ambient-caps {capabilities} \"$0\" \"$@\";"
+    );
+    let builder = sticky_run(2, &AS_SOMEBODY).command(&SLEEP).program(&program.path().join("run"));
+    let mut supervisor = builder.after(&before).listening();
+    let kept = NEEDED & !CAP_NET_BIND_SERVICE;
+    for upgrades in 0..2 {
+        supervisor.wait_for_log_times("worker 1 started", upgrades + 1);
+        runs(&supervisor, "sleep");
+        for set in ["CapPrm", "CapEff", "CapInh", "CapAmb"] {
+            assert_eq!(proc::signals(supervisor.pid(), set), Some(kept), "{set}");
+            assert_eq!(proc::signals(supervisor.pid_of(1), set), Some(0), "{set}");
+        }
+        assert_eq!(line(supervisor.pid_of(1), "Uid"), "54321 54321 54321 54321");
+        supervisor.signal(Signal::SIGUSR2);
+        supervisor.wait_for_log_times("upgraded from sticky-run", upgrades + 1);
+        proc::signal(supervisor.pid_of(1), Signal::SIGKILL);
+    }
+    assert_eq!(supervisor.stop().code(), Some(0));
+    let log = supervisor.whole_log();
+    assert!(!log.contains("ERROR") && !log.contains("cannot"), "{log}");
 }
 
 #[test]
