@@ -115,7 +115,7 @@ impl Listeners {
     }
 
     /// All that are open.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Listener> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &Listener> + Clone {
         self.listeners.values().map(|entry| &entry.listener)
     }
 

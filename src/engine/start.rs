@@ -73,7 +73,7 @@ impl Engine {
         let inherited = Inherited::read().context("cannot read how signals are set")?;
         let signals = register_signals(&poll, &config)?;
         let file_limit = raise_file_limit().context("cannot raise the limit on open files")?;
-        privileges::settle(&config.process, opened.iter())?;
+        privileges::settle(&config, opened.iter(), &origin.program, &*origin.source)?;
         let listeners = Listeners::register(poll.registry(), opened)?;
         let node = start_node(now, &mut config, &listeners)?;
         let room = Room::new(file_limit.raised(), crew(&config, config.fleet.workers));
@@ -115,12 +115,19 @@ impl Engine {
         info!("upgraded from sticky-run {version} to {}", env!("CARGO_PKG_VERSION"));
         engine.fleet.reconfigure(engine.now, engine.config.fleet.clone());
         engine.change_listeners();
-        if let Err(error) = privileges::settle(&engine.config.process, engine.listeners.all()) {
-            warn!("{error:#}; going on without it");
-        }
+        engine.settle_again();
         // Whoever ended in the meantime is not told of again.
         engine.workers.unreaped = true;
         Ok(engine)
+    }
+
+    /// Gives up what came by the upgrade.
+    fn settle_again(&self) {
+        let (program, source) = (self.upgrade.program(), &*self.source);
+        if let Err(error) = privileges::settle(&self.config, self.listeners.all(), program, source)
+        {
+            warn!("{error:#}; going on without it");
+        }
     }
 
     fn assemble(parts: Parts, signals: Signals, config: Config, origin: Origin) -> Self {

@@ -66,7 +66,16 @@ fn bound(needed: &CapsHashSet) -> io::Result<()> {
 
 /// Whether this process may raise hard limits.
 pub fn may_raise_limits() -> bool {
-    caps::has_cap(None, CapSet::Effective, Capability::CAP_SYS_RESOURCE).unwrap_or(false)
+    has(Capability::CAP_SYS_RESOURCE)
+}
+
+/// Whether permissions of files do not matter to this process.
+pub fn may_read_everything() -> bool {
+    has(Capability::CAP_DAC_OVERRIDE)
+}
+
+fn has(capability: Capability) -> bool {
+    caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false)
 }
 
 fn read(set: CapSet) -> io::Result<CapsHashSet> {

@@ -17,7 +17,7 @@ use std::process::{self, Stdio};
 
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::unistd::{Pid, execve};
+use nix::unistd::{AccessFlags, Pid, access, execve};
 
 use super::spawn::{end_with, with_hook};
 
@@ -73,6 +73,11 @@ impl Program {
     /// The file that an upgrade starts.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether this process may execute it. Errors are those of `access(2)`.
+    pub fn may_be_executed(&self) -> io::Result<()> {
+        Ok(access(&self.path, AccessFlags::X_OK)?)
     }
 
     /// Asks whether the program that is at the path now can go on from a state. It answers on its

@@ -36,6 +36,7 @@ mod exhaustion;
 mod forwarded;
 /// The manual page and the completions.
 mod generated;
+mod given_up;
 /// Placement without memory.
 mod hash;
 /// Request heads as they come over the wire.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::sys::signal::Signal;
@@ -13,18 +13,18 @@ use tempfile::TempDir;
 use crate::support::{Supervisor, eventually, get, proc, sticky_run, worker};
 
 /// A user and a group without a name on any machine.
-const USER: u32 = 54_321;
-const GROUP: u32 = 54_322;
-const AS_SOMEBODY: [&str; 4] = ["--user", "54321", "--group", "54322"];
+pub const USER: u32 = 54_321;
+pub const GROUP: u32 = 54_322;
+pub const AS_SOMEBODY: [&str; 4] = ["--user", "54321", "--group", "54322"];
 /// A command that is only looked at from outside.
-const SLEEP: [&str; 2] = ["sleep", "100"];
+pub const SLEEP: [&str; 2] = ["sleep", "100"];
 /// `CAP_KILL`, `CAP_SETGID`, `CAP_SETUID` and `CAP_NET_BIND_SERVICE`, `capabilities(7)`.
 const NEEDED: u64 = 1 << 5 | 1 << 6 | 1 << 7 | 1 << 10;
 const CAP_NET_BIND_SERVICE: u64 = 1 << 10;
 const CAP_SYS_RESOURCE: u64 = 1 << 24;
 
 /// Whether this machine lets workers be somebody else; said on standard error if not.
-fn is_root() -> bool {
+pub fn is_root() -> bool {
     let root = geteuid().is_root();
     if !root {
         eprintln!("not tested: only root can start a worker of another user");
@@ -44,11 +44,15 @@ fn sleeping(flags: &[&str], before: &str) -> Supervisor {
 fn public_program() -> TempDir {
     let directory = TempDir::new().unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    // Not by this process: a thread that forks meanwhile would keep it open (`ETXTBSY`).
-    let mut copy = Command::new("cp");
-    copy.arg(env!("CARGO_BIN_EXE_sticky-run")).arg(directory.path().join("run"));
-    assert!(copy.status().unwrap().success());
+    copy_program(&directory.path().join("run"));
     directory
+}
+
+/// Not by this process: a thread that forks meanwhile would keep it open (`ETXTBSY`).
+pub fn copy_program(to: &Path) {
+    let mut copy = Command::new("cp");
+    copy.arg(env!("CARGO_BIN_EXE_sticky-run")).arg(to);
+    assert!(copy.status().unwrap().success());
 }
 
 /// Waits until both workers run this program.
@@ -233,6 +237,17 @@ fn a_unix_socket_belongs_to_the_user_of_the_workers() {
     drop(supervisor);
 }
 
+/// A directory that everybody may enter, and one in it that only the user of the workers may enter.
+pub fn private_directory() -> (TempDir, PathBuf) {
+    let outer = TempDir::new().unwrap();
+    fs::set_permissions(outer.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let private = outer.path().join("private");
+    fs::create_dir(&private).unwrap();
+    fs::set_permissions(&private, fs::Permissions::from_mode(0o700)).unwrap();
+    chown(&private, Some(USER), Some(GROUP)).unwrap();
+    (outer, private)
+}
+
 #[test]
 fn workers_run_where_and_with_what_they_were_asked_to() {
     let directory = TempDir::new().unwrap();
@@ -274,11 +289,8 @@ fn the_directory_is_entered_as_the_user() {
     if !is_root() {
         return;
     }
-    let outer = TempDir::new().unwrap();
-    fs::set_permissions(outer.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let private: PathBuf = outer.path().join("private");
-    fs::create_dir(&private).unwrap();
-    fs::set_permissions(&private, fs::Permissions::from_mode(0o700)).unwrap();
+    let (_outer, private) = private_directory();
+    chown(&private, Some(0), Some(0)).unwrap();
     let flags = [&AS_SOMEBODY[..], &["--chdir", private.to_str().unwrap()]].concat();
     // It belongs to root, so the workers may not.
     let mut supervisor = sticky_run(1, &flags).command(&SLEEP).spawn();

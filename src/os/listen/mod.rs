@@ -141,6 +141,11 @@ impl Listener {
         self.about.file.as_ref().map_or(Ok(()), |file| file.give_to(uid, gid))
     }
 
+    /// Whether this process may remove the socket's file, if it has one of its own.
+    pub fn file_may_be_removed(&self) -> io::Result<()> {
+        self.about.file.as_ref().map_or(Ok(()), SocketFile::may_be_removed)
+    }
+
     /// The next connection. Errors are those of `accept(2)`.
     pub fn accept(&self) -> io::Result<Accepted> {
         let flags = match self.about.mode {
