@@ -27,6 +27,7 @@ use crate::logic::route::mint::MintKey;
 use crate::logic::route::{Conn, Router, SavedRouter};
 use crate::logic::time::Time;
 use crate::os::limits::raise_file_limit;
+use crate::os::listen::{ListenError, Listener};
 use crate::os::signals::{Inherited, Signals};
 use crate::os::spawn::Spawner;
 use crate::os::upgrade::{Program, StateFile};
@@ -159,28 +160,6 @@ impl Engine {
             fallback: None,
         }
     }
-
-    /// Listens where the configuration says now, and nowhere else.
-    fn change_listeners(&mut self) {
-        let wanted = self.config.listen.clone();
-        for number in self.listeners.unwanted(&wanted) {
-            self.close_given_listener(number);
-        }
-        let new = wanted.iter().filter(|listen| !self.listeners.asked().any(|own| own == *listen));
-        for listen in new.cloned().collect::<Vec<_>>() {
-            if let Err(error) = self.listen_too(&listen) {
-                warn!("{error:#}; going on without it");
-            }
-        }
-        self.give_listeners();
-    }
-
-    fn listen_too(&mut self, listen: &config::Listen) -> anyhow::Result<()> {
-        for listener in open_listeners(&self.config, std::slice::from_ref(listen), self.defers)? {
-            self.listeners.add(self.poll.registry(), listener)?;
-        }
-        Ok(())
-    }
 }
 
 impl Parts {
@@ -239,7 +218,8 @@ pub fn check(config: &Config, file: StateFile) -> anyhow::Result<&'static str> {
     }
     for listen in &config.listen {
         if !state.asked().any(|own| own == listen) {
-            open_listeners(config, std::slice::from_ref(listen), false)?;
+            let opened = open_listeners(config, std::slice::from_ref(listen), false);
+            opened.map_err(|error| state.listeners.explain(error))?;
         }
     }
     // What the router makes of it needs no descriptor.
@@ -308,11 +288,12 @@ fn register_signals(poll: &Poll, config: &Config) -> anyhow::Result<Signals> {
     signals.context("cannot handle signals")
 }
 
-fn open_listeners(
+/// Opens everything that these ask for.
+pub(super) fn open_listeners(
     config: &Config,
     listen: &[config::Listen],
     defers: bool,
-) -> anyhow::Result<Vec<listen::Listener>> {
+) -> Result<Vec<Listener>, ListenError> {
     let mode = match config.handoff {
         config::Handoff::Channel => listen::Mode::Blocking,
         config::Handoff::Node(_) => listen::Mode::NonBlocking,

@@ -269,7 +269,7 @@ fn ends_in_order(supervisor: &mut Supervisor) {
 }
 
 /// Asks again and again until there is nobody any more; each that could connect is answered.
-fn until_refused(address: SocketAddr, answered: &AtomicUsize) {
+pub fn until_refused(address: SocketAddr, answered: &AtomicUsize) {
     loop {
         match connect(address) {
             Ok(mut stream) => {

@@ -204,7 +204,7 @@ impl Engine {
         match peek::client_of(&socket, Mode::NonBlocking) {
             Ok(peer) => {
                 let client = self.origins.client_of(&socket, peer);
-                let listener = self.listeners.find(&socket);
+                let listener = self.listener_of(&socket);
                 let head = Some(head.into());
                 let connection = Connection { listener, head, ..Connection::new(socket, client) };
                 self.handoff.take_back(connection, Returned::Back(worker));
