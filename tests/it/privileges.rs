@@ -41,7 +41,7 @@ fn sleeping(flags: &[&str], before: &str) -> Supervisor {
 }
 
 /// A directory with a sticky-run, `run`, that everybody may execute.
-fn public_program() -> TempDir {
+pub fn public_program() -> TempDir {
     let directory = TempDir::new().unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
     copy_program(&directory.path().join("run"));
