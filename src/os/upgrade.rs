@@ -193,11 +193,6 @@ pub fn take_over(number: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Whether a descriptor with this number is open.
-pub fn is_open(number: RawFd) -> bool {
-    flags(number).is_ok()
-}
-
 /// Has a descriptor stay open across `execve(2)`, or not.
 fn keep(number: RawFd, kept: bool) -> io::Result<()> {
     flags(number)?;
@@ -317,8 +312,9 @@ mod tests {
         let descriptor = File::open("/dev/null").unwrap();
         let error = program.become_it(&state, &[descriptor.as_raw_fd()]).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(nix::libc::ENOENT));
-        let flags = fcntl(&descriptor, FcntlArg::F_GETFD).unwrap();
-        assert_eq!(flags, FdFlag::FD_CLOEXEC.bits());
+        let kept = fcntl(&descriptor, FcntlArg::F_GETFD).unwrap();
+        assert_eq!(kept, FdFlag::FD_CLOEXEC.bits());
+        let is_open = |number| flags(number).is_ok();
         assert!(is_open(descriptor.as_raw_fd()) && !is_open(9_999) && !is_open(-1));
     }
 }

@@ -38,6 +38,7 @@ mod forwarded;
 mod generated;
 mod given_up;
 /// Placement without memory.
+mod haproxy;
 mod hash;
 /// Request heads as they come over the wire.
 mod heads;
