@@ -2,10 +2,10 @@
 //!
 //! 1. USR2 comes. The state is written down, and the program at the path is asked, as a child,
 //!    whether it can go on from it: it reads the state and the configuration, looks for the command
-//!    as `--check` does, and tries the addresses that are new. Meanwhile all goes on. If it says no, or anything else, or nothing for
-//!    [`PATIENCE`], that is told in the log, and all goes on.
-//! 2. When it said yes, the state is written down once more, and `execve(2)`
-//!    makes this process that program: the same pid, the same children, the same descriptors.
+//!    as `--check` does, and tries the addresses that are new. Meanwhile all goes on. If it says no, or
+//!    anything else, or nothing for [`PATIENCE`], that is told in the log, and all goes on.
+//! 2. When it said yes, the state is written down once more, and `execve(2)` makes this process that
+//!    program: the same pid, the same children, the same descriptors.
 //! 3. The program finds the state by a variable, takes the descriptors over and goes on (`Engine::resume`).
 //!
 //! A stop goes before an upgrade that is not done yet, and none begins while the supervisor stops.
@@ -145,8 +145,10 @@ impl Engine {
 
     /// Becomes the program, unless a stop has come in the last moment.
     pub(super) fn become_upgraded(&mut self) {
+        let outcome = self.try_to_become_upgraded();
+        // Not before: another order that comes meanwhile is for this upgrade.
         self.upgrade.step = Step::Idle;
-        if let Err(error) = self.try_to_become_upgraded() {
+        if let Err(error) = outcome {
             self.upgrade.failed(&format!("{error:#}"));
         }
     }
