@@ -299,6 +299,40 @@ fn a_connection_that_a_dead_worker_did_not_pick_up_is_still_from_its_client() {
 }
 
 #[test]
+fn an_upgrade_within_a_header_or_before_a_worker_picks_up_changes_nothing() {
+    let flags = ["--by", "ip", "--stall-timeout", "1h"];
+    let supervisor = behind_a_proxy(2, &flags).start();
+    let idle = proc::open_files_at_rest(supervisor.pid());
+    let upgrade = || {
+        let before = supervisor.count_log("upgraded from");
+        supervisor.signal(Signal::SIGUSR2);
+        supervisor.wait_for_log_times("upgraded from", before + 1);
+    };
+    for header in [line(client()), binary(client(), TLVS)] {
+        let bytes = [&header[..], REQUEST].concat();
+        let mut stream = connect(supervisor.address()).expect("a connection");
+        for piece in [&bytes[..5], &bytes[5..header.len() - 1]] {
+            stream.write_all(piece).expect("it is open");
+            eventually("the supervisor waits for the rest", || {
+                (proc::open_files(supervisor.pid()) > idle).then_some(())
+            });
+            upgrade();
+        }
+        stream.write_all(&bytes[header.len() - 1..]).expect("it is open");
+        is_from(&read_reply(&mut stream).expect("an answer"), CLIENT);
+    }
+    // The program that takes it back is not the one that has read the header.
+    let victim = ask(&supervisor, &[&line(client()), REQUEST]);
+    proc::signal(victim.pid, Signal::SIGSTOP);
+    eventually("it is stopped", || proc::is_stopped(victim.pid).then_some(()));
+    let mut stream = connect(supervisor.address()).expect("a connection");
+    stream.write_all(&[&line(client()), REQUEST].concat()).expect("it is open");
+    upgrade();
+    proc::signal(victim.pid, Signal::SIGKILL);
+    is_from(&read_reply(&mut stream).expect("an answer"), CLIENT);
+}
+
+#[test]
 fn a_proxy_on_a_unix_socket_names_clients_and_may_have_one_without_an_address() {
     let path = scratch("proxy-unix").join("a.sock");
     let listen = format!("unix:{}", path.display());
