@@ -17,6 +17,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
+use tracing::subscriber::NoSubscriber;
 use tracing_subscriber::filter::LevelFilter;
 
 use self::given::Given;
@@ -91,11 +92,15 @@ struct Words {
 
 impl Source for Words {
     fn read(&mut self) -> anyhow::Result<Config> {
-        let Given { args, origins } = Given::gather(&self.words)?;
-        self.read = Some(args.log.log_level.into());
-        let mut config = resolve::resolve(args)?;
-        config.asked = origins.asked();
-        Ok(config)
+        let given = Given::gather(&self.words)?;
+        self.read = Some(given.args.log.log_level.into());
+        configuration(given)
+    }
+
+    fn rehearse(&self) -> anyhow::Result<Config> {
+        tracing::subscriber::with_default(NoSubscriber::new(), || {
+            configuration(Given::gather(&self.words)?)
+        })
     }
 
     fn adopted(&mut self) {
@@ -109,6 +114,12 @@ impl Source for Words {
             self.level.set(level);
         }
     }
+}
+
+fn configuration(given: Given) -> anyhow::Result<Config> {
+    let mut config = resolve::resolve(given.args)?;
+    config.asked = given.origins.asked();
+    Ok(config)
 }
 
 /// Text for whoever reads standard output.

@@ -1,5 +1,7 @@
 //! Accepting: from the listeners, for as long as there is room.
 
+mod relisten;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::mem;
@@ -20,7 +22,7 @@ use crate::logic::config::Listen;
 use crate::logic::route::Door;
 use crate::logic::throttle::Throttle;
 use crate::logic::time::Time;
-use crate::os::listen::{About, Accepted, Listener};
+use crate::os::listen::{About, Accepted, ListenError, Listener};
 
 /// Connections accepted from one listener before others get their turn.
 const BATCH: usize = 64;
@@ -55,6 +57,8 @@ pub(super) struct Listeners {
     resting_until: Option<Time>,
     /// Nobody new is let in, and this is when to close.
     closing_at: Option<Time>,
+    /// When to close those that are retired.
+    retired_until: Option<Time>,
     no_room: Throttle,
 }
 
@@ -64,6 +68,8 @@ struct Entry {
     /// The kernel said that there is something, and not yet that there is no more.
     readable: bool,
     first: First,
+    /// Nobody new is let in, since it is not asked for any more.
+    retired: bool,
 }
 
 /// Who says something first on the connections of a listener.
@@ -106,6 +112,17 @@ impl SavedListeners {
     pub(super) fn asked(&self) -> impl Iterator<Item = &Listen> {
         self.listeners.iter().filter_map(|entry| entry.about.asked())
     }
+
+    /// An error that says so if one of them is its cause.
+    pub(super) fn explain(&self, error: ListenError) -> ListenError {
+        error.looked_for_among(self.listeners.iter().map(|entry| &entry.about))
+    }
+}
+
+impl Entry {
+    fn new(listener: Listener, first: First) -> Self {
+        Self { listener, readable: true, first, retired: false }
+    }
 }
 
 impl Listeners {
@@ -115,7 +132,7 @@ impl Listeners {
     }
 
     /// All that are open.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Listener> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &Listener> + Clone {
         self.listeners.values().map(|entry| &entry.listener)
     }
 
@@ -124,15 +141,6 @@ impl Listeners {
         let given = |entry: &Entry| entry.listener.about().asked().is_some();
         let all = self.listeners.iter().filter(|(_, entry)| given(entry));
         all.map(|(number, _)| *number).collect()
-    }
-
-    /// Those that the user asked for once, and that are not among these.
-    pub(super) fn unwanted(&self, wanted: &[Listen]) -> Vec<u32> {
-        let unwanted = |entry: &Entry| {
-            entry.listener.about().asked().is_some_and(|asked| !wanted.contains(asked))
-        };
-        let all = self.listeners.iter();
-        all.filter(|(_, entry)| unwanted(entry)).map(|(number, _)| *number).collect()
     }
 
     pub(super) fn register(registry: &Registry, listeners: Vec<Listener>) -> anyhow::Result<Self> {
@@ -151,7 +159,7 @@ impl Listeners {
         register(registry, number, &listener)?;
         info!("listening on {listener}");
         self.next += 1;
-        self.listeners.insert(number, Entry { listener, readable: true, first: First::Client });
+        self.listeners.insert(number, Entry::new(listener, First::Client));
         Ok(number)
     }
 
@@ -187,7 +195,7 @@ impl Listeners {
         for SavedEntry { number, socket, about, first } in saved.listeners {
             let listener = Listener::restore(socket.take_over()?, about);
             register(registry, number, &listener)?;
-            all.listeners.insert(number, Entry { listener, readable: true, first });
+            all.listeners.insert(number, Entry::new(listener, first));
         }
         Ok(all)
     }
@@ -270,7 +278,7 @@ impl Engine {
     /// reset.
     pub(super) fn close_listeners_soon(&mut self) {
         self.listeners.closing_at = Some(self.now + HANDSHAKES);
-        for entry in self.listeners.listeners.values() {
+        for entry in self.listeners.listeners.values().filter(|entry| !entry.retired) {
             if let Err(error) = entry.listener.let_nobody_in() {
                 warn!("clients may be reset while {} closes: {error}", entry.listener);
             }
@@ -294,13 +302,6 @@ impl Engine {
         // Whether or not the loop has said so yet.
         self.listeners.became_readable(number);
         self.accept_some(number, WHOLE_BACKLOG);
-    }
-
-    /// Accepts what has come to a listener, then listens there no more.
-    pub(super) fn close_given_listener(&mut self, number: u32) {
-        self.listeners.became_readable(number);
-        self.accept_some(number, WHOLE_BACKLOG);
-        self.close_listener(number);
     }
 
     /// Listens no more with this number. Nobody waits for what it leads to any more.

@@ -8,17 +8,16 @@ use std::time::Duration;
 
 use nix::libc;
 use serde::{Deserialize, Serialize};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::connection::SavedConnection;
 use super::origin::Preface;
 use super::pending::PendingConnection;
 use super::upgrade::Keeper;
 use super::{Channels, Connection, Engine};
-use crate::logic::Worker;
 use crate::logic::route::head::MAX_HEAD;
 use crate::logic::route::returns::{MOST, Returns};
-use crate::logic::route::{Arrival, Conn, Door, Give, Look, Pulse, Returned, Verdict};
+use crate::logic::route::{Arrival, Conn, Door, Give, Look, Returned, Verdict};
 use crate::logic::throttle::Throttle;
 use crate::logic::time::Time;
 use crate::os::listen::held_back;
@@ -233,32 +232,6 @@ impl Engine {
             && let Err(error) = pending.release(self.poll.registry())
         {
             warn!("cannot stop waiting for a connection: {error}");
-        }
-    }
-
-    /// Looks at the workers that seem to have no room, before new connections pass them over.
-    pub(super) fn look_at_full(&mut self) {
-        for worker in self.router.full() {
-            self.look_at(worker);
-        }
-    }
-
-    /// Looks how much a worker has not picked up.
-    pub(super) fn look_at(&mut self, worker: Worker) {
-        let unread = self.unread(worker).unwrap_or_else(|error| {
-            warn!("cannot look at the channel of {worker}: {error}");
-            usize::MAX
-        });
-        match self.router.looked(self.now, worker, unread) {
-            Pulse::Unchanged => {}
-            Pulse::Stopped => {
-                warn!(
-                    "{worker} has stopped reading its channel: its own clients wait for it, \
-                     others go elsewhere"
-                );
-                self.relieve(worker);
-            }
-            Pulse::Resumed => info!("{worker} reads its channel again"),
         }
     }
 

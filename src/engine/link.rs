@@ -9,14 +9,14 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use mio::event::Event;
 use nix::libc;
 use serde::{Deserialize, Serialize};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::native::{NativeLink, SavedChannel};
 use super::node::{NodeLink, SavedNodeLink};
 use super::upgrade::{Keeper, Shared};
 use super::{Channels, Connection, Engine};
 use crate::logic::Worker;
-use crate::logic::route::Give;
+use crate::logic::route::{Give, Pulse};
 use crate::os::spawn::Launch;
 
 /// What connects one worker.
@@ -246,6 +246,32 @@ impl Engine {
             Some(Link::Native(link)) => self.native.unread(link),
             Some(Link::Node(link)) => Ok(link.in_flight()),
             None => Ok(0),
+        }
+    }
+
+    /// Looks at the workers that seem to have no room, before new connections pass them over.
+    pub(super) fn look_at_full(&mut self) {
+        for worker in self.router.full() {
+            self.look_at(worker);
+        }
+    }
+
+    /// Looks how much a worker has not picked up.
+    pub(super) fn look_at(&mut self, worker: Worker) {
+        let unread = self.unread(worker).unwrap_or_else(|error| {
+            warn!("cannot look at the channel of {worker}: {error}");
+            usize::MAX
+        });
+        match self.router.looked(self.now, worker, unread) {
+            Pulse::Unchanged => {}
+            Pulse::Stopped => {
+                warn!(
+                    "{worker} has stopped reading its channel: its own clients wait for it, \
+                     others go elsewhere"
+                );
+                self.relieve(worker);
+            }
+            Pulse::Resumed => info!("{worker} reads its channel again"),
         }
     }
 

@@ -115,7 +115,8 @@ impl Engine {
                 info!("stopped");
                 return Ok(outcome);
             }
-            if self.upgrade.is_due() {
+            // The next program would not know which of them let nobody in any more.
+            if self.upgrade.is_due() && self.listeners.retired_until().is_none() {
                 self.become_upgraded();
             }
             self.pace();
@@ -202,6 +203,9 @@ impl Engine {
         if self.listeners.closing_at().is_some_and(|at| at <= self.now) {
             self.close_down();
         }
+        if self.listeners.retired_until().is_some_and(|at| at <= self.now) {
+            self.close_retired();
+        }
         while let Some(worker) = self.router.due(self.now) {
             self.look_at(worker);
         }
@@ -238,6 +242,7 @@ impl Engine {
             self.pending.rest_ends(),
             self.listeners.resting_until(),
             self.listeners.closing_at(),
+            self.listeners.retired_until(),
             self.native.recovery_due(),
             self.output.due(),
             self.notifier.due(),

@@ -1,12 +1,15 @@
 //! What the supervisor does about its own rights, once everything is open that needs them.
 
-use std::process;
+use std::{io, process};
 
 use anyhow::Context;
+use nix::unistd::geteuid;
 use tracing::{error, info, warn};
 
-use crate::logic::config::{Account, ProcessConfig};
+use super::Source;
+use crate::logic::config::{Account, Config};
 use crate::os::listen::Listener;
+use crate::os::upgrade::Program;
 use crate::os::{capabilities, errors, limits, reap};
 
 /// Gives up what only the start needed, and says what is kept.
@@ -14,14 +17,17 @@ use crate::os::{capabilities, errors, limits, reap};
 /// Rights that cannot be given up are an error in the log and no reason not to serve. After an upgrade
 /// in place it is done again, to what came by it.
 pub(super) fn settle<'a>(
-    config: &ProcessConfig,
-    listeners: impl Iterator<Item = &'a Listener>,
+    config: &Config,
+    listeners: impl Iterator<Item = &'a Listener> + Clone,
+    program: &Program,
+    source: &dyn Source,
 ) -> anyhow::Result<()> {
-    if config.subreaper && process::id() != 1 {
+    let process = &config.process;
+    if process.subreaper && process::id() != 1 {
         reap::adopt_orphans().context("cannot adopt what workers leave behind (--subreaper)")?;
     }
-    let Some(account) = &config.account else { return Ok(()) };
-    for listener in listeners {
+    let Some(account) = &process.account else { return Ok(()) };
+    for listener in listeners.clone() {
         if let Err(error) = listener.give_to(account.uid, account.gid) {
             let error = errors::text(&error);
             warn!("cannot give {listener} to the user and group of the workers: {error}");
@@ -31,13 +37,16 @@ pub(super) fn settle<'a>(
         info!("workers run as {}", name(account));
         return Ok(());
     }
-    let raises = config.limits.iter().any(|limit| limits::raises(limit).unwrap_or(false));
+    let raises = process.limits.iter().any(|limit| limits::raises(limit).unwrap_or(false));
     match capabilities::keep_needed(raises) {
-        Ok(kept) => info!(
-            "workers run as {}; the supervisor keeps {} and no other capability",
-            name(account),
-            kept.join(", ")
-        ),
+        Ok(kept) => {
+            info!(
+                "workers run as {}; the supervisor keeps {} and no other capability",
+                name(account),
+                kept.join(", ")
+            );
+            warn_of_loss(config, listeners, program, source);
+        }
         Err(error) => error!(
             "workers run as {}, but the supervisor cannot give up its capabilities: {}",
             name(account),
@@ -45,6 +54,43 @@ pub(super) fn settle<'a>(
         ),
     }
     Ok(())
+}
+
+/// Says what will fail later for want of the rights that were given up, before anybody needs it.
+fn warn_of_loss<'a>(
+    config: &Config,
+    listeners: impl Iterator<Item = &'a Listener>,
+    program: &Program,
+    source: &dyn Source,
+) {
+    let why = "since the supervisor has given up CAP_DAC_OVERRIDE (--user)";
+    let me = match geteuid() {
+        uid if uid.is_root() => "root".to_owned(),
+        uid => format!("user {uid}"),
+    };
+    match source.rehearse() {
+        Ok(again) if again.handoff.name() == config.handoff.name() => {}
+        Ok(_) => warn!(
+            "HUP and USR2 will not work, {why}: the command's files cannot be read, so it is not known \
+             to be Node any more; let {me} read them, or add --handoff"
+        ),
+        Err(error) => warn!("HUP and USR2 will not work, {why}: {error:#}; let {me} read it"),
+    }
+    if let Err(error) = program.may_be_executed()
+        && error.kind() == io::ErrorKind::PermissionDenied
+    {
+        let (path, error) = (program.path().display(), errors::text(&error));
+        warn!("USR2 will not work, {why}: cannot execute {path}: {error}; let {me} execute it");
+    }
+    for listener in listeners {
+        if let Err(error) = listener.file_may_be_removed() {
+            let error = errors::text(&error);
+            warn!(
+                "{listener} will stay behind after a stop, {why}: cannot write to its directory: \
+                 {error}; let {me} write there, or have somebody else remove it"
+            );
+        }
+    }
 }
 
 fn name(account: &Account) -> String {

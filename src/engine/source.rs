@@ -12,6 +12,9 @@ pub trait Source: Debug {
     /// Reads it anew. An error is about one line for the log, and leaves everything as it is.
     fn read(&mut self) -> anyhow::Result<Config>;
 
+    /// What reading it would come to now; nothing of it is logged.
+    fn rehearse(&self) -> anyhow::Result<Config>;
+
     /// What was read last holds from now on.
     fn adopted(&mut self);
 

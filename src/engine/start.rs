@@ -28,6 +28,7 @@ use crate::logic::route::mint::MintKey;
 use crate::logic::route::{Conn, Router, SavedRouter};
 use crate::logic::time::Time;
 use crate::os::limits::raise_file_limit;
+use crate::os::listen::{ListenError, Listener};
 use crate::os::signals::{Inherited, Signals};
 use crate::os::spawn::Spawner;
 use crate::os::upgrade::{Program, StateFile};
@@ -74,7 +75,7 @@ impl Engine {
         let inherited = Inherited::read().context("cannot read how signals are set")?;
         let signals = register_signals(&poll, &config)?;
         let file_limit = raise_file_limit().context("cannot raise the limit on open files")?;
-        privileges::settle(&config.process, opened.iter())?;
+        privileges::settle(&config, opened.iter(), &origin.program, &*origin.source)?;
         let listeners = Listeners::register(poll.registry(), opened)?;
         let node = start_node(now, &mut config, &listeners)?;
         let room = Room::new(file_limit.raised(), crew(&config, config.fleet.workers));
@@ -116,12 +117,19 @@ impl Engine {
         info!("upgraded from sticky-run {version} to {}", env!("CARGO_PKG_VERSION"));
         engine.fleet.reconfigure(engine.now, engine.config.fleet.clone());
         engine.change_listeners();
-        if let Err(error) = privileges::settle(&engine.config.process, engine.listeners.all()) {
-            warn!("{error:#}; going on without it");
-        }
+        engine.settle_again();
         // Whoever ended in the meantime is not told of again.
         engine.workers.unreaped = true;
         Ok(engine)
+    }
+
+    /// Gives up what came by the upgrade.
+    fn settle_again(&self) {
+        let (program, source) = (self.upgrade.program(), &*self.source);
+        if let Err(error) = privileges::settle(&self.config, self.listeners.all(), program, source)
+        {
+            warn!("{error:#}; going on without it");
+        }
     }
 
     fn assemble(parts: Parts, signals: Signals, config: Config, origin: Origin) -> Self {
@@ -153,28 +161,6 @@ impl Engine {
             config,
             fallback: None,
         }
-    }
-
-    /// Listens where the configuration says now, and nowhere else.
-    fn change_listeners(&mut self) {
-        let wanted = self.config.listen.clone();
-        for number in self.listeners.unwanted(&wanted) {
-            self.close_given_listener(number);
-        }
-        let new = wanted.iter().filter(|listen| !self.listeners.asked().any(|own| own == *listen));
-        for listen in new.cloned().collect::<Vec<_>>() {
-            if let Err(error) = self.listen_too(&listen) {
-                warn!("{error:#}; going on without it");
-            }
-        }
-        self.give_listeners();
-    }
-
-    fn listen_too(&mut self, listen: &config::Listen) -> anyhow::Result<()> {
-        for listener in open_listeners(&self.config, std::slice::from_ref(listen), self.defers)? {
-            self.listeners.add(self.poll.registry(), listener)?;
-        }
-        Ok(())
     }
 }
 
@@ -234,7 +220,8 @@ pub fn check(config: &Config, file: StateFile) -> anyhow::Result<&'static str> {
     }
     for listen in &config.listen {
         if !state.asked().any(|own| own == listen) {
-            open_listeners(config, std::slice::from_ref(listen), false)?;
+            let opened = open_listeners(config, std::slice::from_ref(listen), false);
+            opened.map_err(|error| state.listeners.explain(error))?;
         }
     }
     // What the router makes of it needs no descriptor.
@@ -303,11 +290,12 @@ fn register_signals(poll: &Poll, config: &Config) -> anyhow::Result<Signals> {
     signals.context("cannot handle signals")
 }
 
-fn open_listeners(
+/// Opens everything that these ask for.
+pub(super) fn open_listeners(
     config: &Config,
     listen: &[config::Listen],
     defers: bool,
-) -> anyhow::Result<Vec<listen::Listener>> {
+) -> Result<Vec<Listener>, ListenError> {
     let mode = match config.handoff {
         config::Handoff::Channel => listen::Mode::Blocking,
         config::Handoff::Node(_) => listen::Mode::NonBlocking,

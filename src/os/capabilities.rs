@@ -3,6 +3,9 @@
 use std::io;
 
 use caps::{CapSet, Capability, CapsHashSet};
+use nix::errno::Errno;
+use nix::unistd::geteuid;
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
 /// What every supervisor needs whose workers are somebody else: to start and signal them, and to
 /// listen where Node workers ask it to or an upgrade finds new addresses.
@@ -13,27 +16,44 @@ const NEEDED: [Capability; 4] = [
     Capability::CAP_SETUID,
 ];
 
-/// Gives up all capabilities of this process except those needed, for good: the programs that it
-/// executes do not get them back. `raises` also keeps the right to raise hard limits. Returns the
-/// names of those that are kept.
+/// Gives up all capabilities of this process except those needed. Returns the names of those that are
+/// kept; `raises` also keeps the right to raise hard limits.
 ///
-/// The process must have one thread, since capabilities are of threads.
+/// The programs that it executes do not get the others back, unless it may not see to that, for want
+/// of `CAP_SETPCAP`. Who is not root keeps those that it hands on to programs (ambient ones), since
+/// an upgrade is one; [`hand_on_none`] is for all others. The process must have one thread, since
+/// capabilities are of threads.
 pub fn keep_needed(raises: bool) -> io::Result<Vec<String>> {
     let mut needed: CapsHashSet = NEEDED.into_iter().collect();
     if raises {
         needed.insert(Capability::CAP_SYS_RESOURCE);
     }
-    // Without CAP_SETPCAP, which goes below, nothing can be taken from this set.
-    let bounded = bound(&needed);
-    caps::clear(None, CapSet::Ambient).map_err(io::Error::other)?;
-    caps::clear(None, CapSet::Inheritable).map_err(io::Error::other)?;
-    let kept: CapsHashSet = read(CapSet::Permitted)?.intersection(&needed).copied().collect();
+    // Before CAP_SETPCAP goes below.
+    let may_bound = caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP);
+    let bounded = if may_bound.map_err(io::Error::other)? { bound(&needed) } else { Ok(()) };
+    let among_needed = |set| -> io::Result<CapsHashSet> {
+        Ok(read(set)?.intersection(&needed).copied().collect())
+    };
+    let handed_on =
+        if geteuid().is_root() { CapsHashSet::new() } else { among_needed(CapSet::Inheritable)? };
+    // What is not inheritable is not ambient either.
+    caps::set(None, CapSet::Inheritable, &handed_on).map_err(io::Error::other)?;
+    let kept = among_needed(CapSet::Permitted)?;
     caps::set(None, CapSet::Effective, &kept).map_err(io::Error::other)?;
     caps::set(None, CapSet::Permitted, &kept).map_err(io::Error::other)?;
     bounded?;
     let mut names: Vec<_> = kept.iter().map(ToString::to_string).collect();
     names.sort_unstable();
     Ok(names)
+}
+
+/// Has the program that is executed next get none of the capabilities of one who is not root. Async-signal-safe.
+pub(super) fn hand_on_none() -> nix::Result<()> {
+    // What is not inheritable is not ambient either.
+    let inheritable = CapabilitySet::empty();
+    capabilities(None)
+        .and_then(|own| set_capabilities(None, CapabilitySets { inheritable, ..own }))
+        .map_err(|errno| Errno::from_raw(errno.raw_os_error()))
 }
 
 /// Limits what programs can get that are executed from now on.
@@ -46,7 +66,16 @@ fn bound(needed: &CapsHashSet) -> io::Result<()> {
 
 /// Whether this process may raise hard limits.
 pub fn may_raise_limits() -> bool {
-    caps::has_cap(None, CapSet::Effective, Capability::CAP_SYS_RESOURCE).unwrap_or(false)
+    has(Capability::CAP_SYS_RESOURCE)
+}
+
+/// Whether permissions of files do not matter to this process.
+pub fn may_read_everything() -> bool {
+    has(Capability::CAP_DAC_OVERRIDE)
+}
+
+fn has(capability: Capability) -> bool {
+    caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false)
 }
 
 fn read(set: CapSet) -> io::Result<CapsHashSet> {

@@ -1,17 +1,29 @@
 //! Files of our own that workers read, in a private directory that goes with us.
 
+use std::ffi::OsString;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+
+/// A directory that we made. Whatever else is at its path, such as one that somebody made anew after
+/// ours was tidied away, is not ours.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Place {
+    directory: OsString,
+    device: u64,
+    inode: u64,
+    owner: u32,
+}
 
 /// A directory with a few files in it.
 #[derive(Debug)]
 pub struct Scratch {
     files: &'static [(&'static str, &'static str)],
-    directory: PathBuf,
+    place: Place,
     /// Held for as long as the directory is needed, where there is one.
     lock: Option<Flock<File>>,
     /// What is in the directory was written by another program.
@@ -22,43 +34,44 @@ impl Scratch {
     /// Writes these files, each a name and what is in it, below the directory for temporary files
     /// (`TMPDIR`, or `/tmp`).
     pub fn new(files: &'static [(&'static str, &'static str)]) -> io::Result<Self> {
-        let mut scratch = Self::restore(files, PathBuf::new());
+        let mut scratch = Self::restore(files, Place::default());
         scratch.complete()?;
         Ok(scratch)
     }
 
     /// Goes on with the directory that another program had for its own. These files are written when
     /// the first of them is asked for: no want of room is a reason not to go on.
-    pub fn restore(files: &'static [(&'static str, &'static str)], directory: PathBuf) -> Self {
-        let lock = lock(&directory).ok();
-        Self { files, directory, lock, stale: true }
+    pub fn restore(files: &'static [(&'static str, &'static str)], place: Place) -> Self {
+        let lock = if place.is_there() { lock(place.directory()).ok() } else { None };
+        Self { files, place, lock, stale: true }
     }
 
-    /// The directory.
-    pub fn directory(&self) -> &Path {
-        &self.directory
+    /// Where it is, for another program.
+    pub fn place(&self) -> &Place {
+        &self.place
     }
 
     /// Where a file is. All of them are there again afterwards, if somebody who tidies up has
     /// removed them.
     pub fn path(&mut self, name: &str) -> io::Result<PathBuf> {
-        let is_there = |file: &str| self.directory.join(file).is_file();
-        if self.stale || !self.files.iter().all(|(file, _)| is_there(file)) {
+        let is_there = |file: &str| self.place.directory().join(file).is_file();
+        let is_whole = self.place.is_there() && self.files.iter().all(|(file, _)| is_there(file));
+        if self.stale || !is_whole {
             self.complete()?;
         }
-        Ok(self.directory.join(name))
+        Ok(self.place.directory().join(name))
     }
 
     /// Writes all files, into a new directory if there is none.
     fn complete(&mut self) -> io::Result<()> {
-        if !self.directory.is_dir() {
-            self.directory = new_directory()?;
+        if !self.place.is_there() {
+            self.place = Place::new()?;
             self.lock = None;
         }
         if self.lock.is_none() {
-            self.lock = Some(lock(&self.directory)?);
+            self.lock = Some(lock(self.place.directory())?);
         }
-        let write = |(name, text): &(&str, &str)| write(&self.directory, name, text);
+        let write = |(name, text): &(&str, &str)| write(self.place.directory(), name, text);
         self.files.iter().try_for_each(write)?;
         self.stale = false;
         Ok(())
@@ -67,18 +80,38 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if !self.directory.as_os_str().is_empty() {
+        if self.place.is_there() {
             // Nobody can do anything about it any more.
-            let _ = fs::remove_dir_all(&self.directory);
+            let _ = fs::remove_dir_all(self.place.directory());
         }
     }
 }
 
-/// A directory that everybody may read, whatever the umask: workers may be somebody else.
-fn new_directory() -> io::Result<PathBuf> {
-    let directory = tempfile::Builder::new().prefix("sticky-run-").tempdir()?;
-    fs::set_permissions(directory.path(), Permissions::from_mode(0o755))?;
-    Ok(directory.keep())
+impl Place {
+    /// A new directory that everybody may read, whatever the umask: workers may be somebody else.
+    fn new() -> io::Result<Self> {
+        let directory = tempfile::Builder::new().prefix("sticky-run-").tempdir()?;
+        fs::set_permissions(directory.path(), Permissions::from_mode(0o755))?;
+        let place = Self::at(directory.path())?;
+        _ = directory.keep();
+        Ok(place)
+    }
+
+    /// What is at a path. A link is itself, and not where it leads to.
+    fn at(path: &Path) -> io::Result<Self> {
+        let found = path.symlink_metadata()?;
+        let (device, inode, owner) = (found.dev(), found.ino(), found.uid());
+        Ok(Self { directory: path.into(), device, inode, owner })
+    }
+
+    fn directory(&self) -> &Path {
+        Path::new(&self.directory)
+    }
+
+    /// Whether it is still at its path.
+    fn is_there(&self) -> bool {
+        Self::at(self.directory()).is_ok_and(|found| found == *self)
+    }
 }
 
 /// Has those who tidy up after some days leave a directory alone (`tmpfiles.d(5)`, on aging).
@@ -119,15 +152,48 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_that_somebody_else_made_is_left_alone() {
+        let link = |to: &Path, path: &Path| std::os::unix::fs::symlink(to, path).unwrap();
+        for is_link in [false, true] {
+            let mut scratch = Scratch::new(FILES).unwrap();
+            let (path, place) = (scratch.path("a.cjs").unwrap(), scratch.place().clone());
+            let directory = place.directory();
+            // Ours is not gone, or its number could be given to another one at once.
+            let ours = directory.with_extension("ours");
+            fs::rename(directory, &ours).unwrap();
+            if is_link {
+                link(&ours, directory)
+            } else {
+                fs::create_dir(directory).unwrap()
+            }
+            for name in ["a.cjs", "b.cjs"] {
+                fs::write(directory.join(name), "evil").unwrap();
+            }
+            let mut after = Scratch::restore(FILES, place.clone());
+            for scratch in [&mut scratch, &mut after] {
+                let anew = scratch.path("a.cjs").unwrap();
+                assert_ne!(anew, path);
+                assert_eq!(fs::read_to_string(anew).unwrap(), "one");
+            }
+            drop(scratch);
+            drop(Scratch::restore(FILES, place.clone()));
+            assert_eq!(fs::read_to_string(&path).unwrap(), "evil");
+            fs::remove_dir_all(ours).unwrap();
+            if is_link { fs::remove_file(directory) } else { fs::remove_dir_all(directory) }
+                .unwrap();
+        }
+    }
+
+    #[test]
     fn another_program_goes_on_with_the_directory() {
         let mut before = Scratch::new(FILES).unwrap();
         let path = before.path("a.cjs").unwrap();
-        let mut after = Scratch::restore(&[("a.cjs", "newer")], before.directory().into());
+        let mut after = Scratch::restore(&[("a.cjs", "newer")], before.place().clone());
         assert_eq!(after.path("a.cjs").unwrap(), path);
         assert_eq!(fs::read_to_string(&path).unwrap(), "newer");
         drop(after);
         assert!(!path.exists());
-        let mut anew = Scratch::restore(FILES, before.directory().into());
+        let mut anew = Scratch::restore(FILES, before.place().clone());
         assert_eq!(fs::read_to_string(anew.path("b.cjs").unwrap()).unwrap(), "two");
     }
 }

@@ -18,6 +18,7 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Pid, Uid, chdir, getppid, setgroups, setresgid, setresuid};
 
+use super::capabilities::hand_on_none;
 use super::limits::FileLimit;
 use super::signals::Inherited;
 use super::upgrade::ENV_UPGRADE;
@@ -157,6 +158,9 @@ impl Spawner {
                 become_account(account, &groups).map_err(|errno| Step::Account.encode(errno))?;
                 // To change the user takes this order back, `prctl(2)`.
                 end_with(supervisor)?;
+                if account.is_unprivileged() {
+                    hand_on_none().map_err(|errno| Step::Account.encode(errno))?;
+                }
             }
             if let Some(directory) = &directory {
                 // Not before, since the supervisor may have fewer rights there than the user.

@@ -17,7 +17,7 @@ use std::process::{self, Stdio};
 
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::unistd::{Pid, execve};
+use nix::unistd::{AccessFlags, Pid, access, execve};
 
 use super::spawn::{end_with, with_hook};
 
@@ -73,6 +73,11 @@ impl Program {
     /// The file that an upgrade starts.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether this process may execute it. Errors are those of `access(2)`.
+    pub fn may_be_executed(&self) -> io::Result<()> {
+        Ok(access(&self.path, AccessFlags::X_OK)?)
     }
 
     /// Asks whether the program that is at the path now can go on from a state. It answers on its
@@ -186,11 +191,6 @@ pub fn take_over(number: RawFd) -> io::Result<OwnedFd> {
     keep(number, false)?;
     // SAFETY: it is open, or the call above had failed, and the state names each descriptor once.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
-}
-
-/// Whether a descriptor with this number is open.
-pub fn is_open(number: RawFd) -> bool {
-    flags(number).is_ok()
 }
 
 /// Has a descriptor stay open across `execve(2)`, or not.
@@ -312,8 +312,9 @@ mod tests {
         let descriptor = File::open("/dev/null").unwrap();
         let error = program.become_it(&state, &[descriptor.as_raw_fd()]).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(nix::libc::ENOENT));
-        let flags = fcntl(&descriptor, FcntlArg::F_GETFD).unwrap();
-        assert_eq!(flags, FdFlag::FD_CLOEXEC.bits());
+        let kept = fcntl(&descriptor, FcntlArg::F_GETFD).unwrap();
+        assert_eq!(kept, FdFlag::FD_CLOEXEC.bits());
+        let is_open = |number| flags(number).is_ok();
         assert!(is_open(descriptor.as_raw_fd()) && !is_open(9_999) && !is_open(-1));
     }
 }

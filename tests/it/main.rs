@@ -36,7 +36,9 @@ mod exhaustion;
 mod forwarded;
 /// The manual page and the completions.
 mod generated;
+mod given_up;
 /// Placement without memory.
+mod haproxy;
 mod hash;
 /// Request heads as they come over the wire.
 mod heads;

@@ -3,7 +3,8 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
@@ -12,17 +13,18 @@ use tempfile::TempDir;
 use crate::support::{Supervisor, eventually, get, proc, sticky_run, worker};
 
 /// A user and a group without a name on any machine.
-const USER: u32 = 54_321;
-const GROUP: u32 = 54_322;
-const AS_SOMEBODY: [&str; 4] = ["--user", "54321", "--group", "54322"];
+pub const USER: u32 = 54_321;
+pub const GROUP: u32 = 54_322;
+pub const AS_SOMEBODY: [&str; 4] = ["--user", "54321", "--group", "54322"];
 /// A command that is only looked at from outside.
-const SLEEP: [&str; 2] = ["sleep", "100"];
+pub const SLEEP: [&str; 2] = ["sleep", "100"];
 /// `CAP_KILL`, `CAP_SETGID`, `CAP_SETUID` and `CAP_NET_BIND_SERVICE`, `capabilities(7)`.
 const NEEDED: u64 = 1 << 5 | 1 << 6 | 1 << 7 | 1 << 10;
+const CAP_NET_BIND_SERVICE: u64 = 1 << 10;
 const CAP_SYS_RESOURCE: u64 = 1 << 24;
 
 /// Whether this machine lets workers be somebody else; said on standard error if not.
-fn is_root() -> bool {
+pub fn is_root() -> bool {
     let root = geteuid().is_root();
     if !root {
         eprintln!("not tested: only root can start a worker of another user");
@@ -36,6 +38,21 @@ fn sleeping(flags: &[&str], before: &str) -> Supervisor {
     supervisor.wait_for_log("worker 1 started");
     runs(&supervisor, "sleep");
     supervisor
+}
+
+/// A directory with a sticky-run, `run`, that everybody may execute.
+pub fn public_program() -> TempDir {
+    let directory = TempDir::new().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    copy_program(&directory.path().join("run"));
+    directory
+}
+
+/// Not by this process: a thread that forks meanwhile would keep it open (`ETXTBSY`).
+pub fn copy_program(to: &Path) {
+    let mut copy = Command::new("cp");
+    copy.arg(env!("CARGO_BIN_EXE_sticky-run")).arg(to);
+    assert!(copy.status().unwrap().success());
 }
 
 /// Waits until both workers run this program.
@@ -133,6 +150,38 @@ fn the_supervisor_keeps_what_it_needs_and_says_so() {
 }
 
 #[test]
+fn who_has_the_capabilities_without_being_root_keeps_them_across_an_upgrade_and_no_worker_does() {
+    if !is_root() {
+        return;
+    }
+    let program = public_program();
+    // As a service has them with `AmbientCapabilities=`; the last one is too much.
+    let capabilities = "+kill,+setuid,+setgid,+sys_nice";
+    let somebody = "setpriv --reuid 54323 --regid 54323 --clear-groups";
+    let before = format!(
+        "exec {somebody} --inh-caps {capabilities} --ambient-caps {capabilities} \"$0\" \"$@\";"
+    );
+    let builder = sticky_run(2, &AS_SOMEBODY).command(&SLEEP).program(&program.path().join("run"));
+    let mut supervisor = builder.after(&before).listening();
+    let kept = NEEDED & !CAP_NET_BIND_SERVICE;
+    for upgrades in 0..2 {
+        supervisor.wait_for_log_times("worker 1 started", upgrades + 1);
+        runs(&supervisor, "sleep");
+        for set in ["CapPrm", "CapEff", "CapInh", "CapAmb"] {
+            assert_eq!(proc::signals(supervisor.pid(), set), Some(kept), "{set}");
+            assert_eq!(proc::signals(supervisor.pid_of(1), set), Some(0), "{set}");
+        }
+        assert_eq!(line(supervisor.pid_of(1), "Uid"), "54321 54321 54321 54321");
+        supervisor.signal(Signal::SIGUSR2);
+        supervisor.wait_for_log_times("upgraded from sticky-run", upgrades + 1);
+        proc::signal(supervisor.pid_of(1), Signal::SIGKILL);
+    }
+    assert_eq!(supervisor.stop().code(), Some(0));
+    let log = supervisor.whole_log();
+    assert!(!log.contains("ERROR") && !log.contains("cannot"), "{log}");
+}
+
+#[test]
 fn workers_of_another_user_serve_and_die_with_the_supervisor() {
     if !is_root() {
         return;
@@ -188,6 +237,17 @@ fn a_unix_socket_belongs_to_the_user_of_the_workers() {
     drop(supervisor);
 }
 
+/// A directory that everybody may enter, and one in it that only the user of the workers may enter.
+pub fn private_directory() -> (TempDir, PathBuf) {
+    let outer = TempDir::new().unwrap();
+    fs::set_permissions(outer.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let private = outer.path().join("private");
+    fs::create_dir(&private).unwrap();
+    fs::set_permissions(&private, fs::Permissions::from_mode(0o700)).unwrap();
+    chown(&private, Some(USER), Some(GROUP)).unwrap();
+    (outer, private)
+}
+
 #[test]
 fn workers_run_where_and_with_what_they_were_asked_to() {
     let directory = TempDir::new().unwrap();
@@ -229,11 +289,8 @@ fn the_directory_is_entered_as_the_user() {
     if !is_root() {
         return;
     }
-    let outer = TempDir::new().unwrap();
-    fs::set_permissions(outer.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let private: PathBuf = outer.path().join("private");
-    fs::create_dir(&private).unwrap();
-    fs::set_permissions(&private, fs::Permissions::from_mode(0o700)).unwrap();
+    let (_outer, private) = private_directory();
+    chown(&private, Some(0), Some(0)).unwrap();
     let flags = [&AS_SOMEBODY[..], &["--chdir", private.to_str().unwrap()]].concat();
     // It belongs to root, so the workers may not.
     let mut supervisor = sticky_run(1, &flags).command(&SLEEP).spawn();

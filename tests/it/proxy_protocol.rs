@@ -1,19 +1,17 @@
-//! Headers of the PROXY protocol, by hand and from a real HAProxy.
+//! Headers of the PROXY protocol, by hand.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 
 use nix::sys::signal::Signal;
 
 use crate::support::client::{read_answer, request};
 use crate::support::node::{App, scratch};
-use crate::support::proxies::haproxy;
 use crate::support::supervisor::Builder;
 use crate::support::worker_body::Digest;
 use crate::support::{
-    Answer, Supervisor, connect, connect_from, eventually, get_from, proc, read_reply, reply,
-    sticky_run,
+    Answer, Supervisor, connect, connect_from, eventually, proc, read_reply, reply, sticky_run,
 };
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -301,6 +299,40 @@ fn a_connection_that_a_dead_worker_did_not_pick_up_is_still_from_its_client() {
 }
 
 #[test]
+fn an_upgrade_within_a_header_or_before_a_worker_picks_up_changes_nothing() {
+    let flags = ["--by", "ip", "--stall-timeout", "1h"];
+    let supervisor = behind_a_proxy(2, &flags).start();
+    let idle = proc::open_files_at_rest(supervisor.pid());
+    let upgrade = || {
+        let before = supervisor.count_log("upgraded from");
+        supervisor.signal(Signal::SIGUSR2);
+        supervisor.wait_for_log_times("upgraded from", before + 1);
+    };
+    for header in [line(client()), binary(client(), TLVS)] {
+        let bytes = [&header[..], REQUEST].concat();
+        let mut stream = connect(supervisor.address()).expect("a connection");
+        for piece in [&bytes[..5], &bytes[5..header.len() - 1]] {
+            stream.write_all(piece).expect("it is open");
+            eventually("the supervisor waits for the rest", || {
+                (proc::open_files(supervisor.pid()) > idle).then_some(())
+            });
+            upgrade();
+        }
+        stream.write_all(&bytes[header.len() - 1..]).expect("it is open");
+        is_from(&read_reply(&mut stream).expect("an answer"), CLIENT);
+    }
+    // The program that takes it back is not the one that has read the header.
+    let victim = ask(&supervisor, &[&line(client()), REQUEST]);
+    proc::signal(victim.pid, Signal::SIGSTOP);
+    eventually("it is stopped", || proc::is_stopped(victim.pid).then_some(()));
+    let mut stream = connect(supervisor.address()).expect("a connection");
+    stream.write_all(&[&line(client()), REQUEST].concat()).expect("it is open");
+    upgrade();
+    proc::signal(victim.pid, Signal::SIGKILL);
+    is_from(&read_reply(&mut stream).expect("an answer"), CLIENT);
+}
+
+#[test]
 fn a_proxy_on_a_unix_socket_names_clients_and_may_have_one_without_an_address() {
     let path = scratch("proxy-unix").join("a.sock");
     let listen = format!("unix:{}", path.display());
@@ -338,67 +370,6 @@ fn a_server_in_node_finds_the_request_where_it_begins() {
     for _ in 0..3 {
         assert_eq!((1..4).map(ask).collect::<Vec<_>>(), homes);
     }
-}
-
-const HAPROXY: &str = "
-global
-  maxconn 1000
-defaults
-  mode tcp
-  timeout connect 20s
-  timeout client 20s
-  timeout server 20s
-listen one
-  bind 127.0.0.1:{0}
-  server app {app} send-proxy check check-send-proxy inter 100ms
-listen two
-  bind 127.0.0.1:{1}
-  server app {app} send-proxy-v2 check check-send-proxy inter 100ms
-listen three
-  bind 127.0.0.1:{2}
-  server app {app} send-proxy-v2 proxy-v2-options crc32c,unique-id
-  unique-id-format %pid-%rt
-";
-
-/// The slots of clients of HAProxy, who come from addresses of their own.
-fn through_haproxy(proxy: SocketAddr) -> Vec<u16> {
-    let ask = |last| {
-        let source = Ipv4Addr::new(127, 0, 9, last);
-        let answer = get_from(source.into(), proxy, "/");
-        let message = answer.value("message").to_owned();
-        (answer.slot, message.contains(&format!("client={source}:")))
-    };
-    let answers: Vec<_> = (1..9).map(ask).collect();
-    answers.into_iter().map(|(slot, named)| if named { slot } else { u16::MAX }).collect()
-}
-
-#[test]
-fn the_clients_of_a_real_haproxy_stay_each_with_a_worker_of_their_own() {
-    let flags =
-        ["--by", "ip", "--balance", "round-robin", "--proxy-protocol", "--trust", "127.0.0.1"];
-    let supervisor = sticky_run(4, &flags).start();
-    let configuration = HAPROXY.replace("{app}", &supervisor.address().to_string());
-    let Some(proxy) = haproxy::<3>("haproxy-protocol", &configuration) else { return };
-    let homes = through_haproxy(proxy.address(0));
-    assert!((0..4).all(|slot| homes.contains(&slot)), "{homes:?}");
-    for nth in [0, 1, 2, 0, 1, 2] {
-        assert_eq!(through_haproxy(proxy.address(nth)), homes, "port {nth}");
-    }
-    assert_eq!(supervisor.count_log("WARN"), 0);
-}
-
-#[test]
-fn without_trust_the_clients_of_a_haproxy_are_all_one() {
-    let flags = ["--by", "ip", "--balance", "round-robin"];
-    let supervisor = sticky_run(4, &flags).start();
-    let configuration = HAPROXY.replace("{app}", &supervisor.address().to_string());
-    let plain = configuration.replace(" send-proxy check check-send-proxy", "");
-    let Some(proxy) = haproxy::<3>("haproxy-plain", &plain) else { return };
-    assert_eq!(through_haproxy(proxy.address(0)), [u16::MAX; 8], "none is named");
-    let slots: Vec<_> = (1..9)
-        .map(|last| get_from(Ipv4Addr::new(127, 0, 9, last).into(), proxy.address(0), "/").slot)
-        .collect();
-    assert_eq!(slots, vec![slots[0]; 8]);
 }
 
 #[test]

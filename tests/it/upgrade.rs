@@ -1,18 +1,21 @@
 //! Upgrades in place that cannot be, and those that change something.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use crate::stop::until_refused;
 use crate::support::files::{File, Installed};
 use crate::support::load::Load;
 use crate::support::node::Port;
 use crate::support::supervisor::configured;
-use crate::support::{Supervisor, eventually, full, get, proc, sticky_run, worker};
+use crate::support::{Supervisor, client, eventually, full, get, proc, sticky_run, worker};
 
 /// What is at the path of the program, and what the log says of it.
 type Wrong = (fn(&Installed), &'static str);
@@ -246,6 +249,93 @@ fn an_upgrade_changes_what_is_listened_on_and_how_many_workers_there_are() {
     load.assert_all_answered();
     // Two channels less, with both ends of each.
     assert_eq!(proc::open_files_at_rest(supervisor.pid()), before - 2);
+    assert_eq!(supervisor.stop().code(), Some(0));
+}
+
+#[test]
+fn whoever_came_to_an_address_that_an_upgrade_removes_is_served() {
+    let ports = [Port::free(), Port::free()];
+    let addresses = ports.each_ref().map(|port| format!("127.0.0.1:{}", port.number));
+    let [stays, goes] = addresses.each_ref().map(String::as_str);
+    let file = File::new("upgrade-removed.toml", configuration(1, &[stays, goes]));
+    let mut supervisor = configured(1, file.path()).start();
+    let (gone, worker) = (goes.parse().unwrap(), supervisor.pid_of(0));
+    let before = proc::open_files_at_rest(supervisor.pid());
+    // The worker takes what fits into its channel; the last one is pending.
+    proc::signal(worker, Signal::SIGSTOP);
+    eventually("the worker is stopped", || proc::is_stopped(worker).then_some(()));
+    let clients = (0..50).map(|_| client::send(gone, "GET / HTTP/1.1\r\n\r\n"));
+    let mut clients: Vec<_> = clients.collect();
+    let mut pending = client::send(gone, "GET /?si");
+    eventually("18 wait, and one is pending", || {
+        (proc::open_files(supervisor.pid()) == before + 19).then_some(())
+    });
+    file.replace(configuration(1, &[stays]));
+    upgrades(&supervisor);
+    supervisor.wait_for_log(&format!("listening on {goes} no more"));
+    assert!(is_refused(gone));
+    proc::signal(worker, Signal::SIGCONT);
+    pending.write_all(b"d=late HTTP/1.1\r\n\r\n").unwrap();
+    clients.push(pending);
+    for mut client in clients {
+        client::read_answer(&mut client).expect("an answer");
+    }
+    get(stays.parse().unwrap(), "/");
+    assert_eq!(supervisor.stop().code(), Some(0));
+    assert_eq!(supervisor.whole_log().matches("WARN").count(), 0);
+}
+
+#[test]
+fn no_client_of_an_address_that_an_upgrade_removes_under_load_is_reset() {
+    let ports = [Port::free(), Port::free()];
+    let addresses = ports.each_ref().map(|port| format!("127.0.0.1:{}", port.number));
+    let [stays, goes] = addresses.each_ref().map(String::as_str);
+    let (with, without) = (configuration(2, &[stays, goes]), configuration(2, &[stays]));
+    let file = File::new("upgrade-under-load.toml", &with);
+    let mut supervisor = configured(2, file.path()).start();
+    let load = Load::on(stays.parse().unwrap());
+    for round in 0..if full() { 30 } else { 4 } {
+        let answered = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| until_refused(goes.parse().unwrap(), &answered));
+            }
+            eventually("there is load", || (answered.load(Ordering::Relaxed) >= 100).then_some(()));
+            file.replace(&without);
+            upgrades(&supervisor);
+        });
+        supervisor.wait_for_log_times("no more", round + 1);
+        file.replace(&with);
+        upgrades(&supervisor);
+        supervisor.wait_for_log_times(&format!("listening on {goes}"), 2 * round + 3);
+        get(goes.parse().unwrap(), "/");
+    }
+    load.assert_all_answered();
+    assert_eq!(supervisor.count_log("WARN"), 0);
+    assert_eq!(supervisor.stop().code(), Some(0));
+}
+
+#[test]
+fn an_address_that_the_supervisor_itself_is_in_the_way_of_is_refused_with_what_to_do() {
+    let port = Port::free();
+    let narrow = format!("127.0.0.1:{}", port.number);
+    let file = File::new("upgrade-wider.toml", configuration(1, &[&narrow]));
+    let mut supervisor = configured(1, file.path()).start();
+    let wide = format!("0.0.0.0:{}", port.number);
+    let why = "address already in use (this supervisor itself listens there: upgrade once without";
+    for listen in [&[wide.as_str()][..], &[&format!(":{}", port.number)]] {
+        file.replace(configuration(1, listen));
+        refuses(&supervisor, &format!("cannot listen on {wide}: {why}"));
+    }
+    get(narrow.parse().unwrap(), "/");
+    // What it says works.
+    file.replace(configuration(1, &["127.0.0.1:0"]));
+    upgrades(&supervisor);
+    supervisor.wait_for_log("no more");
+    file.replace(configuration(1, &["127.0.0.1:0", &wide]));
+    upgrades(&supervisor);
+    supervisor.wait_for_log(&format!("listening on {wide}"));
+    get(narrow.parse().unwrap(), "/");
     assert_eq!(supervisor.stop().code(), Some(0));
 }
 

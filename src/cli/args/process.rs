@@ -19,7 +19,10 @@ pub(in crate::cli) struct ProcessArgs {
     /// and LOGNAME. Unix sockets of --listen are given to the user. The supervisor stays who it is, but
     /// after its listeners are open it gives up all capabilities except those that it needs to start
     /// and signal workers and to listen: CAP_KILL, CAP_SETGID, CAP_SETUID, CAP_NET_BIND_SERVICE, and
-    /// CAP_SYS_RESOURCE if a --rlimit raises a limit. Workers cannot get the others back either.
+    /// CAP_SYS_RESOURCE if a --rlimit raises a limit. Workers cannot get the others back either. Without
+    /// CAP_DAC_OVERRIDE, root too needs permission to read the files of --config and COMMAND (for HUP),
+    /// to execute sticky-run (for USR2) and to write to the directories of Unix sockets (to remove
+    /// them): what it may not is said at the start.
     #[arg(long, value_name = "NAME|UID", env = "STICKY_USER", hide_env_values = true)]
     pub(in crate::cli) user: Option<String>,
 

@@ -95,12 +95,7 @@ impl Engine {
             FromNode::Query(query) => self.answer_query(worker, query),
             FromNode::Listening => self.fleet.handle(self.now, Input::Ready(worker)),
             FromNode::Close { key } => self.close_server(worker, &key),
-            FromNode::ExitedAfterDisconnect { seq } => {
-                let ack = seq;
-                self.say(worker, |seq| ToNode::Ack { ack, seq });
-                info!("{worker} leaves: it has disconnected");
-                self.fleet.handle(self.now, Input::Leaving(worker));
-            }
+            FromNode::ExitedAfterDisconnect { seq } => self.hear_leaving(worker, seq),
             FromNode::Reply { ack, accepted } => {
                 self.hear_answer(worker, ack, accepted != Some(false));
             }
@@ -120,11 +115,7 @@ impl Engine {
             FromNode::Session { key } => self.hear_session(worker, key.as_bytes()),
             FromNode::End { key } => self.router.end(self.now, worker, key.as_bytes()),
             FromNode::StickySessionClose => self.hear_package_close(worker),
-            FromNode::Hello { .. } => {
-                if let Some(link) = self.node_link(worker) {
-                    link.primary.meet_preload();
-                }
-            }
+            FromNode::Hello { .. } => self.hear_preload(worker),
             FromNode::Package { name, message } => self.hear_package(worker, &name, message),
             FromNode::Closed { count } => self.hear_closed(worker, count),
             FromNode::Adapter(adapter) => self.relay(worker, &adapter, &frame),
@@ -134,6 +125,19 @@ impl Engine {
             FromNode::Handback { .. } | FromNode::OtherInternal | FromNode::User => {
                 debug!("{worker} says something that is for nobody here");
             }
+        }
+    }
+
+    /// The worker has disconnected, and ends when it has nothing left to do.
+    fn hear_leaving(&mut self, worker: Worker, ack: u32) {
+        self.say(worker, |seq| ToNode::Ack { ack, seq });
+        info!("{worker} leaves: it has disconnected");
+        self.fleet.handle(self.now, Input::Leaving(worker));
+    }
+
+    fn hear_preload(&mut self, worker: Worker) {
+        if let Some(link) = self.node_link(worker) {
+            link.primary.meet_preload();
         }
     }
 
@@ -204,7 +208,7 @@ impl Engine {
         match peek::client_of(&socket, Mode::NonBlocking) {
             Ok(peer) => {
                 let client = self.origins.client_of(&socket, peer);
-                let listener = self.listeners.find(&socket);
+                let listener = self.listener_of(&socket);
                 let head = Some(head.into());
                 let connection = Connection { listener, head, ..Connection::new(socket, client) };
                 self.handoff.take_back(connection, Returned::Back(worker));

@@ -10,6 +10,7 @@ mod handoff;
 mod hear;
 mod launch;
 mod ports;
+mod query;
 mod relay;
 mod saved;
 

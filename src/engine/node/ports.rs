@@ -6,16 +6,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::mem;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use nix::libc;
-use nix::net::if_::if_nametoindex;
 use tracing::warn;
 
+use super::query::{ONLY_V6, REUSE, address, has, name, overlaps, place, sockname, speaks_http};
 use super::{NodeLink, Parcel};
-use crate::channel::node::{AddressType, Data, Query, ServerKind, Sockname, ToNode};
+use crate::channel::node::{AddressType, Data, Query, ServerKind, ToNode};
 use crate::engine::Engine;
 use crate::engine::accept::First;
 use crate::logic::Worker;
@@ -25,10 +24,6 @@ use crate::os::listen::{Asked, Listener, Mode, open_asked, open_udp};
 
 /// What Node asks for when the app does not say how many connections may wait in the kernel.
 const BACKLOG: i32 = 511;
-/// Of libuv's bind: an IPv6 address takes no IPv4 clients (`UV_TCP_IPV6ONLY`, `UV_UDP_IPV6ONLY`).
-const ONLY_V6: u32 = 1;
-/// Of libuv's bind: several UDP sockets may have the address (`UV_UDP_REUSEADDR`).
-const REUSE: u32 = 4;
 
 /// Everything that servers have asked for, by Node's name of it.
 #[derive(Debug)]
@@ -65,20 +60,43 @@ impl Ports {
 
     /// Whether this listener leads anywhere.
     pub(super) fn has(&self, listener: u32) -> bool {
-        let leads = |port: &Port| match &port.opened {
+        self.given.contains(&listener) || self.is_asked_for(listener)
+    }
+
+    /// Whether servers have asked for this listener.
+    fn is_asked_for(&self, listener: u32) -> bool {
+        self.ports.values().any(|port| match &port.opened {
             Opened::Listeners(listeners) => listeners.contains(&listener),
             Opened::Udp(_) => false,
-        };
-        self.given.contains(&listener) || self.ports.values().any(leads)
+        })
     }
 }
 
 impl Engine {
-    /// The user names other listeners from now on.
+    /// The user does not name a listener any more: whether it is the workers' own from now on.
+    pub(in crate::engine) fn leave_to_workers(&mut self, listener: u32) -> bool {
+        let Some(node) = &mut self.node else { return false };
+        let theirs = node.ports.is_asked_for(listener);
+        if theirs {
+            node.ports.given.remove(&listener);
+        }
+        theirs
+    }
+
+    /// The listener that a connection came to which a worker had: open, or one that the user does not
+    /// name any more.
+    pub(super) fn listener_of(&self, socket: &OwnedFd) -> Option<u32> {
+        let is_gone = |number: &&u32| self.listeners.get(**number).is_none();
+        let gone = || self.node().ports.given().iter().find(is_gone).copied();
+        self.listeners.find(socket).or_else(gone)
+    }
+
+    /// The user names more listeners from now on. Connections of those that are gone still lead to
+    /// workers.
     pub(in crate::engine) fn give_listeners(&mut self) {
         let given = self.listeners.given();
         let Some(node) = &mut self.node else { return };
-        node.ports.given = given;
+        node.ports.given.extend(given);
         for worker in self.workers.live() {
             self.tell_router_listeners(worker);
         }
@@ -325,70 +343,4 @@ impl Engine {
             self.router.serves(worker, Door(listener));
         }
     }
-}
-
-/// Node's own name of what is asked for.
-fn name(query: &Query) -> String {
-    let address = query.address.as_deref().unwrap_or("null");
-    let port = query.port.map_or(-1, i32::from);
-    let fd = query.fd.map_or(String::new(), |fd| fd.to_string());
-    let kind = query.kind;
-    // Each port 0 is another one, and so is each socket that shares its address.
-    let shares = matches!(kind, AddressType::Udp4 | AddressType::Udp6) && has(query, REUSE);
-    if query.port == Some(0) || shares {
-        format!("{address}:{port}:{kind:?}:{fd}:{}", query.index)
-    } else {
-        format!("{address}:{port}:{kind:?}:{fd}")
-    }
-}
-
-fn has(query: &Query, flag: u32) -> bool {
-    query.flags & flag != 0
-}
-
-/// What is asked for, for the log.
-fn place(query: &Query) -> String {
-    match (&query.address, query.port) {
-        (Some(address), Some(port)) if address.contains(':') => format!("[{address}]:{port}"),
-        (Some(address), Some(port)) => format!("{address}:{port}"),
-        (Some(path), None) => format!("unix:{path}"),
-        (None, port) => format!("port {}", port.unwrap_or(0)),
-    }
-}
-
-/// Whether the head of a request is to be expected; without the preload nobody says.
-fn speaks_http(query: &Query) -> bool {
-    matches!(query.server, None | Some(ServerKind::Http))
-}
-
-/// The address that is asked for; a link-local one may have a zone, as in `fe80::1%eth0`.
-fn address(query: &Query) -> io::Result<SocketAddr> {
-    let wrong = || io::Error::from_raw_os_error(libc::EINVAL);
-    let port = query.port.unwrap_or(0);
-    let Some(text) = &query.address else {
-        let any = match query.kind {
-            AddressType::V6 | AddressType::Udp6 => IpAddr::from(Ipv6Addr::UNSPECIFIED),
-            _ => IpAddr::from(Ipv4Addr::UNSPECIFIED),
-        };
-        return Ok(SocketAddr::new(any, port));
-    };
-    match text.split_once('%') {
-        None => Ok(SocketAddr::new(text.parse().map_err(|_| wrong())?, port)),
-        Some((address, zone)) => {
-            let address = address.parse().map_err(|_| wrong())?;
-            let zone = zone.parse().or_else(|_| if_nametoindex(zone))?;
-            Ok(SocketAddrV6::new(address, port, 0, zone).into())
-        }
-    }
-}
-
-/// What a server is told that its address is; the port has to be the one that it asked for.
-fn sockname(query: &Query, real: SocketAddr) -> Sockname {
-    let asked = query.port.filter(|port| *port != 0);
-    Sockname { address: real.ip(), port: asked.unwrap_or(real.port()) }
-}
-
-/// Whether a given address covers the one asked for, or the other way round; `None` is any.
-fn overlaps(given: IpAddr, asked: Option<IpAddr>) -> bool {
-    asked.is_none_or(|asked| given == asked || given.is_unspecified() || asked.is_unspecified())
 }

@@ -1,7 +1,6 @@
 //! The handoff `node` in a state, for an upgrade in place.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ffi::OsString;
 use std::io;
 
 use serde::{Deserialize, Serialize};
@@ -15,7 +14,7 @@ use crate::engine::upgrade::{Keeper, Kept, Shared};
 use crate::logic::config::NodeConfig;
 use crate::logic::route::Give;
 use crate::logic::time::Time;
-use crate::os::scratch::Scratch;
+use crate::os::scratch::{Place, Scratch};
 use crate::os::stream::Stream;
 
 /// What all links share, in a state.
@@ -23,8 +22,8 @@ use crate::os::stream::Stream;
 pub(in crate::engine) struct SavedNode {
     /// What the workers were started with; they speak no other.
     serialization: Serialization,
-    /// The directory of the preload.
-    preload: Option<OsString>,
+    /// Where the preload is.
+    preload: Option<Place>,
     ports: SavedPorts,
     resting: SavedResting,
     guessed: bool,
@@ -75,7 +74,7 @@ impl Node {
     pub(in crate::engine) fn save(&self, keeper: &mut Keeper) -> SavedNode {
         SavedNode {
             serialization: self.config.serialization,
-            preload: self.preload.as_ref().map(|scratch| scratch.directory().into()),
+            preload: self.preload.as_ref().map(|scratch| scratch.place().clone()),
             ports: self.ports.save(keeper),
             resting: self.resting.save(keeper),
             guessed: self.guessed,
@@ -93,8 +92,8 @@ impl Node {
         config.serialization = serialization;
         // Workers that were started with it need it to their end, and so do their own children.
         let needed = preload.is_some() || config.preload.is_some();
-        let directory = preload.unwrap_or_default().into();
-        let preload = needed.then(|| Scratch::restore(launch::PRELOAD, directory));
+        let preload =
+            needed.then(|| Scratch::restore(launch::PRELOAD, preload.unwrap_or_default()));
         let ports = Ports::restore(ports, shared)?;
         let resting = Resting::restore(resting)?;
         Ok(Self {

@@ -63,6 +63,11 @@ impl Upgrade {
         Self { program, step: Step::Idle }
     }
 
+    /// What the supervisor becomes.
+    pub(super) fn program(&self) -> &Program {
+        &self.program
+    }
+
     /// When the answer is late.
     pub(super) fn late_at(&self) -> Option<Time> {
         match self.step {

@@ -84,6 +84,23 @@ pub struct ListenError {
     error: io::Error,
 }
 
+impl ListenError {
+    /// Says so if one of these open listeners, which are the supervisor's own, is the cause.
+    #[must_use]
+    pub fn looked_for_among<'a>(mut self, mut own: impl Iterator<Item = &'a About>) -> Self {
+        let port = |name: &str| name.parse().map(|address: SocketAddr| address.port()).ok();
+        let is_here = |about: &About| {
+            about.name == self.name
+                || port(&about.name).is_some_and(|own| port(&self.name) == Some(own))
+        };
+        if self.error.raw_os_error() == Some(libc::EADDRINUSE) && own.any(is_here) {
+            self.hint = " (this supervisor itself listens there: upgrade once without that address and \
+                         once more with the new one, or stop and start anew)";
+        }
+        self
+    }
+}
+
 /// Opens everything that one `--listen` asks for. `defer` asks the kernel to hold back TCP
 /// connections without a byte, for about [`DEFERRED`] (`TCP_DEFER_ACCEPT` of `tcp(7)`).
 pub fn open(listen: &Listen, defer: bool, mode: Mode) -> Result<Vec<Listener>, ListenError> {
@@ -136,9 +153,19 @@ impl Listener {
         &self.about
     }
 
+    /// Forgets what was asked for when it was opened: somebody else needs it.
+    pub fn disown(&mut self) {
+        self.about.asked = None;
+    }
+
     /// Gives the socket's file, if it has one of its own, to a user and a group.
     pub fn give_to(&self, uid: Option<u32>, gid: u32) -> io::Result<()> {
         self.about.file.as_ref().map_or(Ok(()), |file| file.give_to(uid, gid))
+    }
+
+    /// Whether this process may remove the socket's file, if it has one of its own.
+    pub fn file_may_be_removed(&self) -> io::Result<()> {
+        self.about.file.as_ref().map_or(Ok(()), SocketFile::may_be_removed)
     }
 
     /// The next connection. Errors are those of `accept(2)`.

@@ -9,6 +9,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, lchown};
 use std::path::{Path, PathBuf};
 
+use nix::libc;
+use nix::unistd::{AccessFlags, access, geteuid};
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -37,6 +39,22 @@ impl SocketFile {
     /// Whether clients can find it.
     pub(super) fn is_in_place(&self) -> bool {
         identity(&self.path).is_ok_and(|found| found == self.identity)
+    }
+
+    /// Whether this process may remove it. Errors are those of `access(2)` and `unlink(2)`.
+    pub(super) fn may_be_removed(&self) -> io::Result<()> {
+        let directory = match self.path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            Some(_) | None => Path::new("."),
+        };
+        access(directory, AccessFlags::W_OK | AccessFlags::X_OK)?;
+        let (own, around) = (self.path.symlink_metadata()?, directory.metadata()?);
+        let is_sticky = around.mode() & libc::S_ISVTX != 0;
+        let me = geteuid().as_raw();
+        if is_sticky && ![own.uid(), around.uid()].contains(&me) {
+            return Err(io::Error::from_raw_os_error(libc::EPERM));
+        }
+        Ok(())
     }
 
     /// Removes it, unless another one is there.

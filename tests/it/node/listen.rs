@@ -8,8 +8,10 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{self, Command};
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
+use crate::support::files::File;
 use crate::support::node::{self, App, Port, Running};
 use crate::support::reply::{self, Kept};
 use crate::support::{SOON, client, eventually, proc, programs};
@@ -284,4 +286,59 @@ fn workers_that_take_few_connections_are_given_no_more() {
     // It waited, or was disconnected in the end; in either case the next one is served.
     fifth.reply().ok();
     eventually("there is room again", || Kept::open(running.address()).get("/").ok());
+}
+
+/// A configuration with two workers on these addresses.
+fn configuration(listen: &[String]) -> String {
+    format!("workers = 2\nlisten = {listen:?}\n")
+}
+
+/// Asks for an upgrade, and waits until it is done.
+#[track_caller]
+fn upgrade(running: &Running) {
+    let before = running.count_log("upgraded from");
+    running.signal(Signal::SIGUSR2);
+    running.wait_for_log_times("upgraded from", before + 1);
+}
+
+#[test]
+fn whoever_came_to_an_address_that_an_upgrade_removes_is_served() {
+    let ports = [Port::free(), Port::free()];
+    let [stays, goes] = ports.each_ref().map(|port| format!("127.0.0.1:{}", port.number));
+    let list = json!([{ "name": "own", "port": 0, "host": "127.0.0.1" }]);
+    let Some(app) = listeners(&list) else { return };
+    let file = File::new("node-removed.toml", configuration(&[stays.clone(), goes.clone()]));
+    let running = app.flags(&["--config", file.path(), "--by", "sid"]).start(2);
+    both_answer(goes.parse().unwrap(), "own");
+    let pending = client::send(goes.parse().unwrap(), "GET / HTTP/1.1\r\nHost: a\r\n");
+    file.replace(configuration(std::slice::from_ref(&stays)));
+    // The connection is forgotten neither at this upgrade nor at the next one.
+    for _ in 0..2 {
+        upgrade(&running);
+        running.wait_for_log(&format!("listening on {goes} no more"));
+    }
+    let mut pending = pending;
+    pending.write_all(b"\r\n").unwrap();
+    let mut answer = String::new();
+    pending.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    both_answer(stays.parse().unwrap(), "own");
+}
+
+#[test]
+fn an_address_that_workers_ask_for_themselves_stays_when_the_user_names_it_no_more() {
+    let port = Port::free();
+    let address = format!("127.0.0.1:{}", port.number);
+    let list = json!([{ "name": "own", "port": port.number, "host": "127.0.0.1" }]);
+    let Some(app) = listeners(&list) else { return };
+    let file = File::new("node-own.toml", configuration(std::slice::from_ref(&address)));
+    let running = app.flags(&["--config", file.path()]).start(2);
+    both_answer(address.parse().unwrap(), "own");
+    file.replace(configuration(&[]));
+    upgrade(&running);
+    running.wait_for_log(&format!("workers listen on {address} themselves, so it stays open"));
+    both_answer(address.parse().unwrap(), "own");
+    running.signal(Signal::SIGHUP);
+    running.wait_for_log("restarted workers: 2");
+    both_answer(address.parse().unwrap(), "own");
 }

@@ -60,6 +60,19 @@ fn d26_by_sid_too_those_without_one_wait_in_a_window_at_most() {
 /// Broadcasts go to every worker, also to one that does not read. What it missed it hears later.
 #[test]
 fn d25_a_worker_that_stands_still_stops_neither_broadcasts_nor_connections() {
+    stands_still(0);
+}
+
+/// What is on its way to it, messages that its channel has not taken and connections that it has not
+/// acknowledged, is so in the programs that the supervisor becomes.
+#[test]
+fn a_worker_that_stands_still_during_upgrades_gets_everything_from_the_last_program() {
+    stands_still(3);
+}
+
+/// A worker stands still and goes on, with so many upgrades in between.
+#[track_caller]
+fn stands_still(upgrades: usize) {
     let Some(app) = setup_worker(2) else { return };
     let running = app.flags(&["--stall-timeout", "1h", "-b", "round-robin"]).start(3);
     let address = running.address();
@@ -80,6 +93,10 @@ fn d25_a_worker_that_stands_still_stops_neither_broadcasts_nor_connections() {
         eventually("all but a window of them are answered by others", || {
             (answered.load(Ordering::Relaxed) >= 30 - WINDOW).then_some(())
         });
+        for nth in 1..=upgrades {
+            running.signal(Signal::SIGUSR2);
+            running.wait_for_log_times("upgraded from sticky-run", nth);
+        }
         proc::signal(stopped, Signal::SIGCONT);
     });
     let verdict: Verdict = load.next();

@@ -2,12 +2,13 @@
 //!
 //! [`crate::tokio::Listener`] is one. Its accept returns no errors, as axum wants: what passes is
 //! waited for, and after the end of the supervisor it waits for ever, so give `axum::serve` a
-//! graceful shutdown that [`gone`](crate::tokio::Listener::gone) or
-//! [`draining`](crate::tokio::Listener::draining) starts.
+//! graceful shutdown that [`gone`](crate::tokio::Listener::gone) starts, and not
+//! [`draining`](crate::tokio::Listener::draining): every rolling restart has the former workers
+//! drain, and one that shuts down at once ends the sessions that it could still have served.
 //!
-//! The supervisor sends SIGTERM when no connection is open or the grace time nears its end. A server
-//! that wants to finish its last answers then starts its shutdown by SIGTERM as well, as the example
-//! `chat` in the repository does.
+//! The supervisor sends SIGTERM when no connection is open, or when the time to drain or the grace
+//! nears its end. A server that wants to finish its last answers then starts its shutdown by SIGTERM as
+//! well, as the example `chat` in the repository does.
 //!
 //! ```no_run
 //! use axum::{Router, extract::ConnectInfo, routing::get};

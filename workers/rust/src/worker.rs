@@ -49,7 +49,7 @@ impl Worker {
     ///
     /// `Ok(None)` means that the supervisor is gone: stop. While the worker drains, the connections
     /// of its own keys still come, so go on accepting: the supervisor sends SIGTERM when they are
-    /// closed or the grace time nears its end. Without a free descriptor the connections wait in the
+    /// closed, or when the time to drain or the grace nears its end. Without a free descriptor the connections wait in the
     /// channel, this call waits with them, and standard error says so once in 5 seconds.
     ///
     /// # Errors

@@ -1,0 +1,99 @@
+//! What a supervisor with `--user` cannot do any more, and says so.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use crate::privileges::{
+    AS_SOMEBODY, GROUP, SLEEP, USER, copy_program, is_root, private_directory,
+};
+use crate::support::sticky_run;
+use crate::support::supervisor::without_listener;
+
+#[test]
+fn what_the_supervisor_cannot_do_any_more_is_said_at_the_start() {
+    if !is_root() {
+        return;
+    }
+    let (_outer, private) = private_directory();
+    let (file, program) = (private.join("s.toml"), private.join("run"));
+    let listen = format!("unix:{}", private.join("s.sock").display());
+    fs::write(&file, format!("user = '54321'\ngroup = '54322'\nlisten = ['{listen}']\n")).unwrap();
+    copy_program(&program);
+    let flags = ["--config", file.to_str().unwrap()];
+    let mut supervisor = without_listener(1, &flags).command(&SLEEP).program(&program).listening();
+    supervisor.wait_for_log("worker 0 started");
+    let why = "since the supervisor has given up CAP_DAC_OVERRIDE (--user): ";
+    for line in [
+        format!(
+            "HUP and USR2 will not work, {why}cannot read the configuration file {}",
+            file.display()
+        ),
+        format!(
+            "USR2 will not work, {why}cannot execute {}: permission denied; let root ",
+            program.display()
+        ),
+        format!("{listen} will stay behind after a stop, {why}cannot write to its directory"),
+    ] {
+        assert_eq!(supervisor.count_log(&line), 1, "{line}");
+    }
+    assert_eq!(supervisor.count_log("WARN"), 3);
+    // It is as it says.
+    supervisor.signal(Signal::SIGHUP);
+    supervisor.wait_for_log("ERROR configuration: cannot read the configuration file");
+    supervisor.signal(Signal::SIGUSR2);
+    supervisor.wait_for_log("it does not start: permission denied");
+    assert_eq!(supervisor.stop().code(), Some(0));
+    assert!(private.join("s.sock").exists());
+}
+
+#[test]
+fn a_command_that_only_its_user_can_read_is_found_again_or_said_not_to_be() {
+    if !is_root() {
+        return;
+    }
+    let (_outer, private) = private_directory();
+    let script = private.join("app");
+    fs::write(&script, "#!/usr/bin/env node\n").unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let supervisor = sticky_run(1, &AS_SOMEBODY).command(&[script.to_str().unwrap()]).listening();
+    supervisor.wait_for_log("HUP and USR2 will not work, ");
+    supervisor.wait_for_log("the command's files cannot be read, so it is not known to be Node");
+    assert_eq!(supervisor.count_log("WARN"), 1);
+    // Where nothing depends on what is in the file, an upgrade does not either.
+    fs::write(&script, "#!/bin/sh\nexec sleep 100\n").unwrap();
+    let flags = [&AS_SOMEBODY[..], &["--handoff", "channel"]].concat();
+    let supervisor = sticky_run(1, &flags).command(&[script.to_str().unwrap()]).listening();
+    supervisor.wait_for_log("worker 0 started");
+    supervisor.signal(Signal::SIGUSR2);
+    supervisor.wait_for_log("upgraded from sticky-run");
+    assert_eq!(supervisor.count_log("WARN"), 0);
+}
+
+#[test]
+fn a_socket_in_a_directory_of_the_supervisor_goes_although_it_is_the_users() {
+    if !is_root() {
+        return;
+    }
+    let directory = TempDir::new().unwrap();
+    // As /tmp is: everybody removes their own.
+    for mode in [0o755, 0o1777] {
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).unwrap();
+        let path = directory.path().join("app.sock");
+        let listen = format!("unix:{}", path.display());
+        let flags = [&AS_SOMEBODY[..], &["--listen", &listen]].concat();
+        let mut supervisor = sticky_run(1, &flags).command(&SLEEP).listening();
+        assert_eq!(supervisor.stop().code(), Some(0));
+        assert!(!path.exists());
+        assert!(!supervisor.whole_log().contains("WARN"));
+    }
+    // The user's own directory, where everybody removes their own.
+    chown(directory.path(), Some(USER), Some(GROUP)).unwrap();
+    let listen = format!("unix:{}", directory.path().join("app.sock").display());
+    let supervisor = sticky_run(1, &["--listen", &listen]).command(&SLEEP);
+    let supervisor =
+        supervisor.env("STICKY_USER", "54321").env("STICKY_GROUP", "54322").listening();
+    supervisor.wait_for_log("will stay behind after a stop");
+}
