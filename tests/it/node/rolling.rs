@@ -72,7 +72,7 @@ fn goes_well(flags: &[&str], transport: &str, ends_on: &str) {
     let Some(running) = scene(flags) else { return };
     let files = proc::open_files_at_rest(running.pid());
     let options = json!({ "transport": transport, "sessions": sessions(), "millis": null });
-    let Some(mut client) = begin(&running, &options) else { return };
+    let Some(client) = begin(&running, &options) else { return };
     client.next::<Value>();
     let first = running.worker_pids();
     let load =
@@ -161,7 +161,7 @@ fn connections_that_are_kept_end_in_order() {
 fn requests_and_sessions_go_well_while_three_workers_become_six_and_then_two() {
     let Some(running) = scene(&[]) else { return };
     let options = json!({ "transport": "polling", "sessions": sessions(), "millis": null });
-    let Some(mut client) = begin(&running, &options) else { return };
+    let Some(client) = begin(&running, &options) else { return };
     client.next::<Value>();
     let first = running.worker_pids();
     let visit = |_, nth| visit(&running, nth);
@@ -189,7 +189,7 @@ fn requests_and_sessions_go_well_while_workers_are_recycled() {
     let limits = ["--max-lifetime", "4s", "--max-lifetime-connections", "400"];
     let Some(running) = scene(&limits) else { return };
     let options = json!({ "transport": "polling", "sessions": sessions(), "millis": null });
-    let Some(mut client) = begin(&running, &options) else { return };
+    let Some(client) = begin(&running, &options) else { return };
     client.next::<Value>();
     let first = running.worker_pids();
     let load = Load::during(
