@@ -166,7 +166,8 @@ pub(in crate::cli) struct Args {
     /// does after its answer has left: a client that is fast may be sent elsewhere. Sids of plain
     /// servers are not known at all, so their clients need --by ip. Who gave out a cookie or a
     /// header of --by is not known, so it may come back to another worker. Connections that are finished
-    /// are not known either: least-connection counts those given.
+    /// are not known either: least-connection counts those given, and a worker that was replaced stays to
+    /// the end of its --drain-timeout.
     #[arg(long, env = "STICKY_NO_NODE_PRELOAD", hide_env_values = true)]
     pub(in crate::cli) no_node_preload: bool,
 

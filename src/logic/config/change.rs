@@ -207,7 +207,7 @@ impl fmt::Display for Change {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use super::*;
@@ -243,7 +243,7 @@ mod tests {
         }
     }
 
-    fn config(handoff: Handoff, list: &[(&str, &str)]) -> Config {
+    pub(in crate::logic::config) fn config(handoff: Handoff, list: &[(&str, &str)]) -> Config {
         Config {
             asked: asked(list),
             command: Command::new("server".into(), Vec::new()),

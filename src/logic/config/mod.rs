@@ -4,6 +4,7 @@ mod change;
 mod log;
 mod process;
 mod proxy;
+mod sound;
 mod systemd;
 mod wear;
 
@@ -19,6 +20,7 @@ pub use self::change::{Asked, COMMAND, Change, InForce, changes};
 pub use self::log::{LogFormat, OutputConfig};
 pub use self::process::{Account, Limit, ProcessConfig, with_slot};
 pub use self::proxy::ProxyConfig;
+pub use self::sound::Unsound;
 pub use self::systemd::SystemdConfig;
 pub use self::wear::WearConfig;
 use crate::logic::fleet::FleetConfig;

@@ -40,7 +40,8 @@
 //! There is one queue of slots whose worker is to be replaced: first those of a rolling restart, then
 //! the worn ones, the oldest worker first in each. At most `restart_parallel` slots are in hand at once. A slot
 //! is in hand until the new worker is ready, not until the old one has drained; but while `most_draining`
-//! workers drain, or will when their successors are ready, no successor is started.
+//! workers drain, or will when their successors are ready, no successor is started. A restart that
+//! stands still for this says so, once each time.
 //!
 //! - **Restart**: all workers that live now are old. A ready one gets a successor in its turn. One that
 //!   boots is ended in its turn, if it is not ready by then, and another one is started at once. A slot
@@ -171,6 +172,9 @@ pub struct Fleet {
     /// Whether a rolling restart has not come to its end.
     #[serde(default)]
     is_rolling: bool,
+    /// Whether it was said that the restart stands still, since so many workers drain.
+    #[serde(default)]
+    waits: bool,
     /// Whether any worker was ready since the start.
     ever_ready: bool,
     /// Whether it was said that a limit of workers may be too low.
@@ -189,6 +193,7 @@ impl Fleet {
             size: config.workers,
             phase: Phase::Running,
             is_rolling: false,
+            waits: false,
             ever_ready: false,
             warned_of_limit: false,
             actions: VecDeque::new(),

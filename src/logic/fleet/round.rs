@@ -67,6 +67,7 @@ impl Fleet {
             return;
         }
         while let Some(index) = self.next_in_queue() {
+            self.waits = false;
             if self.slots[index].stage() == Some(Stage::Booting) {
                 self.abandon_present(now, index);
                 self.start_rolled(now, index);
@@ -79,6 +80,18 @@ impl Fleet {
             self.is_rolling = false;
             let workers = self.in_use().iter().filter(|slot| slot.is_renewed()).count();
             self.report(Replacing::Restarted { workers });
+        }
+        self.say_if_it_waits();
+    }
+
+    /// Says that the restart stands still until one of those that drain has ended.
+    fn say_if_it_waits(&mut self) {
+        let moves = || self.in_use().iter().any(Slot::is_in_hand) || self.may_drain();
+        if !self.is_rolling || moves() {
+            self.waits = false;
+        } else if !std::mem::replace(&mut self.waits, true) {
+            let draining = self.draining();
+            self.report(Replacing::Waits { draining, time: self.config.drain_timeout });
         }
     }
 
@@ -101,9 +114,13 @@ impl Fleet {
 
     /// Whether one more worker may drain, soon.
     fn may_drain(&self) -> bool {
-        let draining = self.lives().filter(|life| life.is_draining()).count();
         let soon = self.slots.iter().filter(|slot| slot.successor.is_some()).count();
-        draining + soon < usize::from(self.config.most_draining.max(1))
+        self.draining() + soon < usize::from(self.config.most_draining.max(1))
+    }
+
+    /// How many workers drain, or have drained and not ended yet.
+    fn draining(&self) -> usize {
+        self.lives().filter(|life| life.is_draining()).count()
     }
 
     /// What a change of a successor means.
