@@ -263,7 +263,7 @@ impl Engine {
             Came::Restart => {
                 info!("got HUP");
                 match self.reread() {
-                    Ok(()) => self.fleet.handle(self.now, Input::Restart),
+                    Ok(()) => self.fleet.restart_with(self.now, self.config.fleet.clone()),
                     Err(error) => {
                         self.notifier.reloading(self.now);
                         self.notifier.reloaded(self.now, Some(&error));

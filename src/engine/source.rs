@@ -60,16 +60,16 @@ impl Engine {
             self.config = before;
             self.source.fell_back();
             self.apply();
+            self.fleet.reconfigure(self.now, self.config.fleet.clone());
         }
     }
 
-    /// Has everybody know what was adopted.
+    /// Has everybody but the fleet know what was adopted.
     fn apply(&mut self) {
         let config = self.config.clone();
         self.origins.adopt(config.proxy);
         self.pending.set_head_timeout(config.head_timeout);
         self.workers.set_command(config.command, config.process);
-        self.fleet.reconfigure(self.now, config.fleet);
         self.router.reconfigure(config.route, self.room.queues());
         match (&mut self.node, config.handoff) {
             (Some(node), Handoff::Node(config)) => node.reconfigure(config),

@@ -105,7 +105,7 @@ fn with_a_command_that_does_not_become_ready_the_old_one_goes_on_and_comes_back(
         // The boot timeout has a line of its own.
         let lines = 1 + usize::from(why.contains("timeout"));
         assert_eq!(count_trouble(&supervisor), before + lines);
-        supervisor.wait_for_log_times("that of before the restart holds again", nth + 1);
+        supervisor.wait_for_log_times("that of before holds again for the workers", nth + 1);
         eventually("the successor is gone", || (supervisor.worker_pids() == workers).then_some(()));
         load.goes_on();
     }
@@ -117,6 +117,36 @@ fn with_a_command_that_does_not_become_ready_the_old_one_goes_on_and_comes_back(
     let load = Load::on(supervisor.address());
     file.replace(&right);
     restarts(&supervisor);
+    load.assert_all_answered();
+    assert_eq!(supervisor.stop().code(), Some(0));
+}
+
+#[test]
+fn with_fewer_workers_none_goes_before_the_new_command_has_worked() {
+    let words = worker::command();
+    let with = |workers: u16, command: &[&str]| {
+        configuration(command).replace("workers = 2", &format!("workers = {workers}"))
+    };
+    let right = worker_after(&[], &words);
+    let file = File::new("reload-fewer.toml", with(3, &right));
+    let mut supervisor = configured(3, file.path()).start();
+    let load = Load::on(supervisor.address());
+    let workers = supervisor.worker_pids();
+    file.replace(with(1, &["false"]));
+    supervisor.signal(Signal::SIGHUP);
+    supervisor.wait_for_log("workers at the end of the restart: 1");
+    supervisor.wait_for_log("workers that go on as before: 3");
+    supervisor.wait_for_log("that of before holds again for the workers");
+    eventually("the successor is gone", || (supervisor.worker_pids() == workers).then_some(()));
+    assert_eq!(supervisor.count_log("drains"), 0);
+    load.goes_on();
+    file.replace(with(1, &right));
+    supervisor.signal(Signal::SIGHUP);
+    supervisor.wait_for_log("workers from now on: 1");
+    eventually("one new worker is left", || {
+        let now = supervisor.worker_pids();
+        (now.len() == 1 && !workers.contains(&now[0])).then_some(())
+    });
     load.assert_all_answered();
     assert_eq!(supervisor.stop().code(), Some(0));
 }

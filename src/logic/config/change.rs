@@ -82,6 +82,9 @@ pub struct InForce {
     asked: Vec<Asked>,
     command: Command,
     node: Option<NodeConfig>,
+    /// How many there are; a state of before knows nothing of it.
+    #[serde(default)]
+    workers: Option<u16>,
 }
 
 impl Config {
@@ -91,14 +94,20 @@ impl Config {
             Handoff::Node(node) => Some(node.clone()),
             Handoff::Channel => None,
         };
-        InForce { asked: self.asked.clone(), command: self.command.clone(), node }
+        InForce {
+            asked: self.asked.clone(),
+            command: self.command.clone(),
+            node,
+            workers: Some(self.fleet.workers),
+        }
     }
 
     /// The same configuration, but for what workers run.
     #[must_use]
     pub fn with(&self, other: InForce) -> Self {
-        let InForce { asked, command, node } = other;
+        let InForce { asked, command, node, workers } = other;
         let mut config = Self { asked, command, ..self.clone() };
+        config.fleet.workers = workers.unwrap_or(config.fleet.workers);
         if let (Handoff::Node(own), Some(node)) = (&mut config.handoff, node) {
             own.adopt(node);
         }
