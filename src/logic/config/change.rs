@@ -30,8 +30,8 @@ const AT_START: [&str; 11] = [
     "--subreaper",
     "--user",
 ];
-/// The flags whose values nobody should find in a log.
-const SECRET: [&str; 1] = ["--env"];
+/// The flags whose values nobody should find in a log, without their dashes.
+const SECRET: [&str; 1] = ["env"];
 
 /// A flag, or the command, as it was asked for.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -53,6 +53,11 @@ pub struct Change {
     pub to: String,
     /// Whether a restart of the workers does not do.
     pub needs_upgrade: bool,
+}
+
+/// Whether nobody should find the values of this flag in a log or a ticket: they may be passwords.
+pub fn is_secret(name: &str) -> bool {
+    SECRET.contains(&name)
 }
 
 /// What is different, in the order of the flags.
@@ -203,7 +208,7 @@ impl NodeConfig {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = |value: &str| if value.is_empty() { "not set" } else { value }.to_owned();
-        if SECRET.contains(&self.name.as_str()) {
+        if is_secret(self.name.trim_start_matches('-')) {
             write!(f, "{} is different", self.name)?;
         } else {
             write!(f, "{} {} -> {}", self.name, shown(&self.from), shown(&self.to))?;
