@@ -60,7 +60,7 @@ fn supervise(words: Vec<OsString>, format: &mut LogFormat) -> anyhow::Result<Exi
         None => Engine::new(config, origin)?.run()?,
         Some((Task::Check, state)) => {
             check::find(&config)?;
-            let answer = engine::check(&config, state)?;
+            let answer = engine::check(config, state)?;
             return print(format!("{answer}\n").as_bytes());
         }
         Some((Task::Resume, state)) => Engine::resume(config, origin, state)?.run()?,

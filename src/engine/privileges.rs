@@ -17,8 +17,9 @@ pub(super) fn settle<'a>(
     config: &ProcessConfig,
     listeners: impl Iterator<Item = &'a Listener>,
 ) -> anyhow::Result<()> {
-    if config.subreaper && process::id() != 1 {
-        reap::adopt_orphans().context("cannot adopt what workers leave behind (--subreaper)")?;
+    if process::id() != 1 {
+        reap::adopt_orphans(config.subreaper)
+            .context("cannot adopt what workers leave behind (--subreaper)")?;
     }
     let Some(account) = &config.account else { return Ok(()) };
     for listener in listeners {

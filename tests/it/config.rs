@@ -204,7 +204,7 @@ fn hup_says_what_is_different_and_what_needs_an_upgrade() {
     file.replace("grace = '30s'\nlog-level = 'info'\nnode-serialization = 'json'\n");
     supervisor.signal(Signal::SIGHUP);
     supervisor.wait_for_log("configuration: --grace 25s -> 30s");
-    let needs = "configuration: --node-serialization advanced -> json needs an upgrade (USR2)";
+    let needs = "configuration: --node-serialization advanced -> json needs a stop and a start";
     supervisor.wait_for_log(needs);
     // What does not hold yet is said again.
     supervisor.signal(Signal::SIGHUP);

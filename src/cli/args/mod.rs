@@ -263,8 +263,8 @@ Configuration file:
   A flag that can be given several times takes a list; one whose values are
   NAME=VALUE also takes a table.
   HUP has the file read again. The log says what is different, and what of it
-  needs an upgrade (USR2). A file that is wrong then is an error in the log:
-  nothing is restarted, and the old values stay.
+  needs an upgrade (USR2), or a stop and a start. A file that is wrong then is
+  an error in the log: nothing is restarted, and the old values stay.
 
 Signals:
   TERM, INT, QUIT  stop in order (see --grace); once more: stop fast

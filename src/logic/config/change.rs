@@ -1,9 +1,11 @@
-//! What is different in a configuration that was read anew, and what of it can be had without an
-//! upgrade.
+//! What is different in a configuration that was read anew, and what it takes to have it.
 //!
 //! Most of it holds for whatever happens next, or for the workers that are started next. What was made
-//! at the start stays as it was made: listening sockets, and how connections and messages get into
-//! workers. If that itself is different, then so is all else about the workers, and nothing is adopted.
+//! when the program began stays as it was made until another one begins in an upgrade: listening
+//! sockets, the log, the rights of the supervisor. How messages get into workers, and whether these have
+//! the preload, is the same for all that live at the same time, and rights that were given up are gone: that takes a stop
+//! and a start. If connections themselves are to get into workers in another way, then all else about
+//! the workers is different too, and nothing is adopted.
 
 use std::fmt;
 
@@ -16,20 +18,24 @@ use crate::logic::route::RouteConfig;
 /// How the command is called among what was asked for.
 pub const COMMAND: &str = "COMMAND";
 
-/// The flags whose meaning is settled at the start.
-const AT_START: [&str; 11] = [
+/// The flags whose meaning is settled when the program begins.
+const BY_PROGRAM: [&str; 9] = [
     "--forward",
     "--group",
     "--listen",
     "--listen-fds",
     "--log-format",
-    "--no-node-preload",
     "--node-package",
-    "--node-serialization",
     "--prefix-output",
     "--subreaper",
     "--user",
 ];
+/// The flags whose meaning is settled at the start, and stays in an upgrade.
+const AT_START: [&str; 3] = ["--handoff", "--no-node-preload", "--node-serialization"];
+/// The flag that gives up rights, which nobody gets back.
+const USER: &str = "--user";
+/// The flags that say what workers run, and how many there are.
+const OF_WORKERS: [&str; 5] = ["--chdir", "--env", "--keep-alive", "--workers", COMMAND];
 /// The flags whose values nobody should find in a log, without their dashes.
 const SECRET: [&str; 1] = ["env"];
 
@@ -51,8 +57,19 @@ pub struct Change {
     pub from: String,
     /// Its value now.
     pub to: String,
-    /// Whether a restart of the workers does not do.
-    pub needs_upgrade: bool,
+    /// What it takes.
+    pub takes: Takes,
+}
+
+/// What it takes to have a change.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Takes {
+    /// A restart of the workers.
+    Restart,
+    /// An upgrade, be it to the same program.
+    Upgrade,
+    /// That sticky-run stops and is started anew.
+    Start,
 }
 
 /// Whether nobody should find the values of this flag in a log or a ticket: they may be passwords.
@@ -74,11 +91,22 @@ pub fn changes(old: &Config, new: &Config) -> Vec<Change> {
         };
         if from != to {
             let name = asked.name.clone();
-            let needs_upgrade = other_handoff || AT_START.contains(&name.as_str());
-            changes.push(Change { name, from, to, needs_upgrade });
+            let takes = if other_handoff { Takes::Start } else { takes(&name, &to) };
+            changes.push(Change { name, from, to, takes });
         }
     }
     changes
+}
+
+/// What it takes for this flag to be this.
+fn takes(name: &str, to: &str) -> Takes {
+    if AT_START.contains(&name) || (name == USER && to.is_empty()) {
+        Takes::Start
+    } else if BY_PROGRAM.contains(&name) {
+        Takes::Upgrade
+    } else {
+        Takes::Restart
+    }
 }
 
 /// What says what workers run: all that a supervisor has to know to go back there.
@@ -107,14 +135,42 @@ impl Config {
         }
     }
 
+    /// Goes on after an upgrade from what was in force: with all that is new, but for what only a stop
+    /// and a start can change. Comes back with what is different, and, if workers are to run
+    /// something else, with the configuration to fall back to should that not work.
+    pub fn go_on_from(&mut self, before: InForce) -> (Vec<Change>, Option<Self>) {
+        let mut was = self.with(&before);
+        was.asked.clone_from(&before.asked);
+        let mut changes = changes(&was, self);
+        for change in changes.iter_mut().filter(|change| change.takes == Takes::Upgrade) {
+            // This is the upgrade.
+            change.takes = Takes::Restart;
+        }
+        let kept: Vec<_> = changes.iter().filter(|change| change.takes == Takes::Start).collect();
+        for asked in &mut self.asked {
+            if let Some(change) = kept.iter().find(|change| change.name == asked.name) {
+                asked.value.clone_from(&change.from);
+            }
+        }
+        if let (Handoff::Node(own), Some(node)) = (&mut self.handoff, &before.node) {
+            own.keep(node);
+        }
+        let fallback = (before.command != self.command).then(|| self.with(&before));
+        (changes, fallback)
+    }
+
     /// The same configuration, but for what workers run.
-    #[must_use]
-    pub fn with(&self, other: InForce) -> Self {
-        let InForce { asked, command, node, workers } = other;
-        let mut config = Self { asked, command, ..self.clone() };
-        config.fleet.workers = workers.unwrap_or(config.fleet.workers);
-        if let (Handoff::Node(own), Some(node)) = (&mut config.handoff, node) {
-            own.adopt(node);
+    fn with(&self, before: &InForce) -> Self {
+        let mut config = Self { command: before.command.clone(), ..self.clone() };
+        for asked in &mut config.asked {
+            let old = before.asked.iter().find(|old| old.name == asked.name);
+            if let Some(old) = old.filter(|old| OF_WORKERS.contains(&old.name.as_str())) {
+                asked.clone_from(old);
+            }
+        }
+        config.fleet.workers = before.workers.unwrap_or(config.fleet.workers);
+        if let (Handoff::Node(own), Some(node)) = (&mut config.handoff, &before.node) {
+            own.adopt(node.clone());
         }
         config
     }
@@ -141,7 +197,7 @@ impl Config {
             systemd: _,
         } = new;
         for (old, new) in self.asked.iter_mut().zip(asked) {
-            if !AT_START.contains(&new.name.as_str()) {
+            if takes(&new.name, &new.value) == Takes::Restart {
                 *old = new;
             }
         }
@@ -193,6 +249,14 @@ impl ProcessConfig {
 }
 
 impl NodeConfig {
+    /// Keeps what all workers have that live at the same time.
+    fn keep(&mut self, old: &Self) {
+        self.serialization = old.serialization;
+        if self.preload.is_some() != old.preload.is_some() {
+            self.preload = old.preload;
+        }
+    }
+
     fn adopt(&mut self, new: Self) {
         let Self { serialization: _, package: _, preload, answered, options, arguments_at } = new;
         // Its files are written, and its secret made, at the start or never.
@@ -213,10 +277,11 @@ impl fmt::Display for Change {
         } else {
             write!(f, "{} {} -> {}", self.name, shown(&self.from), shown(&self.to))?;
         }
-        if self.needs_upgrade {
-            f.write_str(" needs an upgrade (USR2), not a restart")?;
-        }
-        Ok(())
+        f.write_str(match self.takes {
+            Takes::Restart => "",
+            Takes::Upgrade => " needs an upgrade (USR2), not a restart",
+            Takes::Start => " needs a stop and a start",
+        })
     }
 }
 
@@ -297,6 +362,53 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn what_an_upgrade_cannot_do_is_said_and_stays() {
+        let json = |serialization, preload| {
+            Handoff::Node(NodeConfig { serialization, preload, ..NodeConfig::default() })
+        };
+        let list = |serialization, preload, user, grace| {
+            asked(&[
+                ("--node-serialization", serialization),
+                ("--no-node-preload", preload),
+                ("--user", user),
+                ("--grace", grace),
+                ("--env", grace),
+                ("--listen", grace),
+                (COMMAND, "node a.js"),
+            ])
+        };
+        let mut old = config(json(Serialization::Json, None), &[]);
+        old.asked = list("json", "on", "www", "25s");
+        let close = Some(KeepAlive::Close);
+        let mut new = config(json(Serialization::Advanced, close), &[]);
+        new.asked = list("advanced", "off", "", "30s");
+        new.command.program = "other".into();
+        new.fleet.workers = 7;
+        let expected = [
+            "--node-serialization json -> advanced needs a stop and a start",
+            "--no-node-preload on -> off needs a stop and a start",
+            "--user www -> not set needs a stop and a start",
+            "--grace 25s -> 30s",
+            "--env is different",
+            "--listen 25s -> 30s",
+        ];
+        let mut resumed = new.clone();
+        let (changes, fallback) = resumed.go_on_from(old.in_force());
+        assert_eq!(changes.iter().map(ToString::to_string).collect::<Vec<_>>(), expected);
+        assert_eq!(resumed.handoff, old.handoff);
+        // A restart says what an upgrade did not do, and nothing else.
+        assert_eq!(lines(&resumed, &new), expected[..3]);
+        let fallback = fallback.expect("another command");
+        assert_eq!((&fallback.handoff, &fallback.command), (&old.handoff, &old.command));
+        assert_eq!(fallback.fleet.workers, old.fleet.workers);
+        assert_eq!(lines(&fallback, &resumed), ["--env is different"]);
+        // And it cannot be had by a restart.
+        assert!(resumed.adopt(new.clone()));
+        assert_eq!(resumed.handoff, old.handoff);
+        assert_eq!(lines(&resumed, &new), expected[..3]);
+    }
+
+    #[test]
     fn auto_is_what_it_means_now() {
         let (mut old, mut new) = (
             config(Handoff::Channel, &[("--workers", "auto")]),
@@ -332,7 +444,7 @@ pub(super) mod tests {
         new.command = Command::new("node".into(), vec!["a.js".into()]);
         let lines = lines(&old, &new);
         assert_eq!(lines.len(), 3);
-        assert!(lines.iter().all(|line| line.ends_with("needs an upgrade (USR2), not a restart")));
+        assert!(lines.iter().all(|line| line.ends_with(" needs a stop and a start")));
         assert!(lines[0].starts_with("--handoff channel -> node"));
         assert!(!old.adopt(new));
         assert_eq!((old.command.program, old.handoff), ("server".into(), Handoff::Channel));

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::change::{Asked, COMMAND, Change, InForce, changes, is_secret};
+pub use self::change::{Asked, COMMAND, Change, InForce, Takes, changes, is_secret};
 pub use self::log::{LogFormat, OutputConfig};
 pub use self::process::{Account, Limit, ProcessConfig, with_slot};
 pub use self::proxy::ProxyConfig;
