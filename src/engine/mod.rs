@@ -262,6 +262,10 @@ impl Engine {
             }
             Came::Restart => {
                 info!("got HUP");
+                if self.fleet.is_stopping() {
+                    // It is refused, so nothing of a configuration is to hold.
+                    return self.fleet.handle(self.now, Input::Restart);
+                }
                 match self.reread() {
                     Ok(()) => self.fleet.restart_with(self.now, self.config.fleet.clone()),
                     Err(error) => {

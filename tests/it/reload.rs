@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use nix::sys::signal::Signal;
 
+use crate::support::client::hold;
 use crate::support::files::File;
 use crate::support::load::Load;
 use crate::support::node::{self, Port};
@@ -149,6 +150,22 @@ fn with_fewer_workers_none_goes_before_the_new_command_has_worked() {
     });
     load.assert_all_answered();
     assert_eq!(supervisor.stop().code(), Some(0));
+}
+
+#[test]
+fn a_configuration_that_comes_while_everything_stops_does_not_hold() {
+    let right = configuration(&worker_after(&[], &worker::command()));
+    let file = File::new("reload-late.toml", &right);
+    let mut supervisor = configured(2, file.path()).start();
+    let (open, _) = hold(supervisor.address(), "/hold");
+    supervisor.signal(Signal::SIGTERM);
+    supervisor.wait_for_log("stopping: waiting for connections");
+    file.replace(format!("{right}log-level = 'debug'\n"));
+    supervisor.signal(Signal::SIGHUP);
+    supervisor.wait_for_log("stopping: not restarting");
+    assert_eq!(supervisor.count_log("configuration:"), 0);
+    drop(open);
+    assert_eq!(supervisor.wait().code(), Some(0));
 }
 
 #[test]
