@@ -16,7 +16,7 @@ use super::file::{COMMAND, is_list, is_switch, settings};
 use super::given::{Origin, Origins};
 use super::resolve;
 use crate::engine::CommandError;
-use crate::logic::config::{Config, Listen};
+use crate::logic::config::{Config, Listen, is_secret};
 use crate::os::capabilities;
 
 /// Where the comments of short lines begin.
@@ -61,6 +61,11 @@ fn line(name: &str, arg: &Arg, config: &Config, origins: &Origins) -> anyhow::Re
     });
     let values: Vec<String> = values.collect::<Result<_, _>>()?;
     let mut origin = origins.of(arg).to_string();
+    if is_secret(name) && !values.is_empty() {
+        let count = values.len();
+        let setting = format!("# {name}: {count} not shown, and missing in this file");
+        return Ok(format!("{setting:<COLUMN$} # {origin}"));
+    }
     let value = match values.as_slice() {
         _ if is_switch(arg) => origins.is_on(arg).to_string(),
         [] => {

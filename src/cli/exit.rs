@@ -4,9 +4,10 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 
+use super::log;
 use crate::engine::CommandError;
+use crate::logic::config::LogFormat;
 use crate::logic::fleet::Outcome;
-use crate::os::stderr;
 
 /// The command line is wrong.
 const USAGE: u8 = 2;
@@ -34,11 +35,11 @@ pub(super) fn code(outcome: Outcome) -> ExitCode {
 }
 
 /// Says what went wrong, and the exit code for it.
-pub(super) fn fail(error: &anyhow::Error) -> ExitCode {
+pub(super) fn fail(error: &anyhow::Error, format: LogFormat) -> ExitCode {
     if let Some(usage) = error.downcast_ref::<clap::Error>() {
-        return fail_usage(usage);
+        return fail_usage(usage, format);
     }
-    say(&format!("{error:#}"));
+    log::say_last(&format!("{error:#}"), format);
     if error.is::<Usage>() {
         return ExitCode::from(USAGE);
     }
@@ -50,20 +51,16 @@ pub(super) fn fail(error: &anyhow::Error) -> ExitCode {
 }
 
 /// Asked-for help is no failure; everything else is told in one line.
-fn fail_usage(error: &clap::Error) -> ExitCode {
+fn fail_usage(error: &clap::Error, format: LogFormat) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         // A reader that went away, such as a pager, is no failure either.
         return match error.print() {
             Ok(()) | Err(_) => ExitCode::SUCCESS,
         };
     }
-    say(&format!("{} (see sticky-run --help)", in_one_line(&error.to_string())));
+    let line = format!("{} (see sticky-run --help)", in_one_line(&error.to_string()));
+    log::say_last(&line, format);
     ExitCode::from(USAGE)
-}
-
-/// The last line of the program.
-fn say(line: &str) {
-    stderr::say(&format!("sticky-run: {line}\n"));
 }
 
 /// The first paragraph of clap's message, without its label.

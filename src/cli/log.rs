@@ -4,15 +4,17 @@ use std::fmt::{self, Debug};
 use std::io::{self, IsTerminal};
 use std::mem;
 
+use serde_json::json;
 use tracing::field::Field;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
 use crate::logic::config::LogFormat;
-use crate::os::stderr::Stderr;
+use crate::os::stderr::{self, Stderr};
 
 /// How much is logged, which can change.
 #[derive(Debug)]
@@ -43,6 +45,21 @@ pub(super) fn start(level: LevelFilter, format: LogFormat) -> Level {
     };
     tracing_subscriber::registry().with(filter).with(lines).init();
     Level(handle)
+}
+
+/// The last line of the program: why it ends. It is written at every level.
+pub(super) fn say_last(line: &str, format: LogFormat) {
+    let line = match format {
+        LogFormat::Text => format!("sticky-run: {line}\n"),
+        LogFormat::Json => {
+            let mut timestamp = String::new();
+            // A text takes all that is written to it.
+            _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
+            let line = json!({ "timestamp": timestamp, "level": "ERROR", "message": line });
+            format!("{line}\n")
+        }
+    };
+    stderr::say(&line, format);
 }
 
 /// The other fields of an event are for machines; the message has them in words.

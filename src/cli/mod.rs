@@ -23,18 +23,20 @@ use tracing_subscriber::filter::LevelFilter;
 use self::given::Given;
 use self::log::Level;
 use crate::engine::{self, Engine, Origin, Source};
-use crate::logic::config::Config;
+use crate::logic::config::{Config, LogFormat};
 use crate::os::upgrade::{ENV_UPGRADE, Program, StateFile, Task};
 
 /// The whole program.
 pub fn run() -> ExitCode {
-    match supervise(env::args_os().collect()) {
+    let mut format = LogFormat::Text;
+    match supervise(env::args_os().collect(), &mut format) {
         Ok(code) => code,
-        Err(error) => exit::fail(&error),
+        Err(error) => exit::fail(&error, format),
     }
 }
 
-fn supervise(words: Vec<OsString>) -> anyhow::Result<ExitCode> {
+/// Runs to the end. An error is to be told in the format that is noted here.
+fn supervise(words: Vec<OsString>, format: &mut LogFormat) -> anyhow::Result<ExitCode> {
     // Before anything else is opened, since its descriptor is known by its number alone.
     let handed_over = handed_over().map_err(exit::usage)?;
     let Given { args, origins } = Given::gather(&words).map_err(exit::usage)?;
@@ -42,6 +44,10 @@ fn supervise(words: Vec<OsString>) -> anyhow::Result<ExitCode> {
         return print(&generate::text(what).context("cannot generate it")?);
     }
     let level = log::start(args.log.log_level.into(), args.log.log_format.into());
+    // Another supervisor reads the answer of one that is asked.
+    if !matches!(handed_over, Some((Task::Check, _))) {
+        *format = args.log.log_format.into();
+    }
     let only_check = args.config.check;
     let mut config = resolve::resolve(args).map_err(exit::usage)?;
     config.asked = origins.asked();
@@ -55,7 +61,7 @@ fn supervise(words: Vec<OsString>) -> anyhow::Result<ExitCode> {
         None => Engine::new(config, origin)?.run()?,
         Some((Task::Check, state)) => {
             check::find(&config)?;
-            let answer = engine::check(&config, state)?;
+            let answer = engine::check(config, state)?;
             return print(format!("{answer}\n").as_bytes());
         }
         Some((Task::Resume, state)) => Engine::resume(config, origin, state)?.run()?,

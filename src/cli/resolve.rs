@@ -11,7 +11,7 @@ use std::os::fd::RawFd;
 use anyhow::{Context, anyhow, bail};
 use tracing::{info, warn};
 
-use super::args::{Args, LifeArgs, LimitsArgs, ProxyArgs};
+use super::args::{Args, LifeArgs, ProxyArgs};
 use super::command::{Recognised, recognise};
 use super::values::{self, WorkerCount};
 use crate::logic::config::{
@@ -40,9 +40,8 @@ pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
     let is_node = matches!(handoff, Handoff::Node(_));
     let passed = systemd::passed(args.systemd.listen_fds, &variable)?;
     let listen = listen(passed, &args.listen, is_node)?;
-    check_limits(&args.limits, &handoff)?;
     let proxy = proxy(&args.proxy)?;
-    Ok(Config {
+    let config = Config {
         asked: Vec::new(),
         command,
         listen,
@@ -73,7 +72,9 @@ pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
         output: OutputConfig { prefix: args.log.prefix_output, format: args.log.log_format.into() },
         systemd: systemd::wishes(&variable)?,
         most_connections: args.limits.max_connections,
-    })
+    };
+    config.check()?;
+    Ok(config)
 }
 
 /// How workers come and go.
@@ -126,18 +127,6 @@ fn command(args: &Args) -> anyhow::Result<(Command, Handoff)> {
             Ok((typed, Handoff::Node(config)))
         }
         Recognised::Refused(line) => Err(anyhow!(line)),
-    }
-}
-
-/// Connections whose end nobody tells cannot be limited.
-fn check_limits(limits: &LimitsArgs, handoff: &Handoff) -> anyhow::Result<()> {
-    let limited = limits.max_connections.is_some() || limits.max_connections_per_worker.is_some();
-    match handoff {
-        Handoff::Node(NodeConfig { preload: None, .. }) if limited => bail!(
-            "without the preload, nobody tells when a connection is over: leave --no-node-preload \
-             out, or --max-connections and --max-connections-per-worker"
-        ),
-        Handoff::Node(_) | Handoff::Channel => Ok(()),
     }
 }
 
@@ -292,23 +281,6 @@ mod tests {
         assert_eq!(one("unix:./@a"), Listen::Unix("./@a".into()));
         assert_eq!(one("fd:3"), Listen::Inherited(3));
         assert!(address("localhost:3000").unwrap().contains(&one("127.0.0.1:3000")));
-    }
-
-    #[test]
-    fn connections_are_limited_only_where_somebody_tells_their_end() {
-        let limits = |most| LimitsArgs {
-            max_connections: most,
-            max_connections_per_worker: None,
-            max_sessions: 1,
-            session_idle: std::time::Duration::MAX,
-            max_keys: 1,
-            key_idle: std::time::Duration::MAX,
-        };
-        let with = |preload| Handoff::Node(NodeConfig { preload, ..NodeConfig::default() });
-        assert!(check_limits(&limits(Some(5)), &with(None)).is_err());
-        assert!(check_limits(&limits(None), &with(None)).is_ok());
-        assert!(check_limits(&limits(Some(5)), &with(Some(KeepAlive::Close))).is_ok());
-        assert!(check_limits(&limits(Some(5)), &Handoff::Channel).is_ok());
     }
 
     #[test]

@@ -273,8 +273,12 @@ impl Engine {
             }
             Came::Restart => {
                 info!("got HUP");
+                if self.fleet.is_stopping() {
+                    // It is refused, so nothing of a configuration is to hold.
+                    return self.fleet.handle(self.now, Input::Restart);
+                }
                 match self.reread() {
-                    Ok(()) => self.fleet.handle(self.now, Input::Restart),
+                    Ok(()) => self.fleet.restart_with(self.now, self.config.fleet.clone()),
                     Err(error) => {
                         self.notifier.reloading(self.now);
                         self.notifier.reloaded(self.now, Some(&error));

@@ -102,7 +102,8 @@ impl Notifier {
             Replacing::RestartBegan { .. } => self.reloading(now),
             Replacing::Restarted { .. } => self.reloaded(now, None),
             Replacing::RestartFailed { .. } => self.reloaded(now, Some(&replacing.to_string())),
-            Replacing::Worn { .. }
+            Replacing::Waits { .. }
+            | Replacing::Worn { .. }
             | Replacing::WornFailed { .. }
             | Replacing::Draining { .. }
             | Replacing::DrainTimeout { .. }

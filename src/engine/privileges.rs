@@ -23,8 +23,9 @@ pub(super) fn settle<'a>(
     source: &dyn Source,
 ) -> anyhow::Result<()> {
     let process = &config.process;
-    if process.subreaper && process::id() != 1 {
-        reap::adopt_orphans().context("cannot adopt what workers leave behind (--subreaper)")?;
+    if process::id() != 1 {
+        reap::adopt_orphans(process.subreaper)
+            .context("cannot adopt what workers leave behind (--subreaper)")?;
     }
     let Some(account) = &process.account else { return Ok(()) };
     for listener in listeners.clone() {

@@ -1,11 +1,17 @@
 //! Where the configuration comes from, and what becomes of one that was read anew.
 
 use std::fmt::Debug;
+use std::mem;
 
+use anyhow::Context;
 use tracing::{error, info, warn};
 
 use super::Engine;
-use crate::logic::config::{Config, Handoff, changes};
+use super::start::crew;
+use crate::logic::config::{Change, Config, Handoff, Takes, changes};
+
+/// What it means if a configuration is sound by itself, and not with the one that is in force.
+pub(super) const STAYS: &str = "what needs a stop and a start stays as it is";
 
 /// Reads what the supervisor is asked to do.
 pub trait Source: Debug {
@@ -26,33 +32,33 @@ impl Engine {
     /// Reads the configuration anew, says what is different, and takes over what can be had without
     /// an upgrade. If it cannot be read, all stays as it was, and the error is the line about it.
     pub(super) fn reread(&mut self) -> Result<(), String> {
-        let new = match self.source.read() {
-            Ok(new) => new,
-            Err(error) => {
-                let line =
-                    format!("configuration: {error:#}: nothing is restarted, the old one stays");
-                error!("{line}");
-                return Err(line);
-            }
-        };
+        let (adopted, new) = self.read_and_adopt().map_err(|error| {
+            let line = format!("configuration: {error:#}: nothing is restarted, the old one stays");
+            error!("{line}");
+            line
+        })?;
         let changes = changes(&self.config, &new);
-        for change in &changes {
-            if change.needs_upgrade {
-                warn!("configuration: {change}");
-            } else {
-                info!("configuration: {change}");
-            }
-        }
+        say(&changes);
         if changes.is_empty() {
             info!("configuration: nothing changed");
         }
-        let before = self.config.clone();
-        if self.config.adopt(new) {
+        if let Some(adopted) = adopted {
+            let before = mem::replace(&mut self.config, adopted);
             self.fallback.get_or_insert(before);
             self.source.adopted();
             self.apply();
         }
         Ok(())
+    }
+
+    /// What there is with what can be adopted, if that is anything, and what was read.
+    fn read_and_adopt(&mut self) -> anyhow::Result<(Option<Config>, Config)> {
+        let new = self.source.read()?;
+        let mut config = self.config.clone();
+        let adopted = config.adopt(new.clone()).then_some(config);
+        // It is sound by itself, but perhaps not with what stays.
+        adopted.as_ref().map_or(Ok(()), Config::check).context(STAYS)?;
+        Ok((adopted, new))
     }
 
     /// The workers that were to run with what was adopted last do not become ready: what was before
@@ -63,16 +69,17 @@ impl Engine {
             self.config = before;
             self.source.fell_back();
             self.apply();
+            self.fleet.reconfigure(self.now, self.config.fleet.clone());
         }
     }
 
-    /// Has everybody know what was adopted.
+    /// Has everybody but the fleet know what was adopted.
     fn apply(&mut self) {
         let config = self.config.clone();
         self.origins.adopt(config.proxy);
         self.pending.set_head_timeout(config.head_timeout);
         self.workers.set_command(config.command, config.process);
-        self.fleet.reconfigure(self.now, config.fleet);
+        self.room.resize(crew(&self.config, self.workers.slots));
         self.router.reconfigure(config.route, self.room.queues());
         match (&mut self.node, config.handoff) {
             (Some(node), Handoff::Node(config)) => node.reconfigure(config),
@@ -80,6 +87,16 @@ impl Engine {
             (Some(_), Handoff::Channel) | (None, Handoff::Node(_)) => {
                 unreachable!("the handoff stays what it was at the start")
             }
+        }
+    }
+}
+
+/// Says what is different.
+pub(super) fn say(changes: &[Change]) {
+    for change in changes {
+        match change.takes {
+            Takes::Restart => info!("configuration: {change}"),
+            Takes::Upgrade | Takes::Start => warn!("configuration: {change}"),
         }
     }
 }

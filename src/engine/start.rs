@@ -17,11 +17,12 @@ use super::origin::Origins;
 use super::output::Output;
 use super::pending::Pending;
 use super::settling::Settling;
+use super::source::{STAYS, say};
 use super::tokens::Subject;
 use super::upgrade::{Shared, State, Upgrade, YES};
 use super::workers::Workers;
 use super::{Engine, Source, privileges};
-use crate::logic::config::{self, Config, InForce, changes};
+use crate::logic::config::{self, Config};
 use crate::logic::fleet::Fleet;
 use crate::logic::room::{Crew, Room};
 use crate::logic::route::mint::MintKey;
@@ -109,8 +110,9 @@ impl Engine {
     pub fn resume(mut config: Config, origin: Origin, file: StateFile) -> anyhow::Result<Self> {
         let state = State::read(file)?;
         let version = state.version.clone();
-        let fallback = say_changes(&config, &state.in_force);
         config.route.mint.clone_from(&state.mint);
+        let (changes, fallback) = config.go_on_from(state.in_force.clone());
+        say(&changes);
         let parts = Parts::restore(&config, state).context("cannot go on from the state")?;
         let signals = register_signals(&parts.poll, &config)?;
         let mut engine = Self { fallback, ..Self::assemble(parts, signals, config, origin) };
@@ -212,32 +214,24 @@ impl Parts {
 /// Says whether this program can go on from a state, and the answer that a supervisor understands.
 ///
 /// Descriptors are left alone: they are not this process's.
-pub fn check(config: &Config, file: StateFile) -> anyhow::Result<&'static str> {
+pub fn check(mut config: Config, file: StateFile) -> anyhow::Result<&'static str> {
     let state = State::read(file)?;
     let is_node = matches!(config.handoff, config::Handoff::Node(_));
     if is_node != state.node.is_some() {
         bail!(OTHER_HANDOFF);
     }
+    config.go_on_from(state.in_force.clone());
+    config.check().context(STAYS)?;
     for listen in &config.listen {
         if !state.asked().any(|own| own == listen) {
-            let opened = open_listeners(config, std::slice::from_ref(listen), false);
+            let opened = open_listeners(&config, std::slice::from_ref(listen), false);
             opened.map_err(|error| state.listeners.explain(error))?;
         }
     }
     // What the router makes of it needs no descriptor.
-    let room = Room::new(state.file_limit.raised(), crew(config, state.fleet.size()));
+    let room = Room::new(state.file_limit.raised(), crew(&config, state.fleet.size()));
     Router::restore(config.route.clone(), room.queues(), state.router);
     Ok(YES)
-}
-
-/// Says what is different from what was in force before an upgrade. If workers are to run something
-/// else from now on, that may not work, and what they ran comes back to be fallen back to.
-fn say_changes(config: &Config, before: &InForce) -> Option<Config> {
-    let old = config.with(before.clone());
-    for change in changes(&old, config) {
-        info!("configuration: {} {} -> {}", change.name, change.from, change.to);
-    }
-    (old.command != config.command).then_some(old)
 }
 
 /// The workers that there may be with so many slots.

@@ -58,9 +58,9 @@ pub fn reap(pid: Pid, group: bool) -> io::Result<()> {
 }
 
 /// Makes this process the parent of those among its descendants whose own parent ends
-/// (`PR_SET_CHILD_SUBREAPER` of `prctl(2)`). It stays so across `execve(2)`.
-pub fn adopt_orphans() -> io::Result<()> {
-    Ok(set_child_subreaper(true)?)
+/// (`PR_SET_CHILD_SUBREAPER` of `prctl(2)`), or not any more. It stays so across `execve(2)`.
+pub fn adopt_orphans(whether: bool) -> io::Result<()> {
+    Ok(set_child_subreaper(whether)?)
 }
 
 /// Asks a child to end.

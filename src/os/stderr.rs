@@ -70,10 +70,10 @@ impl Write for Line<'_> {
     }
 }
 
-/// Writes a line of text to standard error, unless that would block.
-pub fn say(line: &str) {
+/// Writes a line of this format to standard error, unless that would block.
+pub fn say(line: &str, format: LogFormat) {
     // If nobody can read it, the exit code has to do.
-    _ = write(&shortened(line.as_bytes(), LogFormat::Text));
+    _ = write(&shortened(line.as_bytes(), format));
 }
 
 fn write(line: &[u8]) -> io::Result<()> {

@@ -26,8 +26,10 @@ pub const ENV_UPGRADE: &str = "STICKY_UPGRADE";
 
 /// What is at this path is run by it at the start, whatever the path leads to later.
 const OWN_PROGRAM: &str = "/proc/self/exe";
-/// The most that is read of what a program says when it is asked.
-const LONGEST_ANSWER: u64 = 8 * 1024;
+/// The end of what a program says when it is asked: the answer is there.
+const LONGEST_ANSWER: usize = 8 * 1024;
+/// The most that is read to find that end, which is more than a pipe holds.
+const LONGEST_TALK: u64 = 4 << 20;
 
 /// What a program that finds a state is to do with it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -134,17 +136,18 @@ impl Question {
         self.pid
     }
 
-    /// What it has said, once it has ended.
+    /// The last of what it has said, once it has ended.
     pub fn answer(self) -> io::Result<String> {
         // Somebody who inherited the other end may still have it open.
         fcntl(&self.answer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         let mut answer = Vec::new();
-        match self.answer.take(LONGEST_ANSWER).read_to_end(&mut answer) {
+        match self.answer.take(LONGEST_TALK).read_to_end(&mut answer) {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
-        Ok(String::from_utf8_lossy(&answer).into_owned())
+        let end = &answer[answer.len().saturating_sub(LONGEST_ANSWER)..];
+        Ok(String::from_utf8_lossy(end).into_owned())
     }
 }
 
@@ -299,6 +302,21 @@ mod tests {
         let question = program.ask(&state).unwrap();
         nix::sys::wait::waitpid(question.pid(), None).unwrap();
         assert_eq!(question.answer().unwrap(), "a state, no\n");
+    }
+
+    #[test]
+    fn the_answer_is_the_end_of_what_is_said() {
+        let program = Program {
+            path: "/bin/sh".into(),
+            arguments: ["sh", "-c", "head -c 20000 /dev/zero >&2; echo; echo yes"]
+                .map(Into::into)
+                .to_vec(),
+            environment: vec![("PATH".into(), "/usr/bin:/bin".into())],
+        };
+        let question = program.ask(&StateFile::new(b"").unwrap()).unwrap();
+        nix::sys::wait::waitpid(question.pid(), None).unwrap();
+        let answer = question.answer().unwrap();
+        assert!(answer.ends_with("\nyes\n") && answer.len() == LONGEST_ANSWER);
     }
 
     #[test]

@@ -117,6 +117,14 @@ fn what_check_prints_is_a_file_that_says_the_same() {
 }
 
 #[test]
+fn values_for_the_environment_are_not_printed() {
+    let text = check(&["--env", "PASSWORD=hunter2", "--env", "A=b", "--", "true"], &[]);
+    assert!(!text.contains("hunter2") && !text.contains("PASSWORD"), "{text}");
+    let line = text.lines().find(|line| line.contains("# env")).expect("it says so");
+    assert_eq!(line, "# env: 2 not shown, and missing in this file # command line");
+}
+
+#[test]
 fn what_was_chosen_here_is_told() {
     let text = check(&["--", "true"], &[("WEB_CONCURRENCY", "3"), ("PORT", "1234")]);
     assert_eq!(line(&text, "workers"), ("3", "environment: WEB_CONCURRENCY"));
@@ -159,6 +167,25 @@ fn a_file_that_cannot_be_read_is_2_and_named() {
 }
 
 #[test]
+fn in_a_directory_that_was_removed_the_error_names_the_way_out() {
+    let base = File::new("removed", "");
+    let check = |words: &[&str]| {
+        let there = "mkdir \"$0.gone\" && cd \"$0.gone\" && rmdir \"$0.gone\" && exec \"$@\"";
+        let mut shell = Command::new("sh");
+        shell.args(["-c", there, base.path(), env!("CARGO_BIN_EXE_sticky-run"), "--check"]);
+        shell.args(words).stdin(Stdio::null()).output().unwrap()
+    };
+    for words in [&["--", "true"][..], &["--chdir", "x", "--", "true"]] {
+        let output = check(words);
+        let log = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{log}");
+        assert!(log.contains("no such file or directory; if it was removed, start"), "{log}");
+    }
+    let output = check(&["--chdir", "/", "--", "true"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn a_server_runs_with_what_the_file_says() {
     let words = worker::command();
     let text = format!("listen = '127.0.0.1:0'\nboot-timeout = '50s'\ncommand = {words:?}\n");
@@ -177,7 +204,7 @@ fn hup_says_what_is_different_and_what_needs_an_upgrade() {
     file.replace("grace = '30s'\nlog-level = 'info'\nnode-serialization = 'json'\n");
     supervisor.signal(Signal::SIGHUP);
     supervisor.wait_for_log("configuration: --grace 25s -> 30s");
-    let needs = "configuration: --node-serialization advanced -> json needs an upgrade (USR2)";
+    let needs = "configuration: --node-serialization advanced -> json needs a stop and a start";
     supervisor.wait_for_log(needs);
     // What does not hold yet is said again.
     supervisor.signal(Signal::SIGHUP);

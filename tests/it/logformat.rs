@@ -1,5 +1,6 @@
 //! What log lines look like.
 
+use std::net::TcpListener;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
@@ -47,14 +48,36 @@ fn json_is_one_object_a_line_with_a_time_a_level_and_a_message() {
 }
 
 #[test]
-fn what_ends_it_is_a_line_of_text_after_lines_of_json() {
+fn what_ends_it_is_a_line_of_json_like_all_before() {
     let flags = ["--log-format", "json"];
     let mut supervisor = sticky_run(1, &flags).command(&["/no/such/program"]).spawn();
     assert_eq!(supervisor.wait().code(), Some(127));
-    let log = supervisor.whole_log();
-    let (before, last) = log.trim_end().rsplit_once('\n').expect("several lines");
-    find(&objects(before), "listening on ");
-    assert!(last.starts_with("sticky-run: cannot run /no/such/program"), "{last}");
+    let objects = objects(&supervisor.whole_log());
+    find(&objects, "listening on ");
+    let last = objects.last().expect("several lines");
+    assert_eq!(find(&objects, "cannot run /no/such/program: not found"), last);
+    assert_eq!(last["level"], "ERROR");
+    humantime::parse_rfc3339(last["timestamp"].as_str().expect("a text")).expect("RFC 3339");
+}
+
+#[test]
+fn what_ends_it_at_once_is_a_line_of_json_at_every_level() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    for (flags, code, why) in [
+        (["--listen", &taken], 1, "cannot listen on "),
+        (["--listen", "nowhere"], 2, "cannot listen on nowhere"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sticky-run"));
+        command
+            .args(["--log-format", "json", "--log-level", "error"])
+            .args(flags)
+            .args(["--", "true"]);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(code));
+        let objects = objects(&String::from_utf8(output.stderr).unwrap());
+        assert_eq!((objects.len(), &find(&objects, why)["level"]), (1, &Value::from("ERROR")));
+    }
 }
 
 #[test]

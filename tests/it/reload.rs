@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use nix::sys::signal::Signal;
 
+use crate::support::client::hold;
 use crate::support::files::File;
 use crate::support::load::Load;
 use crate::support::node::{self, Port};
@@ -119,6 +120,52 @@ fn with_a_command_that_does_not_become_ready_the_old_one_goes_on_and_comes_back(
     restarts(&supervisor);
     load.assert_all_answered();
     assert_eq!(supervisor.stop().code(), Some(0));
+}
+
+#[test]
+fn with_fewer_workers_none_goes_before_the_new_command_has_worked() {
+    let words = worker::command();
+    let with = |workers: u16, command: &[&str]| {
+        configuration(command).replace("workers = 2", &format!("workers = {workers}"))
+    };
+    let right = worker_after(&[], &words);
+    let file = File::new("reload-fewer.toml", with(3, &right));
+    let mut supervisor = configured(3, file.path()).start();
+    let load = Load::on(supervisor.address());
+    let workers = supervisor.worker_pids();
+    file.replace(with(1, &["false"]));
+    supervisor.signal(Signal::SIGHUP);
+    supervisor.wait_for_log("workers at the end of the restart: 1");
+    supervisor.wait_for_log("workers that go on as before: 3");
+    supervisor.wait_for_log("that of before holds again for the workers");
+    eventually("the successor is gone", || (supervisor.worker_pids() == workers).then_some(()));
+    assert_eq!(supervisor.count_log("drains"), 0);
+    load.goes_on();
+    file.replace(with(1, &right));
+    supervisor.signal(Signal::SIGHUP);
+    supervisor.wait_for_log("workers from now on: 1");
+    eventually("one new worker is left", || {
+        let now = supervisor.worker_pids();
+        (now.len() == 1 && !workers.contains(&now[0])).then_some(())
+    });
+    load.assert_all_answered();
+    assert_eq!(supervisor.stop().code(), Some(0));
+}
+
+#[test]
+fn a_configuration_that_comes_while_everything_stops_does_not_hold() {
+    let right = configuration(&worker_after(&[], &worker::command()));
+    let file = File::new("reload-late.toml", &right);
+    let mut supervisor = configured(2, file.path()).start();
+    let (open, _) = hold(supervisor.address(), "/hold");
+    supervisor.signal(Signal::SIGTERM);
+    supervisor.wait_for_log("stopping: waiting for connections");
+    file.replace(format!("{right}log-level = 'debug'\n"));
+    supervisor.signal(Signal::SIGHUP);
+    supervisor.wait_for_log("stopping: not restarting");
+    assert_eq!(supervisor.count_log("configuration:"), 0);
+    drop(open);
+    assert_eq!(supervisor.wait().code(), Some(0));
 }
 
 #[test]

@@ -24,7 +24,8 @@ pub(in crate::cli) struct ConfigArgs {
     /// Check everything and print what would be run with, then exit
     ///
     /// It prints a file for --config that says all of it, with where each value comes from. Nothing is
-    /// listened on and no worker is started. Exit codes are those of a start.
+    /// listened on and no worker is started. Exit codes are those of a start. The values of --env may be
+    /// secrets, so only their number is printed, in a comment, and the file lacks them.
     #[arg(long)]
     pub(in crate::cli) check: bool,
 }

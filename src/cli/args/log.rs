@@ -18,8 +18,8 @@ pub(in crate::cli) struct LogArgs {
     /// How log lines look
     ///
     /// "json" writes one object a line, with "timestamp" (RFC 3339, UTC), "level" and "message", and
-    /// "worker" (its slot) and "pid" where a line is about one. An error that ends sticky-run
-    /// before it has begun, such as a wrong flag, is always a line of text.
+    /// "worker" (its slot) and "pid" where a line is about one. An error in the flags themselves, or
+    /// in the file of --config, ends sticky-run before it knows the format, with a line of text.
     #[arg(
         long,
         value_name = "FORMAT",

@@ -166,7 +166,8 @@ pub(in crate::cli) struct Args {
     /// does after its answer has left: a client that is fast may be sent elsewhere. Sids of plain
     /// servers are not known at all, so their clients need --by ip. Who gave out a cookie or a
     /// header of --by is not known, so it may come back to another worker. Connections that are finished
-    /// are not known either: least-connection counts those given.
+    /// are not known either: least-connection counts those given, and a worker that was replaced stays to
+    /// the end of its --drain-timeout.
     #[arg(long, env = "STICKY_NO_NODE_PRELOAD", hide_env_values = true)]
     pub(in crate::cli) no_node_preload: bool,
 
@@ -262,8 +263,8 @@ Configuration file:
   A flag that can be given several times takes a list; one whose values are
   NAME=VALUE also takes a table.
   HUP has the file read again. The log says what is different, and what of it
-  needs an upgrade (USR2). A file that is wrong then is an error in the log:
-  nothing is restarted, and the old values stay.
+  needs an upgrade (USR2), or a stop and a start. A file that is wrong then is
+  an error in the log: nothing is restarted, and the old values stay.
 
 Signals:
   TERM, INT, QUIT  stop in order (see --grace); once more: stop fast

@@ -64,7 +64,7 @@ pub(in crate::cli) struct ProcessArgs {
     ///
     /// {id} in VALUE, as in the arguments of COMMAND, is the slot of the worker: 0, 1 and so on. It is
     /// replaced wherever exactly these four characters stand. While a slot is restarted, two workers
-    /// have its number. The variable STICKY_ENV holds one pair.
+    /// have its number. The variable STICKY_ENV holds one pair. --check and the log do not show them.
     #[arg(long, value_name = "NAME=VALUE", env = "STICKY_ENV", hide_env_values = true,
         value_parser = variable_pair)]
     pub(in crate::cli) env: Vec<(OsString, OsString)>,

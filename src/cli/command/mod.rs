@@ -65,15 +65,12 @@ pub(super) struct NodeCommand {
 /// The file that is run as `command`, from where the supervisor is. An error is what `execve(2)` would
 /// say.
 pub(super) fn find(command: &Command) -> io::Result<PathBuf> {
-    let mut place = Place::here()?;
+    let mut place = Place::of(command.directory.as_deref())?;
     for (name, value) in &command.environment {
         match value {
             Some(value) => place.set(name, value),
             None => place.unset(name),
         }
-    }
-    if let Some(directory) = &command.directory {
-        place.enter(directory);
     }
     let path = place.find(&command.program)?;
     if let Some(interpreter) = program::interpreter_of(&path) {

@@ -23,10 +23,15 @@ pub(in crate::cli) struct Place {
 }
 
 impl Place {
-    /// Where the supervisor is. An error is that of `getcwd(3)`.
+    /// Where the supervisor is, or in this directory, as `cd` finds it. An error is that of
+    /// `getcwd(3)`, which matters only if the directory is not absolute.
     #[expect(clippy::disallowed_methods, reason = "the command line includes the environment")]
-    pub(in crate::cli) fn here() -> io::Result<Self> {
-        let directory = std::env::current_dir()?;
+    pub(in crate::cli) fn of(directory: Option<&Path>) -> io::Result<Self> {
+        let directory = match directory {
+            Some(directory) if directory.is_absolute() => directory.to_owned(),
+            Some(directory) => std::env::current_dir()?.join(directory),
+            None => std::env::current_dir()?,
+        };
         Ok(Self { directory, variables: std::env::vars_os().collect() })
     }
 

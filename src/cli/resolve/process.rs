@@ -1,6 +1,6 @@
 //! Who workers are and what surrounds them, from what was typed.
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 
 use crate::cli::args::ProcessArgs;
 use crate::cli::command::Place;
@@ -23,9 +23,14 @@ pub(super) fn process(args: &ProcessArgs) -> anyhow::Result<ProcessConfig> {
 
 /// Where the command is run, with the variables that it has there.
 pub(super) fn place(args: &ProcessArgs) -> anyhow::Result<Place> {
-    let mut place = Place::here().context("cannot find out the current directory")?;
+    let mut place = Place::of(args.chdir.as_deref()).map_err(|error| {
+        anyhow!(
+            "cannot find out the current directory: {}; if it was removed, start sticky-run with \
+             --chdir DIRECTORY, an absolute one",
+            errors::text(&error)
+        )
+    })?;
     if let Some(directory) = &args.chdir {
-        place.enter(directory);
         // Whether the workers may enter it, only they can find out.
         match place.directory.metadata() {
             Ok(found) if found.is_dir() => {}

@@ -1,9 +1,11 @@
-//! What is different in a configuration that was read anew, and what of it can be had without an
-//! upgrade.
+//! What is different in a configuration that was read anew, and what it takes to have it.
 //!
 //! Most of it holds for whatever happens next, or for the workers that are started next. What was made
-//! at the start stays as it was made: listening sockets, and how connections and messages get into
-//! workers. If that itself is different, then so is all else about the workers, and nothing is adopted.
+//! when the program began stays as it was made until another one begins in an upgrade: listening
+//! sockets, the log, the rights of the supervisor. How messages get into workers, and whether these have
+//! the preload, is the same for all that live at the same time, and rights that were given up are gone: that takes a stop
+//! and a start. If connections themselves are to get into workers in another way, then all else about
+//! the workers is different too, and nothing is adopted.
 
 use std::fmt;
 
@@ -16,22 +18,26 @@ use crate::logic::route::RouteConfig;
 /// How the command is called among what was asked for.
 pub const COMMAND: &str = "COMMAND";
 
-/// The flags whose meaning is settled at the start.
-const AT_START: [&str; 11] = [
+/// The flags whose meaning is settled when the program begins.
+const BY_PROGRAM: [&str; 9] = [
     "--forward",
     "--group",
     "--listen",
     "--listen-fds",
     "--log-format",
-    "--no-node-preload",
     "--node-package",
-    "--node-serialization",
     "--prefix-output",
     "--subreaper",
     "--user",
 ];
-/// The flags whose values nobody should find in a log.
-const SECRET: [&str; 1] = ["--env"];
+/// The flags whose meaning is settled at the start, and stays in an upgrade.
+const AT_START: [&str; 3] = ["--handoff", "--no-node-preload", "--node-serialization"];
+/// The flag that gives up rights, which nobody gets back.
+const USER: &str = "--user";
+/// The flags that say what workers run, and how many there are.
+const OF_WORKERS: [&str; 5] = ["--chdir", "--env", "--keep-alive", "--workers", COMMAND];
+/// The flags whose values nobody should find in a log, without their dashes.
+const SECRET: [&str; 1] = ["env"];
 
 /// A flag, or the command, as it was asked for.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -51,8 +57,24 @@ pub struct Change {
     pub from: String,
     /// Its value now.
     pub to: String,
-    /// Whether a restart of the workers does not do.
-    pub needs_upgrade: bool,
+    /// What it takes.
+    pub takes: Takes,
+}
+
+/// What it takes to have a change.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Takes {
+    /// A restart of the workers.
+    Restart,
+    /// An upgrade, be it to the same program.
+    Upgrade,
+    /// That sticky-run stops and is started anew.
+    Start,
+}
+
+/// Whether nobody should find the values of this flag in a log or a ticket: they may be passwords.
+pub fn is_secret(name: &str) -> bool {
+    SECRET.contains(&name)
 }
 
 /// What is different, in the order of the flags.
@@ -69,11 +91,22 @@ pub fn changes(old: &Config, new: &Config) -> Vec<Change> {
         };
         if from != to {
             let name = asked.name.clone();
-            let needs_upgrade = other_handoff || AT_START.contains(&name.as_str());
-            changes.push(Change { name, from, to, needs_upgrade });
+            let takes = if other_handoff { Takes::Start } else { takes(&name, &to) };
+            changes.push(Change { name, from, to, takes });
         }
     }
     changes
+}
+
+/// What it takes for this flag to be this.
+fn takes(name: &str, to: &str) -> Takes {
+    if AT_START.contains(&name) || (name == USER && to.is_empty()) {
+        Takes::Start
+    } else if BY_PROGRAM.contains(&name) {
+        Takes::Upgrade
+    } else {
+        Takes::Restart
+    }
 }
 
 /// What says what workers run: all that a supervisor has to know to go back there.
@@ -82,6 +115,9 @@ pub struct InForce {
     asked: Vec<Asked>,
     command: Command,
     node: Option<NodeConfig>,
+    /// How many there are; a state of before knows nothing of it.
+    #[serde(default)]
+    workers: Option<u16>,
 }
 
 impl Config {
@@ -91,16 +127,50 @@ impl Config {
             Handoff::Node(node) => Some(node.clone()),
             Handoff::Channel => None,
         };
-        InForce { asked: self.asked.clone(), command: self.command.clone(), node }
+        InForce {
+            asked: self.asked.clone(),
+            command: self.command.clone(),
+            node,
+            workers: Some(self.fleet.workers),
+        }
+    }
+
+    /// Goes on after an upgrade from what was in force: with all that is new, but for what only a stop
+    /// and a start can change. Comes back with what is different, and, if workers are to run
+    /// something else, with the configuration to fall back to should that not work.
+    pub fn go_on_from(&mut self, before: InForce) -> (Vec<Change>, Option<Self>) {
+        let mut was = self.with(&before);
+        was.asked.clone_from(&before.asked);
+        let mut changes = changes(&was, self);
+        for change in changes.iter_mut().filter(|change| change.takes == Takes::Upgrade) {
+            // This is the upgrade.
+            change.takes = Takes::Restart;
+        }
+        let kept: Vec<_> = changes.iter().filter(|change| change.takes == Takes::Start).collect();
+        for asked in &mut self.asked {
+            if let Some(change) = kept.iter().find(|change| change.name == asked.name) {
+                asked.value.clone_from(&change.from);
+            }
+        }
+        if let (Handoff::Node(own), Some(node)) = (&mut self.handoff, &before.node) {
+            own.keep(node);
+        }
+        let fallback = (before.command != self.command).then(|| self.with(&before));
+        (changes, fallback)
     }
 
     /// The same configuration, but for what workers run.
-    #[must_use]
-    pub fn with(&self, other: InForce) -> Self {
-        let InForce { asked, command, node } = other;
-        let mut config = Self { asked, command, ..self.clone() };
-        if let (Handoff::Node(own), Some(node)) = (&mut config.handoff, node) {
-            own.adopt(node);
+    fn with(&self, before: &InForce) -> Self {
+        let mut config = Self { command: before.command.clone(), ..self.clone() };
+        for asked in &mut config.asked {
+            let old = before.asked.iter().find(|old| old.name == asked.name);
+            if let Some(old) = old.filter(|old| OF_WORKERS.contains(&old.name.as_str())) {
+                asked.clone_from(old);
+            }
+        }
+        config.fleet.workers = before.workers.unwrap_or(config.fleet.workers);
+        if let (Handoff::Node(own), Some(node)) = (&mut config.handoff, &before.node) {
+            own.adopt(node.clone());
         }
         config
     }
@@ -127,7 +197,7 @@ impl Config {
             systemd: _,
         } = new;
         for (old, new) in self.asked.iter_mut().zip(asked) {
-            if !AT_START.contains(&new.name.as_str()) {
+            if takes(&new.name, &new.value) == Takes::Restart {
                 *old = new;
             }
         }
@@ -179,6 +249,14 @@ impl ProcessConfig {
 }
 
 impl NodeConfig {
+    /// Keeps what all workers have that live at the same time.
+    fn keep(&mut self, old: &Self) {
+        self.serialization = old.serialization;
+        if self.preload.is_some() != old.preload.is_some() {
+            self.preload = old.preload;
+        }
+    }
+
     fn adopt(&mut self, new: Self) {
         let Self { serialization: _, package: _, preload, answered, options, arguments_at } = new;
         // Its files are written, and its secret made, at the start or never.
@@ -194,151 +272,18 @@ impl NodeConfig {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = |value: &str| if value.is_empty() { "not set" } else { value }.to_owned();
-        if SECRET.contains(&self.name.as_str()) {
+        if is_secret(self.name.trim_start_matches('-')) {
             write!(f, "{} is different", self.name)?;
         } else {
             write!(f, "{} {} -> {}", self.name, shown(&self.from), shown(&self.to))?;
         }
-        if self.needs_upgrade {
-            f.write_str(" needs an upgrade (USR2), not a restart")?;
-        }
-        Ok(())
+        f.write_str(match self.takes {
+            Takes::Restart => "",
+            Takes::Upgrade => " needs an upgrade (USR2), not a restart",
+            Takes::Start => " needs a stop and a start",
+        })
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::logic::config::{
-        Command, KeepAlive, Listen, OutputConfig, ProcessConfig, ProxyConfig, Serialization,
-        SystemdConfig, WearConfig,
-    };
-    use crate::logic::route::Balance;
-
-    fn asked(list: &[(&str, &str)]) -> Vec<Asked> {
-        let asked = |(name, value): &(&str, &str)| Asked {
-            name: (*name).to_owned(),
-            value: (*value).to_owned(),
-        };
-        list.iter().map(asked).collect()
-    }
-
-    fn route() -> RouteConfig {
-        RouteConfig {
-            keys: "sid".parse().unwrap(),
-            balance: Balance::LeastConnection,
-            hash_seed: 0,
-            workers: 1,
-            max_sessions: 1,
-            session_idle: Duration::from_secs(1),
-            max_keys: 1,
-            key_idle: Duration::from_secs(1),
-            in_flight: 1,
-            most_open: None,
-            stall_timeout: Duration::from_secs(1),
-            every_door: true,
-            mint: None,
-        }
-    }
-
-    fn config(handoff: Handoff, list: &[(&str, &str)]) -> Config {
-        Config {
-            asked: asked(list),
-            command: Command::new("server".into(), Vec::new()),
-            listen: vec![Listen::Port(3000)],
-            handoff,
-            fleet: FleetConfig { seed: 1, ..FleetConfig::default() },
-            route: route(),
-            proxy: ProxyConfig::default(),
-            head_timeout: Duration::from_secs(10),
-            most_connections: None,
-            wear: WearConfig::default(),
-            process: ProcessConfig::default(),
-            output: OutputConfig::default(),
-            systemd: SystemdConfig::default(),
-        }
-    }
-
-    fn lines(old: &Config, new: &Config) -> Vec<String> {
-        changes(old, new).iter().map(ToString::to_string).collect()
-    }
-
-    #[test]
-    fn each_difference_is_a_line_and_says_what_a_restart_does_not_do() {
-        let before =
-            [("--listen", ":1"), ("--grace", "25s"), ("--user", ""), ("--env", "A=secret")];
-        let after =
-            [("--listen", ":2"), ("--grace", "30s"), ("--user", "www"), ("--env", "A=other")];
-        let (old, new) = (config(Handoff::Channel, &before), config(Handoff::Channel, &after));
-        let expected = [
-            "--listen :1 -> :2 needs an upgrade (USR2), not a restart",
-            "--grace 25s -> 30s",
-            "--user not set -> www needs an upgrade (USR2), not a restart",
-            "--env is different",
-        ];
-        assert_eq!(lines(&old, &new), expected);
-        assert!(changes(&old, &old).is_empty());
-    }
-
-    #[test]
-    fn auto_is_what_it_means_now() {
-        let (mut old, mut new) = (
-            config(Handoff::Channel, &[("--workers", "auto")]),
-            config(Handoff::Channel, &[("--workers", "auto")]),
-        );
-        (old.fleet.workers, new.fleet.workers) = (2, 4);
-        assert_eq!(lines(&old, &new), ["--workers 2 -> 4"]);
-    }
-
-    #[test]
-    fn what_needs_an_upgrade_stays_and_is_said_again() {
-        let mut old = config(Handoff::Channel, &[("--listen", ":1"), ("--grace", "25s")]);
-        let mut new = config(Handoff::Channel, &[("--listen", ":2"), ("--grace", "30s")]);
-        new.listen = vec![Listen::Port(2)];
-        new.command = Command::new("other".into(), Vec::new());
-        new.fleet = FleetConfig { grace: Duration::from_secs(30), seed: 2, ..new.fleet };
-        new.route.balance = Balance::Random;
-        assert!(old.adopt(new.clone()));
-        assert_eq!(old.listen, [Listen::Port(3000)]);
-        assert_eq!(old.command, new.command);
-        assert_eq!((old.fleet.grace, old.fleet.seed), (Duration::from_secs(30), 1));
-        assert_eq!(old.route.balance, Balance::Random);
-        let again = lines(&old, &new);
-        assert_eq!(again, ["--listen :1 -> :2 needs an upgrade (USR2), not a restart"]);
-    }
-
-    #[test]
-    fn with_another_handoff_everything_stays() {
-        let list = [("--handoff", "auto"), ("--grace", "25s"), (COMMAND, "server")];
-        let mut old = config(Handoff::Channel, &list);
-        let list = [("--handoff", "auto"), ("--grace", "30s"), (COMMAND, "node a.js")];
-        let mut new = config(Handoff::Node(NodeConfig::default()), &list);
-        new.command = Command::new("node".into(), vec!["a.js".into()]);
-        let lines = lines(&old, &new);
-        assert_eq!(lines.len(), 3);
-        assert!(lines.iter().all(|line| line.ends_with("needs an upgrade (USR2), not a restart")));
-        assert!(lines[0].starts_with("--handoff channel -> node"));
-        assert!(!old.adopt(new));
-        assert_eq!((old.command.program, old.handoff), ("server".into(), Handoff::Channel));
-    }
-
-    #[test]
-    fn node_workers_keep_how_messages_are_written_and_whether_there_is_a_preload() {
-        let node = |serialization, preload, options: &str| {
-            let options = options.into();
-            Handoff::Node(NodeConfig { serialization, preload, options, ..NodeConfig::default() })
-        };
-        let json = Serialization::Json;
-        for (preload, other, then) in [
-            (None, Some(KeepAlive::Close), None),
-            (Some(KeepAlive::Close), None, Some(KeepAlive::Close)),
-            (Some(KeepAlive::Close), Some(KeepAlive::HandBack), Some(KeepAlive::HandBack)),
-        ] {
-            let mut old = config(node(json, preload, ""), &[]);
-            assert!(old.adopt(config(node(Serialization::Advanced, other, "--x"), &[])));
-            assert_eq!(old.handoff, node(json, then, "--x"));
-        }
-    }
-}
+pub(super) mod tests;

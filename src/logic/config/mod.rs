@@ -4,6 +4,7 @@ mod change;
 mod log;
 mod process;
 mod proxy;
+mod sound;
 mod systemd;
 mod wear;
 
@@ -15,10 +16,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::change::{Asked, COMMAND, Change, InForce, changes};
+pub use self::change::{Asked, COMMAND, Change, InForce, Takes, changes, is_secret};
 pub use self::log::{LogFormat, OutputConfig};
 pub use self::process::{Account, Limit, ProcessConfig, with_slot};
 pub use self::proxy::ProxyConfig;
+pub use self::sound::Unsound;
 pub use self::systemd::SystemdConfig;
 pub use self::wear::WearConfig;
 use crate::logic::fleet::FleetConfig;

@@ -69,6 +69,11 @@ pub enum Event {
         /// So many from now on.
         workers: u16,
     },
+    /// There are fewer slots than now when the restart has come to its end.
+    ResizedLater {
+        /// So many.
+        workers: u16,
+    },
     /// There cannot be more, or fewer, slots than this.
     NotResized {
         /// So many as before.
@@ -135,6 +140,7 @@ impl Event {
             Self::Replacing(event) => event.is_trouble(),
             Self::Restarting { .. }
             | Self::Resized { .. }
+            | Self::ResizedLater { .. }
             | Self::NotResized { .. }
             | Self::TooLate(_)
             | Self::Stopping { .. }
@@ -159,6 +165,9 @@ impl fmt::Display for Event {
                 write!(f, "{worker} gave no sign of life within {had:?}: aborting it")
             }
             Self::Resized { workers } => write!(f, "workers from now on: {workers}"),
+            Self::ResizedLater { workers } => {
+                write!(f, "workers at the end of the restart: {workers}")
+            }
             Self::NotResized { workers } => {
                 write!(f, "workers: still {workers}, from 1 to {MOST_WORKERS} are possible")
             }

@@ -40,7 +40,8 @@
 //! There is one queue of slots whose worker is to be replaced: first those of a rolling restart, then
 //! the worn ones, the oldest worker first in each. At most `restart_parallel` slots are in hand at once. A slot
 //! is in hand until the new worker is ready, not until the old one has drained; but while `most_draining`
-//! workers drain, or will when their successors are ready, no successor is started.
+//! workers drain, or will when their successors are ready, no successor is started. A restart that
+//! stands still for this says so, once each time.
 //!
 //! - **Restart**: all workers that live now are old. A ready one gets a successor in its turn. One that
 //!   boots is ended in its turn, if it is not ready by then, and another one is started at once. A slot
@@ -62,6 +63,11 @@
 //! Slots are 0..n. `More` adds slot n, up to [`MOST_WORKERS`]; `Fewer` takes away the highest one, down to
 //! one slot. A ready worker of a slot that is taken away drains, one that boots is ended. A slot that
 //! comes back goes on with its generations. The number outlives restarts.
+//!
+//! A restart with a configuration that has fewer slots takes slots away at its end, since until then nobody
+//! knows whether new workers do: if it fails, there are as many as before. Slots that go have no turn,
+//! unless none of those that stay has a worker that could show it. `More` and `Fewer` meanwhile change how
+//! many are to stay. A configuration that comes meanwhile does the same; slots that it adds start at once.
 //!
 //! # Watchdog (`watchdog.rs`)
 //!
@@ -109,6 +115,7 @@
 
 mod action;
 mod backoff;
+mod due;
 mod event;
 mod input;
 mod life;
@@ -135,7 +142,7 @@ pub use action::{Action, Outcome};
 pub use event::{Event, FailedStart, Refused};
 pub use input::{Exit, FleetConfig, Input, Wear};
 use life::Life;
-use news::{Change, Due, News, Stage};
+use news::{Change, News, Stage};
 use phase::Phase;
 pub use replacing::Replacing;
 use slot::{Role, Slot};
@@ -167,11 +174,17 @@ pub struct Fleet {
     slots: Vec<Slot>,
     /// How many slots there are now.
     size: u16,
+    /// How many are to stay when the rolling restart comes to its end, if that is fewer.
+    #[serde(default)]
+    staying: Option<u16>,
     /// The state of the whole.
     phase: Phase,
     /// Whether a rolling restart has not come to its end.
     #[serde(default)]
     is_rolling: bool,
+    /// Whether it was said that the restart stands still, since so many workers drain.
+    #[serde(default)]
+    waits: bool,
     /// Whether any worker was ready since the start.
     ever_ready: bool,
     /// Whether it was said that a limit of workers may be too low.
@@ -189,8 +202,10 @@ impl Fleet {
             rng: Rng::new(config.seed),
             slots: (0..config.workers).map(Slot::new).collect(),
             size: config.workers,
+            staying: None,
             phase: Phase::Running,
             is_rolling: false,
+            waits: false,
             ever_ready: false,
             warned_of_limit: false,
             actions: VecDeque::new(),
@@ -282,6 +297,11 @@ impl Fleet {
         self.size
     }
 
+    /// How many slots there are when the rolling restart, if there is one, has come to its end.
+    pub fn size_to_be(&self) -> u16 {
+        self.staying.unwrap_or(self.size)
+    }
+
     /// The workers whose process exists or has been asked for.
     pub fn workers(&self) -> impl Iterator<Item = Worker> {
         self.lives().map(|life| life.worker)
@@ -309,47 +329,6 @@ impl Fleet {
                 Phase::Stopping { .. } | Phase::Ending { .. } | Phase::Killing { .. } | Phase::Done,
                 Role::Present | Role::Successor | Role::Former,
             ) => self.hear_stopping(worker, change),
-        }
-    }
-
-    /// Does what is due in each slot, but for the watchdog.
-    fn do_what_is_due(&mut self, now: Time) {
-        for index in 0..self.slots.len() {
-            let slot = &mut self.slots[index];
-            slot.retry_at.take_if(|at| *at <= now);
-            if slot.next_start.is_some_and(|at| at <= now) {
-                self.start(now, index);
-            }
-            let lives = self.slots[index].lives();
-            let due: Vec<_> =
-                lives.filter_map(|life| Some((life.worker, life.due(now)?))).collect();
-            for (worker, due) in due {
-                self.do_for(now, worker, due);
-            }
-        }
-    }
-
-    /// Does what is due for one worker.
-    fn do_for(&mut self, now: Time, worker: Worker, due: Due) {
-        match due {
-            Due::BootTimeout => {
-                self.report(Event::BootTimeout { worker, had: self.config.boot_timeout });
-                if self.role(worker) == Some(Role::Successor) {
-                    self.successor_is_late(now, worker);
-                } else {
-                    self.end(worker, Some(now + TERM_TO_KILL));
-                }
-            }
-            Due::TooOld => self.recycle(now, worker, Wear::Lifetime),
-            Due::DrainTimeout => {
-                self.report(Replacing::DrainTimeout { worker });
-                self.end(worker, Some(now + self.config.grace));
-            }
-            Due::LeaveTimeout => {
-                self.report(Event::LeaveTimeout { worker });
-                self.end(worker, Some(now + TERM_TO_KILL));
-            }
-            Due::Kill => self.kill(worker),
         }
     }
 

@@ -17,6 +17,13 @@ pub enum Replacing {
         /// The one before it had not come to its end.
         anew: bool,
     },
+    /// A rolling restart stands still: as many workers drain as may.
+    Waits {
+        /// So many.
+        draining: usize,
+        /// How long each may take, `None` for ever.
+        time: Option<Duration>,
+    },
     /// A rolling restart came to its end.
     Restarted {
         /// So many workers are ready and new.
@@ -88,6 +95,8 @@ impl Replacing {
             }
             Self::DrainEnded { exit, .. } => *exit != Exit::Code(0),
             Self::WornEarly { first, .. } => *first,
+            // It may never go on.
+            Self::Waits { time, .. } => time.is_none(),
             Self::RestartBegan { .. }
             | Self::Restarted { .. }
             | Self::Worn { .. }
@@ -110,6 +119,17 @@ impl fmt::Display for Replacing {
             }
             Self::RestartBegan { workers, anew: true } => {
                 write!(f, "restarting anew, workers: {workers}")
+            }
+            Self::Waits { draining, time } => {
+                write!(
+                    f,
+                    "the restart waits until one of the workers that drain has ended, {draining} of "
+                )?;
+                write!(f, "them: raise --max-draining, or set a shorter --drain-timeout (now ")?;
+                match time {
+                    Some(time) => write!(f, "{time:?})"),
+                    None => f.write_str("none)"),
+                }
             }
             Self::Restarted { workers } => write!(f, "restarted workers: {workers}"),
             Self::RestartFailed { worker, why, left } => {
@@ -159,6 +179,11 @@ mod tests {
         assert_eq!(
             Replacing::Worn { worker, wear: Wear::Memory }.to_string(),
             "worker 2 is replaced: it holds more memory than it may"
+        );
+        assert_eq!(
+            Replacing::Waits { draining: 2, time: None }.to_string(),
+            "the restart waits until one of the workers that drain has ended, 2 of them: raise \
+             --max-draining, or set a shorter --drain-timeout (now none)"
         );
         assert_eq!(
             Replacing::Draining { worker, time: Some(Duration::from_secs(30)) }.to_string(),

@@ -17,11 +17,13 @@ impl Fleet {
             return;
         }
         let anew = std::mem::replace(&mut self.is_rolling, true);
-        let workers = usize::from(self.size);
-        self.report(Replacing::RestartBegan { workers, anew });
-        for index in 0..workers {
+        let staying = usize::from(self.size_to_be());
+        self.report(Replacing::RestartBegan { workers: staying, anew });
+        for index in 0..usize::from(self.size) {
             self.slots[index].make_stale();
             self.abandon_successor(now, index);
+        }
+        for index in 0..staying {
             match self.slots[index].stage() {
                 Some(Stage::Spawning | Stage::Booting | Stage::Ready) => {}
                 Some(Stage::Draining | Stage::Outgoing) | None => {
@@ -67,6 +69,7 @@ impl Fleet {
             return;
         }
         while let Some(index) = self.next_in_queue() {
+            self.waits = false;
             if self.slots[index].stage() == Some(Stage::Booting) {
                 self.abandon_present(now, index);
                 self.start_rolled(now, index);
@@ -74,11 +77,23 @@ impl Fleet {
                 self.start_successor(now, index);
             }
         }
-        let is_busy = |slot: &Slot| slot.is_stale() || slot.is_in_hand();
-        if self.is_rolling && !self.in_use().iter().any(is_busy) {
+        if self.is_rolling && !self.having_turns().iter().any(Slot::is_busy) {
             self.is_rolling = false;
             let workers = self.in_use().iter().filter(|slot| slot.is_renewed()).count();
             self.report(Replacing::Restarted { workers });
+            self.remove_those_that_go(now);
+        }
+        self.say_if_it_waits();
+    }
+
+    /// Says that the restart stands still until one of those that drain has ended.
+    fn say_if_it_waits(&mut self) {
+        let moves = || self.in_use().iter().any(Slot::is_in_hand) || self.may_drain();
+        if !self.is_rolling || moves() {
+            self.waits = false;
+        } else if !std::mem::replace(&mut self.waits, true) {
+            let draining = self.draining();
+            self.report(Replacing::Waits { draining, time: self.config.drain_timeout });
         }
     }
 
@@ -93,17 +108,29 @@ impl Fleet {
             let life = slot.present.as_ref().filter(|_| slot.is_due_for_turn())?;
             Some((worn, life.since, life.worker.slot))
         };
-        let (_, _, number) = self.in_use().iter().filter_map(turn).min()?;
+        let (_, _, number) = self.having_turns().iter().filter_map(turn).min()?;
         let index = usize::from(number);
         let may_drain = self.slots[index].stage() == Some(Stage::Booting) || self.may_drain();
         may_drain.then_some(index)
     }
 
+    /// The slots whose workers are replaced: all that stay. Until one has a new worker, those that go at
+    /// the end may have to show whether that can be.
+    fn having_turns(&self) -> &[Slot] {
+        let staying = &self.slots[..usize::from(self.size_to_be())];
+        let is_shown = self.in_use().iter().any(Slot::is_renewed);
+        if is_shown || staying.iter().any(Slot::is_busy) { staying } else { self.in_use() }
+    }
+
     /// Whether one more worker may drain, soon.
     fn may_drain(&self) -> bool {
-        let draining = self.lives().filter(|life| life.is_draining()).count();
         let soon = self.slots.iter().filter(|slot| slot.successor.is_some()).count();
-        draining + soon < usize::from(self.config.most_draining.max(1))
+        self.draining() + soon < usize::from(self.config.most_draining.max(1))
+    }
+
+    /// How many workers drain, or have drained and not ended yet.
+    fn draining(&self) -> usize {
+        self.lives().filter(|life| life.is_draining()).count()
     }
 
     /// What a change of a successor means.
@@ -172,6 +199,10 @@ impl Fleet {
     /// The workers of before go on.
     fn give_up_restart(&mut self, now: Time) {
         self.is_rolling = false;
+        if self.staying.take().is_some() {
+            // The next configuration that wants fewer is another one than this.
+            self.config.workers = self.size;
+        }
         for index in 0..self.slots.len() {
             if self.slots[index].is_stale() {
                 self.abandon_successor(now, index);

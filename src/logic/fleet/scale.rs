@@ -3,13 +3,29 @@
 use super::news::Stage;
 use super::phase::Phase;
 use super::slot::Slot;
-use super::{Action, Event, Fleet, FleetConfig, MOST_WORKERS, Refused};
+use super::{Action, Event, Fleet, FleetConfig, Input, MOST_WORKERS, Refused};
 use crate::logic::time::Time;
 
 impl Fleet {
     /// Goes on with another configuration. Times count from their next use. The number of slots
-    /// changes only if another one is configured than before.
+    /// changes only if another one is configured than before; while a restart rolls, slots are taken
+    /// away at its end.
     pub fn reconfigure(&mut self, now: Time, config: FleetConfig) {
+        let later = self.is_rolling;
+        self.take_over(now, config, later);
+        if self.phase == Phase::Running {
+            self.advance(now);
+        }
+    }
+
+    /// Replaces all workers by those of another configuration. Slots are taken away when that has
+    /// come to its end.
+    pub fn restart_with(&mut self, now: Time, config: FleetConfig) {
+        self.take_over(now, config, true);
+        self.handle(now, Input::Restart);
+    }
+
+    fn take_over(&mut self, now: Time, config: FleetConfig, later: bool) {
         let before = std::mem::replace(&mut self.config, config);
         // Limits may be others now.
         self.warned_of_limit = false;
@@ -17,12 +33,11 @@ impl Fleet {
             return;
         }
         if self.config.workers != before.workers {
-            self.resize(now, self.config.workers);
+            self.resize(now, self.config.workers, later);
         }
         if self.config.watchdog != before.watchdog {
             self.watch_all(now);
         }
-        self.advance(now);
     }
 
     /// One slot more, at the end, with a worker that starts now.
@@ -30,9 +45,53 @@ impl Fleet {
         if self.refuses(Refused::Resize) {
             return;
         }
-        if self.size >= MOST_WORKERS {
-            return self.report(Event::NotResized { workers: self.size });
+        let size = self.size_to_be();
+        if size >= MOST_WORKERS {
+            return self.report(Event::NotResized { workers: size });
         }
+        self.resize(now, size + 1, true);
+    }
+
+    /// One slot less: the last one. Its worker drains, if it is ready.
+    pub(super) fn fewer(&mut self, now: Time) {
+        if self.refuses(Refused::Resize) {
+            return;
+        }
+        let size = self.size_to_be();
+        if size <= 1 {
+            return self.report(Event::NotResized { workers: size });
+        }
+        let later = self.staying.is_some();
+        self.resize(now, size - 1, later);
+    }
+
+    /// As many slots as this, one after the other. Those that are too many may have to go later.
+    fn resize(&mut self, now: Time, size: u16, later: bool) {
+        let size = size.clamp(1, MOST_WORKERS);
+        let before = self.staying.take();
+        if later && size < self.size {
+            self.staying = Some(size);
+            return self.report(Event::ResizedLater { workers: size });
+        }
+        if before.is_some() && size == self.size {
+            self.report(Event::Resized { workers: size });
+        }
+        while self.size < size {
+            self.add_slot(now);
+        }
+        while self.size > size {
+            self.remove_slot(now);
+        }
+    }
+
+    /// Takes away the slots that were to go at the end of the restart.
+    pub(super) fn remove_those_that_go(&mut self, now: Time) {
+        if let Some(size) = self.staying {
+            self.resize(now, size, false);
+        }
+    }
+
+    fn add_slot(&mut self, now: Time) {
         let index = usize::from(self.size);
         if index == self.slots.len() {
             self.slots.push(Slot::new(self.size));
@@ -42,14 +101,7 @@ impl Fleet {
         self.start(now, index);
     }
 
-    /// One slot less: the last one. Its worker drains, if it is ready.
-    pub(super) fn fewer(&mut self, now: Time) {
-        if self.refuses(Refused::Resize) {
-            return;
-        }
-        if self.size <= 1 {
-            return self.report(Event::NotResized { workers: self.size });
-        }
+    fn remove_slot(&mut self, now: Time) {
         let index = usize::from(self.size - 1);
         self.slots[index].stay_as_it_is();
         self.abandon_successor(now, index);
@@ -59,17 +111,6 @@ impl Fleet {
             Some(Stage::Draining | Stage::Outgoing) | None => self.slots[index].step_down(),
         }
         self.resized(self.size - 1);
-    }
-
-    /// As many slots as this, one after the other.
-    pub(super) fn resize(&mut self, now: Time, size: u16) {
-        let size = size.clamp(1, MOST_WORKERS);
-        while self.size < size {
-            self.more(now);
-        }
-        while self.size > size {
-            self.fewer(now);
-        }
     }
 
     fn resized(&mut self, size: u16) {

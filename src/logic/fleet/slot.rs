@@ -160,6 +160,11 @@ impl Slot {
         })
     }
 
+    /// Whether the restart has something to do here, or waits for something.
+    pub(super) fn is_busy(&self) -> bool {
+        self.is_stale() || self.is_in_hand()
+    }
+
     /// Whether the present worker can and is to be replaced now.
     pub(super) fn is_due_for_turn(&self) -> bool {
         let is_worn = self.has_wear() && self.retry_at.is_none();

@@ -61,6 +61,7 @@ impl Fleet {
     /// Closes both ways in: for connections and for workers.
     fn start_no_more(&mut self) {
         self.is_rolling = false;
+        self.staying = None;
         let slots = &mut self.slots;
         self.actions.retain(|action| {
             let Action::Spawn(worker) = action else { return true };

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::forwarded::{self, ForwardedHeader};
 
+/// So many bits of an address say that the rest is one of IPv4.
+const MAPPED: u8 = 96;
+
 /// The peers that are proxies of ours, and how they say who their clients are. By default nobody.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Trust {
@@ -26,8 +29,16 @@ pub enum Peers {
 
 /// Why peers cannot be trusted.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("\"{0}\" is no network: use an address, a network such as 10.0.0.0/8 or fd00::/8, or unix")]
-pub struct WrongPeers(String);
+pub enum WrongPeers {
+    /// It names nobody.
+    #[error(
+        "\"{0}\" is no network: use an address, a network such as 10.0.0.0/8 or fd00::/8, or unix"
+    )]
+    NoNetwork(String),
+    /// It begins in the addresses that stand for those of IPv4, and ends elsewhere.
+    #[error("\"{0}\" is only in part a network of IPv4: write that as 10.0.0.0/8")]
+    HalfMapped(String),
+}
 
 impl Trust {
     /// Trusts these peers, who name their clients in this header.
@@ -86,7 +97,22 @@ impl FromStr for Peers {
             return Ok(Self::Unix);
         }
         let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        network.map(Self::Network).map_err(|_| WrongPeers(text.to_owned()))
+        let network = network.map_err(|_| WrongPeers::NoNetwork(text.to_owned()))?;
+        let network = canonical(network).ok_or_else(|| WrongPeers::HalfMapped(text.to_owned()))?;
+        Ok(Self::Network(network))
+    }
+}
+
+/// The network of IPv4 that a mapped one stands for (RFC 4291, 2.5.5.2), since peers are looked at as
+/// such. `None` if it is only in part mapped.
+fn canonical(network: IpNet) -> Option<IpNet> {
+    let IpAddr::V6(address) = network.addr() else { return Some(network) };
+    match address.to_ipv4_mapped() {
+        Some(mapped) => {
+            let length = network.prefix_len().checked_sub(MAPPED)?;
+            IpNet::new(mapped.into(), length).ok()
+        }
+        None => Some(network),
     }
 }
 
@@ -114,8 +140,25 @@ mod tests {
     #[test]
     fn what_is_no_network_says_what_to_write() {
         for text in ["", "10.0.0.0/33", "proxy.example", "10.0.0", "Unix", "::1%lo"] {
-            assert_eq!(text.parse::<Peers>(), Err(WrongPeers(text.to_owned())));
+            assert_eq!(text.parse::<Peers>(), Err(WrongPeers::NoNetwork(text.to_owned())));
         }
+    }
+
+    #[test]
+    fn mapped_networks_are_those_of_ipv4() {
+        for (text, inside, outside) in [
+            ("::ffff:10.0.0.0/104", "10.255.0.1", "11.0.0.1"),
+            ("::ffff:192.0.2.1", "192.0.2.1", "192.0.2.2"),
+            ("::ffff:0:0/96", "192.0.2.1", "::1"),
+        ] {
+            let trust = trust(text);
+            let covers = |ip: &str| trust.covers(Some(ip.parse().unwrap()));
+            assert!(covers(inside) && covers(&format!("::ffff:{inside}")), "{text}");
+            assert!(!covers(outside), "{text}");
+        }
+        let half = "::ffff:10.0.0.0/90";
+        assert_eq!(half.parse::<Peers>(), Err(WrongPeers::HalfMapped(half.to_owned())));
+        assert!("::/0".parse::<Peers>().is_ok());
     }
 
     #[test]

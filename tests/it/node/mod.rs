@@ -5,6 +5,8 @@
 mod answers;
 /// Large bodies.
 mod bodies;
+/// Flags that only a stop and a start can change.
+mod changes;
 /// Workers that end, in every way that they have.
 mod death;
 /// What `@socket.io/sticky` does wrong, and sticky-run does not.

@@ -89,6 +89,37 @@ fn no_more_slots_are_in_hand_and_no_more_workers_drain_than_allowed() {
 }
 
 #[test]
+fn a_restart_that_stands_still_says_once_how_many_drain_and_what_to_do() {
+    for drain_timeout in [None, Some(Duration::from_secs(30))] {
+        let config = FleetConfig { workers: 3, most_draining: 1, drain_timeout, ..config() };
+        let mut world = World::ready_with(config.clone());
+        world.handle(Input::Restart);
+        world.boot(worker(0, 1));
+        let waits = Event::from(Replacing::Waits { draining: 1, time: drain_timeout });
+        assert_eq!(world.events.last(), Some(&waits));
+        assert_eq!(waits.is_trouble(), drain_timeout.is_none());
+        let told = |world: &World| world.events.iter().filter(|event| **event == waits).count();
+        world.handle(Input::Pong(worker(2, 0)));
+        world.pass(29_000);
+        assert_eq!(told(&world), 1);
+        // It goes on, and waits again.
+        world.handle(Input::Drained(worker(0, 0)));
+        assert_eq!(
+            world.handle(Input::Exited(worker(0, 0), CODE_0)),
+            [Action::Spawn(worker(1, 1))]
+        );
+        assert_eq!(told(&world), 1);
+        world.boot(worker(1, 1));
+        assert_eq!(told(&world), 2);
+        // More room has it go on at once.
+        world.fleet.reconfigure(world.now, FleetConfig { most_draining: 2, ..config });
+        assert_eq!(world.actions(), [Action::Spawn(worker(2, 1))]);
+        world.boot(worker(2, 1));
+        assert_eq!(told(&world), 2);
+    }
+}
+
+#[test]
 fn a_successor_that_fails_ends_the_round_and_the_old_ones_go_on() {
     for late in [false, true] {
         let config = FleetConfig { workers: 4, restart_parallel: 2, ..config() };

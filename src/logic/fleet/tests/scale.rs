@@ -67,7 +67,11 @@ fn the_number_outlives_a_restart_and_a_configuration_that_says_the_same() {
     }
     assert_eq!(world.actions(), wanted);
     world.fleet.reconfigure(world.now, FleetConfig { workers: 4, ..config() });
-    assert_eq!(world.actions(), [Action::Resized(4)]);
+    // It rolls.
+    assert_eq!((world.actions(), world.fleet.size_to_be()), (vec![], 4));
+    let mut still = World::ready(2, 25_000);
+    still.fleet.reconfigure(still.now, FleetConfig { workers: 1, ..config() });
+    assert_eq!(still.actions(), [Action::Withdraw(worker(1, 0)), Action::Resized(1)]);
 }
 
 #[test]
@@ -84,4 +88,138 @@ fn a_slot_is_taken_away_in_the_middle_of_its_turn() {
     ];
     assert_eq!(world.handle(Input::Fewer), wanted);
     assert_eq!(world.line(), "restarted workers: 1");
+}
+
+/// The configuration of the fleet with so many slots.
+fn with_workers(workers: u16) -> FleetConfig {
+    FleetConfig { workers, ..config() }
+}
+
+impl World {
+    /// HUP with a configuration of so many slots.
+    fn restart_with(&mut self, workers: u16) -> Vec<Action> {
+        self.fleet.restart_with(self.now, with_workers(workers));
+        self.actions()
+    }
+}
+
+/// What it takes to take this slot away, whose worker is ready.
+fn removed(worker: Worker) -> [Action; 2] {
+    [Action::Withdraw(worker), Action::Resized(worker.slot)]
+}
+
+#[test]
+fn a_restart_with_fewer_slots_takes_them_away_when_those_that_stay_are_new() {
+    let mut world = World::ready(4, 25_000);
+    assert_eq!(world.restart_with(2), [Action::Spawn(worker(0, 1))]);
+    assert_eq!(world.line(), "restarting workers: 2");
+    assert_eq!((world.fleet.size(), world.fleet.size_to_be()), (4, 2));
+    world.boot(worker(0, 1));
+    world.handle(Input::Spawned(worker(1, 1)));
+    let mut wanted = vec![Action::Place(worker(1, 1)), Action::Withdraw(worker(1, 0))];
+    wanted.extend(removed(worker(3, 0)));
+    wanted.extend(removed(worker(2, 0)));
+    assert_eq!(world.handle(Input::Ready(worker(1, 1))), wanted);
+    assert!(world.events.contains(&Replacing::Restarted { workers: 2 }.into()));
+    assert_eq!((world.fleet.size(), world.fleet.is_rolling()), (2, false));
+    // More again are as new as any other.
+    assert_eq!(world.restart_with(3)[..2], [Action::Resized(3), Action::Spawn(worker(2, 1))]);
+}
+
+#[test]
+fn a_restart_with_fewer_slots_that_fails_takes_nothing_away() {
+    let mut world = World::ready(4, 25_000);
+    world.restart_with(1);
+    assert_eq!(world.fail(worker(0, 1)), [Action::Retire(worker(0, 1))]);
+    assert!(world.line().contains("workers that go on as before: 4"), "{}", world.line());
+    for slot in 0..4 {
+        assert!(world.fleet.is_present(worker(slot, 0)));
+    }
+    // That of before holds again, which changes nothing.
+    world.fleet.reconfigure(world.now, with_workers(4));
+    assert_eq!(world.actions(), []);
+    // The same again, with a command that was mended.
+    assert_eq!(world.restart_with(1), [Action::Spawn(worker(0, 2))]);
+    let removed: Vec<_> = [3, 2, 1].into_iter().flat_map(|slot| removed(worker(slot, 0))).collect();
+    assert_eq!(world.boot(worker(0, 2))[2..], removed);
+}
+
+#[test]
+fn a_slot_that_goes_shows_whether_new_workers_do_if_no_other_can() {
+    for fails in [true, false] {
+        let mut world = World::ready(2, 25_000);
+        world.handle(Input::Exited(worker(0, 0), CODE_0));
+        assert_eq!(world.restart_with(1), [Action::Spawn(worker(0, 1))]);
+        let wanted = [Action::Retire(worker(0, 1)), Action::Spawn(worker(1, 1))];
+        assert_eq!(world.fail(worker(0, 1)), wanted);
+        if fails {
+            world.fail(worker(1, 1));
+            assert!(world.line().contains("workers that go on as before: 1"), "{}", world.line());
+            assert!(world.fleet.is_present(worker(1, 0)));
+        } else {
+            world.boot(worker(1, 1));
+            assert_eq!(world.line(), "workers from now on: 1");
+            assert!(!world.fleet.is_present(worker(1, 1)));
+        }
+    }
+}
+
+#[test]
+fn without_any_ready_worker_slots_go_at_once() {
+    let mut world = World::new(3, 25_000);
+    world.actions();
+    for slot in 0..3 {
+        world.fail(worker(slot, 0));
+    }
+    assert_eq!(world.restart_with(1), [Action::Spawn(worker(0, 1))]);
+    let wanted = [Action::Retire(worker(0, 1)), Action::Resized(2), Action::Resized(1)];
+    assert_eq!(world.fail(worker(0, 1)), wanted);
+}
+
+#[test]
+fn how_many_slots_stay_can_change_while_the_restart_rolls() {
+    let begin = || {
+        let mut world = World::ready(4, 25_000);
+        world.restart_with(2);
+        world
+    };
+    let lines = "workers at the end of the restart: ";
+    let mut world = begin();
+    assert_eq!(world.handle(Input::Fewer), []);
+    assert_eq!(world.line(), format!("{lines}1"));
+    assert_eq!(world.handle(Input::Fewer), []);
+    assert_eq!(world.line(), "workers: still 1, from 1 to 1024 are possible");
+    assert_eq!(world.boot(worker(0, 1)).len(), 2 + 3 * 2);
+    let mut world = begin();
+    world.handle(Input::More);
+    assert_eq!(world.line(), format!("{lines}3"));
+    assert_eq!(world.handle(Input::More), []);
+    assert_eq!(world.line(), "workers from now on: 4");
+    assert_eq!(world.handle(Input::More), [Action::Resized(5), Action::Spawn(worker(4, 0))]);
+    // Nothing goes, and all are new in the end.
+    for slot in 0..4 {
+        world.boot(worker(slot, 1));
+    }
+    assert_eq!(world.line(), "restarted workers: 4");
+    // Another restart meanwhile.
+    let mut world = begin();
+    world.handle(Input::Spawned(worker(0, 1)));
+    assert_eq!(world.restart_with(2).last(), Some(&Action::Spawn(worker(0, 2))));
+    assert_eq!(world.fleet.size_to_be(), 2);
+    world.restart_with(4);
+    assert_eq!(
+        (world.fleet.size_to_be(), world.line().as_str()),
+        (4, "restarting anew, workers: 4")
+    );
+    // Another program goes on with it, with another configuration.
+    let mut world = begin();
+    let text = serde_json::to_string(&world.fleet).unwrap();
+    world.fleet = serde_json::from_str(&text).unwrap();
+    world.fleet.reconfigure(world.now, with_workers(1));
+    assert_eq!((world.actions(), world.fleet.size_to_be()), (vec![], 1));
+    assert_eq!(world.boot(worker(0, 1)).len(), 2 + 3 * 2);
+    // A stop is a stop.
+    let mut world = begin();
+    world.handle(Input::Stop);
+    assert_eq!(world.fleet.size_to_be(), 4);
 }

@@ -53,8 +53,10 @@ struct Walk {
     stop: Option<(Time, Duration)>,
     outcome: Option<Outcome>,
     ever_ready: bool,
-    /// What is handed in takes a slot away.
-    removes: bool,
+    /// What the configuration goes back to if the restart fails: so many slots.
+    before: Option<u16>,
+    /// The restart is to come to its end before a slot is taken away.
+    to_shrink: bool,
     /// Time goes by without anybody looking.
     is_late: bool,
     /// What was seen.
@@ -66,6 +68,7 @@ struct Walk {
 struct Seen {
     restarted: u32,
     restart_failed: u32,
+    shrunk: u32,
     worn_failed: u32,
     hung: u32,
     drain_ended: u32,
@@ -86,8 +89,9 @@ fn no_walk_breaks_an_invariant() {
     }
     // Walks that never see something prove nothing of it.
     assert!(stopped > WALKS / 10 && never_ready > WALKS / 100, "{stopped}, {never_ready}");
-    let counts: [fn(&Seen) -> u32; 7] = [
+    let counts: [fn(&Seen) -> u32; 8] = [
         |seen| seen.restarted,
+        |seen| seen.shrunk,
         |seen| seen.restart_failed,
         |seen| seen.worn_failed,
         |seen| seen.hung,
@@ -166,7 +170,8 @@ impl Walk {
             stop: None,
             outcome: None,
             ever_ready: false,
-            removes: false,
+            before: None,
+            to_shrink: false,
             is_late: false,
             seen: Seen::default(),
         }
@@ -238,7 +243,8 @@ impl Walk {
         let all: Vec<_> = self.lives.keys().copied().collect();
         let any = all.get(self.rng.below(1 + u32::try_from(all.len()).expect("few")) as usize);
         let input = match (self.rng.below(8), any) {
-            (0 | 1, _) => Input::Restart,
+            (0, _) => Input::Restart,
+            (1, _) => return self.restart_with_others(),
             (2, _) => Input::More,
             (3, _) => Input::Fewer,
             (4, Some(worker)) => Input::Drained(*worker),
@@ -247,6 +253,19 @@ impl Walk {
             (_, None) => return,
         };
         self.handle(input);
+    }
+
+    /// Another number of slots is configured.
+    fn restart_with_others(&mut self) {
+        let workers = 1 + u16::try_from(self.rng.below(4)).expect("few");
+        let before = self.config.workers;
+        self.config.workers = workers;
+        self.fleet.restart_with(self.now, self.config.clone());
+        if self.fleet.is_rolling() {
+            self.before.get_or_insert(before);
+            self.to_shrink = self.fleet.size_to_be() < self.fleet.size();
+        }
+        self.carry_out();
     }
 
     /// Another supervisor takes over.
@@ -352,10 +371,9 @@ impl Walk {
             self.stop = Some((self.now, self.config.grace));
         }
         let servers = self.servers();
-        self.removes = input == Input::Fewer;
         self.fleet.handle(self.now, input);
         self.carry_out();
-        self.removes = false;
+        self.to_shrink &= self.fleet.size_to_be() < self.fleet.size();
         self.check(input, &servers);
     }
 

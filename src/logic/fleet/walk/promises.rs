@@ -27,7 +27,9 @@ impl Walk {
                 "seed {seed}: {failed:?} was not retired"
             );
         }
-        let others = before.iter().filter(|worker| **worker != failed);
+        // Slots that a restart has added go again when it fails.
+        let stays = |worker: &&Worker| worker.slot < self.fleet.size();
+        let others = before.iter().filter(|worker| **worker != failed).filter(stays);
         for other in others {
             assert!(
                 self.stop.is_some() || servers.contains(other),
@@ -39,6 +41,8 @@ impl Walk {
     /// Does what the fleet wants, and holds it to its promises.
     pub(super) fn carry_out(&mut self) {
         while let Some(action) = self.fleet.poll_action() {
+            // Slots go only when the restart has come to its end.
+            assert!(self.fleet.size() == self.fleet.size_to_be() || self.fleet.is_rolling());
             let about = format!("seed {}: {action:?}", self.seed);
             assert_eq!(self.outcome, None, "{about}");
             match action {
@@ -86,6 +90,7 @@ impl Walk {
                 Action::Resized(size) => {
                     assert!(self.stop.is_none() && size > 0, "{about}");
                     assert!(size.abs_diff(self.size) == 1, "{about}");
+                    assert!(size > self.size || !self.to_shrink, "{about}");
                     self.size = size;
                 }
                 Action::CloseListeners => _ = self.stop.get_or_insert((self.now, GIVING_UP)),
@@ -99,8 +104,19 @@ impl Walk {
     fn note(&mut self, event: &Event) {
         let seen = &mut self.seen;
         match event {
-            Event::Replacing(Replacing::Restarted { .. }) => seen.restarted += 1,
-            Event::Replacing(Replacing::RestartFailed { .. }) => seen.restart_failed += 1,
+            Event::Replacing(Replacing::Restarted { .. }) => {
+                seen.restarted += 1;
+                seen.shrunk += u32::from(self.to_shrink);
+                self.before = None;
+                self.to_shrink = false;
+            }
+            Event::Replacing(Replacing::RestartFailed { .. }) => {
+                seen.restart_failed += 1;
+                // As the engine does it.
+                self.config.workers = self.before.take().unwrap_or(self.config.workers);
+                self.to_shrink = false;
+                self.fleet.reconfigure(self.now, self.config.clone());
+            }
             Event::Replacing(Replacing::WornFailed { .. }) => seen.worn_failed += 1,
             Event::Replacing(Replacing::DrainEnded { .. }) => seen.drain_ended += 1,
             Event::Hung { .. } => seen.hung += 1,
@@ -123,7 +139,8 @@ impl Walk {
 
     /// No new keys any more: said once, and of so many as may drain.
     fn withdraw(&mut self, worker: Worker, about: &str) {
-        let (removes, most) = (self.removes, usize::from(self.config.most_draining.max(1)));
+        let removes = worker.slot >= self.fleet.size();
+        let most = usize::from(self.config.most_draining.max(1));
         let life = self.alive(worker, about);
         assert!(life.placed && !life.withdrawn && !life.retired, "{about} {life:?}");
         life.withdrawn = true;

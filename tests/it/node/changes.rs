@@ -1,0 +1,91 @@
+//! What a restart and an upgrade make of flags that only a stop and a start can change.
+
+use std::net::SocketAddr;
+
+use nix::sys::signal::Signal;
+
+use crate::support::eventually;
+use crate::support::files::File;
+use crate::support::load::Load;
+use crate::support::node::{self, Port};
+use crate::support::supervisor::{Supervisor, configured};
+
+/// Two workers of Node, with this in the file of the configuration.
+fn start(name: &str, flags: &str) -> Option<(Supervisor, SocketAddr, impl Fn(&str), File)> {
+    let node = node::binary()?;
+    let app = format!("{}/tests/node/apps/http.js", env!("CARGO_MANIFEST_DIR"));
+    let base = format!("workers = 2\ndrain-timeout = '5s'\ncommand = {:?}\n", [&*node, &*app]);
+    let file = File::new(name, format!("{base}{flags}"));
+    let path = file.path().to_owned();
+    let port = Port::free();
+    let builder = configured(2, &path).env("HOST", "127.0.0.1");
+    let supervisor = builder.env("PORT", &port.number.to_string()).start();
+    let address = SocketAddr::from(([127, 0, 0, 1], port.number));
+    let replace = move |flags: &str| std::fs::write(&path, format!("{base}{flags}")).unwrap();
+    Some((supervisor, address, replace, file))
+}
+
+#[track_caller]
+fn upgrades(supervisor: &Supervisor) {
+    let before = supervisor.count_log("upgraded from sticky-run ");
+    supervisor.signal(Signal::SIGUSR2);
+    supervisor.wait_for_log_times("upgraded from sticky-run ", before + 1);
+}
+
+#[test]
+fn workers_that_write_messages_in_one_way_go_on_with_it_after_an_upgrade_and_a_restart() {
+    let Some((mut supervisor, address, replace, _file)) = start("serialization.toml", "") else {
+        return;
+    };
+    let load = Load::on(address);
+    replace("node-serialization = 'json'\n");
+    let needs = "--node-serialization advanced -> json needs a stop and a start";
+    supervisor.signal(Signal::SIGHUP);
+    supervisor.wait_for_log_times(needs, 1);
+    supervisor.wait_for_log_times("restarted workers: 2", 1);
+    upgrades(&supervisor);
+    supervisor.wait_for_log_times(needs, 2);
+    load.goes_on();
+    let before = supervisor.worker_pids();
+    supervisor.signal(Signal::SIGHUP);
+    supervisor.wait_for_log_times(needs, 3);
+    eventually("all workers are new", || {
+        let now = supervisor.worker_pids();
+        (now.len() == 2 && !now.iter().any(|pid| before.contains(pid))).then_some(())
+    });
+    load.assert_all_answered();
+    assert_eq!(supervisor.count_log("has stopped reading"), 0);
+    assert_eq!(supervisor.count_log("has not drained in time"), 0);
+    assert_eq!(supervisor.stop().code(), Some(0));
+}
+
+#[test]
+fn a_limit_that_needs_the_preload_is_refused_as_long_as_there_is_none() {
+    // Without the preload a stop takes all of the grace.
+    let none = "no-node-preload = true\nby = 'ip'\ngrace = '1s'\n";
+    let Some((mut supervisor, address, replace, _file)) = start("limits.toml", none) else {
+        return;
+    };
+    let load = Load::on(address);
+    let workers = supervisor.worker_pids();
+    replace("by = 'ip'\ngrace = '1s'\nmax-connections = 5\n");
+    supervisor.signal(Signal::SIGHUP);
+    let why = "what needs a stop and a start stays as it is: without the preload, nobody tells when \
+               a connection is over";
+    supervisor.wait_for_log_times(why, 1);
+    supervisor.wait_for_log("nothing is restarted, the old one stays");
+    supervisor.signal(Signal::SIGUSR2);
+    supervisor.wait_for_log_times(why, 2);
+    supervisor.wait_for_log("; going on as before");
+    assert_eq!(supervisor.worker_pids(), workers);
+    // Without the limit it is a change that waits.
+    replace("by = 'ip'\ngrace = '1s'\n");
+    upgrades(&supervisor);
+    let needs = "--no-node-preload on -> off needs a stop and a start";
+    supervisor.wait_for_log_times(needs, 1);
+    supervisor.signal(Signal::SIGHUP);
+    supervisor.wait_for_log_times(needs, 2);
+    supervisor.wait_for_log("restarted workers: 2");
+    load.assert_all_answered();
+    assert_eq!(supervisor.stop().code(), Some(0));
+}

@@ -1,0 +1,113 @@
+//! What happens in the world by chance: clients come, workers work and fail, the operator wants something.
+
+use sticky_run::logic::fleet::{Exit, Input, Wear};
+
+use super::World;
+use super::people::{Connection, FRONT, Place, SIDE, Said, Sent};
+
+impl World {
+    pub(super) fn connection_comes(&mut self) {
+        let id = self.connections.len() as u64;
+        // A sid that somebody has, had, or never will have; or none.
+        let sid = (self.rng.below(3) > 0).then(|| {
+            let range = u32::try_from(self.sids).unwrap() + 3;
+            u64::from(self.rng.below(range))
+        });
+        let owner = sid.and_then(|sid| self.owners.get(&sid).copied());
+        let door = if self.doors && self.rng.below(4) == 0 { SIDE } else { FRONT };
+        self.connections.insert(id, Connection { place: Place::Waiting, door, sid, owner });
+        self.route(id, None);
+    }
+
+    /// A worker picks something up, finishes something, announces or ends something.
+    pub(super) fn somebody_works(&mut self) {
+        let Some(worker) = self.pick() else { return };
+        let reads = self.rng.below(4);
+        let (announces, ends, closes) =
+            (self.rng.below(3) == 0, self.rng.below(9) == 0, self.rng.below(3));
+        let process = self.processes.get_mut(&worker).unwrap();
+        if process.hung {
+            return;
+        }
+        if !process.ready {
+            process.said.push_back(Said::Ready);
+            return;
+        }
+        let mut moved = Vec::new();
+        for _ in 0..reads {
+            if let Some(Sent::Connection(id)) = process.channel.pop_front() {
+                process.serving.push(id);
+                moved.push((id, Place::Served(worker)));
+            }
+        }
+        let closes = closes.min(u32::try_from(process.serving.len()).unwrap());
+        let closed = process.serving.drain(..closes as usize);
+        moved.extend(closed.map(|id| (id, Place::Over)));
+        if closes > 0 {
+            process.said.push_back(Said::Closed(closes));
+        }
+        if announces {
+            // From here on the client may know its sid, heard or not.
+            process.said.push_back(Said::Session(self.sids));
+            self.owners.insert(self.sids, worker);
+            self.sids += 1;
+        }
+        let own = self.owners.iter().filter(|(_, owner)| **owner == worker);
+        if ends && let Some(sid) = own.map(|(sid, _)| *sid).min() {
+            process.said.push_back(Said::End(sid));
+            self.owners.remove(&sid);
+        }
+        for (id, place) in moved {
+            self.set(id, place);
+        }
+    }
+
+    /// A worker opens its side door or closes it.
+    pub(super) fn somebody_opens_or_closes(&mut self) {
+        let Some(worker) = self.pick().filter(|_| self.doors) else { return };
+        let process = self.processes.get_mut(&worker).unwrap();
+        if !process.ready {
+            return;
+        }
+        process.side = !process.side;
+        if process.side {
+            self.router.serves(worker, SIDE);
+        } else {
+            self.router.leaves(worker, SIDE);
+        }
+    }
+
+    /// The operator wants new workers, more or fewer, or one of them is worn.
+    pub(super) fn somebody_is_replaced(&mut self) {
+        let input = match (self.rng.below(5), self.pick()) {
+            (0, _) => Input::Restart,
+            (1, _) => {
+                // Another number of slots is configured.
+                self.config.workers = 1 + u16::try_from(self.rng.below(6)).unwrap();
+                return self.fleet.restart_with(self.now, self.config.clone());
+            }
+            (2, _) => Input::More,
+            (3, _) => Input::Fewer,
+            (_, Some(worker)) => Input::Recycle(worker, Wear::Memory),
+            (_, None) => return,
+        };
+        self.fleet.handle(self.now, input);
+    }
+
+    /// A worker wants no more connections. What it had not picked up comes back, and nobody asks it
+    /// what became of the rest.
+    pub(super) fn somebody_leaves(&mut self) {
+        let Some(worker) = self.pick().filter(|worker| self.fleet.is_ready(*worker)) else {
+            return;
+        };
+        self.hear(worker);
+        self.owners.retain(|_, owner| *owner != worker);
+        self.fleet.handle(self.now, Input::Leaving(worker));
+    }
+
+    pub(super) fn somebody_dies(&mut self) {
+        if let Some(worker) = self.pick() {
+            self.ends(worker, Exit::Signal(9));
+        }
+    }
+}
