@@ -249,6 +249,11 @@ impl Engine {
         }
     }
 
+    /// How many connections are kept here until their workers have them.
+    pub(super) fn on_their_way(&self) -> usize {
+        self.workers.all().filter_map(|live| live.link.node()).map(NodeLink::kept).sum()
+    }
+
     /// Takes back what a worker which has stopped reading did not pick up, as far as that is safe.
     pub(super) fn relieve(&mut self, worker: Worker) {
         match self.workers.get(worker).map(|live| &live.link) {

@@ -213,6 +213,11 @@ impl NodeLink {
         connections.count()
     }
 
+    /// How many descriptors are kept until the worker has them.
+    pub(super) fn kept(&self) -> usize {
+        self.ledger.unsettled()
+    }
+
     /// The router knows of no listener that this worker serves.
     pub(super) fn forget_listeners(&mut self) {
         self.listeners.clear();
