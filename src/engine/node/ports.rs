@@ -114,7 +114,8 @@ impl Engine {
     }
 
     /// A withdrawn worker is gone: closes the ports that nobody serves any more. Not while a slot has
-    /// no ready worker: the one that comes may serve them, and clients wait for it.
+    /// no ready worker: the one that comes may serve them, and clients wait for it. What is unused
+    /// then is closed when the next withdrawn worker goes.
     pub(super) fn close_unused_ports(&mut self) {
         let present = self.workers.all().filter(|live| self.fleet.is_present(live.worker));
         if present.count() < usize::from(self.workers.slots) {
