@@ -1,7 +1,7 @@
 //! What happens to the supervisor and its workers, one deed after the other, as a seed says.
 
 use std::io::{self, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpStream};
 use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::thread::{Scope, ScopedJoinHandle};
@@ -15,7 +15,7 @@ use sticky_worker::message::ENV_WORKER_ID;
 use super::Keys;
 use super::load::{Load, source};
 use crate::support::ledger::now;
-use crate::support::{Supervisor, client, proc};
+use crate::support::{Supervisor, client, pause, proc};
 
 /// The network of those who flood.
 const FLOODERS: u8 = 100;
@@ -33,6 +33,8 @@ const HALF_FOR_WORKERS: u16 = 60;
 const ENDING: Duration = Duration::from_millis(100);
 /// So many that say nothing come at once.
 const SILENT: u16 = 100;
+/// So many ask and leave at once.
+const VANISHING: u16 = 20;
 
 /// What can be done.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -108,8 +110,6 @@ pub(super) struct Doer<'scope, 'env> {
     keys: Keys,
     pub(super) killed: Vec<Killed>,
     stopped: Vec<Stopped>,
-    /// Connections that are kept, until when.
-    kept: Vec<(Vec<TcpStream>, Duration)>,
     flood: Option<ScopedJoinHandle<'scope, ()>>,
     /// How many floods there were.
     floods: u16,
@@ -137,7 +137,6 @@ impl<'scope, 'env> Doer<'scope, 'env> {
             keys,
             killed: Vec::new(),
             stopped: Vec::new(),
-            kept: Vec::new(),
             flood: None,
             floods: 0,
             came: 0,
@@ -203,11 +202,7 @@ impl<'scope, 'env> Doer<'scope, 'env> {
             }
             Deed::Half => self.crowd(HALF, "GET /?si", time),
             Deed::Silent => self.crowd(SILENT, "", time),
-            Deed::Vanish => {
-                for _ in 0..20 {
-                    client::send(self.load.address(), "GET /vanished HTTP/1.1\r\n\r\n");
-                }
-            }
+            Deed::Vanish => self.crowd(VANISHING, "GET / HTTP/1.1\r\n\r\n", Duration::ZERO),
         }
     }
 
@@ -260,17 +255,17 @@ impl<'scope, 'env> Doer<'scope, 'env> {
         }
         self.floods += 1;
         let (load, client) = (self.load, source(FLOODERS, self.floods));
-        let asks = |path: &str| load.ask(client, path).map(|owner| owner.pid);
-        let session = format!("/?sid={client}");
         let (owner, path) = match self.keys {
-            Keys::Sessions => (asks(&format!("/announce/{client}")), &*session),
-            Keys::Addresses => (asks("/"), "/"),
-            Keys::None => (self.victim(chance), "/"),
+            Keys::Sessions => {
+                (self.owner(client, format!("/announce/{client}")), format!("/?sid={client}"))
+            }
+            Keys::Addresses => (self.owner(client, "/".to_owned()), "/".to_owned()),
+            Keys::None => (self.victim(chance), "/".to_owned()),
         };
         let Some(owner) = owner else { return };
         // The first dies, and what it has not picked up then is for others. The next lives on.
         self.stop(owner, time, self.floods % 2 == 1);
-        let (path, ends) = (path.to_owned(), self.keys == Keys::Sessions);
+        let ends = self.keys == Keys::Sessions;
         self.flood = Some(self.scope.spawn(move || {
             load.flood(client, &path);
             if ends {
@@ -279,21 +274,36 @@ impl<'scope, 'env> Doer<'scope, 'env> {
         }));
     }
 
-    /// Many at once who say no more than this, each from an address of its own.
-    fn crowd(&mut self, many: u16, says: &str, time: Duration) {
-        let one = |nth| {
-            let client = source(CROWD, nth);
-            let mut stream = client::connect_from(client.into(), self.load.address())?;
-            stream.write_all(says.as_bytes())?;
-            Ok(stream)
-        };
-        let numbers = (0..many).map(|nth| self.came.wrapping_add(nth));
-        let crowd: io::Result<Vec<_>> = numbers.map(one).collect();
-        self.kept.push((crowd.expect("connections"), now() + time));
-        self.came = self.came.wrapping_add(many);
+    /// Many at once who say no more than this, each from an address of its own. They may have to wait
+    /// for others to leave.
+    fn crowd(&mut self, many: u16, says: &'static str, time: Duration) {
+        let (first, address) = (self.came, self.load.address());
+        self.came = first.wrapping_add(many);
+        self.scope.spawn(move || {
+            let one = |nth| {
+                let client = source(CROWD, first.wrapping_add(nth));
+                let mut stream = client::connect_from(client.into(), address)?;
+                stream.write_all(says.as_bytes())?;
+                Ok(stream)
+            };
+            let crowd: Vec<io::Result<TcpStream>> = (0..many).map(one).collect();
+            proc::watch(time);
+            drop(crowd);
+        });
     }
 
-    /// Lets workers go on, and clients leave, whose time has come.
+    /// The worker that answers a client. Others go on and die meanwhile: it may have to wait for them.
+    fn owner(&mut self, client: Ipv4Addr, path: String) -> Option<i32> {
+        let load = self.load;
+        let asking = self.scope.spawn(move || load.ask(client, &path));
+        while !asking.is_finished() {
+            self.release(now());
+            pause();
+        }
+        asking.join().expect("clients do not panic").map(|owner| owner.pid)
+    }
+
+    /// Lets workers go on, or die, whose time has come.
     fn release(&mut self, due: Duration) {
         for Stopped { process, pid, still, dies, .. } in
             self.stopped.extract_if(.., |its| its.until <= due)
@@ -305,7 +315,6 @@ impl<'scope, 'env> Doer<'scope, 'env> {
                 self.killed.push(Killed { pid, after, before: now(), still });
             }
         }
-        self.kept.retain(|(_, until)| *until > due);
     }
 }
 
