@@ -117,7 +117,7 @@ fn survive(supervisor: &mut Supervisor, address: SocketAddr, book: &Book, slots:
     // It ends at once if it knows that nothing is open.
     assert_eq!(supervisor.stop().code(), Some(0));
     let log = supervisor.whole_log();
-    let told: Vec<_> = NEVER.into_iter().filter(|text| log.contains(text)).collect();
+    let told: Vec<_> = log.lines().filter(|line| is_wrong(line)).collect();
     assert!(told.is_empty(), "{told:?}");
     let untold: Vec<_> = ALWAYS.into_iter().filter(|text| !log.contains(text)).collect();
     assert!(untold.is_empty(), "{untold:?}");
@@ -185,6 +185,13 @@ impl Holding {
         let files = proc::open_files_at_rest(supervisor.pid());
         Self { files, kib: proc::private_kib(supervisor.pid()) }
     }
+}
+
+/// Whether this line is never to be in the log. When clients and those who come back from workers
+/// have all descriptors, an upgrade is rightly put off.
+fn is_wrong(line: &str) -> bool {
+    let no_room = line.contains("cannot upgrade") && line.contains("Too many open files");
+    !no_room && NEVER.iter().any(|text| line.contains(text))
 }
 
 fn number(variable: &str) -> Option<u64> {
