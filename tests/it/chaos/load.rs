@@ -174,12 +174,13 @@ impl Load {
     fn begin(&self, source: Ipv4Addr, path: &str) -> Request {
         self.sent.fetch_add(1, Ordering::Relaxed);
         let (began, path) = (now(), path.to_owned());
-        let stream = send(source, self.address, &path);
-        Request { stream, path, began, keeps: false }
+        let stream = connect_from(source.into(), self.address);
+        let client = stream.as_ref().ok().and_then(|stream| stream.local_addr().ok());
+        let stream = stream.and_then(|stream| send(stream, &path));
+        Request { client, stream, path, began, keeps: false }
     }
 
-    fn finish(&self, Request { stream, path, began, keeps }: Request) -> Option<Answer> {
-        let client = stream.as_ref().ok().and_then(|stream| stream.local_addr().ok());
+    fn finish(&self, Request { client, stream, path, began, keeps }: Request) -> Option<Answer> {
         let answer = stream.and_then(|mut stream| {
             let answer = read_reply(&mut stream)?;
             if keeps {
@@ -204,6 +205,8 @@ impl Load {
 
 /// A request whose answer is awaited.
 struct Request {
+    client: Option<SocketAddr>,
+    /// Its connection, or why there is none any more.
     stream: io::Result<TcpStream>,
     path: String,
     began: Duration,
@@ -227,8 +230,7 @@ fn keep(stream: &mut TcpStream) -> io::Result<()> {
     }
 }
 
-fn send(source: Ipv4Addr, address: SocketAddr, path: &str) -> io::Result<TcpStream> {
-    let mut stream = connect_from(source.into(), address)?;
+fn send(mut stream: TcpStream, path: &str) -> io::Result<TcpStream> {
     write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")?;
     Ok(stream)
 }

@@ -110,6 +110,10 @@ fn survive(supervisor: &mut Supervisor, address: SocketAddr, book: &Book, slots:
     eprintln!("{verdict:?}");
     verdict.assert_right();
     all_are_ready(supervisor, slots);
+    // The kernel may take some time until it has told of all who said nothing and left.
+    eventually("descriptors are free again", || {
+        (proc::open_files(supervisor.pid()) == before.files).then_some(())
+    });
     let after = Holding::of(supervisor);
     eprintln!("{before:?}, then {after:?}");
     assert_eq!(after.files, before.files, "{:?}", proc::descriptors(supervisor.pid()));
