@@ -249,6 +249,11 @@ impl Engine {
         }
     }
 
+    /// How many connections are kept here until their workers have them.
+    pub(super) fn on_their_way(&self) -> usize {
+        self.workers.all().filter_map(|live| live.link.node()).map(NodeLink::kept).sum()
+    }
+
     /// Looks at the workers that seem to have no room, before new connections pass them over.
     pub(super) fn look_at_full(&mut self) {
         for worker in self.router.full() {

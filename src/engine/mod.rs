@@ -333,7 +333,7 @@ impl Engine {
         let held = self.held();
         let most = self.config.most_connections;
         let reached = most.is_some_and(|most| self.router.open() + held as u64 >= most);
-        reached || self.room.is_full(held)
+        reached || self.room.is_full(held + self.on_their_way())
     }
 }
 

@@ -65,6 +65,11 @@ impl<T> Ledger<T> {
         self.parcels.values()
     }
 
+    /// How many are not settled.
+    pub fn unsettled(&self) -> usize {
+        self.parcels.len()
+    }
+
     /// The oldest one has arrived. Returns it if it is settled by that; an error when nothing was
     /// sent that could have arrived.
     pub fn acknowledged(&mut self) -> Result<Option<T>, NothingSent> {

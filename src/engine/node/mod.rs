@@ -2,9 +2,9 @@
 //! change.
 //!
 //! Here frames and descriptors are moved; what they mean is in `channel/node`. `ports` answers
-//! servers that want to listen, `handoff` sends connections and keeps each until its worker has it,
-//! `hear` does what workers say, `relay` passes on what they say to each other, and `saved` writes it
-//! all down.
+//! servers that want to listen, `unused` closes what nobody serves any more, `handoff` sends
+//! connections and keeps each until its worker has it, `hear` does what workers say, `relay` passes
+//! on what they say to each other, and `saved` writes it all down.
 
 mod handoff;
 mod hear;
@@ -13,6 +13,7 @@ mod ports;
 mod query;
 mod relay;
 mod saved;
+mod unused;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -162,7 +163,7 @@ impl Node {
 
     /// When to call [`Engine::look_after_nodes`].
     pub(super) fn due(&self) -> Option<Time> {
-        self.resting.ends().into_iter().chain(self.retry_at).min()
+        [self.resting.ends(), self.retry_at, self.ports.look_at].into_iter().flatten().min()
     }
 
     /// How many connections did not arrive and wait to be routed again.
@@ -212,6 +213,11 @@ impl NodeLink {
         let connections =
             self.ledger.parcels().filter(|parcel| matches!(parcel, Parcel::Connection(..)));
         connections.count()
+    }
+
+    /// How many descriptors are kept until the worker has them.
+    pub(super) fn kept(&self) -> usize {
+        self.ledger.unsettled()
     }
 
     /// The router knows of no listener that this worker serves.
@@ -282,6 +288,7 @@ impl Engine {
         if self.node.is_some() {
             self.route_rested();
             self.retry_writing();
+            self.close_unused_ports();
         }
     }
 }

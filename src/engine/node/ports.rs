@@ -1,7 +1,7 @@
 //! Ports: what servers ask to listen on, opened once for all workers (`cluster`'s `queryServer`).
 //!
 //! A listener stays open while its workers die and are replaced, so that clients wait instead of
-//! being refused. It closes when its last server is closed by its app, unless the user named it.
+//! being refused; `unused` closes it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -12,13 +12,14 @@ use std::rc::Rc;
 use nix::libc;
 use tracing::warn;
 
+use super::Parcel;
 use super::query::{ONLY_V6, REUSE, address, has, name, overlaps, place, sockname, speaks_http};
-use super::{NodeLink, Parcel};
 use crate::channel::node::{AddressType, Data, Query, ServerKind, ToNode};
 use crate::engine::Engine;
 use crate::engine::accept::First;
 use crate::logic::Worker;
 use crate::logic::route::Door;
+use crate::logic::time::Time;
 use crate::os::errors;
 use crate::os::listen::{Asked, Listener, Mode, open_asked, open_udp};
 
@@ -31,6 +32,8 @@ pub(super) struct Ports {
     /// The listeners that were named by the user.
     pub(super) given: BTreeSet<u32>,
     pub(super) ports: BTreeMap<String, Port>,
+    /// When to look which of them nobody serves any more.
+    pub(super) look_at: Option<Time>,
 }
 
 /// One thing that servers of all workers share.
@@ -50,7 +53,7 @@ pub(super) enum Opened {
 
 impl Ports {
     pub(super) fn new(given: BTreeSet<u32>) -> Self {
-        Self { given, ports: BTreeMap::new() }
+        Self { given, ports: BTreeMap::new(), look_at: None }
     }
 
     /// The listeners that were named by the user.
@@ -117,45 +120,6 @@ impl Engine {
                 warn!("{worker} cannot listen on {}: {}", place(&query), errors::text(&error));
                 let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
                 self.refuse(worker, &key, &query, errno);
-            }
-        }
-    }
-
-    /// A server of a worker is closed.
-    pub(super) fn close_server(&mut self, worker: Worker, key: &str) {
-        let Some(link) = self.node_link(worker) else { return };
-        if !link.primary.close(key) {
-            return;
-        }
-        self.tell_router_listeners(worker);
-        self.close_port_if_unused(key);
-    }
-
-    /// A withdrawn worker is gone: closes the ports that nobody serves any more. Not while a slot has
-    /// no ready worker: the one that comes may serve them, and clients wait for it.
-    pub(super) fn close_unused_ports(&mut self) {
-        let present = self.workers.all().filter(|live| self.fleet.is_present(live.worker));
-        if present.count() < usize::from(self.workers.slots) {
-            return;
-        }
-        let keys: Vec<String> = self.node().ports.ports.keys().cloned().collect();
-        for key in keys {
-            self.close_port_if_unused(&key);
-        }
-    }
-
-    fn close_port_if_unused(&mut self, key: &str) {
-        let serves = |link: &NodeLink| link.primary.is_serving(key);
-        let is_used = self.workers.all().any(|live| live.link.node().is_some_and(serves));
-        if is_used {
-            return;
-        }
-        let ports = &mut self.node_mut().ports;
-        if let Some(Port { opened: Opened::Listeners(mut listeners), .. }) = ports.ports.remove(key)
-        {
-            listeners.retain(|listener| !ports.given.contains(listener));
-            for listener in listeners {
-                self.close_listener(listener);
             }
         }
     }

@@ -64,8 +64,8 @@ impl Engine {
 
     /// Takes back what did not arrive at a worker that is gone, and tells the others.
     pub(in crate::engine) fn recover_node(&mut self, worker: Worker, link: NodeLink) {
-        if link.withdrawn && !self.fleet.is_stopping() {
-            self.close_unused_ports();
+        if link.withdrawn {
+            self.look_for_unused_ports_later();
         }
         let serialization = self.serialization();
         let farewell = link.primary.farewell(link.id);

@@ -55,6 +55,8 @@ enum SavedParcel {
 struct SavedPorts {
     given: BTreeSet<u32>,
     ports: BTreeMap<String, SavedPort>,
+    #[serde(default)]
+    look_at: Option<Time>,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -117,7 +119,11 @@ impl Ports {
             };
             (key.clone(), SavedPort { opened, data: port.data.clone() })
         };
-        SavedPorts { given: self.given.clone(), ports: self.ports.iter().map(save).collect() }
+        SavedPorts {
+            given: self.given.clone(),
+            ports: self.ports.iter().map(save).collect(),
+            look_at: self.look_at,
+        }
     }
 
     /// Goes on with what was written down.
@@ -130,7 +136,7 @@ impl Ports {
             Ok((key, Port { opened, data: port.data }))
         };
         let ports = saved.ports.into_iter().map(restore).collect::<io::Result<_>>()?;
-        Ok(Self { given: saved.given, ports })
+        Ok(Self { given: saved.given, ports, look_at: saved.look_at })
     }
 }
 

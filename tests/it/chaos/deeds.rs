@@ -2,28 +2,39 @@
 
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, TcpStream};
+use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal as ToWorker, pidfd_open, pidfd_send_signal};
 use sticky_run::logic::rng::Rng;
+use sticky_worker::message::ENV_WORKER_ID;
 
-use super::Clients;
-use super::load::Load;
+use super::Keys;
+use super::load::{Load, source};
 use crate::support::ledger::now;
-use crate::support::{Supervisor, client, proc};
+use crate::support::{Supervisor, client, pause, proc};
 
-/// The client that floods.
-const FLOODER: Ipv4Addr = Ipv4Addr::new(127, 3, 0, 1);
+/// The network of those who flood.
+const FLOODERS: u8 = 100;
+/// The network of those who come in crowds.
+const CROWD: u8 = 101;
+/// So many slots there may be more than in the beginning, or fewer.
+const MORE: u16 = 2;
+const FEWER: u16 = 1;
 /// So many that send half a head come at once: more than the supervisor has room for, where it has to
 /// see heads.
-const HALF: u32 = 500;
+const HALF: u16 = 500;
 /// So many where they are for the workers to wait for.
-const HALF_FOR_WORKERS: u32 = 60;
+const HALF_FOR_WORKERS: u16 = 60;
+/// A worker that is killed or stopped may run for so long after the signal was sent.
+const ENDING: Duration = Duration::from_millis(100);
 /// So many that say nothing come at once.
-const SILENT: u32 = 100;
+const SILENT: u16 = 100;
+/// So many ask and leave at once.
+const VANISHING: u16 = 20;
 
 /// What can be done.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -69,8 +80,10 @@ pub(super) struct Killed {
     pub(super) pid: i32,
     /// Just before, on the clock of the ledger.
     pub(super) after: Duration,
-    /// Just after. It may have run for a moment more.
+    /// Just after.
     pub(super) before: Duration,
+    /// It did nothing any more since then, having been stopped perhaps long before.
+    pub(super) still: Duration,
 }
 
 /// A worker that is stopped.
@@ -78,6 +91,8 @@ pub(super) struct Killed {
 struct Stopped {
     process: OwnedFd,
     pid: i32,
+    /// It does nothing from then on.
+    still: Duration,
     until: Duration,
     /// It is killed then, and does not go on.
     dies: bool,
@@ -89,41 +104,42 @@ pub(super) struct Doer<'scope, 'env> {
     supervisor: &'env Supervisor,
     load: &'env Load,
     rng: Rng,
-    /// The fewest slots and the most.
-    range: (u16, u16),
+    /// How many slots there are, and how many there may be.
     slots: u16,
-    clients: Clients,
+    range: RangeInclusive<u16>,
+    keys: Keys,
     pub(super) killed: Vec<Killed>,
     stopped: Vec<Stopped>,
-    /// Connections that are kept, until when.
-    kept: Vec<(Vec<TcpStream>, Duration)>,
     flood: Option<ScopedJoinHandle<'scope, ()>>,
-    floods: u32,
+    /// How many floods there were.
+    floods: u16,
+    /// How many have come in crowds.
+    came: u16,
 }
 
 impl<'scope, 'env> Doer<'scope, 'env> {
-    /// One who has not done anything, with so many slots to begin with and at the most.
+    /// One who has not done anything yet to a supervisor with so many slots.
     pub(super) fn new(
         scope: &'scope Scope<'scope, 'env>,
         supervisor: &'env Supervisor,
         load: &'env Load,
         seed: u64,
-        (slots, most): (u16, u16),
-        clients: Clients,
+        slots: u16,
+        keys: Keys,
     ) -> Self {
         Self {
             scope,
             supervisor,
             load,
             rng: Rng::new(seed),
-            range: (slots - 1, most),
             slots,
-            clients,
+            range: slots - FEWER..=slots + MORE,
+            keys,
             killed: Vec::new(),
             stopped: Vec::new(),
-            kept: Vec::new(),
             flood: None,
             floods: 0,
+            came: 0,
         }
     }
 
@@ -132,11 +148,11 @@ impl<'scope, 'env> Doer<'scope, 'env> {
         let end = now() + time;
         let mut first = ALL.to_vec();
         while now() < end || !first.is_empty() {
-            let deed = match u32::try_from(first.len()).expect("eleven at most") {
-                0 => ALL[self.below(11) as usize],
-                left => first.swap_remove(self.below(left) as usize),
+            let deed = match first.len() {
+                0 => ALL[self.below(ALL.len())],
+                left => first.swap_remove(self.below(left)),
             };
-            let (chance, rest) = (self.rng.bits(), 5 + self.below(120));
+            let (chance, rest) = (self.rng.bits(), 5 + self.rng.below(120));
             self.do_it(deed, chance);
             proc::watch(Duration::from_millis(rest.into()));
             self.release(now());
@@ -159,8 +175,8 @@ impl<'scope, 'env> Doer<'scope, 'env> {
         self.supervisor.signal(Signal::SIGHUP);
     }
 
-    fn below(&mut self, bound: u32) -> u32 {
-        self.rng.below(bound)
+    fn below(&mut self, bound: usize) -> usize {
+        self.rng.below(u32::try_from(bound).expect("there are few deeds")) as usize
     }
 
     fn do_it(&mut self, deed: Deed, chance: u64) {
@@ -181,38 +197,41 @@ impl<'scope, 'env> Doer<'scope, 'env> {
             Deed::Upgrade => self.supervisor.signal(Signal::SIGUSR2),
             Deed::More | Deed::Fewer => self.resize(deed),
             Deed::Flood => self.flood(chance, time),
-            Deed::Half if self.clients == Clients::Neighbours => {
+            Deed::Half if self.keys == Keys::Addresses => {
                 self.crowd(HALF_FOR_WORKERS, "GET /?si", time);
             }
             Deed::Half => self.crowd(HALF, "GET /?si", time),
             Deed::Silent => self.crowd(SILENT, "", time),
-            Deed::Vanish => {
-                for _ in 0..20 {
-                    client::send(self.load.address(), "GET /vanished HTTP/1.1\r\n\r\n");
-                }
-            }
+            Deed::Vanish => self.crowd(VANISHING, "GET / HTTP/1.1\r\n\r\n", Duration::ZERO),
         }
     }
 
     fn kill(&mut self, chance: u64) {
         let Some(pid) = self.victim(chance) else { return };
         let after = now();
-        if strike(self.supervisor.pid(), pid, rustix::process::Signal::KILL).is_some() {
-            self.killed.push(Killed { pid, after, before: now() });
+        if strike(self.supervisor.pid(), pid, ToWorker::KILL).is_some() {
+            let before = now();
+            self.killed.push(Killed { pid, after, before, still: before + ENDING });
         }
     }
 
-    /// A child of the supervisor.
+    /// A worker. Not a child of the supervisor that is no other program yet: the supervisor waits for
+    /// it, and would be stopped with it.
     fn victim(&self, chance: u64) -> Option<i32> {
         let mut pids = self.supervisor.worker_pids();
+        pids.retain(|pid| proc::environment(*pid).iter().any(|(name, _)| name == ENV_WORKER_ID));
         pids.sort_unstable();
         pids.get((chance >> 32) as usize % pids.len().max(1)).copied()
     }
 
+    /// Stops a worker for a while, unless it is stopped already.
     fn stop(&mut self, pid: i32, time: Duration, dies: bool) {
-        let stopped = strike(self.supervisor.pid(), pid, rustix::process::Signal::STOP);
-        let until = now() + time;
-        self.stopped.extend(stopped.map(|process| Stopped { process, pid, until, dies }));
+        if self.stopped.iter().any(|stopped| stopped.pid == pid) {
+            return;
+        }
+        let stopped = strike(self.supervisor.pid(), pid, ToWorker::STOP);
+        let (still, until) = (now() + ENDING, now() + time);
+        self.stopped.extend(stopped.map(|process| Stopped { process, pid, still, until, dies }));
     }
 
     fn resize(&mut self, deed: Deed) {
@@ -220,7 +239,7 @@ impl<'scope, 'env> Doer<'scope, 'env> {
             Deed::More => (Signal::SIGTTIN, self.slots + 1),
             _ => (Signal::SIGTTOU, self.slots - 1),
         };
-        if (self.range.0..=self.range.1).contains(&slots) {
+        if self.range.contains(&slots) {
             const SAID: &str = "workers from now on: ";
             let before = self.supervisor.count_log(SAID);
             self.supervisor.signal(signal);
@@ -229,64 +248,78 @@ impl<'scope, 'env> Doer<'scope, 'env> {
         }
     }
 
-    /// Many at once for one worker that has stopped, if clients belong to workers.
+    /// Many at once for one worker that is stopped, if clients belong to workers.
     fn flood(&mut self, chance: u64, time: Duration) {
         if self.flood.as_ref().is_some_and(|flood| !flood.is_finished()) {
             return;
         }
         self.floods += 1;
-        let id = format!("flood-{}", self.floods);
-        let (load, sessions) = (self.load, self.clients == Clients::Sessions);
-        let (path, pid) = if sessions {
-            let Some(owner) = load.ask(FLOODER, &format!("/announce/{id}")) else { return };
-            (format!("/?sid={id}"), Some(owner.pid))
-        } else {
-            ("/".to_owned(), load.ask(FLOODER, "/").map(|owner| owner.pid).or(self.victim(chance)))
+        let (load, client) = (self.load, source(FLOODERS, self.floods));
+        let (owner, path) = match self.keys {
+            Keys::Sessions => {
+                (self.owner(client, format!("/announce/{client}")), format!("/?sid={client}"))
+            }
+            Keys::Addresses => (self.owner(client, "/".to_owned()), "/".to_owned()),
+            Keys::None => (self.victim(chance), "/".to_owned()),
         };
-        if let Some(pid) = pid {
-            // What it has not picked up is for others then.
-            self.stop(pid, time, chance & 1 == 1);
-        }
+        let Some(owner) = owner else { return };
+        // The first dies, and what it has not picked up then is for others. The next lives on.
+        self.stop(owner, time, self.floods % 2 == 1);
+        let ends = self.keys == Keys::Sessions;
         self.flood = Some(self.scope.spawn(move || {
-            load.flood(FLOODER, &path);
-            if sessions {
-                load.ask(FLOODER, &format!("/end/{id}{}", &path[1..]));
+            load.flood(client, &path);
+            if ends {
+                load.ask(client, &format!("/end/{client}?sid={client}"));
             }
         }));
     }
 
-    /// Many at once who say no more than this, each from an address of its own.
-    fn crowd(&mut self, many: u32, says: &str, time: Duration) {
-        let first = Ipv4Addr::new(127, 4, 0, 1).to_bits();
-        let one = |nth| {
-            let source = Ipv4Addr::from_bits(first + nth);
-            let mut stream = client::connect_from(source.into(), self.load.address())?;
-            stream.write_all(says.as_bytes())?;
-            Ok(stream)
-        };
-        let crowd: io::Result<Vec<_>> = (0..many).map(one).collect();
-        self.kept.push((crowd.expect("connections"), now() + time));
+    /// Many at once who say no more than this, each from an address of its own. They may have to wait
+    /// for others to leave.
+    fn crowd(&mut self, many: u16, says: &'static str, time: Duration) {
+        let (first, address) = (self.came, self.load.address());
+        self.came = first.wrapping_add(many);
+        self.scope.spawn(move || {
+            let one = |nth| {
+                let client = source(CROWD, first.wrapping_add(nth));
+                let mut stream = client::connect_from(client.into(), address)?;
+                stream.write_all(says.as_bytes())?;
+                Ok(stream)
+            };
+            let crowd: Vec<io::Result<TcpStream>> = (0..many).map(one).collect();
+            proc::watch(time);
+            drop(crowd);
+        });
     }
 
-    /// Lets workers go on, and clients leave, whose time has come.
+    /// The worker that answers a client. Others go on and die meanwhile: it may have to wait for them.
+    fn owner(&mut self, client: Ipv4Addr, path: String) -> Option<i32> {
+        let load = self.load;
+        let asking = self.scope.spawn(move || load.ask(client, &path));
+        while !asking.is_finished() {
+            self.release(now());
+            pause();
+        }
+        asking.join().expect("clients do not panic").map(|owner| owner.pid)
+    }
+
+    /// Lets workers go on, or die, whose time has come.
     fn release(&mut self, due: Duration) {
-        for Stopped { process, pid, dies, .. } in
+        for Stopped { process, pid, still, dies, .. } in
             self.stopped.extract_if(.., |its| its.until <= due)
         {
             let after = now();
-            let signal =
-                if dies { rustix::process::Signal::KILL } else { rustix::process::Signal::CONT };
+            let signal = if dies { ToWorker::KILL } else { rustix::process::Signal::CONT };
             // It may have ended.
             if pidfd_send_signal(&process, signal).is_ok() && dies {
-                self.killed.push(Killed { pid, after, before: now() });
+                self.killed.push(Killed { pid, after, before: now(), still });
             }
         }
-        self.kept.retain(|(_, until)| *until > due);
     }
 }
 
 /// Sends a signal to a child of the supervisor, if it still is one.
-fn strike(supervisor: i32, pid: i32, signal: rustix::process::Signal) -> Option<OwnedFd> {
+fn strike(supervisor: i32, pid: i32, signal: ToWorker) -> Option<OwnedFd> {
     let process = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
     // Now that the number cannot come to mean another process.
     proc::children(supervisor).contains(&pid).then_some(())?;

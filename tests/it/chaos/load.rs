@@ -1,18 +1,19 @@
-//! Clients: every request on a connection of its own, counted, and looked at in the end.
+//! Polite clients: every request on a connection of its own, counted, and judged in the end.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::KEY_IDLE;
 use crate::support::client::{connect_from, read_reply};
 use crate::support::ledger::now;
 use crate::support::proc::Process;
 use crate::support::{Answer, pause};
 
-/// Requests of a session between the one that begins it and the one that ends it.
-const PER_SESSION: u32 = 8;
+/// How often somebody comes who has a key.
+const VISITS: usize = 10;
 /// How long a connection is kept after the answer.
 const KEPT: Duration = Duration::from_millis(300);
 /// So many clients of a flood ask at once.
@@ -52,13 +53,13 @@ pub(super) struct Failure {
 
 /// A client was answered by one worker, and then by another one.
 #[derive(Clone, Copy, Debug)]
+#[expect(dead_code, reason = "it is shown")]
 pub(super) struct Move {
-    pub(super) from: Process,
-    #[expect(dead_code, reason = "it is shown")]
+    client: Ipv4Addr,
+    from: Process,
     to: Process,
-    /// When the answer of the second was there.
-    #[expect(dead_code, reason = "it is shown")]
-    at: Duration,
+    /// When it began to ask the first, and when the answer of the second was there.
+    time: (Duration, Duration),
 }
 
 /// The end of a load.
@@ -94,54 +95,37 @@ impl Load {
         Ending(&self.over)
     }
 
-    /// A client without a key, which comes again and again.
-    pub(super) fn strangers(&self, source: Ipv4Addr) {
-        while !self.over.load(Ordering::Relaxed) {
+    /// Clients without a key, one after the other.
+    pub(super) fn strangers(&self, network: u8) {
+        self.until_over(network, |source| {
             self.ask(source, "/");
             pause();
-        }
+        });
     }
 
-    /// A client that keeps its connection for a while after the answer.
-    pub(super) fn holders(&self, source: Ipv4Addr) {
-        while !self.over.load(Ordering::Relaxed) {
+    /// Clients that keep their connection for a while after the answer.
+    pub(super) fn holders(&self, network: u8) {
+        self.until_over(network, |source| {
             let mut request = self.begin(source, "/hold");
             request.keeps = true;
             self.finish(request);
-        }
+        });
     }
 
-    /// A client with one session after the other, each in the worker that began it.
-    pub(super) fn sessions(&self, source: Ipv4Addr) {
-        for number in 0_u64.. {
-            if self.over.load(Ordering::Relaxed) {
-                return;
-            }
-            let id = format!("{source}-{number}");
-            let Some(first) = self.ask(source, &format!("/announce/{id}")) else { continue };
-            let again = (0..PER_SESSION).map(|_| format!("/?sid={id}"));
-            let mut all = again.chain([format!("/end/{id}?sid={id}")]);
-            let home = Process::of(first.pid);
-            // A session ends with its worker.
-            let _ = all.try_for_each(|path| {
-                let answer = self.ask(source, &path)?;
-                pause();
-                self.is_at_home(home, answer.pid).then_some(())
-            });
-        }
+    /// Clients with a session each.
+    pub(super) fn sessions(&self, network: u8) {
+        self.until_over(network, |source| {
+            let again = (0..VISITS).map(|_| format!("/?sid={source}"));
+            let first = [format!("/announce/{source}")].into_iter();
+            self.stay(source, first.chain(again).chain([format!("/end/{source}?sid={source}")]));
+        });
     }
 
-    /// A client whose address is its key.
-    pub(super) fn neighbour(&self, source: Ipv4Addr) {
-        let mut home = None;
-        while !self.over.load(Ordering::Relaxed) {
-            if let Some(Answer { pid, .. }) = self.ask(source, "/")
-                && !home.is_some_and(|home| self.is_at_home(home, pid))
-            {
-                home = Some(Process::of(pid));
-            }
-            pause();
-        }
+    /// Clients whose address is their key.
+    pub(super) fn neighbours(&self, network: u8) {
+        self.until_over(network, |source| {
+            self.stay(source, (0..VISITS).map(|_| "/".to_owned()));
+        });
     }
 
     /// Many at once.
@@ -157,15 +141,46 @@ impl Load {
         self.finish(self.begin(source, path))
     }
 
+    /// One client after the other, each with an address of its own.
+    fn until_over(&self, network: u8, client: impl Fn(Ipv4Addr)) {
+        let numbers = (0..=u16::MAX).cycle().take_while(|_| !self.over.load(Ordering::Relaxed));
+        numbers.for_each(|number| client(source(network, number)));
+    }
+
+    /// One client that asks for all this, one after the other, and belongs to whoever answers first.
+    fn stay(&self, source: Ipv4Addr, paths: impl Iterator<Item = String>) {
+        let mut home: Option<(Process, Duration)> = None;
+        for path in paths {
+            let began = now();
+            // Whoever was not answered may have no home any more.
+            let Some(answer) = self.ask(source, &path) else { return };
+            let worker = Process::of(answer.pid);
+            if let Some((home, since)) = home
+                && home.pid != worker.pid
+            {
+                let time = (since, now());
+                // On a busy machine the key may have been idle for too long.
+                if home.lives() && time.1 - since < KEY_IDLE {
+                    let moved = Move { client: source, from: home, to: worker, time };
+                    self.moved.lock().unwrap().push(moved);
+                }
+                return;
+            }
+            home = Some((worker, began));
+            pause();
+        }
+    }
+
     fn begin(&self, source: Ipv4Addr, path: &str) -> Request {
         self.sent.fetch_add(1, Ordering::Relaxed);
         let (began, path) = (now(), path.to_owned());
-        let stream = send(source.into(), self.address, &path);
-        Request { stream, path, began, keeps: false }
+        let stream = connect_from(source.into(), self.address);
+        let client = stream.as_ref().ok().and_then(|stream| stream.local_addr().ok());
+        let stream = stream.and_then(|stream| send(stream, &path));
+        Request { client, stream, path, began, keeps: false }
     }
 
-    fn finish(&self, Request { stream, path, began, keeps }: Request) -> Option<Answer> {
-        let client = stream.as_ref().ok().and_then(|stream| stream.local_addr().ok());
+    fn finish(&self, Request { client, stream, path, began, keeps }: Request) -> Option<Answer> {
         let answer = stream.and_then(|mut stream| {
             let answer = read_reply(&mut stream)?;
             if keeps {
@@ -186,24 +201,23 @@ impl Load {
             }
         }
     }
-
-    /// Whether a client was answered by the worker that it belongs to.
-    fn is_at_home(&self, home: Process, answered: i32) -> bool {
-        if home.pid != answered && home.lives() {
-            let moved = Move { from: home, to: Process::of(answered), at: now() };
-            self.moved.lock().unwrap().push(moved);
-        }
-        home.pid == answered
-    }
 }
 
 /// A request whose answer is awaited.
 struct Request {
+    client: Option<SocketAddr>,
+    /// Its connection, or why there is none any more.
     stream: io::Result<TcpStream>,
     path: String,
     began: Duration,
     /// Its connection is to stay open for [`KEPT`] after the answer.
     keeps: bool,
+}
+
+/// An address of this machine: one of many in the network `127.network.0.0`.
+pub(super) fn source(network: u8, number: u16) -> Ipv4Addr {
+    let [high, low] = number.to_be_bytes();
+    Ipv4Addr::new(127, network, high, low)
 }
 
 /// Sees that the connection stays open.
@@ -216,8 +230,7 @@ fn keep(stream: &mut TcpStream) -> io::Result<()> {
     }
 }
 
-fn send(source: IpAddr, address: SocketAddr, path: &str) -> io::Result<TcpStream> {
-    let mut stream = connect_from(source, address)?;
+fn send(mut stream: TcpStream, path: &str) -> io::Result<TcpStream> {
     write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")?;
     Ok(stream)
 }

@@ -111,7 +111,6 @@ fn the_listener_stays_open_while_no_worker_lives() {
     }
 }
 
-/// Node's own primary dies with its workers' connections; here the workers go with the supervisor.
 #[test]
 fn the_listener_stays_open_when_the_last_former_worker_ends_while_no_other_lives() {
     let Some(app) = App::new("socketio.js") else { return };
@@ -128,6 +127,7 @@ fn the_listener_stays_open_when_the_last_former_worker_ends_while_no_other_lives
     assert_eq!(running.count_log("listening on"), 1, "nothing was closed and opened again");
 }
 
+/// Node's own primary dies with its workers' connections; here the workers go with the supervisor.
 #[test]
 fn no_worker_outlives_a_supervisor_that_is_killed() {
     let Some(app) = App::new("socketio.js") else { return };

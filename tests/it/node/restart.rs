@@ -1,13 +1,17 @@
 //! Rolling restarts of Node servers: no client notices them.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use nix::sys::signal::Signal;
 use serde_json::json;
+use tempfile::TempDir;
 
 use super::load::{Verdict, begin, count};
-use crate::support::node::{self, App, Running};
+use crate::support::node::{self, App, Port, Running};
 use crate::support::reply::{self, Kept, Session};
 use crate::support::{client, eventually, proc};
 
@@ -77,4 +81,35 @@ fn a_unix_socket_that_each_worker_makes_anew_is_there_after_a_restart() {
         std::io::Write::write_all(&mut stream, b"GET / HTTP/1.0\r\n\r\n").unwrap();
         client::read_answer(&mut stream).expect("an answer");
     }
+}
+
+/// One worker with a server at a port of its own and, later, one at another; where that is. There
+/// is no such server while there is this file.
+fn with_a_late_server(unless: &Path) -> Option<(Running, Port)> {
+    let (app, other) = (App::new("late.js")?, Port::free());
+    let app = app.env("OTHER_PORT", &other.number.to_string());
+    let running = app.env("NOT", unless.to_str().expect("its path is text")).start(1);
+    running.wait_for_log_times("listening on", 2);
+    Some((running, other))
+}
+
+#[test]
+fn clients_of_a_server_that_opens_late_wait_for_it() {
+    let Some((running, other)) = with_a_late_server(Path::new("/nowhere")) else { return };
+    let address = SocketAddr::from(([127, 0, 0, 1], other.number));
+    let before = reply::get(address, "/").pid();
+    proc::signal(running.pid(), Signal::SIGHUP);
+    eventually("the successor serves", || (reply::get(address, "/").pid() != before).then_some(()));
+    assert_eq!(running.count_log("listening on"), 2, "{}", running.log());
+}
+
+#[test]
+fn a_port_that_no_worker_asks_for_any_more_is_closed() {
+    let directory = TempDir::new().expect("a directory of our own");
+    let unless = directory.path().join("not");
+    let Some((running, other)) = with_a_late_server(&unless) else { return };
+    fs::write(&unless, "").expect("it is ours");
+    proc::signal(running.pid(), Signal::SIGHUP);
+    running.wait_for_log(&format!("listening on 127.0.0.1:{} no more", other.number));
+    assert_eq!(reply::get(running.address(), "/").status, 200);
 }

@@ -196,7 +196,7 @@ fn requests_and_sessions_go_well_while_workers_are_recycled() {
         |_, nth| visit(&running, nth),
         |load| {
             load.go_on(requests());
-            running.wait_for_log_times("is replaced: ", 3);
+            running.wait_for_log_times("is replaced", 3);
         },
     );
     load.assert_right(requests());

@@ -57,6 +57,31 @@ fn d26_by_sid_too_those_without_one_wait_in_a_window_at_most() {
     assert!(slow <= WINDOW, "{slow} of 600 were slow");
 }
 
+/// What is on its way to workers is kept until it has arrived: it takes room like what waits.
+#[test]
+fn connections_on_their_way_to_workers_that_stand_still_leave_the_supervisor_descriptors() {
+    const WORKERS: u16 = 12;
+    let Some(app) = App::new("http.js") else { return };
+    let app = app.flags(&["--max-draining", "1"]).after("ulimit -n 90;");
+    let running = app.start(WORKERS);
+    for worker in running.worker_pids() {
+        proc::signal(worker, Signal::SIGSTOP);
+        eventually("it is stopped", || proc::is_stopped(worker).then_some(()));
+    }
+    let mut clients: Vec<_> = (0..120).map(|_| Kept::open(running.address())).collect();
+    for client in &mut clients {
+        client.send("GET", "/", b"").expect("it is open");
+    }
+    proc::wait_for_rest(running.pid());
+    for worker in running.worker_pids() {
+        proc::signal(worker, Signal::SIGCONT);
+    }
+    for mut client in clients {
+        assert_eq!(client.reply().expect("an answer").status, 200);
+    }
+    assert_eq!(running.count_log("cannot accept"), 0);
+}
+
 /// Broadcasts go to every worker, also to one that does not read. What it missed it hears later.
 #[test]
 fn d25_a_worker_that_stands_still_stops_neither_broadcasts_nor_connections() {

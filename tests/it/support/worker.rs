@@ -248,6 +248,7 @@ impl Worker {
         };
         Ok((String::from_utf8_lossy(&bytes[..len]).into_owned(), socket))
     }
+
     fn serve(&self, message: &str, socket: OwnedFd) {
         // A TcpStream reads and writes a Unix socket as well.
         let mut stream = TcpStream::from(socket);
