@@ -29,9 +29,9 @@ fn after_very_many_connections_the_supervisor_is_as_it_was() {
     };
     get(address, "/announce/one");
     visit(2_000);
-    let (files, resident) = (proc::open_files(pid), proc::status(pid, "VmRSS").unwrap());
+    let (files, memory) = (proc::open_files(pid), proc::private_kib(pid));
     visit(connections);
     assert_eq!(proc::open_files(pid), files);
-    let after = proc::status(pid, "VmRSS").unwrap();
-    assert!(after <= resident + 1024, "{resident} KiB became {after} KiB");
+    let after = proc::private_kib(pid);
+    assert!(after <= memory + 1024, "{memory} KiB became {after} KiB");
 }

@@ -4,13 +4,21 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 /// Sends a signal to a process that the test knows to be its own.
 #[track_caller]
 pub fn signal(pid: i32, signal: Signal) {
     kill(Pid::from_raw(pid), signal).expect("the process exists");
+}
+
+/// Ends a process that a test has started, and its group if it leads one.
+pub fn end_with_group(pid: i32) {
+    let pid = Pid::from_raw(pid);
+    // It may have ended by itself.
+    killpg(pid, Signal::SIGKILL).ok();
+    kill(pid, Signal::SIGKILL).ok();
 }
 
 /// Whether the process exists and has not ended.

@@ -7,11 +7,10 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
 
 use nix::sys::signal::Signal;
 
-use super::{SOON, eventually, pause, proc, worker};
+use super::{eventually, proc, worker};
 
 /// A command line of sticky-run that is being put together.
 pub struct Builder {
@@ -257,13 +256,12 @@ impl Drop for Supervisor {
         if matches!(self.child.try_wait(), Ok(Some(_))) {
             return;
         }
-        // A stopped worker could not follow the order to end, so nobody is asked twice.
-        let workers = self.worker_pids();
+        let children = self.worker_pids();
         self.child.kill().ok();
         self.child.wait().ok();
-        let deadline = Instant::now() + SOON;
-        while workers.iter().any(|pid| proc::is_alive(*pid)) && Instant::now() < deadline {
-            pause();
+        // Whom nobody ends any more: workers, what they started, and orphans.
+        for child in children {
+            proc::end_with_group(child);
         }
     }
 }
