@@ -24,15 +24,18 @@ fn rounds() -> u32 {
     if full() { 5 } else { 1 }
 }
 
-/// How many requests there are during all of it, except in the one test that has five times as many.
+/// How many requests there are during all of it.
 fn requests() -> u32 {
-    if full() { 4_000 } else { 400 }
+    if full() { 4_000 } else { 200 }
 }
 
 /// How many sessions last longer than all of it.
 fn sessions() -> u32 {
-    if full() { 200 } else { 12 }
+    if full() { 40 } else { 4 }
 }
+
+/// The most important test has so many times as many requests and sessions.
+const MANY: u32 = 5;
 
 fn scene(flags: &[&str]) -> Option<Running> {
     Some(App::new("socketio.js")?.flags(&PATIENT).flags(flags).start(WORKERS))
@@ -53,10 +56,10 @@ fn visit(running: &Running, nth: u32) -> io::Result<Vec<Served>> {
 
 /// Ends the sessions, which lasted until now and kept the workers that they began on.
 #[track_caller]
-fn end(mut client: Client, workers: &[i32], transport: &str) {
+fn end(mut client: Client, workers: &[i32], sessions: u32, transport: &str) {
     let gone: Vec<_> = workers.iter().filter(|pid| !proc::is_alive(**pid)).collect();
     client.end_input();
-    client.next::<Verdict>().assert_right(sessions(), transport);
+    client.next::<Verdict>().assert_right(sessions, transport);
     assert!(gone.is_empty(), "{gone:?} have gone while they had sessions");
 }
 
@@ -68,36 +71,36 @@ fn restart_and_upgrade(running: &Running, load: &Load, requests: u32) {
 /// Whether requests go well during restarts and upgrades, and sessions by this transport that began
 /// before and end after; and nothing is left.
 #[track_caller]
-fn goes_well(flags: &[&str], transport: &str, ends_on: &str, requests: u32) {
+fn goes_well(flags: &[&str], transport: &str, ends_on: &str, times: u32) {
     let Some(running) = scene(flags) else { return };
     let files = proc::open_files_at_rest(running.pid());
-    let options = json!({ "transport": transport, "sessions": sessions(), "millis": null });
+    let options = json!({ "transport": transport, "sessions": times * sessions(), "millis": null });
     let Some(client) = begin(&running, &options) else { return };
     client.next::<Value>();
     let first = running.worker_pids();
     let load = Load::during(
         |_, nth| visit(&running, nth),
-        |load| restart_and_upgrade(&running, load, requests),
+        |load| restart_and_upgrade(&running, load, times * requests()),
     );
-    load.assert_right(requests);
-    end(client, &first, ends_on);
+    load.assert_right(times * requests());
+    end(client, &first, times * sessions(), ends_on);
     running.wait_for_workers(WORKERS.into(), files);
     assert_eq!(running.count_log(" WARN "), 0);
 }
 
 #[test]
 fn requests_and_sessions_by_polling_go_well() {
-    goes_well(&[], "polling", "polling", 5 * requests());
+    goes_well(&[], "polling", "polling", MANY);
 }
 
 #[test]
 fn requests_and_sessions_that_upgrade_go_well() {
-    goes_well(&["--keep-alive", "handback"], "upgrade", "websocket", requests());
+    goes_well(&["--keep-alive", "handback"], "upgrade", "websocket", 1);
 }
 
 #[test]
 fn requests_and_sessions_by_websocket_go_well() {
-    goes_well(&["--balance", "round-robin"], "websocket", "websocket", requests());
+    goes_well(&["--balance", "round-robin"], "websocket", "websocket", 1);
 }
 
 #[test]
@@ -181,7 +184,7 @@ fn requests_and_sessions_go_well_while_three_workers_become_six_and_then_two() {
     });
     load.assert_right(requests());
     assert_eq!(load.workers(), 6, "each had its part");
-    end(client, &first, "polling");
+    end(client, &first, sessions(), "polling");
     eventually("two workers", || (proc::children(running.pid()).len() == 2).then_some(()));
 }
 
@@ -202,7 +205,7 @@ fn requests_and_sessions_go_well_while_workers_are_recycled() {
         },
     );
     load.assert_right(requests());
-    end(client, &first, "polling");
+    end(client, &first, sessions(), "polling");
     eventually("the first are gone", || {
         first.iter().all(|pid| !proc::is_alive(*pid)).then_some(())
     });
