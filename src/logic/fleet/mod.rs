@@ -43,7 +43,8 @@
 //! workers drain, or will when their successors are ready, no successor is started. A restart that
 //! stands still for this says so, once each time.
 //!
-//! - **Restart**: all workers that live now are old. A ready one gets a successor in its turn. One that
+//! - **Restart**: all workers that live now are old, but not one whose `Spawn` nobody has fetched yet, such as
+//!   that of a slot which comes with the restart. A ready one gets a successor in its turn. One that
 //!   boots is ended in its turn, if it is not ready by then, and another one is started at once. A slot
 //!   without either, resting or with a worker on its way out, starts now and not in its turn, its failures forgotten,
 //!   since somebody has mended something. A successor that fails ends the round for all: other

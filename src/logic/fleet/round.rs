@@ -20,7 +20,11 @@ impl Fleet {
         let staying = usize::from(self.size_to_be());
         self.report(Replacing::RestartBegan { workers: staying, anew });
         for index in 0..usize::from(self.size) {
-            self.slots[index].make_stale();
+            if self.is_new_already(index) {
+                self.slots[index].join_restart();
+            } else {
+                self.slots[index].make_stale();
+            }
             self.abandon_successor(now, index);
         }
         for index in 0..staying {
@@ -33,6 +37,12 @@ impl Fleet {
                 }
             }
         }
+    }
+
+    /// Whether nobody has fetched the `Spawn` of the present worker yet: it will be as new as any.
+    fn is_new_already(&self, index: usize) -> bool {
+        let present = self.slots[index].present.as_ref();
+        present.is_some_and(|life| self.actions.contains(&Action::Spawn(life.worker)))
     }
 
     /// A worker has reached one of its limits.

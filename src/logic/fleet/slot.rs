@@ -148,6 +148,14 @@ impl Slot {
         self.retry_at = None;
     }
 
+    /// The present worker comes with the restart, which waits for it.
+    pub(super) fn join_restart(&mut self) {
+        if let Some(life) = &mut self.present {
+            life.rolled = true;
+            self.fresh_from = life.worker.generation;
+        }
+    }
+
     /// None of its workers is to be replaced by a restart any more.
     pub(super) fn make_fresh(&mut self) {
         self.fresh_from = 0;
