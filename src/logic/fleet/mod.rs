@@ -55,9 +55,9 @@
 //! - **Worn**: a ready worker reached one of its limits (`Recycle`), or its lifetime, which is drawn within a tenth
 //!   of the configured one when it becomes ready. If its successor fails, it goes on, and the next try
 //!   comes after the slot's rest. A round is not ended by this. One that reached a limit before it was ready for a
-//!   minute goes on for the slot's rest too, before it gets its successor: the limit may be less than
-//!   any worker can do with, and then they would be replaced for ever. The first time is a warning. Such a worker does
-//!   not reset the rest any more.
+//!   minute goes on for a rest too, before it gets its successor: the limit may be less than any worker can do with,
+//!   and then they would be replaced for ever. This rest is another one than that between starts, and grows in the same
+//!   way. The first time is a warning. Such a worker resets neither of them.
 //!
 //! # More and fewer (`scale.rs`)
 //!
@@ -320,7 +320,7 @@ impl Fleet {
             slot.forget(worker);
         }
         if proved && change != Change::Nothing {
-            slot.backoff.reset();
+            slot.prove();
         }
         match (self.phase, role) {
             (Phase::Running, Role::Present) => self.hear_present(now, worker, change),

@@ -56,7 +56,7 @@ impl Fleet {
         life.worn = Some(wear);
         life.old_at = None;
         if proved {
-            slot.backoff.reset();
+            slot.prove();
         }
         match wear {
             Wear::Connections | Wear::Memory if !proved => self.worn_early(now, worker, wear),
@@ -68,7 +68,9 @@ impl Fleet {
 
     /// A worker has reached a limit so soon that its successors may all do so.
     fn worn_early(&mut self, now: Time, worker: Worker, wear: Wear) {
-        let rest = self.try_again_later(now, usize::from(worker.slot));
+        let slot = &mut self.slots[usize::from(worker.slot)];
+        let rest = slot.respite.next(&mut self.rng);
+        slot.retry_at = Some(now + rest);
         let first = !std::mem::replace(&mut self.warned_of_limit, true);
         self.report(Replacing::WornEarly { worker, wear, rest, first });
     }
@@ -236,11 +238,11 @@ impl Fleet {
     pub(super) fn withdraw(&mut self, now: Time, index: usize) {
         let time = self.config.drain_timeout;
         let slot = &mut self.slots[index];
+        if slot.present.as_ref().is_some_and(|life| life.has_proved_itself(now)) {
+            slot.prove();
+        }
         let Some(life) = &mut slot.present else { return };
         let worker = life.worker;
-        if life.has_proved_itself(now) {
-            slot.backoff.reset();
-        }
         life.withdraw(time.map(|time| now + time));
         slot.step_down();
         self.actions.push_back(Action::Withdraw(worker));

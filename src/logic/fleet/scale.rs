@@ -29,6 +29,7 @@ impl Fleet {
         let before = std::mem::replace(&mut self.config, config);
         // Limits may be others now.
         self.warned_of_limit = false;
+        self.slots.iter_mut().for_each(|slot| slot.respite.reset());
         if self.phase != Phase::Running {
             return;
         }

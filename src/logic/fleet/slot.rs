@@ -31,6 +31,9 @@ pub(super) struct Slot {
     pub(super) retry_at: Option<Time>,
     /// How long the slot rests between two workers.
     pub(super) backoff: Backoff,
+    /// How long a worker goes on that was worn early.
+    #[serde(default)]
+    pub(super) respite: Backoff,
     /// Failed starts since a worker of this slot was last ready.
     pub(super) failed: u32,
 }
@@ -59,6 +62,7 @@ impl Slot {
             next_start: None,
             retry_at: None,
             backoff: Backoff::default(),
+            respite: Backoff::default(),
             failed: 0,
         }
     }
@@ -128,6 +132,12 @@ impl Slot {
     pub(super) fn failed_start(&mut self) -> u32 {
         self.failed = self.failed.saturating_add(1);
         self.failed
+    }
+
+    /// A worker of this slot has proved itself, so that all rests are short again.
+    pub(super) fn prove(&mut self) {
+        self.backoff.reset();
+        self.respite.reset();
     }
 
     /// Starts over, as if no start had ever failed.
