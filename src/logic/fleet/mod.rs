@@ -69,6 +69,7 @@
 //! knows whether new workers do: if it fails, there are as many as before. Slots that go have no turn,
 //! unless none of those that stay has a worker that could show it. `More` and `Fewer` meanwhile change how
 //! many are to stay. A configuration that comes meanwhile does the same; slots that it adds start at once.
+//! Slots that a configuration has added go again if the restart fails; those of `More` before it stay.
 //!
 //! # Watchdog (`watchdog.rs`)
 //!
@@ -146,6 +147,7 @@ use life::Life;
 use news::{Change, News, Stage};
 use phase::Phase;
 pub use replacing::Replacing;
+use scale::Before;
 use slot::{Role, Slot};
 
 use crate::logic::Worker;
@@ -178,6 +180,9 @@ pub struct Fleet {
     /// How many are to stay when the rolling restart comes to its end, if that is fewer.
     #[serde(default)]
     staying: Option<u16>,
+    /// What a rolling restart goes back to if it fails, if it changes how many there are.
+    #[serde(default)]
+    before: Option<Before>,
     /// The state of the whole.
     phase: Phase,
     /// Whether a rolling restart has not come to its end.
@@ -204,6 +209,7 @@ impl Fleet {
             slots: (0..config.workers).map(Slot::new).collect(),
             size: config.workers,
             staying: None,
+            before: None,
             phase: Phase::Running,
             is_rolling: false,
             waits: false,

@@ -93,6 +93,7 @@ impl Fleet {
             self.is_rolling = false;
             let workers = self.in_use().iter().filter(|slot| slot.is_renewed()).count();
             self.report(Replacing::Restarted { workers });
+            self.before = None;
             self.remove_those_that_go(now);
         }
         self.say_if_it_waits();
@@ -211,10 +212,6 @@ impl Fleet {
     /// The workers of before go on.
     fn give_up_restart(&mut self, now: Time) {
         self.is_rolling = false;
-        if self.staying.take().is_some() {
-            // The next configuration that wants fewer is another one than this.
-            self.config.workers = self.size;
-        }
         for index in 0..self.slots.len() {
             if self.slots[index].is_stale() {
                 self.abandon_successor(now, index);
@@ -224,6 +221,7 @@ impl Fleet {
             }
             self.slots[index].make_fresh();
         }
+        self.resize_back(now);
     }
 
     /// A worn worker gets no successor for a while.

@@ -163,6 +163,30 @@ fn a_restart_with_fewer_slots_that_fails_takes_nothing_away() {
 }
 
 #[test]
+fn a_restart_that_fails_leaves_as_many_slots_as_there_were_and_not_as_were_configured() {
+    for (wanted, added) in [(1, 0), (6, 2)] {
+        let mut world = World::ready(3, 25_000);
+        world.handle(Input::More);
+        world.boot(worker(3, 0));
+        world.restart_with(wanted);
+        for slot in 4..4 + added {
+            world.boot(worker(slot, 0));
+        }
+        world.fail(worker(0, 1));
+        assert_eq!((world.fleet.size(), world.fleet.size_to_be()), (4, 4));
+        // That of before holds again, which changes nothing.
+        world.fleet.reconfigure(world.now, with_workers(3));
+        assert_eq!((world.actions(), world.fleet.size()), (vec![], 4));
+        for slot in 0..4 {
+            assert!(world.fleet.is_present(worker(slot, 0)));
+        }
+        // And the same is wanted again.
+        world.restart_with(wanted);
+        assert_eq!(world.fleet.size_to_be(), wanted);
+    }
+}
+
+#[test]
 fn a_slot_that_goes_shows_whether_new_workers_do_if_no_other_can() {
     for fails in [true, false] {
         let mut world = World::ready(2, 25_000);
