@@ -249,8 +249,12 @@ impl Engine {
         }
     }
 
-    /// How many connections are kept here until their workers have them.
+    /// How many connections are kept here until their workers have them: none with the handoff
+    /// `channel`, where this is not to cost anything for each connection.
     pub(super) fn on_their_way(&self) -> usize {
+        if self.node.is_none() {
+            return 0;
+        }
         self.workers.all().filter_map(|live| live.link.node()).map(NodeLink::kept).sum()
     }
 

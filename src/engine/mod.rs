@@ -159,8 +159,9 @@ impl Engine {
             self.report_open();
             self.look_after_drains();
             let Some(action) = self.fleet.poll_action() else { break };
+            // A ping changes nothing, and comes for ever.
+            acted |= !matches!(action, Action::Ping(_));
             self.carry_out(action)?;
-            acted = true;
         }
         if acted {
             self.settling.changed(self.now);

@@ -55,6 +55,8 @@ pub(super) struct Live {
     pub(super) told_off: Throttle,
     /// How many connections it was given.
     pub(super) given: u64,
+    /// This program has started it, and not the one that it was before an upgrade.
+    is_own: bool,
     pid: Pid,
 }
 
@@ -129,7 +131,7 @@ impl Workers {
             registry.register(&mut SourceFd(&fd), token, Interest::READABLE)?;
             let (told_off, pid) = (Throttle::default(), Pid::from_raw(pid));
             // Whatever came before the change has to be read without another event.
-            let live = Live { worker, link, readable: true, told_off, given, pid };
+            let live = Live { worker, link, readable: true, told_off, given, is_own: false, pid };
             self.live.insert(worker, live);
         }
         Ok(())
@@ -252,7 +254,7 @@ impl Engine {
         let registered =
             self.poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE);
         let told_off = Throttle::default();
-        let live = Live { worker, link, readable: false, told_off, given: 0, pid };
+        let live = Live { worker, link, readable: false, told_off, given: 0, is_own: true, pid };
         self.workers.live.insert(worker, live);
         if let Err(error) = registered {
             // Without events nothing of it would ever be heard, so it goes the way of a worker
@@ -289,8 +291,9 @@ impl Engine {
             self.router.ready(self.now, worker);
             self.begin_placing(worker);
         }
-        if !self.fleet.is_rolling() {
-            // What workers run has proved itself.
+        let is_own = self.workers.get(worker).is_some_and(|live| live.is_own);
+        if is_own && !self.fleet.is_rolling() {
+            // What workers run now has proved itself.
             self.fallback = None;
         }
     }

@@ -7,10 +7,10 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::privileges::{
-    AS_SOMEBODY, GROUP, SLEEP, USER, copy_program, is_root, private_directory,
+    AS_SOMEBODY, GROUP, SLEEP, USER, copy_program, is_root, private_directory, public_program,
 };
-use crate::support::sticky_run;
 use crate::support::supervisor::without_listener;
+use crate::support::{proc, sticky_run};
 
 #[test]
 fn what_the_supervisor_cannot_do_any_more_is_said_at_the_start() {
@@ -70,6 +70,31 @@ fn a_command_that_only_its_user_can_read_is_found_again_or_said_not_to_be() {
     supervisor.signal(Signal::SIGUSR2);
     supervisor.wait_for_log("upgraded from sticky-run");
     assert_eq!(supervisor.count_log("WARN"), 0);
+}
+
+#[test]
+fn workers_stay_who_they_are_when_an_upgrade_finds_no_user_any_more() {
+    if !is_root() {
+        return;
+    }
+    let program = public_program();
+    let file = program.path().join("s.toml");
+    let configuration = |who: &str| format!("{who}\nlisten = ['127.0.0.1:0']\n");
+    fs::write(&file, configuration("user = '54321'\ngroup = '54322'")).unwrap();
+    let flags = ["--config", file.to_str().unwrap()];
+    let builder = without_listener(1, &flags).command(&SLEEP);
+    let mut supervisor = builder.program(&program.path().join("run")).listening();
+    supervisor.wait_for_log("worker 0 started");
+    fs::write(&file, configuration("")).unwrap();
+    for upgrades in 1..3 {
+        supervisor.signal(Signal::SIGUSR2);
+        supervisor.wait_for_log_times("--user 54321 -> not set needs a stop and a start", upgrades);
+        supervisor.wait_for_log_times("upgraded from sticky-run", upgrades);
+        proc::signal(supervisor.pid_of(0), Signal::SIGKILL);
+        supervisor.wait_for_log_times("worker 0 started", upgrades + 1);
+        assert_eq!(proc::status(supervisor.pid_of(0), "Uid:"), Some(u64::from(USER)));
+    }
+    assert_eq!(supervisor.stop().code(), Some(0));
 }
 
 #[test]

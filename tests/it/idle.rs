@@ -103,3 +103,15 @@ fn a_supervisor_of_node_workers_sleeps_and_is_small_before_and_after_restarts_an
     costs_nothing(&running);
     assert_eq!(proc::open_files(running.pid()), files);
 }
+
+#[test]
+fn signs_of_life_are_no_reason_to_give_memory_back() {
+    let supervisor = sticky_run(2, &["--watchdog", "2500ms"]).start();
+    let pid = supervisor.pid();
+    // Pings come every 1.25 s.
+    eventually("nothing is mapped anew while it asks twice", || {
+        let before = proc::page_faults(pid);
+        proc::watch(Duration::from_millis(2_600));
+        (proc::page_faults(pid) == before).then_some(())
+    });
+}

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use nix::sys::signal::Signal;
 
 use crate::support::client::hold;
-use crate::support::files::File;
+use crate::support::files::{File, Mark};
 use crate::support::load::Load;
 use crate::support::node::{self, Port};
 use crate::support::supervisor::configured;
@@ -186,6 +186,26 @@ fn a_restart_that_fails_half_way_leaves_what_is_new_and_what_is_old() {
     load.assert_all_answered();
     // With the command of now it would never be ready.
     crashes(&supervisor, 1, old[1]);
+    assert_eq!(supervisor.stop().code(), Some(0));
+}
+
+#[test]
+fn a_worker_from_before_an_upgrade_does_not_prove_the_command_of_after() {
+    let (mark, words) = (Mark::new("reload-before"), worker::command());
+    let waits = format!("TEST_WORKER=waits={}", mark.path());
+    let right = configuration(&worker_after(&["env", &waits], &words));
+    let file = File::new("reload-before.toml", right.replace("'2s'", "'20s'"));
+    let mut supervisor = configured(2, file.path()).start();
+    mark.set();
+    proc::signal(supervisor.pid_of(0), Signal::SIGKILL);
+    supervisor.wait_for_log_times("worker 0 started", 2);
+    file.replace(configuration(&["false"]));
+    supervisor.signal(Signal::SIGUSR2);
+    supervisor.wait_for_log("upgraded from sticky-run");
+    mark.clear();
+    supervisor.wait_for_log_times("worker 0 is ready", 2);
+    crashes(&supervisor, 0, supervisor.pid_of(0));
+    assert_eq!(supervisor.count_log("that of before holds again for the workers"), 1);
     assert_eq!(supervisor.stop().code(), Some(0));
 }
 

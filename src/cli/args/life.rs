@@ -72,7 +72,8 @@ pub(in crate::cli) struct LifeArgs {
 
     /// Replace workers that have had so many connections [default: never]
     ///
-    /// Give or take a tenth, so that not all are at once.
+    /// Give or take a tenth, so that not all are at once. A worker that has had them within a minute
+    /// goes on for 100 ms, which becomes twice as long each time, up to 30 s: the limit may be too low.
     #[arg(long, value_name = "N", env = "STICKY_MAX_LIFETIME_CONNECTIONS", hide_env_values = true,
         value_parser = clap::value_parser!(u64).range(1..))]
     pub(in crate::cli) max_lifetime_connections: Option<u64>,
@@ -80,7 +81,8 @@ pub(in crate::cli) struct LifeArgs {
     /// Replace workers that hold more memory than this, such as 512MiB or 1.5GiB [default: never]
     ///
     /// KiB, MiB and GiB are powers of 1024; KB, MB and GB, or K, M and G, powers of 1000. It is the
-    /// resident memory of the process itself, without its children.
+    /// resident memory of the process itself, without its children, looked at every 5 s. A worker that
+    /// holds as much within a minute goes on for a while, as with --max-lifetime-connections.
     #[arg(long, value_name = "SIZE", env = "STICKY_MAX_MEMORY", hide_env_values = true,
         value_parser = size)]
     pub(in crate::cli) max_memory: Option<u64>,

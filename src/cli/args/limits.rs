@@ -13,7 +13,8 @@ pub(in crate::cli) struct LimitsArgs {
     ///
     /// Those in workers count, and those that the supervisor still holds. At the limit nobody is let
     /// in: further clients wait in the kernel's backlog until one of them is over, and are let in by
-    /// then; when the backlog is full as well, they try again by themselves. Nobody is turned away.
+    /// then; when the backlog is full as well, they try again by themselves. Nobody is turned away but
+    /// those who are still in the backlog when the address closes: in a stop, or by an upgrade without it.
     #[arg(long, value_name = "N", env = "STICKY_MAX_CONNECTIONS", hide_env_values = true,
         value_parser = value_parser!(u64).range(1..))]
     pub(in crate::cli) max_connections: Option<u64>,

@@ -264,7 +264,9 @@ Configuration file:
   NAME=VALUE also takes a table.
   HUP has the file read again. The log says what is different, and what of it
   needs an upgrade (USR2), or a stop and a start. A file that is wrong then is
-  an error in the log: nothing is restarted, and the old values stay.
+  an error in the log: nothing is restarted, and the old values stay. They hold
+  again if the restart fails. Where there are to be fewer workers, those that
+  are too many drain when the others are new.
 
 Signals:
   TERM, INT, QUIT  stop in order (see --grace); once more: stop fast

@@ -11,7 +11,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Command, Config, Handoff, NodeConfig, ProcessConfig};
+use super::{Account, Command, Config, Handoff, NodeConfig, ProcessConfig};
 use crate::logic::fleet::FleetConfig;
 use crate::logic::route::RouteConfig;
 
@@ -118,6 +118,9 @@ pub struct InForce {
     /// How many there are; a state of before knows nothing of it.
     #[serde(default)]
     workers: Option<u16>,
+    /// Who they are; a state of before knows nothing of it.
+    #[serde(default)]
+    account: Option<Account>,
 }
 
 impl Config {
@@ -132,6 +135,7 @@ impl Config {
             command: self.command.clone(),
             node,
             workers: Some(self.fleet.workers),
+            account: self.process.account.clone(),
         }
     }
 
@@ -151,6 +155,9 @@ impl Config {
             if let Some(change) = kept.iter().find(|change| change.name == asked.name) {
                 asked.value.clone_from(&change.from);
             }
+        }
+        if kept.iter().any(|change| change.name == USER) {
+            self.process.account.clone_from(&before.account);
         }
         if let (Handoff::Node(own), Some(node)) = (&mut self.handoff, &before.node) {
             own.keep(node);

@@ -5,6 +5,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use nix::sys::resource::{Resource, rlim_t};
 use nix::sys::signal::Signal;
+use serde::{Deserialize, Serialize};
 
 /// What stands for the slot in arguments and variables.
 const SLOT: &[u8] = b"{id}";
@@ -27,7 +28,7 @@ pub struct ProcessConfig {
 }
 
 /// Who a worker is.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Account {
     /// The user; none, where only the group differs.
     pub uid: Option<u32>,

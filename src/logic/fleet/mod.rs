@@ -43,7 +43,8 @@
 //! workers drain, or will when their successors are ready, no successor is started. A restart that
 //! stands still for this says so, once each time.
 //!
-//! - **Restart**: all workers that live now are old. A ready one gets a successor in its turn. One that
+//! - **Restart**: all workers that live now are old, but not one whose `Spawn` nobody has fetched yet, such as
+//!   that of a slot which comes with the restart. A ready one gets a successor in its turn. One that
 //!   boots is ended in its turn, if it is not ready by then, and another one is started at once. A slot
 //!   without either, resting or with a worker on its way out, starts now and not in its turn, its failures forgotten,
 //!   since somebody has mended something. A successor that fails ends the round for all: other
@@ -54,9 +55,9 @@
 //! - **Worn**: a ready worker reached one of its limits (`Recycle`), or its lifetime, which is drawn within a tenth
 //!   of the configured one when it becomes ready. If its successor fails, it goes on, and the next try
 //!   comes after the slot's rest. A round is not ended by this. One that reached a limit before it was ready for a
-//!   minute goes on for the slot's rest too, before it gets its successor: the limit may be less than
-//!   any worker can do with, and then they would be replaced for ever. The first time is a warning. Such a worker does
-//!   not reset the rest any more.
+//!   minute goes on for a rest too, before it gets its successor: the limit may be less than any worker can do with,
+//!   and then they would be replaced for ever. This rest is another one than that between starts, and grows in the same
+//!   way. The first time is a warning. Such a worker resets neither of them.
 //!
 //! # More and fewer (`scale.rs`)
 //!
@@ -68,6 +69,7 @@
 //! knows whether new workers do: if it fails, there are as many as before. Slots that go have no turn,
 //! unless none of those that stay has a worker that could show it. `More` and `Fewer` meanwhile change how
 //! many are to stay. A configuration that comes meanwhile does the same; slots that it adds start at once.
+//! Slots that a configuration has added go again if the restart fails; those of `More` before it stay.
 //!
 //! # Watchdog (`watchdog.rs`)
 //!
@@ -145,6 +147,7 @@ use life::Life;
 use news::{Change, News, Stage};
 use phase::Phase;
 pub use replacing::Replacing;
+use scale::Before;
 use slot::{Role, Slot};
 
 use crate::logic::Worker;
@@ -177,6 +180,9 @@ pub struct Fleet {
     /// How many are to stay when the rolling restart comes to its end, if that is fewer.
     #[serde(default)]
     staying: Option<u16>,
+    /// What a rolling restart goes back to if it fails, if it changes how many there are.
+    #[serde(default)]
+    before: Option<Before>,
     /// The state of the whole.
     phase: Phase,
     /// Whether a rolling restart has not come to its end.
@@ -203,6 +209,7 @@ impl Fleet {
             slots: (0..config.workers).map(Slot::new).collect(),
             size: config.workers,
             staying: None,
+            before: None,
             phase: Phase::Running,
             is_rolling: false,
             waits: false,
@@ -319,7 +326,7 @@ impl Fleet {
             slot.forget(worker);
         }
         if proved && change != Change::Nothing {
-            slot.backoff.reset();
+            slot.prove();
         }
         match (self.phase, role) {
             (Phase::Running, Role::Present) => self.hear_present(now, worker, change),

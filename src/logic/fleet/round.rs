@@ -20,7 +20,11 @@ impl Fleet {
         let staying = usize::from(self.size_to_be());
         self.report(Replacing::RestartBegan { workers: staying, anew });
         for index in 0..usize::from(self.size) {
-            self.slots[index].make_stale();
+            if self.is_new_already(index) {
+                self.slots[index].join_restart();
+            } else {
+                self.slots[index].make_stale();
+            }
             self.abandon_successor(now, index);
         }
         for index in 0..staying {
@@ -35,6 +39,12 @@ impl Fleet {
         }
     }
 
+    /// Whether nobody has fetched the `Spawn` of the present worker yet: it will be as new as any.
+    fn is_new_already(&self, index: usize) -> bool {
+        let present = self.slots[index].present.as_ref();
+        present.is_some_and(|life| self.actions.contains(&Action::Spawn(life.worker)))
+    }
+
     /// A worker has reached one of its limits.
     pub(super) fn recycle(&mut self, now: Time, worker: Worker, wear: Wear) {
         let Some(slot) = self.slots.get_mut(usize::from(worker.slot)) else { return };
@@ -46,7 +56,7 @@ impl Fleet {
         life.worn = Some(wear);
         life.old_at = None;
         if proved {
-            slot.backoff.reset();
+            slot.prove();
         }
         match wear {
             Wear::Connections | Wear::Memory if !proved => self.worn_early(now, worker, wear),
@@ -58,7 +68,9 @@ impl Fleet {
 
     /// A worker has reached a limit so soon that its successors may all do so.
     fn worn_early(&mut self, now: Time, worker: Worker, wear: Wear) {
-        let rest = self.try_again_later(now, usize::from(worker.slot));
+        let slot = &mut self.slots[usize::from(worker.slot)];
+        let rest = slot.respite.next(&mut self.rng);
+        slot.retry_at = Some(now + rest);
         let first = !std::mem::replace(&mut self.warned_of_limit, true);
         self.report(Replacing::WornEarly { worker, wear, rest, first });
     }
@@ -81,6 +93,7 @@ impl Fleet {
             self.is_rolling = false;
             let workers = self.in_use().iter().filter(|slot| slot.is_renewed()).count();
             self.report(Replacing::Restarted { workers });
+            self.before = None;
             self.remove_those_that_go(now);
         }
         self.say_if_it_waits();
@@ -199,10 +212,6 @@ impl Fleet {
     /// The workers of before go on.
     fn give_up_restart(&mut self, now: Time) {
         self.is_rolling = false;
-        if self.staying.take().is_some() {
-            // The next configuration that wants fewer is another one than this.
-            self.config.workers = self.size;
-        }
         for index in 0..self.slots.len() {
             if self.slots[index].is_stale() {
                 self.abandon_successor(now, index);
@@ -212,6 +221,7 @@ impl Fleet {
             }
             self.slots[index].make_fresh();
         }
+        self.resize_back(now);
     }
 
     /// A worn worker gets no successor for a while.
@@ -226,11 +236,11 @@ impl Fleet {
     pub(super) fn withdraw(&mut self, now: Time, index: usize) {
         let time = self.config.drain_timeout;
         let slot = &mut self.slots[index];
+        if slot.present.as_ref().is_some_and(|life| life.has_proved_itself(now)) {
+            slot.prove();
+        }
         let Some(life) = &mut slot.present else { return };
         let worker = life.worker;
-        if life.has_proved_itself(now) {
-            slot.backoff.reset();
-        }
         life.withdraw(time.map(|time| now + time));
         slot.step_down();
         self.actions.push_back(Action::Withdraw(worker));

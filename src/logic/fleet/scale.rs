@@ -1,10 +1,21 @@
 //! More slots and fewer, and another configuration.
 
+use serde::{Deserialize, Serialize};
+
 use super::news::Stage;
 use super::phase::Phase;
 use super::slot::Slot;
 use super::{Action, Event, Fleet, FleetConfig, Input, MOST_WORKERS, Refused};
 use crate::logic::time::Time;
+
+/// How many slots there were.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub(super) struct Before {
+    /// By the configuration.
+    configured: u16,
+    /// Really, `More` and `Fewer` included.
+    size: u16,
+}
 
 impl Fleet {
     /// Goes on with another configuration. Times count from their next use. The number of slots
@@ -29,10 +40,15 @@ impl Fleet {
         let before = std::mem::replace(&mut self.config, config);
         // Limits may be others now.
         self.warned_of_limit = false;
+        self.slots.iter_mut().for_each(|slot| slot.respite.reset());
         if self.phase != Phase::Running {
             return;
         }
         if self.config.workers != before.workers {
+            if later {
+                let size = self.size_to_be();
+                self.before.get_or_insert(Before { configured: before.workers, size });
+            }
             self.resize(now, self.config.workers, later);
         }
         if self.config.watchdog != before.watchdog {
@@ -87,6 +103,15 @@ impl Fleet {
     /// Takes away the slots that were to go at the end of the restart.
     pub(super) fn remove_those_that_go(&mut self, now: Time) {
         if let Some(size) = self.staying {
+            self.resize(now, size, false);
+        }
+    }
+
+    /// The restart has failed: as many slots as before it. Whoever wants another number then wants a change.
+    pub(super) fn resize_back(&mut self, now: Time) {
+        self.staying = None;
+        if let Some(Before { configured, size }) = self.before.take() {
+            self.config.workers = configured;
             self.resize(now, size, false);
         }
     }

@@ -31,6 +31,9 @@ pub(super) struct Slot {
     pub(super) retry_at: Option<Time>,
     /// How long the slot rests between two workers.
     pub(super) backoff: Backoff,
+    /// How long a worker goes on that was worn early.
+    #[serde(default)]
+    pub(super) respite: Backoff,
     /// Failed starts since a worker of this slot was last ready.
     pub(super) failed: u32,
 }
@@ -59,6 +62,7 @@ impl Slot {
             next_start: None,
             retry_at: None,
             backoff: Backoff::default(),
+            respite: Backoff::default(),
             failed: 0,
         }
     }
@@ -130,6 +134,12 @@ impl Slot {
         self.failed
     }
 
+    /// A worker of this slot has proved itself, so that all rests are short again.
+    pub(super) fn prove(&mut self) {
+        self.backoff.reset();
+        self.respite.reset();
+    }
+
     /// Starts over, as if no start had ever failed.
     pub(super) fn forget_failures(&mut self) {
         self.failed = 0;
@@ -146,6 +156,14 @@ impl Slot {
     pub(super) fn make_stale(&mut self) {
         self.fresh_from = self.next_generation;
         self.retry_at = None;
+    }
+
+    /// The present worker comes with the restart, which waits for it.
+    pub(super) fn join_restart(&mut self) {
+        if let Some(life) = &mut self.present {
+            life.rolled = true;
+            self.fresh_from = life.worker.generation;
+        }
     }
 
     /// None of its workers is to be replaced by a restart any more.

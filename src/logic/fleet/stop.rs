@@ -62,6 +62,7 @@ impl Fleet {
     fn start_no_more(&mut self) {
         self.is_rolling = false;
         self.staying = None;
+        self.before = None;
         let slots = &mut self.slots;
         self.actions.retain(|action| {
             let Action::Spawn(worker) = action else { return true };

@@ -138,7 +138,7 @@ impl Fleet {
         }
         let slot = &mut self.slots[index];
         if proved {
-            slot.backoff.reset();
+            slot.prove();
         }
         slot.step_down();
         if slot.promote() {

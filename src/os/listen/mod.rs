@@ -93,9 +93,19 @@ impl ListenError {
             about.name == self.name
                 || port(&about.name).is_some_and(|own| port(&self.name) == Some(own))
         };
-        if self.error.raw_os_error() == Some(libc::EADDRINUSE) && own.any(is_here) {
-            self.hint = " (this supervisor itself listens there: upgrade once without that address and \
-                         once more with the new one, or stop and start anew)";
+        if self.error.raw_os_error() == Some(libc::EADDRINUSE)
+            && let Some(about) = own.find(|about| is_here(about))
+        {
+            self.hint = match about.asked {
+                Some(_) => {
+                    " (this supervisor itself listens there: upgrade once without that address and \
+                     once more with the new one, or stop and start anew)"
+                }
+                None => {
+                    " (workers listen there themselves: leave that address out, or stop and start \
+                     anew)"
+                }
+            };
         }
         self
     }

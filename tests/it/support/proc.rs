@@ -185,6 +185,14 @@ pub fn wakeups(pid: i32) -> u64 {
     tasks.filter_map(|task| count(status(task)?)).sum()
 }
 
+/// How many pages were mapped for the process because it touched them; no disk was read for them.
+pub fn page_faults(pid: i32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process lives");
+    let fields = stat.rsplit(") ").next().unwrap_or_default();
+    // minflt of proc_pid_stat(5).
+    fields.split(' ').nth(7).and_then(|field| field.parse().ok()).expect("there is such a field")
+}
+
 /// The memory that nobody but this process has, in KiB, pages of files included.
 pub fn unshared_kib(pid: i32) -> u64 {
     let rollup = rollup(pid);

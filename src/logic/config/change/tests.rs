@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::logic::config::{
-    Command, KeepAlive, Listen, OutputConfig, ProcessConfig, ProxyConfig, Serialization,
+    Account, Command, KeepAlive, Listen, OutputConfig, ProcessConfig, ProxyConfig, Serialization,
     SystemdConfig, WearConfig,
 };
 use crate::logic::route::Balance;
@@ -90,6 +90,8 @@ fn what_an_upgrade_cannot_do_is_said_and_stays() {
     };
     let mut old = config(json(Serialization::Json, None), &[]);
     old.asked = list("json", "on", "www", "25s");
+    let www = Account { uid: Some(33), gid: 33, groups: vec![33], home: None };
+    old.process.account = Some(www);
     let close = Some(KeepAlive::Close);
     let mut new = config(json(Serialization::Advanced, close), &[]);
     new.asked = list("advanced", "off", "", "30s");
@@ -107,6 +109,7 @@ fn what_an_upgrade_cannot_do_is_said_and_stays() {
     let (changes, fallback) = resumed.go_on_from(old.in_force());
     assert_eq!(changes.iter().map(ToString::to_string).collect::<Vec<_>>(), expected);
     assert_eq!(resumed.handoff, old.handoff);
+    assert_eq!(resumed.process.account, old.process.account);
     // A restart says what an upgrade did not do, and nothing else.
     assert_eq!(lines(&resumed, &new), expected[..3]);
     let fallback = fallback.expect("another command");

@@ -315,6 +315,26 @@ fn a_worker_that_proved_itself_is_replaced_at_once_after_some_that_were_worn_ear
 }
 
 #[test]
+fn a_slot_whose_workers_are_worn_early_rests_no_longer_when_one_crashes() {
+    let mut world = World::ready(1, 25_000);
+    for generation in 0..6 {
+        world.handle(Input::Recycle(worker(0, generation), Wear::Memory));
+        world.pass(10_000);
+        world.boot(worker(0, generation + 1));
+    }
+    world.handle(Input::Exited(worker(0, 6), KILLED));
+    assert!(world.pass(120).contains(&Action::Spawn(worker(0, 7))));
+    world.boot(worker(0, 7));
+    // Limits may be others after a restart.
+    world.handle(Input::Recycle(worker(0, 7), Wear::Memory));
+    world.fleet.restart_with(world.now, FleetConfig { workers: 1, ..config() });
+    world.actions();
+    world.boot(worker(0, 8));
+    world.handle(Input::Recycle(worker(0, 8), Wear::Memory));
+    assert!(world.pass(120).contains(&Action::Spawn(worker(0, 9))));
+}
+
+#[test]
 fn lifetimes_end_within_a_tenth_and_not_all_at_once() {
     let lifetime = Some(Duration::from_secs(1_000));
     let config = FleetConfig { workers: 50, lifetime, restart_parallel: 50, ..config() };

@@ -127,6 +127,24 @@ fn a_restart_with_fewer_slots_takes_them_away_when_those_that_stay_are_new() {
 }
 
 #[test]
+fn slots_that_a_restart_adds_are_started_once() {
+    let mut world = World::ready(1, 25_000);
+    let mut wanted = Vec::new();
+    for slot in 1..3 {
+        wanted.extend([Action::Resized(slot + 1), Action::Spawn(worker(slot, 0))]);
+    }
+    assert_eq!(world.restart_with(3), wanted);
+    assert_eq!(world.boot(worker(1, 0)), [Action::Place(worker(1, 0))]);
+    let wanted = [Action::Place(worker(2, 0)), Action::Spawn(worker(0, 1))];
+    assert_eq!(world.boot(worker(2, 0)), wanted);
+    world.boot(worker(0, 1));
+    assert_eq!((world.line().as_str(), world.fleet.is_rolling()), ("restarted workers: 3", false));
+    // One that fails is no reason to wait.
+    assert_eq!(world.restart_with(4), [Action::Resized(4), Action::Spawn(worker(3, 0))]);
+    assert_eq!(world.fail(worker(3, 0))[1], Action::Spawn(worker(0, 2)));
+}
+
+#[test]
 fn a_restart_with_fewer_slots_that_fails_takes_nothing_away() {
     let mut world = World::ready(4, 25_000);
     world.restart_with(1);
@@ -142,6 +160,30 @@ fn a_restart_with_fewer_slots_that_fails_takes_nothing_away() {
     assert_eq!(world.restart_with(1), [Action::Spawn(worker(0, 2))]);
     let removed: Vec<_> = [3, 2, 1].into_iter().flat_map(|slot| removed(worker(slot, 0))).collect();
     assert_eq!(world.boot(worker(0, 2))[2..], removed);
+}
+
+#[test]
+fn a_restart_that_fails_leaves_as_many_slots_as_there_were_and_not_as_were_configured() {
+    for (wanted, added) in [(1, 0), (6, 2)] {
+        let mut world = World::ready(3, 25_000);
+        world.handle(Input::More);
+        world.boot(worker(3, 0));
+        world.restart_with(wanted);
+        for slot in 4..4 + added {
+            world.boot(worker(slot, 0));
+        }
+        world.fail(worker(0, 1));
+        assert_eq!((world.fleet.size(), world.fleet.size_to_be()), (4, 4));
+        // That of before holds again, which changes nothing.
+        world.fleet.reconfigure(world.now, with_workers(3));
+        assert_eq!((world.actions(), world.fleet.size()), (vec![], 4));
+        for slot in 0..4 {
+            assert!(world.fleet.is_present(worker(slot, 0)));
+        }
+        // And the same is wanted again.
+        world.restart_with(wanted);
+        assert_eq!(world.fleet.size_to_be(), wanted);
+    }
 }
 
 #[test]
