@@ -82,7 +82,7 @@ pub(in crate::cli) struct LifeArgs {
     ///
     /// KiB, MiB and GiB are powers of 1024; KB, MB and GB, or K, M and G, powers of 1000. It is the
     /// resident memory of the process itself, without its children, looked at every 5 s. A worker that
-    /// holds as much within a minute goes on for a while, as with --max-lifetime-connections.
+    /// holds as much within a minute goes on for a second at most.
     #[arg(long, value_name = "SIZE", env = "STICKY_MAX_MEMORY", hide_env_values = true,
         value_parser = size)]
     pub(in crate::cli) max_memory: Option<u64>,

@@ -57,7 +57,7 @@
 //!   comes after the slot's rest. A round is not ended by this. One that reached a limit before it was ready for a
 //!   minute goes on for a rest too, before it gets its successor: the limit may be less than any worker can do with,
 //!   and then they would be replaced for ever. This rest is another one than that between starts, and grows in the same
-//!   way. The first time is a warning. Such a worker resets neither of them.
+//!   way, but not beyond a second for memory. The first time is a warning. Such a worker resets neither of them.
 //!
 //! # More and fewer (`scale.rs`)
 //!

@@ -1,5 +1,7 @@
 //! The queue of slots whose worker is to be replaced, and the rolling restart.
 
+use std::time::Duration;
+
 use super::event::FailedStart;
 use super::input::Wear;
 use super::life::Life;
@@ -9,6 +11,9 @@ use super::slot::{Role, Slot};
 use super::{Action, Fleet, Refused, Replacing, TERM_TO_KILL};
 use crate::logic::Worker;
 use crate::logic::time::Time;
+
+/// A worker that holds too much memory may hold ever more, so it goes on for no longer than this.
+const MOST_WITH_MEMORY: Duration = Duration::from_secs(1);
 
 impl Fleet {
     /// All workers are to be replaced.
@@ -69,7 +74,10 @@ impl Fleet {
     /// A worker has reached a limit so soon that its successors may all do so.
     fn worn_early(&mut self, now: Time, worker: Worker, wear: Wear) {
         let slot = &mut self.slots[usize::from(worker.slot)];
-        let rest = slot.respite.next(&mut self.rng);
+        let mut rest = slot.respite.next(&mut self.rng);
+        if wear == Wear::Memory {
+            rest = rest.min(MOST_WITH_MEMORY);
+        }
         slot.retry_at = Some(now + rest);
         let first = !std::mem::replace(&mut self.warned_of_limit, true);
         self.report(Replacing::WornEarly { worker, wear, rest, first });

@@ -276,7 +276,8 @@ fn a_worn_worker_goes_on_when_its_successor_fails_until_the_next_one() {
 
 #[test]
 fn a_limit_that_is_too_low_for_any_worker_replaces_them_ever_later_and_is_warned_of_once() {
-    for wear in [Wear::Memory, Wear::Connections] {
+    // One that holds too much memory may hold ever more.
+    for (wear, later) in [(Wear::Memory, 1..2), (Wear::Connections, 24..37)] {
         let mut world = World::ready(1, 25_000);
         let mut rests = Vec::new();
         for generation in 0..20 {
@@ -294,7 +295,7 @@ fn a_limit_that_is_too_low_for_any_worker_replaces_them_ever_later_and_is_warned
             world.handle(Input::Exited(old, CODE_0));
         }
         assert_eq!(rests[0], 0, "{rests:?}");
-        assert!(rests[12..].iter().all(|rest| *rest >= 24), "{rests:?}");
+        assert!(rests[12..].iter().all(|rest| later.contains(rest)), "{rests:?}");
         let warnings: Vec<_> = world.events.iter().filter(|event| event.is_trouble()).collect();
         assert_eq!(warnings.len(), 1, "{warnings:?}");
         assert!(warnings[0].to_string().contains(wear.flag()), "{warnings:?}");
