@@ -7,7 +7,6 @@ use std::time::Duration;
 use tracing::{debug, info, warn};
 
 use super::Engine;
-use super::start::crew;
 use crate::logic::fleet::{Event, Input, Replacing, Wear};
 use crate::logic::time::Time;
 use crate::logic::{Worker, wear};
@@ -47,7 +46,7 @@ impl Engine {
     /// There are so many slots from now on.
     pub(super) fn resized(&mut self, slots: u16) {
         self.workers.slots = slots;
-        self.room.resize(crew(&self.config, slots));
+        self.room.resize(self.config.crew(slots));
         self.router.set_queues(self.room.queues());
         self.router.resize(self.now, slots);
     }

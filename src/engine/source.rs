@@ -7,7 +7,6 @@ use anyhow::Context;
 use tracing::{error, info, warn};
 
 use super::Engine;
-use super::start::crew;
 use crate::logic::config::{Change, Config, Handoff, Takes, changes};
 
 /// What it means if a configuration is sound by itself, and not with the one that is in force.
@@ -79,7 +78,7 @@ impl Engine {
         self.origins.adopt(config.proxy);
         self.pending.set_head_timeout(config.head_timeout);
         self.workers.set_command(config.command, config.process);
-        self.room.resize(crew(&self.config, self.workers.slots));
+        self.room.resize(self.config.crew(self.workers.slots));
         self.router.reconfigure(config.route, self.room.queues());
         match (&mut self.node, config.handoff) {
             (Some(node), Handoff::Node(config)) => node.reconfigure(config),

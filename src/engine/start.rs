@@ -24,7 +24,7 @@ use super::workers::Workers;
 use super::{Engine, Source, privileges};
 use crate::logic::config::{self, Config};
 use crate::logic::fleet::Fleet;
-use crate::logic::room::{Crew, Room};
+use crate::logic::room::Room;
 use crate::logic::route::mint::MintKey;
 use crate::logic::route::{Conn, Router, SavedRouter};
 use crate::logic::time::Time;
@@ -79,7 +79,7 @@ impl Engine {
         privileges::settle(&config, opened.iter(), &origin.program, &*origin.source)?;
         let listeners = Listeners::register(poll.registry(), opened)?;
         let node = start_node(now, &mut config, &listeners)?;
-        let room = Room::new(file_limit.raised(), crew(&config, config.fleet.workers));
+        let room = Room::new(file_limit.raised(), config.crew(config.fleet.workers));
         let spawner = Spawner { file_limit, signals: inherited, process: config.process.clone() };
         let [first, second, seed] =
             random::numbers().context("cannot get random numbers from the kernel")?;
@@ -181,7 +181,7 @@ impl Parts {
         let slots = state.fleet.size();
         let mut workers = Workers::new(spawner, config.command.clone(), slots);
         workers.restore(registry, state.workers, &mut shared)?;
-        let room = Room::new(state.file_limit.raised(), crew(config, slots));
+        let room = Room::new(state.file_limit.raised(), config.crew(slots));
         let router = Router::restore(config.route.clone(), room.queues(), state.router);
         let waiting = state.waiting.into_iter();
         let waiting = waiting.map(|(conn, connection)| Ok((conn, connection.restore()?)));
@@ -229,14 +229,9 @@ pub fn check(mut config: Config, file: StateFile) -> anyhow::Result<&'static str
         }
     }
     // What the router makes of it needs no descriptor.
-    let room = Room::new(state.file_limit.raised(), crew(&config, state.fleet.size()));
+    let room = Room::new(state.file_limit.raised(), config.crew(state.fleet.size()));
     Router::restore(config.route.clone(), room.queues(), state.router);
     Ok(YES)
-}
-
-/// The workers that there may be with so many slots.
-pub(super) fn crew(config: &Config, slots: u16) -> Crew {
-    Crew { slots, draining: config.fleet.most_draining, pipes: config.output.prefix }
 }
 
 /// What Node workers share, if that is what the workers are.

@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
-use super::output::Part;
+use super::output::part::Part;
 use crate::logic::Worker;
 use crate::logic::output::Stream;
 use crate::logic::route::Conn;

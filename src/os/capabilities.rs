@@ -21,7 +21,7 @@ const NEEDED: [Capability; 4] = [
 ///
 /// The programs that it executes do not get the others back, unless it may not see to that, for want
 /// of `CAP_SETPCAP`. Who is not root keeps those that it hands on to programs (ambient ones), since
-/// an upgrade is one; [`hand_on_none`] is for all others. The process must have one thread, since
+/// an upgrade is one; `hand_on_none` is for all others. The process must have one thread, since
 /// capabilities are of threads.
 pub fn keep_needed(raises: bool) -> io::Result<Vec<String>> {
     let mut needed: CapsHashSet = NEEDED.into_iter().collect();

@@ -21,8 +21,10 @@ use nix::unistd::{Gid, Pid, Uid, chdir, getppid, setgroups, setresgid, setresuid
 use super::capabilities::hand_on_none;
 use super::limits::FileLimit;
 use super::signals::Inherited;
-use super::upgrade::ENV_UPGRADE;
 use crate::logic::config::{Account, Limit, ProcessConfig};
+
+/// The variable that tells a program what to do with the state of an upgrade, and where that is.
+pub const ENV_UPGRADE: &str = "STICKY_UPGRADE";
 
 /// Variables that tell a process about sockets and a watchdog of its own, which are the
 /// supervisor's here (`sd_listen_fds(3)`, `sd_notify(3)`, `sd_watchdog_enabled(3)`), or about an upgrade.

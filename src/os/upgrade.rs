@@ -19,10 +19,8 @@ use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::{AccessFlags, Pid, access, execve};
 
+pub use super::spawn::ENV_UPGRADE;
 use super::spawn::{end_with, with_hook};
-
-/// The variable that tells a program what to do with a state, and where that is.
-pub const ENV_UPGRADE: &str = "STICKY_UPGRADE";
 
 /// What is at this path is run by it at the start, whatever the path leads to later.
 const OWN_PROGRAM: &str = "/proc/self/exe";

@@ -4,6 +4,7 @@
 //! a time and writes only where there is room (`outlet`).
 
 mod outlet;
+pub(super) mod part;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use self::outlet::Outlet;
+use self::part::Part;
 use super::tokens::Subject;
 use super::upgrade::{Keeper, Kept};
 use crate::logic::Worker;
@@ -33,15 +35,6 @@ const BATCH: usize = 16 * 1024;
 const TURN: usize = 32 * 1024;
 /// As much as a pipe usually holds, read of a worker that has ended.
 const WHOLE_PIPE: usize = 64 * 1024;
-
-/// What an event is about.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Part {
-    /// There is room in one of our own streams.
-    Room(Stream),
-    /// The pipe with this number can be read.
-    Pipe(u32),
-}
 
 /// All output of workers.
 #[derive(Debug)]

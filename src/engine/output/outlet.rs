@@ -12,7 +12,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 use tracing::warn;
 
-use super::Part;
+use super::part::Part;
 use crate::engine::tokens::Subject;
 use crate::logic::output::{Label, Queue, Stream};
 use crate::os::standard;

@@ -24,6 +24,7 @@ pub use self::sound::Unsound;
 pub use self::systemd::SystemdConfig;
 pub use self::wear::WearConfig;
 use crate::logic::fleet::FleetConfig;
+use crate::logic::room::Crew;
 use crate::logic::route::RouteConfig;
 
 /// Everything that the engine needs to know.
@@ -56,6 +57,13 @@ pub struct Config {
     pub systemd: SystemdConfig,
     /// How many connections may be held and open in workers together; `None` for any number.
     pub most_connections: Option<u64>,
+}
+
+impl Config {
+    /// The workers that there may be with so many slots.
+    pub fn crew(&self, slots: u16) -> Crew {
+        Crew { slots, draining: self.fleet.most_draining, pipes: self.output.prefix }
+    }
 }
 
 /// The command of every worker.

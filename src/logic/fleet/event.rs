@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::MOST_WORKERS;
+use super::failed::FailedStart;
 use super::input::Exit;
 use super::replacing::Replacing;
 use crate::logic::Worker;
@@ -114,17 +115,6 @@ pub enum Refused {
     Resize,
 }
 
-/// Why a start failed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum FailedStart {
-    /// There was no process.
-    NoProcess,
-    /// It ended before it was ready.
-    Exited(Exit),
-    /// It was not ready in time and was ended.
-    NotInTime,
-}
-
 impl Event {
     /// Whether something went wrong.
     pub fn is_trouble(&self) -> bool {
@@ -147,6 +137,12 @@ impl Event {
             | Self::Waiting { .. }
             | Self::Hurrying => false,
         }
+    }
+}
+
+impl From<Replacing> for Event {
+    fn from(event: Replacing) -> Self {
+        Self::Replacing(event)
     }
 }
 
@@ -212,16 +208,6 @@ const HOW_TO_BE_READY: &str = "it has to say READY on its channel, or to listen 
 const HOW_TO_SEE_WHY: &str = "run the command by itself to see what it says";
 /// What to do about a process that survives KILL.
 const WHERE_IT_HANGS: &str = "it is in uninterruptible sleep, see its state in /proc";
-
-impl fmt::Display for FailedStart {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoProcess => f.write_str("could not be started"),
-            Self::Exited(exit) => write!(f, "ended before it was ready: {exit}"),
-            Self::NotInTime => f.write_str("ended after its boot timeout"),
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::input::Wear;
 use super::news::{Change, Due, News, Stage};
-use super::watchdog::Pulse;
+use super::pulse::Pulse;
 use crate::logic::Worker;
 use crate::logic::time::Time;
 

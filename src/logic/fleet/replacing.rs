@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::event::{Event, FailedStart};
+use super::failed::FailedStart;
 use super::input::{Exit, Wear};
 use crate::logic::Worker;
 
@@ -102,12 +102,6 @@ impl Replacing {
             | Self::Worn { .. }
             | Self::Draining { .. } => false,
         }
-    }
-}
-
-impl From<Replacing> for Event {
-    fn from(event: Replacing) -> Self {
-        Self::Replacing(event)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::event::FailedStart;
+use super::failed::FailedStart;
 use super::input::Wear;
 use super::life::Life;
 use super::news::{Change, Stage};

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
+use super::pulse::{Beat, Pulse};
 use super::slot::Role;
 use super::{Action, Event, Fleet};
 use crate::logic::Worker;
@@ -11,60 +10,6 @@ use crate::logic::time::Time;
 
 /// The longest time from ABRT to KILL.
 const ABORT_TO_KILL: Duration = Duration::from_secs(5);
-/// Pings do not come closer than this, whatever was configured.
-const CLOSEST: Duration = Duration::from_millis(10);
-
-/// What one worker owes.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub(super) struct Pulse {
-    /// When the next ping goes out.
-    ping_at: Time,
-    /// When the oldest ping without an answer is too old.
-    late_at: Option<Time>,
-}
-
-/// What is due of a pulse.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Beat {
-    /// Another ping.
-    Ping,
-    /// No answer came in time.
-    Late,
-}
-
-impl Pulse {
-    /// That of a worker that gets its first ping now.
-    fn new(now: Time, time: Duration) -> Self {
-        let mut pulse = Self { ping_at: now, late_at: None };
-        pulse.pinged(now, time);
-        pulse
-    }
-
-    /// When something is due.
-    pub(super) fn timeout(&self) -> Time {
-        self.late_at.map_or(self.ping_at, |late_at| late_at.min(self.ping_at))
-    }
-
-    fn due(&self, now: Time) -> Option<Beat> {
-        if self.late_at.is_some_and(|at| at <= now) {
-            Some(Beat::Late)
-        } else {
-            (self.ping_at <= now).then_some(Beat::Ping)
-        }
-    }
-
-    fn pinged(&mut self, now: Time, time: Duration) {
-        self.ping_at = now + (time / 2).max(CLOSEST);
-        self.late_at.get_or_insert(now + time);
-    }
-
-    /// Counts from now on: the supervisor itself was late.
-    fn forgive(&mut self, now: Time, time: Duration) {
-        if self.late_at.is_some() {
-            self.late_at = Some(now + time);
-        }
-    }
-}
 
 impl Fleet {
     /// Begins to watch a worker, or ends it, as configured.
@@ -89,7 +34,7 @@ impl Fleet {
     pub(super) fn pong(&mut self, worker: Worker) {
         let pulse = self.life_mut(worker).and_then(|life| life.pulse.as_mut());
         if let Some(pulse) = pulse {
-            pulse.late_at = None;
+            pulse.answered();
         }
     }
 
