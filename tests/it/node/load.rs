@@ -80,7 +80,7 @@ pub(super) fn begin(running: &Running, more: &Value) -> Option<Client> {
 
 /// Likewise, through another address than the app's own.
 pub(super) fn begin_at(url: &str, more: &Value) -> Option<Client> {
-    let millis = if full() { 10_000 } else { 500 };
+    let millis = if full() { 5_000 } else { 500 };
     let mut all = json!({ "url": url, "sessions": count(), "millis": millis });
     let arguments = all.as_object_mut().expect("it was written as one");
     arguments.extend(more.as_object().expect("it was written as one").clone());
