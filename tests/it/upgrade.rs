@@ -258,7 +258,9 @@ fn whoever_came_to_an_address_that_an_upgrade_removes_is_served() {
     let addresses = ports.each_ref().map(|port| format!("127.0.0.1:{}", port.number));
     let [stays, goes] = addresses.each_ref().map(String::as_str);
     let file = File::new("upgrade-removed.toml", configuration(1, &[stays, goes]));
-    let mut supervisor = configured(1, file.path()).start();
+    // However slow the machine is, nothing is taken back from the stopped worker.
+    let builder = configured(1, file.path()).env("STICKY_STALL_TIMEOUT", "1h");
+    let mut supervisor = builder.start();
     let (gone, worker) = (goes.parse().unwrap(), supervisor.pid_of(0));
     let before = proc::open_files_at_rest(supervisor.pid());
     // The worker takes what fits into its channel; the last one is pending.
