@@ -306,16 +306,21 @@ impl Engine {
 
     /// Listens no more with this number. Nobody waits for what it leads to any more.
     pub(super) fn close_listener(&mut self, number: u32) {
-        if let Some(listener) = self.listeners.get(number) {
-            info!("listening on {listener} no more");
-        }
-        self.drop_listener(number);
+        self.listen_no_more(number);
         for conn in self.router.close(Door(number)) {
             self.waiting.remove(&conn);
         }
         for conn in self.pending.of_listener(number) {
             self.close_pending(conn);
         }
+    }
+
+    /// Closes a listener while all else goes on, and says so.
+    fn listen_no_more(&mut self, number: u32) {
+        if let Some(listener) = self.listeners.get(number) {
+            info!("listening on {listener} no more");
+        }
+        self.drop_listener(number);
     }
 
     fn drop_listener(&mut self, number: u32) {

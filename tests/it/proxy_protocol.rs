@@ -303,11 +303,6 @@ fn an_upgrade_within_a_header_or_before_a_worker_picks_up_changes_nothing() {
     let flags = ["--by", "ip", "--stall-timeout", "1h"];
     let supervisor = behind_a_proxy(2, &flags).start();
     let idle = proc::open_files_at_rest(supervisor.pid());
-    let upgrade = || {
-        let before = supervisor.count_log("upgraded from");
-        supervisor.signal(Signal::SIGUSR2);
-        supervisor.wait_for_log_times("upgraded from", before + 1);
-    };
     for header in [line(client()), binary(client(), TLVS)] {
         let bytes = [&header[..], REQUEST].concat();
         let mut stream = connect(supervisor.address()).expect("a connection");
@@ -316,7 +311,7 @@ fn an_upgrade_within_a_header_or_before_a_worker_picks_up_changes_nothing() {
             eventually("the supervisor waits for the rest", || {
                 (proc::open_files(supervisor.pid()) > idle).then_some(())
             });
-            upgrade();
+            supervisor.upgrade();
         }
         stream.write_all(&bytes[header.len() - 1..]).expect("it is open");
         is_from(&read_reply(&mut stream).expect("an answer"), CLIENT);
@@ -327,7 +322,7 @@ fn an_upgrade_within_a_header_or_before_a_worker_picks_up_changes_nothing() {
     eventually("it is stopped", || proc::is_stopped(victim.pid).then_some(()));
     let mut stream = connect(supervisor.address()).expect("a connection");
     stream.write_all(&[&line(client()), REQUEST].concat()).expect("it is open");
-    upgrade();
+    supervisor.upgrade();
     proc::signal(victim.pid, Signal::SIGKILL);
     is_from(&read_reply(&mut stream).expect("an answer"), CLIENT);
 }

@@ -43,14 +43,6 @@ fn refuses(supervisor: &Supervisor, why: &str) {
     assert_eq!(trouble(), before + 1, "{log}");
 }
 
-/// Asks for an upgrade, and waits until it is done.
-#[track_caller]
-fn upgrades(supervisor: &Supervisor) {
-    let before = supervisor.count_log("upgraded from sticky-run ");
-    supervisor.signal(Signal::SIGUSR2);
-    supervisor.wait_for_log_times("upgraded from sticky-run ", before + 1);
-}
-
 /// One after the other, each with the same supervisor; in the end the right program.
 #[track_caller]
 fn goes_on_in_spite_of(name: &str, all: &[Wrong]) {
@@ -65,7 +57,7 @@ fn goes_on_in_spite_of(name: &str, all: &[Wrong]) {
         eventually("nobody else is left", || (proc::children(pid) == workers).then_some(()));
     }
     program.renew();
-    upgrades(&supervisor);
+    supervisor.upgrade();
     load.goes_on();
     load.assert_all_answered();
     assert_eq!(supervisor.worker_pids(), workers);
@@ -186,7 +178,7 @@ fn a_program_that_never_answers_is_ended_and_all_goes_on() {
         });
     }
     program.renew();
-    upgrades(&supervisor);
+    supervisor.upgrade();
     load.assert_all_answered();
     assert_eq!(supervisor.stop().code(), Some(0));
 }
@@ -218,7 +210,7 @@ fn with_a_configuration_that_became_wrong_it_is_one_line_and_all_goes_on() {
     fs::remove_file(file.path()).unwrap();
     refuses(&supervisor, "cannot read the configuration file");
     file.replace(&right);
-    upgrades(&supervisor);
+    supervisor.upgrade();
     load.assert_all_answered();
     assert_eq!(supervisor.worker_pids(), workers);
     assert_eq!(supervisor.stop().code(), Some(0));
@@ -235,13 +227,13 @@ fn an_upgrade_changes_what_is_listened_on_and_how_many_workers_there_are() {
     let before = proc::open_files_at_rest(supervisor.pid());
     let load = Load::on(both.parse().unwrap());
     file.replace(configuration(3, &[both, new]));
-    upgrades(&supervisor);
+    supervisor.upgrade();
     supervisor.wait_for_log("workers from now on: 3");
     supervisor.wait_for_log("worker 2 is ready");
     get(new.parse().unwrap(), "/");
     assert!(is_refused(old.parse().unwrap()));
     file.replace(configuration(1, &[both, old]));
-    upgrades(&supervisor);
+    supervisor.upgrade();
     supervisor.wait_for_log("workers from now on: 1");
     eventually("one worker is left", || (supervisor.worker_pids().len() == 1).then_some(()));
     get(old.parse().unwrap(), "/");
@@ -273,7 +265,7 @@ fn whoever_came_to_an_address_that_an_upgrade_removes_is_served() {
         (proc::open_files(supervisor.pid()) == before + 19).then_some(())
     });
     file.replace(configuration(1, &[stays]));
-    upgrades(&supervisor);
+    supervisor.upgrade();
     supervisor.wait_for_log(&format!("listening on {goes} no more"));
     assert!(is_refused(gone));
     proc::signal(worker, Signal::SIGCONT);
@@ -304,11 +296,11 @@ fn no_client_of_an_address_that_an_upgrade_removes_under_load_is_reset() {
             }
             eventually("there is load", || (answered.load(Ordering::Relaxed) >= 100).then_some(()));
             file.replace(&without);
-            upgrades(&supervisor);
+            supervisor.upgrade();
         });
         supervisor.wait_for_log_times("no more", round + 1);
         file.replace(&with);
-        upgrades(&supervisor);
+        supervisor.upgrade();
         supervisor.wait_for_log_times(&format!("listening on {goes}"), 2 * round + 3);
         get(goes.parse().unwrap(), "/");
     }
@@ -332,10 +324,10 @@ fn an_address_that_the_supervisor_itself_is_in_the_way_of_is_refused_with_what_t
     get(narrow.parse().unwrap(), "/");
     // What it says works.
     file.replace(configuration(1, &["127.0.0.1:0"]));
-    upgrades(&supervisor);
+    supervisor.upgrade();
     supervisor.wait_for_log("no more");
     file.replace(configuration(1, &["127.0.0.1:0", &wide]));
-    upgrades(&supervisor);
+    supervisor.upgrade();
     supervisor.wait_for_log(&format!("listening on {wide}"));
     get(narrow.parse().unwrap(), "/");
     assert_eq!(supervisor.stop().code(), Some(0));

@@ -70,10 +70,7 @@ impl Engine {
         let retired: Vec<_> = retired.map(|(number, _)| *number).collect();
         for number in retired {
             self.accept_backlog(number);
-            if let Some(listener) = self.listeners.get(number) {
-                info!("listening on {listener} no more");
-            }
-            self.drop_listener(number);
+            self.listen_no_more(number);
         }
     }
 

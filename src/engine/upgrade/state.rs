@@ -164,7 +164,9 @@ mod tests {
         });
         let state = State {
             version: "0.0.1".to_owned(),
-            in_force: saved(json!({ "asked": [], "command": command, "node": null })),
+            in_force: saved(
+                json!({ "asked": [], "command": command, "node": null, "workers": 2, "account": null }),
+            ),
             fleet,
             router: &Router::new(now, route, queues, (1, 2), 3),
             listeners: saved(json!({ "listeners": [], "next": 2 })),

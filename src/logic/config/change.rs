@@ -115,11 +115,9 @@ pub struct InForce {
     asked: Vec<Asked>,
     command: Command,
     node: Option<NodeConfig>,
-    /// How many there are; a state of before knows nothing of it.
-    #[serde(default)]
-    workers: Option<u16>,
-    /// Who they are; a state of before knows nothing of it.
-    #[serde(default)]
+    /// How many there are.
+    workers: u16,
+    /// Who they are.
     account: Option<Account>,
 }
 
@@ -134,7 +132,7 @@ impl Config {
             asked: self.asked.clone(),
             command: self.command.clone(),
             node,
-            workers: Some(self.fleet.workers),
+            workers: self.fleet.workers,
             account: self.process.account.clone(),
         }
     }
@@ -175,7 +173,7 @@ impl Config {
                 asked.clone_from(old);
             }
         }
-        config.fleet.workers = before.workers.unwrap_or(config.fleet.workers);
+        config.fleet.workers = before.workers;
         if let (Handoff::Node(own), Some(node)) = (&mut config.handoff, &before.node) {
             own.adopt(node.clone());
         }

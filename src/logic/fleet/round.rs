@@ -233,7 +233,7 @@ impl Fleet {
     }
 
     /// A worn worker gets no successor for a while.
-    fn try_again_later(&mut self, now: Time, index: usize) -> std::time::Duration {
+    fn try_again_later(&mut self, now: Time, index: usize) -> Duration {
         let slot = &mut self.slots[index];
         let rest = slot.backoff.next(&mut self.rng);
         slot.retry_at = Some(now + rest);

@@ -25,13 +25,6 @@ fn start(name: &str, flags: &str) -> Option<(Supervisor, SocketAddr, impl Fn(&st
     Some((supervisor, address, replace, file))
 }
 
-#[track_caller]
-fn upgrades(supervisor: &Supervisor) {
-    let before = supervisor.count_log("upgraded from sticky-run ");
-    supervisor.signal(Signal::SIGUSR2);
-    supervisor.wait_for_log_times("upgraded from sticky-run ", before + 1);
-}
-
 #[test]
 fn workers_that_write_messages_in_one_way_go_on_with_it_after_an_upgrade_and_a_restart() {
     let Some((mut supervisor, address, replace, _file)) = start("serialization.toml", "") else {
@@ -43,7 +36,7 @@ fn workers_that_write_messages_in_one_way_go_on_with_it_after_an_upgrade_and_a_r
     supervisor.signal(Signal::SIGHUP);
     supervisor.wait_for_log_times(needs, 1);
     supervisor.wait_for_log_times("restarted workers: 2", 1);
-    upgrades(&supervisor);
+    supervisor.upgrade();
     supervisor.wait_for_log_times(needs, 2);
     load.goes_on();
     let before = supervisor.worker_pids();
@@ -80,7 +73,7 @@ fn a_limit_that_needs_the_preload_is_refused_as_long_as_there_is_none() {
     assert_eq!(supervisor.worker_pids(), workers);
     // Without the limit it is a change that waits.
     replace("by = 'ip'\ngrace = '1s'\n");
-    upgrades(&supervisor);
+    supervisor.upgrade();
     let needs = "--no-node-preload on -> off needs a stop and a start";
     supervisor.wait_for_log_times(needs, 1);
     supervisor.signal(Signal::SIGHUP);

@@ -293,14 +293,6 @@ fn configuration(listen: &[String]) -> String {
     format!("workers = 2\nlisten = {listen:?}\n")
 }
 
-/// Asks for an upgrade, and waits until it is done.
-#[track_caller]
-fn upgrade(running: &Running) {
-    let before = running.count_log("upgraded from");
-    running.signal(Signal::SIGUSR2);
-    running.wait_for_log_times("upgraded from", before + 1);
-}
-
 #[test]
 fn whoever_came_to_an_address_that_an_upgrade_removes_is_served() {
     let ports = [Port::free(), Port::free()];
@@ -314,7 +306,7 @@ fn whoever_came_to_an_address_that_an_upgrade_removes_is_served() {
     file.replace(configuration(std::slice::from_ref(&stays)));
     // The connection is forgotten neither at this upgrade nor at the next one.
     for _ in 0..2 {
-        upgrade(&running);
+        running.upgrade();
         running.wait_for_log(&format!("listening on {goes} no more"));
     }
     let mut pending = pending;
@@ -335,7 +327,7 @@ fn an_address_that_workers_ask_for_themselves_stays_when_the_user_names_it_no_mo
     let running = app.flags(&["--config", file.path()]).start(2);
     both_answer(address.parse().unwrap(), "own");
     file.replace(configuration(&[]));
-    upgrade(&running);
+    running.upgrade();
     running.wait_for_log(&format!("workers listen on {address} themselves, so it stays open"));
     both_answer(address.parse().unwrap(), "own");
     running.signal(Signal::SIGHUP);
