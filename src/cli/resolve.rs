@@ -28,9 +28,15 @@ const PORT: u16 = 3000;
 /// How many messages may be in flight to a worker. Few enough that little has to be taken back
 /// from one that dies, and enough that a worker never runs dry between two looks.
 const IN_FLIGHT: usize = 32;
+/// How many connections more than the least loaded worker are hardly more. The counts of workers
+/// then differ by two at most.
+const LEEWAY: u32 = 1;
 
 /// How many connections may be on their way to a Node worker, which has to acknowledge each.
 const IN_FLIGHT_TO_NODE: usize = 4;
+/// The leeway of Node workers. With so few in flight one is often full for a moment, and the others
+/// would stand idle if everybody waited for it.
+const LEEWAY_OF_NODE: u32 = 4;
 
 /// Checks and completes what was typed.
 pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
@@ -62,6 +68,7 @@ pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
             max_keys: args.limits.max_keys as usize,
             key_idle: args.limits.key_idle,
             most_open: args.limits.max_connections_per_worker,
+            leeway: if is_node { LEEWAY_OF_NODE } else { LEEWAY },
             in_flight: if is_node { IN_FLIGHT_TO_NODE } else { IN_FLIGHT },
             stall_timeout: args.stall_timeout,
             every_door: !is_node,

@@ -78,6 +78,7 @@ impl World {
             key_idle: Duration::from_secs(5),
             most_open: None,
             in_flight: WINDOW,
+            leeway: 1,
             stall_timeout: STALL,
             every_door: seed % 8 < 4,
             mint: None,

@@ -150,6 +150,7 @@ mod tests {
             max_keys: 10,
             key_idle: Duration::from_secs(60),
             in_flight: 4,
+            leeway: 1,
             most_open: None,
             stall_timeout: Duration::from_secs(5),
             every_door: true,

@@ -81,7 +81,7 @@ impl Router {
         seed: u64,
     ) -> Self {
         Self {
-            placement: Placement::new(config.balance, seed),
+            placement: Placement::new(&config, seed),
             homes: Homes::new(&config, secret),
             seats: Seats::new(now, config.workers, Rules::new(&config)),
             lobby: Lobby::default(),

@@ -3,25 +3,25 @@
 use serde::{Deserialize, Serialize};
 
 use super::seat::Seat;
-use super::terms::Balance;
+use super::terms::{Balance, RouteConfig};
 use crate::logic::rng::Rng;
 use crate::logic::time::Time;
-
-/// So many connections more make no difference to speak of.
-const HARDLY_MORE: u32 = 4;
 
 /// The chooser and what it remembers of its last choice.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Placement {
     pub(super) balance: Balance,
+    /// So many connections more make no difference to speak of.
+    #[serde(default)]
+    pub(super) leeway: u32,
     /// The slot after the one chosen last: where a round goes on and where ties are broken.
     next: usize,
     rng: Rng,
 }
 
 impl Placement {
-    pub(super) fn new(balance: Balance, seed: u64) -> Self {
-        Self { balance, next: 0, rng: Rng::new(seed) }
+    pub(super) fn new(config: &RouteConfig, seed: u64) -> Self {
+        Self { balance: config.balance, leeway: config.leeway, next: 0, rng: Rng::new(seed) }
     }
 
     /// The slot for a connection among the seats that `fit`, or `None` when it has to wait.
@@ -79,7 +79,7 @@ impl Placement {
         if seats[least].has_room() {
             return Some(least);
         }
-        let most = load(&least).saturating_add(HARDLY_MORE);
+        let most = load(&least).saturating_add(self.leeway);
         let near = round().filter(|slot| load(slot) <= most && seats[*slot].has_room());
         near.min_by_key(load)
     }

@@ -40,6 +40,7 @@ impl Router {
     pub fn reconfigure(&mut self, config: RouteConfig, queues: Queues) {
         self.queues = queues;
         self.placement.balance = config.balance;
+        self.placement.leeway = config.leeway;
         self.seats.set_limits(Rules::new(&config));
         self.homes.set_rules(&config, self.seats.slots());
         self.config = config;

@@ -31,6 +31,9 @@ pub struct RouteConfig {
     pub key_idle: Duration,
     /// How many messages may be in flight to a worker.
     pub in_flight: usize,
+    /// A worker may have so many connections more than the one with the fewest and still get one
+    /// while that has no room, with least-connection placement.
+    pub leeway: u32,
     /// How many connections a worker may have open: with that many it has no room. `None` for any
     /// number.
     pub most_open: Option<u32>,

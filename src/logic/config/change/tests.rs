@@ -28,6 +28,7 @@ fn route() -> RouteConfig {
         max_keys: 1,
         key_idle: Duration::from_secs(1),
         in_flight: 1,
+        leeway: 1,
         most_open: None,
         stall_timeout: Duration::from_secs(1),
         every_door: true,

@@ -41,6 +41,7 @@ impl World {
             key_idle: Duration::from_secs(3_600),
             most_open: None,
             in_flight: 4,
+            leeway: 1,
             stall_timeout: STALL,
             every_door: true,
             mint: None,
@@ -221,6 +222,32 @@ fn a_full_worker_is_passed_over_and_connections_wait_only_when_all_are_full() {
     world.router.looked(world.now, worker(1), 3);
     assert_eq!(world.next(), Some((9, 1, Reason::NoKey)));
     assert_eq!(world.router.waiting(), 0);
+}
+
+#[test]
+fn a_burst_is_level_at_its_end_whichever_worker_picked_up_first() {
+    for (slow, burst) in (0..4).flat_map(|slow| (1..64).map(move |burst| (slow, burst))) {
+        let mut world =
+            World::with("none", Balance::LeastConnection, 4, |config| config.in_flight = 8);
+        let mut counts = [0; 4];
+        for _ in 0..burst {
+            match world.arrive("/") {
+                Verdict::Give(give) => counts[usize::from(give.worker.slot)] += 1,
+                verdict => assert_eq!(verdict, Verdict::Wait),
+            }
+        }
+        while world.router.waiting() > 0 {
+            for quick in (0..4).filter(|slot| *slot != slow) {
+                world.picks_up(quick);
+            }
+            while let Some((_, slot, _)) = world.next() {
+                counts[usize::from(slot)] += 1;
+            }
+            world.picks_up(slow);
+        }
+        let most = counts.iter().max().unwrap();
+        assert!(counts.iter().all(|count| most - count <= 2), "{slow} is slow: {counts:?}");
+    }
 }
 
 #[test]
