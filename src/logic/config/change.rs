@@ -34,6 +34,8 @@ const BY_PROGRAM: [&str; 9] = [
 const AT_START: [&str; 3] = ["--handoff", "--no-node-preload", "--node-serialization"];
 /// The flag that gives up rights, which nobody gets back.
 const USER: &str = "--user";
+/// The flag that goes with it.
+const GROUP: &str = "--group";
 /// The flags that say what workers run, and how many there are.
 const OF_WORKERS: [&str; 5] = ["--chdir", "--env", "--keep-alive", "--workers", COMMAND];
 /// The flags whose values nobody should find in a log, without their dashes.
@@ -80,22 +82,28 @@ pub fn is_secret(name: &str) -> bool {
 /// What is different, in the order of the flags.
 pub fn changes(old: &Config, new: &Config) -> Vec<Change> {
     let other_handoff = !old.handoff.is_like(&new.handoff);
+    let user_stays = !value(old, USER).is_empty() && value(new, USER).is_empty();
     let mut changes = Vec::new();
     for asked in &new.asked {
-        let before = old.asked.iter().find(|before| before.name == asked.name);
         let (from, to) = match asked.name.as_str() {
             // What "auto" is can be different from what it was.
             "--workers" => (old.fleet.workers.to_string(), new.fleet.workers.to_string()),
             "--handoff" => (old.handoff.name().to_owned(), new.handoff.name().to_owned()),
-            _ => (before.map(|it| it.value.clone()).unwrap_or_default(), asked.value.clone()),
+            name => (value(old, name).to_owned(), asked.value.clone()),
         };
         if from != to {
             let name = asked.name.clone();
-            let takes = if other_handoff { Takes::Start } else { takes(&name, &to) };
+            let stays = other_handoff || (user_stays && name == GROUP);
+            let takes = if stays { Takes::Start } else { takes(&name, &to) };
             changes.push(Change { name, from, to, takes });
         }
     }
     changes
+}
+
+/// What was asked for this flag; empty if nothing was.
+fn value<'a>(config: &'a Config, name: &str) -> &'a str {
+    config.asked.iter().find(|asked| asked.name == name).map_or("", |asked| &asked.value)
 }
 
 /// What it takes for this flag to be this.

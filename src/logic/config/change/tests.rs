@@ -83,6 +83,8 @@ fn what_an_upgrade_cannot_do_is_said_and_stays() {
             ("--node-serialization", serialization),
             ("--no-node-preload", preload),
             ("--user", user),
+            // Who has a user has a group with it.
+            ("--group", user),
             ("--grace", grace),
             ("--env", grace),
             ("--listen", grace),
@@ -102,6 +104,7 @@ fn what_an_upgrade_cannot_do_is_said_and_stays() {
         "--node-serialization json -> advanced needs a stop and a start",
         "--no-node-preload on -> off needs a stop and a start",
         "--user www -> not set needs a stop and a start",
+        "--group www -> not set needs a stop and a start",
         "--grace 25s -> 30s",
         "--env is different",
         "--listen 25s -> 30s",
@@ -112,7 +115,7 @@ fn what_an_upgrade_cannot_do_is_said_and_stays() {
     assert_eq!(resumed.handoff, old.handoff);
     assert_eq!(resumed.process.account, old.process.account);
     // A restart says what an upgrade did not do, and nothing else.
-    assert_eq!(lines(&resumed, &new), expected[..3]);
+    assert_eq!(lines(&resumed, &new), expected[..4]);
     let fallback = fallback.expect("another command");
     assert_eq!((&fallback.handoff, &fallback.command), (&old.handoff, &old.command));
     assert_eq!(fallback.fleet.workers, old.fleet.workers);
@@ -120,7 +123,7 @@ fn what_an_upgrade_cannot_do_is_said_and_stays() {
     // And it cannot be had by a restart.
     assert!(resumed.adopt(new.clone()));
     assert_eq!(resumed.handoff, old.handoff);
-    assert_eq!(lines(&resumed, &new), expected[..3]);
+    assert_eq!(lines(&resumed, &new), expected[..4]);
 }
 
 #[test]
