@@ -261,9 +261,11 @@ fn exchange(from: Ipv4Addr, to: SocketAddrV4, path: &str) -> io::Result<Vec<u8>>
     let mut buffer = [0; MAX_ANSWER];
     let mut filled = 0;
     while filled < buffer.len() {
-        match socket.read(&mut buffer[filled..])? {
-            0 => break,
-            size => filled += size,
+        match socket.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(size) => filled += size,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(buffer[..filled].to_vec())

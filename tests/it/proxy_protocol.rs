@@ -12,6 +12,7 @@ use crate::support::supervisor::Builder;
 use crate::support::worker_body::Digest;
 use crate::support::{
     Answer, Supervisor, connect, connect_from, eventually, proc, read_reply, reply, sticky_run,
+    uninterrupted,
 };
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -82,7 +83,7 @@ fn arrives(supervisor: &Supervisor, header: &[u8], rest: &[u8], client: &str) {
 
 #[track_caller]
 fn is_closed(mut stream: TcpStream) {
-    match stream.read(&mut [0; 64]) {
+    match uninterrupted(|| stream.read(&mut [0; 64])) {
         Ok(0) => {}
         // Bytes that nobody had read.
         Err(error) if error.kind() == ErrorKind::ConnectionReset => {}

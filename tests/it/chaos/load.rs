@@ -10,7 +10,7 @@ use super::KEY_IDLE;
 use crate::support::client::{connect_from, read_reply};
 use crate::support::ledger::now;
 use crate::support::proc::Process;
-use crate::support::{Answer, pause};
+use crate::support::{Answer, pause, uninterrupted};
 
 /// How often somebody comes who has a key.
 const VISITS: usize = 10;
@@ -223,7 +223,7 @@ pub(super) fn source(network: u8, number: u16) -> Ipv4Addr {
 /// Sees that the connection stays open.
 fn keep(stream: &mut TcpStream) -> io::Result<()> {
     stream.set_read_timeout(Some(KEPT))?;
-    match stream.read(&mut [0]) {
+    match uninterrupted(|| stream.read(&mut [0])) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
         Err(error) => Err(error),
         Ok(_) => Err(io::Error::other("the worker closed it")),

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::packages::setup_worker;
 use crate::support::node::{self, App, Running};
 use crate::support::reply::{self, Kept};
-use crate::support::{client, eventually, full, proc};
+use crate::support::{client, eventually, full, proc, uninterrupted};
 
 /// What the supervisor's memory may move by, in KiB, for a reason other than a body.
 const BOUND_KIB: u64 = 4096;
@@ -83,7 +83,7 @@ fn send_until_full(stream: &mut TcpStream, most: usize) -> usize {
     let piece = vec![b'x'; 256 * 1024];
     let mut sent = 0;
     while sent < most {
-        match stream.write(&piece) {
+        match uninterrupted(|| stream.write(&piece)) {
             Ok(count) => sent += count,
             Err(error) if error.kind() == ErrorKind::WouldBlock => break,
             Err(error) => panic!("{error} after {sent} bytes"),

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::support::files::File;
 use crate::support::node::{self, App, Port, Running};
 use crate::support::reply::{self, Kept};
-use crate::support::{SOON, client, eventually, proc, programs};
+use crate::support::{SOON, client, eventually, proc, programs, uninterrupted};
 
 /// An app that listens on these; see `tests/node/apps/listeners.js`.
 fn listeners(list: &Value) -> Option<App> {
@@ -191,7 +191,7 @@ fn datagrams_are_served_by_one_socket_that_all_workers_have() {
     for nth in 0..10 {
         socket.send_to(format!("{nth}").as_bytes(), local(port)).expect("it is sent");
         let mut answer = [0; 64];
-        let length = socket.recv(&mut answer).expect("an answer");
+        let length = uninterrupted(|| socket.recv(&mut answer)).expect("an answer");
         let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
         assert!(answer.ends_with(&format!(" {nth}")), "{answer}");
     }

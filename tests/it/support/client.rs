@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 
+use super::uninterrupted;
+
 /// No answer takes this long on the busiest machine.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -69,20 +71,22 @@ pub fn hold(address: SocketAddr, path: &str) -> (TcpStream, Answer) {
 
 /// A new connection that gives up after a time.
 pub fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    stream.set_write_timeout(Some(TIMEOUT))?;
-    Ok(stream)
+    limited(TcpStream::connect(address)?)
 }
 
 /// A new connection from this address of the machine.
 pub fn connect_from(source: IpAddr, address: SocketAddr) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.bind(&SocketAddr::from((source, 0)).into())?;
-    socket.set_read_timeout(Some(TIMEOUT))?;
-    socket.set_write_timeout(Some(TIMEOUT))?;
     socket.connect(&address.into())?;
-    Ok(socket.into())
+    limited(socket.into())
+}
+
+/// The same connection; it gives up after a time.
+fn limited(stream: TcpStream) -> io::Result<TcpStream> {
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
+    Ok(stream)
 }
 
 /// Reads an answer to the end of the connection.
@@ -105,7 +109,7 @@ pub fn read_reply(stream: &mut impl Read) -> io::Result<Answer> {
                 return parse_answer(&text);
             }
         }
-        match stream.read(&mut chunk)? {
+        match uninterrupted(|| stream.read(&mut chunk))? {
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
             count => bytes.extend_from_slice(&chunk[..count]),
         }

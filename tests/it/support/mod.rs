@@ -16,6 +16,7 @@ pub mod supervisor;
 pub mod worker;
 pub mod worker_body;
 
+use std::io;
 use std::time::{Duration, Instant};
 
 pub use client::{Answer, connect, connect_from, get, get_from, read_reply, request};
@@ -39,6 +40,20 @@ pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T 
         }
         assert!(Instant::now() < deadline, "not within {SOON:?}: {what}");
         pause();
+    }
+}
+
+/// Calls again when a signal has interrupted the call.
+///
+/// One with a timeout is interrupted although nothing here handles signals: a child that finds no
+/// program ends while the thread that started it still blocks all signals, so its SIGCHLD counts and
+/// wakes some other thread (`signal(7)`).
+pub fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 
-use super::client;
+use super::{client, uninterrupted};
 
 /// An answer.
 #[derive(Clone, Debug)]
@@ -151,7 +151,7 @@ impl Kept {
 
     fn more(&mut self) -> io::Result<()> {
         let mut chunk = [0; 16 * 1024];
-        match self.stream.read(&mut chunk)? {
+        match uninterrupted(|| self.stream.read(&mut chunk))? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             count => {
                 self.read.extend_from_slice(&chunk[..count]);

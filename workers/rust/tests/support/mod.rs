@@ -61,7 +61,13 @@ impl Supervisor {
     pub(crate) fn next_with_fd(&self) -> (String, Option<RawFd>) {
         let mut bytes = [0; MAX_MESSAGE];
         let mut fds = [-1; 2];
-        let (length, count) = self.end.recv_with_fd(&mut bytes, &mut fds).unwrap();
+        let (length, count) = loop {
+            match self.end.recv_with_fd(&mut bytes, &mut fds) {
+                // By the SIGCHLD of a child that ended while its parent still blocked signals.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                received => break received.unwrap(),
+            }
+        };
         let line = String::from_utf8(bytes[..length].to_vec()).unwrap();
         (line.trim_end().into(), (count > 0).then_some(fds[0]))
     }
