@@ -245,7 +245,7 @@ mod tests {
 
     /// A manager at an abstract address, and the way to it.
     fn manager(name: &str, watchdog: Option<Duration>) -> (UnixDatagram, Notifier) {
-        let name = format!("sticky-run-{name}-{}", process::id());
+        let name = format!("sticky-run-engine-{name}-{}", process::id());
         let address = SocketAddr::from_abstract_name(&name).unwrap();
         let manager = UnixDatagram::bind_addr(&address).unwrap();
         manager.set_nonblocking(true).unwrap();

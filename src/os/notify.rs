@@ -41,7 +41,7 @@ mod tests {
 
     #[test]
     fn a_message_arrives_at_an_abstract_address() {
-        let name = format!("sticky-run-notify-{}", std::process::id());
+        let name = format!("sticky-run-os-{}", std::process::id());
         let manager = SocketAddr::from_abstract_name(&name).unwrap();
         let manager = UnixDatagram::bind_addr(&manager).unwrap();
         let socket = NotifySocket::new(format!("@{name}").as_ref()).unwrap();
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn nobody_there_no_room_and_other_addresses_are_errors_at_once() {
-        let name = format!("sticky-run-full-{}", std::process::id());
+        let name = format!("sticky-run-os-full-{}", std::process::id());
         let socket = NotifySocket::new(format!("@{name}").as_ref()).unwrap();
         assert_eq!(socket.send("X=1").unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
         let manager = SocketAddr::from_abstract_name(&name).unwrap();
