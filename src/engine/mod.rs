@@ -259,7 +259,11 @@ impl Engine {
     fn hear_signals(&mut self) {
         loop {
             match self.signals.next() {
-                Ok(Some(came)) => self.obey(came),
+                Ok(Some(came)) => {
+                    // It may have come since the turn began, and what is said of it has to be later.
+                    self.now = clock::now();
+                    self.obey(came);
+                }
                 Ok(None) => return,
                 Err(error) => return warn!("cannot read signals: {error}"),
             }

@@ -46,6 +46,9 @@ pub(super) struct Notifier {
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) struct Told {
     ready: bool,
+    /// A reload has begun and not ended.
+    #[serde(default)]
+    reloading: bool,
     stopping: bool,
     /// How many workers are ready, of how many.
     workers: Option<(usize, u16)>,
@@ -91,7 +94,7 @@ impl Notifier {
         }
         if self.told.workers != Some((ready, slots)) {
             self.told.workers = Some((ready, slots));
-            self.status(now, &format!("{ready} of {slots} workers ready"));
+            self.status(now, &counted(ready, slots));
         }
     }
 
@@ -117,17 +120,23 @@ impl Notifier {
         if !self.told.ready {
             return;
         }
-        let micros = (now - Time::default()).as_micros();
-        self.say(now, format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
+        self.told.reloading = true;
+        self.say(now, reloading_message(now));
     }
 
     /// A reload has ended, perhaps with an error, which leaves everything as it was.
     pub(super) fn reloaded(&mut self, now: Time, error: Option<&str>) {
+        self.told.reloading = false;
         if self.told.ready {
             self.say(now, "READY=1".to_owned());
         }
         if let Some(error) = error {
             self.status(now, &format!("reload failed: {error}"));
+        } else if let Some((ready, slots)) = self.told.workers
+            && self.told.status != counted(ready, slots)
+        {
+            // What stands there is of one that has failed.
+            self.status(now, &counted(ready, slots));
         }
     }
 
@@ -149,9 +158,15 @@ impl Notifier {
     /// This program has taken over from one that had told this.
     pub(super) fn upgraded(&mut self, now: Time, told: Told) {
         self.told = told;
-        let ready = if self.told.ready { "READY=1\n" } else { "" };
+        let stage = match (self.told.ready, self.told.reloading) {
+            (_, true) => format!("{}\n", reloading_message(now)),
+            (true, false) => "READY=1\n".to_owned(),
+            (false, false) => String::new(),
+        };
+        // Its last sign of life may be as old as the time between two.
+        let alive = if self.beat.is_some() { "WATCHDOG=1\n" } else { "" };
         let (pid, status) = (process::id(), &self.told.status);
-        self.say(now, format!("{ready}MAINPID={pid}\nSTATUS={status}"));
+        self.say(now, format!("{stage}{alive}MAINPID={pid}\nSTATUS={status}"));
     }
 
     /// When [`Notifier::look_after_time`] has something to do.
@@ -219,6 +234,17 @@ impl Notifier {
             }
         }
     }
+}
+
+/// The status when nothing special is.
+fn counted(ready: usize, slots: u16) -> String {
+    format!("{ready} of {slots} workers ready")
+}
+
+/// A manager that sent HUP takes it for an answer if it is later than the HUP.
+fn reloading_message(now: Time) -> String {
+    let micros = (now - Time::default()).as_micros();
+    format!("RELOADING=1\nMONOTONIC_USEC={micros}")
 }
 
 impl Engine {
@@ -299,12 +325,45 @@ mod tests {
     fn after_an_upgrade_the_manager_hears_the_pid_and_what_it_knew() {
         let (manager, mut notifier) = manager("upgrade", None);
         let workers = Some((1, 1));
-        let told = Told { ready: true, stopping: false, workers, status: "fine".to_owned() };
+        let told = Told { ready: true, workers, status: "fine".to_owned(), ..Told::default() };
         notifier.upgraded(at(1), told.clone());
         notifier.count(at(2), 1, 1);
         let pid = process::id();
         assert_eq!(said(&manager), [format!("READY=1\nMAINPID={pid}\nSTATUS=fine")]);
         assert_eq!(notifier.told(), &told);
+    }
+
+    #[test]
+    fn an_upgrade_is_a_sign_of_life() {
+        let (manager, mut notifier) = manager("alive", Some(Duration::from_secs(3)));
+        notifier.upgraded(at(1), Told::default());
+        let pid = process::id();
+        assert_eq!(said(&manager), [format!("WATCHDOG=1\nMAINPID={pid}\nSTATUS=")]);
+    }
+
+    #[test]
+    fn a_reload_goes_on_across_an_upgrade() {
+        let (manager, mut notifier) = manager("rolling", None);
+        notifier.count(at(1), 1, 1);
+        notifier.reloading(at(2));
+        let told = notifier.told().clone();
+        said(&manager);
+        notifier.upgraded(at(3), told);
+        notifier.reloaded(at(4), None);
+        let said = said(&manager);
+        assert!(said[0].starts_with("RELOADING=1\nMONOTONIC_USEC=3000\nMAINPID="), "{said:?}");
+        assert_eq!(said[1..], ["READY=1"]);
+    }
+
+    #[test]
+    fn a_reload_that_succeeds_takes_back_what_was_said_of_one_that_failed() {
+        let (manager, mut notifier) = manager("mended", None);
+        notifier.count(at(1), 1, 1);
+        notifier.reloading(at(2));
+        notifier.reloaded(at(3), Some("no such file"));
+        notifier.reloading(at(4));
+        notifier.reloaded(at(5), None);
+        assert_eq!(said(&manager).last().unwrap(), "STATUS=1 of 1 workers ready");
     }
 
     #[test]

@@ -18,7 +18,9 @@ use crate::support::client::read_answer;
 use crate::support::node::{self, scratch};
 use crate::support::reply;
 use crate::support::supervisor::{Builder, without_listener};
-use crate::support::{Answer, connect, eventually, get, proc, programs, sticky_run, worker};
+use crate::support::{
+    Answer, connect, eventually, get, ledger, proc, programs, sticky_run, worker,
+};
 
 /// A listener, where it is, and what to pass of it.
 fn socket() -> (TcpListener, SocketAddr, OwnedFd) {
@@ -239,6 +241,24 @@ fn the_manager_hears_of_the_begin_and_the_end_of_a_reload_and_why_one_failed() {
     assert_eq!(heard[heard.len() - 2], "READY=1");
     get(supervisor.address(), "/");
     assert_eq!(supervisor.stop().code(), Some(0));
+}
+
+/// systemd takes no notice of a reload that began before it asked for one.
+#[test]
+fn a_reload_begins_after_the_signal_for_it_whatever_came_just_before() {
+    let manager = Manager::at_name("later");
+    let supervisor = sticky_run(1, &[]).env("NOTIFY_SOCKET", &manager.address).start();
+    manager.heard_until("STATUS=1 of 1 workers ready");
+    for _ in 0..20 {
+        supervisor.signal(Signal::SIGWINCH);
+        let asked = ledger::now();
+        supervisor.signal(Signal::SIGHUP);
+        let heard = manager.heard_until("READY=1");
+        let began = heard[0].strip_prefix("RELOADING=1\nMONOTONIC_USEC=").expect("it reloads");
+        let began = Duration::from_micros(began.parse().expect("a number"));
+        // Theirs is cut to microseconds.
+        assert!(began + Duration::from_micros(1) > asked, "{began:?}, asked at {asked:?}");
+    }
 }
 
 #[test]
