@@ -1,20 +1,26 @@
 //! The log: lines on standard error, one an event.
 
+use std::env;
 use std::fmt::{self, Debug};
 use std::io::{self, IsTerminal};
 use std::mem;
+use std::os::fd::AsFd;
 
 use serde_json::json;
 use tracing::field::Field;
+use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
 use crate::logic::config::LogFormat;
-use crate::os::stderr::{self, Stderr};
+use crate::os::journal;
+use crate::os::stderr::{self, Layout, Stderr};
 
 /// How much is logged, which can change.
 #[derive(Debug)]
@@ -32,16 +38,18 @@ impl Level {
 
 /// Begins to log so much, in this format.
 pub(super) fn start(level: LevelFilter, format: LogFormat) -> Level {
+    let layout = layout(format);
     let (filter, handle) = reload::Layer::new(level);
     let lines = tracing_subscriber::fmt::layer()
         .with_target(false)
-        .with_ansi(format == LogFormat::Text && io::stderr().is_terminal())
+        .with_ansi(layout == Layout::Text && io::stderr().is_terminal())
         // A log that cannot be written is no reason to stop, nor to say so on the same way.
         .log_internal_errors(false)
-        .with_writer(Stderr::new(format));
-    let lines = match format {
-        LogFormat::Text => lines.fmt_fields(debug_fn(message_alone)).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
+        .with_writer(Stderr::new(layout));
+    let lines = match layout {
+        Layout::Text => lines.fmt_fields(debug_fn(message_alone)).boxed(),
+        Layout::Journal => lines.event_format(Entry).fmt_fields(debug_fn(message_alone)).boxed(),
+        Layout::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
     };
     tracing_subscriber::registry().with(filter).with(lines).init();
     Level(handle)
@@ -49,9 +57,11 @@ pub(super) fn start(level: LevelFilter, format: LogFormat) -> Level {
 
 /// The last line of the program: why it ends. It is written at every level.
 pub(super) fn say_last(line: &str, format: LogFormat) {
-    let line = match format {
-        LogFormat::Text => format!("sticky-run: {line}\n"),
-        LogFormat::Json => {
+    let layout = layout(format);
+    let line = match layout {
+        Layout::Text => format!("sticky-run: {line}\n"),
+        Layout::Journal => journal::entry(tracing::Level::ERROR, line),
+        Layout::Json => {
             let mut timestamp = String::new();
             // A text takes all that is written to it.
             _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
@@ -59,7 +69,42 @@ pub(super) fn say_last(line: &str, format: LogFormat) {
             format!("{line}\n")
         }
     };
-    stderr::say(&line, format);
+    stderr::say(&line, layout);
+}
+
+/// How lines of this format look on standard error, which may be read by the journal.
+fn layout(format: LogFormat) -> Layout {
+    match format {
+        LogFormat::Text if goes_to_journal() => Layout::Journal,
+        LogFormat::Text => Layout::Text,
+        LogFormat::Json => Layout::Json,
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the command line includes the environment")]
+fn goes_to_journal() -> bool {
+    let named = env::var_os("JOURNAL_STREAM");
+    named.is_some_and(|named| journal::is_stream(io::stderr().as_fd(), &named))
+}
+
+/// Makes an event an entry of the journal.
+struct Entry;
+
+impl<S, N> FormatEvent<S, N> for Entry
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut message = String::new();
+        context.format_fields(Writer::new(&mut message), event)?;
+        writer.write_str(&journal::entry(*event.metadata().level(), &message))
+    }
 }
 
 /// The other fields of an event are for machines; the message has them in words.

@@ -7,6 +7,7 @@ pub mod capabilities;
 pub mod clock;
 pub mod errors;
 pub mod fdpass;
+pub mod journal;
 pub mod limits;
 pub mod listen;
 pub mod memory;

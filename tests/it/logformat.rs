@@ -6,7 +6,9 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 use serde_json::{Map, Value};
 
-use crate::support::{proc, sticky_run};
+use crate::support::files::File;
+use crate::support::supervisor::{Builder, configured};
+use crate::support::{Supervisor, get, proc, sticky_run, worker};
 
 fn objects(log: &str) -> Vec<Map<String, Value>> {
     let parse = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
@@ -78,6 +80,111 @@ fn what_ends_it_at_once_is_a_line_of_json_at_every_level() {
         let objects = objects(&String::from_utf8(output.stderr).unwrap());
         assert_eq!((objects.len(), &find(&objects, why)["level"]), (1, &Value::from("ERROR")));
     }
+}
+
+/// The descriptor 2 of the supervisor.
+const STDERR: &str = "/proc/self/fd/2";
+
+/// It is told that the journal reads this file.
+fn with_journal(builder: Builder, stream: &str) -> Builder {
+    builder.after(&format!("export JOURNAL_STREAM=$(stat -Lc %d:%i {stream});"))
+}
+
+/// Ends the worker, and waits for the next one.
+#[track_caller]
+fn crash(supervisor: &Supervisor) {
+    let before = supervisor.count_log("worker 0 is ready");
+    proc::signal(supervisor.pid_of(0), Signal::SIGKILL);
+    supervisor.wait_for_log_times("worker 0 is ready", before + 1);
+}
+
+/// Whether this is a priority, and a message without the time and the level.
+fn is_entry(line: &str) -> bool {
+    let rest = line.strip_prefix('<').and_then(|rest| rest.strip_prefix(['3', '4', '6', '7']));
+    let message = rest.and_then(|rest| rest.strip_prefix('>'));
+    let marked =
+        |message: &str| ["INFO", "WARN", "ERROR"].iter().any(|level| message.contains(level));
+    message.is_some_and(|message| !message.starts_with(['<', ' ', '2']) && !marked(message))
+}
+
+#[test]
+fn in_the_journal_a_line_is_its_priority_and_its_message_also_after_an_upgrade() {
+    let right = format!("workers = 1\nlisten = '127.0.0.1:0'\ncommand = {:?}\n", worker::command());
+    let file = File::new("logformat.toml", &right);
+    let builder = configured(1, file.path()).env("STICKY_LOG_LEVEL", "debug");
+    let mut supervisor = with_journal(builder, STDERR).start();
+    get(supervisor.address(), "/");
+    crash(&supervisor);
+    file.replace("workers = 'many'\n");
+    supervisor.signal(Signal::SIGHUP);
+    supervisor.wait_for_log("nothing is restarted");
+    file.replace(right);
+    supervisor.upgrade();
+    crash(&supervisor);
+    assert_eq!(supervisor.stop().code(), Some(0));
+    let log = supervisor.whole_log();
+    assert!(log.lines().all(is_entry), "{log}");
+    let count = |start: &str| log.lines().filter(|line| line.starts_with(start)).count();
+    assert_eq!(count("<6>listening on 127.0.0.1:"), 1, "{log}");
+    assert_eq!(count("<6>upgraded from sticky-run "), 1, "{log}");
+    assert_eq!(count("<4>worker 0 ended"), 2, "{log}");
+    assert_eq!(count("<3>configuration: "), 1, "{log}");
+    assert!(count("<7>") > 0, "{log}");
+}
+
+#[test]
+fn in_the_journal_what_ends_it_is_an_error() {
+    for (flags, command, code, why) in [
+        (&[][..], "/no/such/program", 127, "<3>cannot run /no/such/program: not found"),
+        (&["--listen", "nowhere"], "true", 2, "<3>cannot listen on nowhere"),
+        (&["--no-such-flag"], "true", 2, "<3>unexpected argument '--no-such-flag'"),
+        (&["--listen", "unix:/no\n<7>/such"], "true", 1, "<3>cannot listen on unix:/no <7>/such"),
+    ] {
+        let builder = sticky_run(1, flags).command(&[command]);
+        let mut supervisor = with_journal(builder, STDERR).spawn();
+        assert_eq!(supervisor.wait().code(), Some(code));
+        let log = supervisor.whole_log();
+        assert!(log.lines().last().is_some_and(|last| last.starts_with(why)), "{log}");
+        assert!(log.lines().all(is_entry), "{log}");
+    }
+}
+
+#[test]
+fn a_journal_that_reads_another_stream_changes_nothing() {
+    let mut supervisor = with_journal(sticky_run(1, &[]), "/dev/null").start();
+    crash(&supervisor);
+    assert_eq!(supervisor.stop().code(), Some(0));
+    let log = supervisor.whole_log();
+    assert!(log.contains("  INFO listening on ") && log.contains("  WARN worker 0 ended"), "{log}");
+    for line in log.lines() {
+        let time = line.split(' ').next().expect("a line has a word");
+        humantime::parse_rfc3339(time).unwrap_or_else(|error| panic!("{error}: {line}"));
+    }
+    let builder = sticky_run(1, &["--listen", "nowhere"]);
+    let mut supervisor = with_journal(builder, "/dev/null").spawn();
+    assert_eq!(supervisor.wait().code(), Some(2));
+    assert!(supervisor.whole_log().starts_with("sticky-run: cannot listen on nowhere"));
+}
+
+#[test]
+fn in_the_journal_json_and_the_lines_of_workers_are_as_elsewhere() {
+    let builder = sticky_run(1, &["--log-format", "json"]);
+    let mut supervisor = with_journal(builder, STDERR).start();
+    assert_eq!(supervisor.stop().code(), Some(0));
+    let objects = objects(&supervisor.whole_log());
+    assert_eq!(find(&objects, "worker 0 is ready")["level"], "INFO");
+
+    let script = "echo \"$JOURNAL_STREAM\" >&2; exec \"$0\" \"$@\"";
+    let command = worker::command();
+    let mut words = vec!["sh", "-c", script];
+    words.extend(command.iter().map(String::as_str));
+    let builder = sticky_run(1, &["--prefix-output"]).command(&words);
+    let mut supervisor = with_journal(builder, STDERR).start();
+    let variables = proc::environment(supervisor.pid());
+    let named = variables.iter().find(|(name, _)| name == "JOURNAL_STREAM").expect("it is set");
+    supervisor.wait_for_log(&format!("\n[0] {}\n", named.1));
+    assert_eq!(supervisor.stop().code(), Some(0));
+    assert!(supervisor.whole_log().contains("\n<6>worker 0 is ready\n"));
 }
 
 #[test]

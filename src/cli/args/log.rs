@@ -20,6 +20,11 @@ pub(in crate::cli) struct LogArgs {
     /// "json" writes one object a line, with "timestamp" (RFC 3339, UTC), "level" and "message", and
     /// "worker" (its slot) and "pid" where a line is about one. An error in the flags themselves, or
     /// in the file of --config, ends sticky-run before it knows the format, with a line of text.
+    ///
+    /// Where standard error is the journal's stream, as systemd says in JOURNAL_STREAM, a line of "text"
+    /// has its priority in front, such as <4>, instead of its time and level. The journal takes that
+    /// off and keeps both itself: "journalctl -p warning" finds what went wrong. "json" is the same
+    /// everywhere, and so are the lines of --prefix-output.
     #[arg(
         long,
         value_name = "FORMAT",
