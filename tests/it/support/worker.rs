@@ -212,7 +212,16 @@ impl Worker {
     fn receive(&self) -> Option<(String, Option<OwnedFd>)> {
         loop {
             let mut readable = [PollFd::new(self.channel.as_fd(), PollFlags::POLLIN)];
-            poll(&mut readable, PollTimeout::NONE).ok()?;
+            match poll(&mut readable, PollTimeout::NONE) {
+                Ok(_) => {}
+                Err(Errno::EINTR) => continue,
+                Err(_) => return None,
+            }
+            // Without a free number for it, a connection would be lost with its message.
+            if self.channel.try_clone().is_err() {
+                super::pause();
+                continue;
+            }
             let mut open = self.open();
             let noted = self.ledger.as_ref().map(|ledger| ledger.note_next(&self.channel));
             match self.pick_up() {
