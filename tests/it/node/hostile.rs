@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use crate::support::node::{App, Running};
 use crate::support::reply::Kept;
-use crate::support::{eventually, proc};
+use crate::support::{eventually, proc, within};
 
 /// What the supervisor may grow by, in KiB, whatever a worker sends: the longest frame, and as much
 /// again.
 const BOUND_KIB: u64 = 160 * 1024;
+
+/// How long a worker may take to send so much, on a busy machine.
+const TO_THE_LIMIT: Duration = Duration::from_secs(90);
 
 /// What becomes of a worker that did it.
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -42,7 +45,7 @@ fn is_survived(abuse: &str, fate: Fate) {
         };
         other.get(&format!("/{abuse}")).expect("an answer");
         if fate == Fate::Replaced {
-            eventually("it is gone", || (!proc::is_alive(hostile.pid())).then_some(()));
+            within(TO_THE_LIMIT, "it is gone", || (!proc::is_alive(hostile.pid())).then_some(()));
             running.wait_for_log_times(&format!("worker {} is ready", hostile.slot()), 2);
         }
         proc::watch(Duration::from_millis(200));

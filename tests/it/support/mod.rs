@@ -32,13 +32,19 @@ pub const SOON: Duration = Duration::from_secs(20);
 
 /// Waits until the condition gives a value; panics with `what` when it does not within [`SOON`].
 #[track_caller]
-pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + SOON;
+pub fn eventually<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    within(SOON, what, condition)
+}
+
+/// Waits until the condition gives a value; panics with `what` when it does not within this time.
+#[track_caller]
+pub fn within<T>(limit: Duration, what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + limit;
     loop {
         if let Some(value) = condition() {
             return value;
         }
-        assert!(Instant::now() < deadline, "not within {SOON:?}: {what}");
+        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
         pause();
     }
 }
