@@ -31,6 +31,9 @@ const HALF: u16 = 500;
 const HALF_FOR_WORKERS: u16 = 60;
 /// A worker that is killed or stopped may run for so long after the signal was sent.
 const ENDING: Duration = Duration::from_millis(100);
+/// So many crowds there are at once. On a busy machine they come faster than they can leave, until no
+/// client of the test finds a descriptor.
+const CROWDS: usize = 6;
 /// So many that say nothing come at once.
 const SILENT: u16 = 100;
 /// So many ask and leave at once.
@@ -113,6 +116,7 @@ pub(super) struct Doer<'scope, 'env> {
     flood: Option<ScopedJoinHandle<'scope, ()>>,
     /// How many floods there were.
     floods: u16,
+    crowds: Vec<ScopedJoinHandle<'scope, ()>>,
     /// How many have come in crowds.
     came: u16,
 }
@@ -139,6 +143,7 @@ impl<'scope, 'env> Doer<'scope, 'env> {
             stopped: Vec::new(),
             flood: None,
             floods: 0,
+            crowds: Vec::new(),
             came: 0,
         }
     }
@@ -277,9 +282,13 @@ impl<'scope, 'env> Doer<'scope, 'env> {
     /// Many at once who say no more than this, each from an address of its own. They may have to wait
     /// for others to leave.
     fn crowd(&mut self, many: u16, says: &'static str, time: Duration) {
+        self.crowds.retain(|crowd| !crowd.is_finished());
+        if self.crowds.len() == CROWDS {
+            return;
+        }
         let (first, address) = (self.came, self.load.address());
         self.came = first.wrapping_add(many);
-        self.scope.spawn(move || {
+        self.crowds.push(self.scope.spawn(move || {
             let one = |nth| {
                 let client = source(CROWD, first.wrapping_add(nth));
                 let mut stream = client::connect_from(client.into(), address)?;
@@ -289,7 +298,7 @@ impl<'scope, 'env> Doer<'scope, 'env> {
             let crowd: Vec<io::Result<TcpStream>> = (0..many).map(one).collect();
             proc::watch(time);
             drop(crowd);
-        });
+        }));
     }
 
     /// The worker that answers a client. Others go on and die meanwhile: it may have to wait for them.
