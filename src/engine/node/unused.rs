@@ -73,7 +73,8 @@ impl Engine {
         let ports = &mut self.node_mut().ports;
         if let Some(Port { opened: Opened::Listeners(mut listeners), .. }) = ports.ports.remove(key)
         {
-            listeners.retain(|listener| !ports.given.contains(listener));
+            // The user named it, or did so when servers with other addresses asked for it too.
+            listeners.retain(|listener| !ports.has(*listener));
             for listener in listeners {
                 self.close_listener(listener);
             }
