@@ -62,7 +62,11 @@ impl Engine {
             Event::Replacing(Replacing::Restarted { .. }) => self.fallback = None,
             Event::Replacing(Replacing::RestartFailed { .. }) => self.fall_back(),
             // Nothing was proved yet of what workers run since an upgrade.
-            Event::FailedStart { .. } if !self.fleet.is_rolling() => self.fall_back(),
+            Event::FailedStart { .. } | Event::Replacing(Replacing::WornFailed { .. })
+                if !self.fleet.is_rolling() =>
+            {
+                self.fall_back();
+            }
             _ => {}
         }
         self.notifier.heard(self.now, event);

@@ -157,6 +157,7 @@ impl Engine {
         if let Some(link) = self.workers.get_mut(worker).and_then(|live| live.link.node_mut()) {
             link.forget_listeners();
             self.tell_router_listeners(worker);
+            self.spare_unused_ports();
         }
     }
 

@@ -321,7 +321,7 @@ impl Engine {
     /// Whether clients have less time for their first bytes: others wait for their place, or the
     /// workers for the end.
     fn is_hurried(&self) -> bool {
-        self.room.was_full() || self.fleet.is_stopping()
+        self.room.was_full() || self.has_most() || self.fleet.is_stopping()
     }
 
     /// How many connections are with the supervisor.
@@ -336,9 +336,13 @@ impl Engine {
     /// Whether no more can be held.
     fn is_full(&mut self) -> bool {
         let held = self.held();
+        self.has_most() || self.room.is_full(held + self.on_their_way())
+    }
+
+    /// Whether as many are open as may be.
+    fn has_most(&self) -> bool {
         let most = self.config.most_connections;
-        let reached = most.is_some_and(|most| self.router.open() + held as u64 >= most);
-        reached || self.room.is_full(held + self.on_their_way())
+        most.is_some_and(|most| self.router.open() + self.held() as u64 >= most)
     }
 }
 

@@ -222,12 +222,10 @@ pub fn check(mut config: Config, file: StateFile) -> anyhow::Result<&'static str
     }
     config.go_on_from(state.in_force.clone());
     config.check().context(STAYS)?;
-    for listen in &config.listen {
-        if !state.asked().any(|own| own == listen) {
-            let opened = open_listeners(&config, std::slice::from_ref(listen), false);
-            opened.map_err(|error| state.listeners.explain(error))?;
-        }
-    }
+    let new = config.listen.iter().filter(|listen| !state.asked().any(|own| own == *listen));
+    // All at once, since they may be in each other's way.
+    let opened = open_listeners(&config, &new.cloned().collect::<Vec<_>>(), false);
+    opened.map_err(|error| state.listeners.explain(error))?;
     // What the router makes of it needs no descriptor.
     let room = Room::new(state.file_limit.raised(), config.crew(state.fleet.size()));
     Router::restore(config.route.clone(), room.queues(), state.router);

@@ -102,7 +102,11 @@ fn shortened(line: &[u8], layout: Layout) -> Vec<u8> {
         return line.to_vec();
     }
     match layout {
-        Layout::Text | Layout::Journal => [&line[..LONGEST - 1], b"\n"].concat(),
+        Layout::Text | Layout::Journal => {
+            let text = str::from_utf8(line);
+            let end = text.map_or(LONGEST - 1, |text| text.floor_char_boundary(LONGEST - 1));
+            [&line[..end], b"\n"].concat()
+        }
         Layout::Json => {
             let mut object: Map<_, _> = serde_json::from_slice(line).unwrap_or_default();
             if let Some(Value::String(message)) = object.get_mut(MESSAGE) {
@@ -124,6 +128,11 @@ mod tests {
     fn a_long_line_is_shortened_and_stays_what_it_is() {
         let text = shortened(&[b'x'; LONGEST + 5], Layout::Text);
         assert_eq!((text.len(), text.last()), (LONGEST, Some(&b'\n')));
+        // The journal does not show what is not text.
+        for layout in [Layout::Text, Layout::Journal] {
+            let text = shortened("ä".repeat(LONGEST).as_bytes(), layout);
+            assert!(text.len() <= LONGEST && str::from_utf8(&text).is_ok());
+        }
         let message = "\"ä\n".repeat(3000);
         let line = json!({ TIMESTAMP: "now", "level": "INFO", MESSAGE: message, "worker": 7 });
         let line = shortened(format!("{line}\n").as_bytes(), Layout::Json);

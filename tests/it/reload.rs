@@ -209,6 +209,26 @@ fn a_worker_from_before_an_upgrade_does_not_prove_the_command_of_after() {
     assert_eq!(supervisor.stop().code(), Some(0));
 }
 
+/// The one that it was to replace would stay worn.
+#[test]
+fn a_worn_worker_gets_a_successor_of_before_if_the_command_of_an_upgrade_fails() {
+    let words = worker::command();
+    let right = configuration(&worker_after(&[], &words)).replace("workers = 2", "workers = 1");
+    let with = |configuration: &str| format!("{configuration}max-lifetime = '2s'\n");
+    let file = File::new("reload-worn.toml", with(&right));
+    let mut supervisor = configured(1, file.path()).start();
+    let first = supervisor.pid_of(0);
+    let wrong = configuration(&["false"]).replace("workers = 2", "workers = 1");
+    file.replace(with(&wrong));
+    supervisor.signal(Signal::SIGUSR2);
+    supervisor.wait_for_log("upgraded from sticky-run");
+    supervisor.wait_for_log("the successor of worker 0 ended before it was ready: exit code 1");
+    supervisor.wait_for_log("that of before holds again for the workers");
+    supervisor.wait_for_log_times("worker 0 is ready", 2);
+    eventually("the worn one is gone", || (!proc::is_alive(first)).then_some(()));
+    assert_eq!(supervisor.stop().code(), Some(0));
+}
+
 #[test]
 fn with_a_server_in_node_that_throws_at_its_start_the_old_one_goes_on() {
     let Some(node) = node::binary() else { return };

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::support::{connect, full, get, read_reply, sticky_run, uninterrupted};
+use crate::support::{client, connect, full, get, read_reply, sticky_run, uninterrupted};
 
 const SILENT: usize = 5_000;
 const SLOW: usize = 500;
@@ -178,4 +178,15 @@ fn where_a_key_needs_bytes_a_silent_client_hears_nothing() {
         sticky_run(2, &["--head-timeout", "300ms"]).env("TEST_WORKER", "greet").start();
     let mut stream = connect(supervisor.address()).expect("a connection");
     assert_eq!(uninterrupted(|| stream.read(&mut [0; 16])).expect("the end"), 0);
+}
+
+#[test]
+fn silent_clients_that_are_all_that_may_be_open_make_room_after_a_second() {
+    let flags = ["--max-connections", "4", "--head-timeout", "1h"];
+    let supervisor = sticky_run(1, &flags).start();
+    let silent: Vec<_> = (0..4).map(|_| client::send(supervisor.address(), "G")).collect();
+    let asked = Instant::now();
+    get(supervisor.address(), "/");
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    drop(silent);
 }

@@ -197,10 +197,13 @@ fn with_a_configuration_that_became_wrong_it_is_one_line_and_all_goes_on() {
     let workers = supervisor.worker_pids();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
+    let free = Port::free();
+    let [any, one] = ["0.0.0.0", "127.0.0.1"].map(|address| format!("{address}:{}", free.number));
     for (text, why) in [
         ("worker = 3".to_owned(), "unknown name \"worker\""),
         ("workers = ".to_owned(), "exit code 2: sticky-run: "),
         (configuration(2, &["127.0.0.1:0", &taken]), &format!("cannot listen on {taken}: ")),
+        (configuration(2, &["127.0.0.1:0", &any, &one]), &format!("cannot listen on {one}: ")),
         (format!("handoff = 'node'\n{right}"), "--handoff cannot change in an upgrade"),
     ] {
         file.replace(text);

@@ -15,6 +15,12 @@ impl Listeners {
         self.retired_until
     }
 
+    /// Those that let nobody new in, and are to be closed.
+    pub(in crate::engine) fn retired(&self) -> impl Iterator<Item = u32> {
+        let retired = self.listeners.iter().filter(|(_, entry)| entry.retired);
+        retired.map(|(number, _)| *number)
+    }
+
     /// Those that the user asked for once, and that are not among these.
     fn unwanted(&self, wanted: &[Listen]) -> Vec<u32> {
         let unwanted = |entry: &Entry| {
@@ -66,9 +72,7 @@ impl Engine {
     /// more. Their connections are served as all others are.
     pub(in crate::engine) fn close_retired(&mut self) {
         self.listeners.retired_until = None;
-        let retired = self.listeners.listeners.iter().filter(|(_, entry)| entry.retired);
-        let retired: Vec<_> = retired.map(|(number, _)| *number).collect();
-        for number in retired {
+        for number in self.listeners.retired().collect::<Vec<_>>() {
             self.accept_backlog(number);
             self.listen_no_more(number);
         }

@@ -182,6 +182,10 @@ impl Engine {
 
     /// The listeners for a server: those that the user named, if it asks for one of them.
     fn find_or_open(&mut self, query: &Query) -> io::Result<Vec<u32>> {
+        if self.listeners.retired().any(|number| self.is_asked_for(number, query)) {
+            // It lets nobody in any more, and is in the way.
+            self.close_retired();
+        }
         let given = self.node().ports.given().iter().copied();
         let listeners: Vec<_> = given.filter(|number| self.is_asked_for(*number, query)).collect();
         if !listeners.is_empty() {

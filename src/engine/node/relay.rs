@@ -64,9 +64,7 @@ impl Engine {
 
     /// Takes back what did not arrive at a worker that is gone, and tells the others.
     pub(in crate::engine) fn recover_node(&mut self, worker: Worker, link: NodeLink) {
-        if link.withdrawn {
-            self.look_for_unused_ports_later();
-        }
+        self.look_for_unused_ports_later();
         let serialization = self.serialization();
         let farewell = link.primary.farewell(link.id);
         let frames = farewell.iter().map(|message| Rc::from(message.encode(serialization)));

@@ -29,13 +29,20 @@ impl Engine {
         }
     }
 
-    /// Withdrawn workers serve fewer ports than before.
+    /// Workers that end serve fewer ports than before.
     pub(super) fn look_for_unused_ports_later(&mut self) {
         let at = self.now + UNUSED;
         self.node_mut().ports.look_at = Some(at);
     }
 
-    /// Closes the ports that nobody has served since withdrawn workers did. Not while a slot has no
+    /// A worker has become ready, which may open further servers a little later.
+    pub(in crate::engine) fn spare_unused_ports(&mut self) {
+        if self.node().ports.look_at.is_some() {
+            self.look_for_unused_ports_later();
+        }
+    }
+
+    /// Closes the ports that nobody has served since workers that ended did. Not while a slot has no
     /// ready worker: the one that comes may serve them, and clients wait for it.
     pub(super) fn close_unused_ports(&mut self) {
         if self.node().ports.look_at.is_none_or(|at| self.now < at) {
@@ -66,7 +73,8 @@ impl Engine {
         let ports = &mut self.node_mut().ports;
         if let Some(Port { opened: Opened::Listeners(mut listeners), .. }) = ports.ports.remove(key)
         {
-            listeners.retain(|listener| !ports.given.contains(listener));
+            // The user named it, or did so when servers with other addresses asked for it too.
+            listeners.retain(|listener| !ports.has(*listener));
             for listener in listeners {
                 self.close_listener(listener);
             }

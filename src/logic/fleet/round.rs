@@ -52,6 +52,9 @@ impl Fleet {
 
     /// A worker has reached one of its limits.
     pub(super) fn recycle(&mut self, now: Time, worker: Worker, wear: Wear) {
+        if self.phase != Phase::Running {
+            return;
+        }
         let Some(slot) = self.slots.get_mut(usize::from(worker.slot)) else { return };
         let ready = slot.present.as_mut().filter(|life| life.stage() == Stage::Ready);
         let Some(life) = ready.filter(|life| life.worker == worker && life.worn.is_none()) else {

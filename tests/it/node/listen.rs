@@ -340,3 +340,28 @@ fn an_address_that_workers_ask_for_themselves_stays_when_the_user_names_it_no_mo
          that address out, or stop and start anew)"
     ));
 }
+
+#[test]
+fn a_listener_of_two_servers_that_the_user_names_no_more_stays_as_long_as_one_of_them() {
+    let [port, other] = [Port::free(), Port::free()];
+    let address = format!("127.0.0.1:{}", port.number);
+    let stays = json!({ "name": "stays", "port": port.number, "host": "127.0.0.1" });
+    let goes = json!({ "name": "goes", "port": port.number, "host": "0.0.0.0" });
+    let last = json!({ "name": "last", "port": other.number, "host": "127.0.0.1" });
+    let listen = |listen: &[String], list: &Value| {
+        format!("env = {:?}\n{}", [format!("LISTEN={list}")], configuration(listen))
+    };
+    let all = json!([stays, goes, last]);
+    let Some(app) = App::new("listeners.js") else { return };
+    let file = File::new("node-two.toml", listen(std::slice::from_ref(&address), &all));
+    let running = app.flags(&["--config", file.path()]).start(1);
+    running.wait_for_log("listener last ");
+    file.replace(listen(&[], &all));
+    running.upgrade();
+    running.wait_for_log(&format!("workers listen on {address} themselves, so it stays open"));
+    file.replace(listen(&[], &json!([stays])));
+    running.signal(Signal::SIGHUP);
+    running.wait_for_log(&format!("listening on 127.0.0.1:{} no more", other.number));
+    assert_eq!(reply::get(address.parse().unwrap(), "/").value("listener"), "stays");
+    assert_eq!(running.count_log("no more"), 1, "{}", running.log());
+}

@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use crate::support::files::{File, Installed};
 use crate::support::node::{self, App, Port, Running};
 use crate::support::reply::{self, Kept, Session};
+use crate::support::supervisor::configured;
 use crate::support::{SOON, client, eventually, proc, programs};
 
 fn local(port: u16) -> SocketAddr {
@@ -163,4 +165,35 @@ fn an_address_that_leads_to_the_first_of_several_servers_is_said() {
         }
         assert_eq!(running.count_log(WARNING), usize::from(!asked), "{}", running.log());
     }
+}
+
+/// What a worker asks for is heard before the listener is closed that nobody else asks for any more.
+#[test]
+fn a_server_that_opens_where_an_upgrade_stops_to_listen_is_served() {
+    let Some(node) = node::binary() else { return };
+    let (program, [port, other]) = (Installed::new("asked"), [Port::free(), Port::free()]);
+    let app = format!("{}/tests/node/apps/late.js", programs::ROOT);
+    let configuration = |listen: &str| {
+        format!(
+            "workers = 1\nlisten = ['unix:@asked-{}'{listen}]\ncommand = {:?}\n",
+            port.number,
+            [&node, &app]
+        )
+    };
+    let with = configuration(&format!(", '127.0.0.1:{}'", other.number));
+    let file = File::new("asked.toml", with);
+    let when = program.path().with_file_name("when");
+    let when = when.to_str().expect("its path is text");
+    let builder = configured(1, file.path()).program(&program.path()).env("HOST", "127.0.0.1");
+    let builder = builder.env("PORT", &port.number.to_string()).env("NOT", "/nowhere");
+    let builder = builder.env("OTHER_PORT", &other.number.to_string()).env("WHEN", when);
+    let mut supervisor = builder.start();
+    program.script(&format!(
+        "#!/bin/sh\ncase $STICKY_UPGRADE in resume:*) : >'{when}'; sleep 1;; esac\nexec $REAL \"$@\"\n"
+    ));
+    file.replace(configuration(""));
+    supervisor.upgrade();
+    supervisor.wait_for_log(&format!("listening on 127.0.0.1:{} no more", other.number));
+    assert_eq!(reply::get(local(other.number), "/").status, 200);
+    assert_eq!(supervisor.stop().code(), Some(0));
 }

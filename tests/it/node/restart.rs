@@ -103,13 +103,24 @@ fn clients_of_a_server_that_opens_late_wait_for_it() {
     assert_eq!(running.count_log("listening on"), 2, "{}", running.log());
 }
 
-#[test]
-fn a_port_that_no_worker_asks_for_any_more_is_closed() {
+/// Its worker had it, and the one after that has not.
+#[track_caller]
+fn a_port_is_closed_after(replace: impl Fn(&Running)) {
     let directory = TempDir::new().expect("a directory of our own");
     let unless = directory.path().join("not");
     let Some((running, other)) = with_a_late_server(&unless) else { return };
     fs::write(&unless, "").expect("it is ours");
-    proc::signal(running.pid(), Signal::SIGHUP);
+    replace(&running);
     running.wait_for_log(&format!("listening on 127.0.0.1:{} no more", other.number));
     assert_eq!(reply::get(running.address(), "/").status, 200);
+}
+
+#[test]
+fn a_port_that_no_worker_asks_for_any_more_is_closed() {
+    a_port_is_closed_after(|running| proc::signal(running.pid(), Signal::SIGHUP));
+}
+
+#[test]
+fn a_port_that_no_worker_asks_for_after_a_crash_is_closed() {
+    a_port_is_closed_after(|running| proc::signal(running.pid_of(0), Signal::SIGKILL));
 }

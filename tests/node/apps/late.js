@@ -1,4 +1,5 @@
-// An HTTP server at PORT, and later one at OTHER_PORT, unless there is the file that NOT names.
+// An HTTP server at PORT, and later one at OTHER_PORT, unless there is the file that NOT names, or once there is the one
+// that WHEN names.
 "use strict";
 const { existsSync } = require("node:fs");
 const { createServer } = require("node:http");
@@ -6,7 +7,9 @@ const { who, where } = require("./who.js");
 
 const answer = (request, response) => response.end(who(request));
 createServer(answer).listen(where);
-if (!existsSync(process.env.NOT)) {
-  const later = () => createServer(answer).listen({ ...where, port: Number(process.env.OTHER_PORT) });
-  setTimeout(later, 300);
-}
+const { NOT, WHEN, OTHER_PORT } = process.env;
+const later = () => {
+  if (WHEN && !existsSync(WHEN)) setTimeout(later, 10);
+  else createServer(answer).listen({ ...where, port: Number(OTHER_PORT) });
+};
+if (!existsSync(NOT)) setTimeout(later, WHEN ? 0 : 300);

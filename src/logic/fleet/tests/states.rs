@@ -101,6 +101,17 @@ fn only_a_ready_worker_can_be_worn() {
     check(wear, [&[], &[Action::Spawn(worker(1, 1))], &[], &[], &[], &[]]);
 }
 
+/// Nor is it said that it is replaced.
+#[test]
+fn no_worker_is_worn_while_everything_stops() {
+    let mut world = state("stopping");
+    let before = format!("{:?}", world.fleet);
+    for wear in [Wear::Connections, Wear::Memory] {
+        world.handle(Input::Recycle(worker(0, 0), wear));
+        assert_eq!(format!("{:?}", world.fleet), before);
+    }
+}
+
 #[test]
 fn what_comes_too_late_is_refused_with_a_line() {
     for name in ["stopping", "giving up"] {
