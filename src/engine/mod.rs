@@ -115,8 +115,7 @@ impl Engine {
                 info!("stopped");
                 return Ok(outcome);
             }
-            // The next program would not know which of them let nobody in any more.
-            if self.upgrade.is_due() && self.listeners.retired_until().is_none() {
+            if self.may_become_upgraded() {
                 self.become_upgraded();
             }
             self.pace();

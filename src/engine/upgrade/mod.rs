@@ -143,6 +143,13 @@ impl Engine {
         }
     }
 
+    /// Whether it is time. The next program would not know which listeners let nobody in any more,
+    /// as some do for a moment when they are given up, and all when the supervisor stops.
+    pub(super) fn may_become_upgraded(&self) -> bool {
+        let some_retire = self.listeners.retired_until().is_some();
+        self.upgrade.is_due() && !some_retire && !self.fleet.is_stopping()
+    }
+
     /// Becomes the program. Nothing may be left to do of what was decided.
     pub(super) fn become_upgraded(&mut self) {
         self.upgrade.step = Step::Idle;
