@@ -32,6 +32,11 @@ impl Scene {
         let bad = get(supervisor.address(), "/announce/bad");
         let good = get(supervisor.address(), "/announce/good");
         assert_ne!(bad.pid, good.pid);
+        // An announcement is heard when somebody asks for it, at the latest. Until then, one in another
+        // channel may come first.
+        for (key, owner) in [("bad", &bad), ("good", &good)] {
+            assert_eq!(get(supervisor.address(), &format!("/?sid={key}")).pid, owner.pid);
+        }
         Self { supervisor, bad, good }
     }
 
