@@ -19,6 +19,7 @@ fn no_request_fails_and_no_session_leaves_its_worker_while_four_become_eight_and
                 supervisor.resize(Signal::SIGTTIN, workers);
             }
             supervisor.wait_for_log("worker 7 is ready");
+            load.reaches(8);
             load.go_on(requests() / 12);
             for workers in (3..=7).rev() {
                 load.go_on(requests() / 12);
@@ -28,7 +29,7 @@ fn no_request_fails_and_no_session_leaves_its_worker_while_four_become_eight_and
         },
     );
     load.assert_right(requests());
-    assert_eq!(load.workers(), 8, "each had its part");
+    assert_eq!(load.workers(), 8);
     // Each has a channel with two ends.
     supervisor.wait_for_workers(3, files - 2);
     assert_eq!(supervisor.count_log(" WARN "), 0);

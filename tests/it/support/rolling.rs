@@ -127,6 +127,14 @@ impl Load {
         }
     }
 
+    /// Waits until so many workers have answered; a new one has a smaller part at first.
+    #[track_caller]
+    pub fn reaches(&self, workers: usize) {
+        eventually(&format!("answers of {workers} workers"), || {
+            (self.workers() >= workers).then_some(())
+        });
+    }
+
     /// Whether there was an answer to each of at least so many requests, and none came to two
     /// workers or twice to one.
     #[track_caller]
