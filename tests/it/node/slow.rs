@@ -17,12 +17,12 @@ use crate::support::{eventually, proc};
 /// fast and it has just taken one, so a worker has to be still for a moment before this is its limit.
 const WINDOW: usize = 4;
 
-/// How many requests waited while one of three workers stood still for more than two seconds.
+/// How many requests waited while one of three workers stood still for three seconds.
 fn wait_behind_a_blocked_worker(app: App) -> usize {
     let running = app.start(3);
     let address = running.address();
     let mut blocked = Kept::open(address);
-    blocked.send("GET", "/block?ms=2500", b"").expect("it is open");
+    blocked.send("GET", "/block?ms=3500", b"").expect("it is open");
     assert_eq!(blocked.reply_without_body().expect("it begins to stand still").status, 200);
     proc::wait_for_rest(running.pid());
     let slow = thread::scope(|scope| {
@@ -32,7 +32,7 @@ fn wait_behind_a_blocked_worker(app: App) -> usize {
                 for _ in 0..60 {
                     let began = Instant::now();
                     reply::get(address, "/");
-                    slow += usize::from(began.elapsed() > Duration::from_millis(700));
+                    slow += usize::from(began.elapsed() > Duration::from_millis(1500));
                 }
                 slow
             })
