@@ -7,10 +7,15 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
-use super::{eventually, proc, worker};
+use super::{eventually, pause, proc, within, worker};
+
+/// How long servers may take to start while a busy machine starts many of them.
+const BOOT: Duration = Duration::from_secs(60);
 
 /// A command line of sticky-run that is being put together.
 pub struct Builder {
@@ -162,7 +167,8 @@ impl Builder {
     pub fn start(self) -> Supervisor {
         let supervisor = self.listening();
         for slot in 0..supervisor.workers {
-            supervisor.wait_for_log(&format!("worker {slot} is ready"));
+            let ready = format!("worker {slot} is ready");
+            within(BOOT, &ready, || (supervisor.count_log(&ready) > 0).then_some(()));
         }
         supervisor
     }
@@ -257,6 +263,14 @@ impl Drop for Supervisor {
             return;
         }
         let children = self.worker_pids();
+        // Both at once are a fast stop, in which it removes its files.
+        for signal in [Signal::SIGTERM, Signal::SIGINT] {
+            kill(Pid::from_raw(self.pid()), signal).ok();
+        }
+        let until = Instant::now() + Duration::from_secs(1);
+        while Instant::now() < until && matches!(self.child.try_wait(), Ok(None)) {
+            pause();
+        }
         self.child.kill().ok();
         self.child.wait().ok();
         // Whom nobody ends any more: workers, what they started, and orphans.
