@@ -1,7 +1,5 @@
 //! Restarts with a command that does not work: the workers of before go on.
 
-use std::net::SocketAddr;
-
 use nix::sys::signal::Signal;
 
 use crate::support::client::hold;
@@ -239,7 +237,7 @@ fn with_a_server_in_node_that_throws_at_its_start_the_old_one_goes_on() {
     let port = Port::free();
     let builder = configured(2, file.path()).env("HOST", "127.0.0.1");
     let mut supervisor = builder.env("PORT", &port.number.to_string()).env("WAY", "throw").start();
-    let address = SocketAddr::from(([127, 0, 0, 1], port.number));
+    let address = port.address();
     let load = Load::on(address);
     let workers = supervisor.worker_pids();
     file.replace(configuration(&[&node, &throws]));

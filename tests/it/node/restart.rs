@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -96,7 +95,7 @@ fn with_a_late_server(unless: &Path) -> Option<(Running, Port)> {
 #[test]
 fn clients_of_a_server_that_opens_late_wait_for_it() {
     let Some((running, other)) = with_a_late_server(Path::new("/nowhere")) else { return };
-    let address = SocketAddr::from(([127, 0, 0, 1], other.number));
+    let address = other.address();
     let before = reply::get(address, "/").pid();
     proc::signal(running.pid(), Signal::SIGHUP);
     eventually("the successor serves", || (reply::get(address, "/").pid() != before).then_some(()));

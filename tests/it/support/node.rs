@@ -61,6 +61,11 @@ impl Port {
         })
     }
 
+    /// Where it is on this machine.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.number))
+    }
+
     fn at(number: u16) -> Option<Self> {
         let socket = Socket::new(Domain::IPV6, Type::STREAM, None).expect("a socket");
         socket.set_only_v6(false).expect("it is not bound yet");
@@ -185,7 +190,7 @@ impl App {
 impl Running {
     /// Where the app's port is reached.
     pub fn address(&self) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port.number))
+        self.port.address()
     }
 
     /// The same as a URL without a path.
