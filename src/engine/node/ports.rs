@@ -117,11 +117,24 @@ impl Engine {
         match opened {
             Ok(opened) => self.grant(worker, &key, &query, &opened),
             Err(error) => {
-                warn!("{worker} cannot listen on {}: {}", place(&query), errors::text(&error));
+                let (text, hint) = (errors::text(&error), self.hint(&key, &query, &error));
+                warn!("{worker} cannot listen on {}: {text}{hint}", place(&query));
                 let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
                 self.refuse(worker, &key, &query, errno);
             }
         }
+    }
+
+    /// What to do when an address is in use because workers have asked for the same port of another
+    /// host: those of an app whose new version asks for this one.
+    fn hint(&self, key: &str, query: &Query, error: &io::Error) -> String {
+        let in_use = error.raw_os_error() == Some(libc::EADDRINUSE);
+        let is_new = !self.node().ports.ports.contains_key(key);
+        let mut own = self.listeners.all().filter(|_| in_use && is_new);
+        let own = own.find(|listener| is_asked_for(listener, query));
+        own.map_or_else(String::new, |own| {
+            format!(" (workers listen on {own} already: to change the host, stop and start anew)")
+        })
     }
 
     /// Tells the router which listeners a ready worker serves, as far as that has changed.
@@ -213,24 +226,9 @@ impl Engine {
         open_asked(&asked, defer, backlog.unwrap_or(BACKLOG), Mode::NonBlocking)
     }
 
-    /// Whether a server asks for the listener with this number, which the user named.
+    /// Whether a server asks for the listener with this number.
     fn is_asked_for(&self, number: u32, query: &Query) -> bool {
-        let Some(listener) = self.listeners.get(number) else { return false };
-        match query.kind {
-            AddressType::Other => query.fd.is_some() && listener.given_as() == query.fd,
-            AddressType::Unix => {
-                let path = query.address.as_ref().map(Into::into);
-                path.is_some() && listener.path() == path
-            }
-            AddressType::Any | AddressType::V4 | AddressType::V6 => {
-                let port = query.port.filter(|port| *port != 0);
-                let asked = query.address.as_ref().and_then(|address| address.parse().ok());
-                listener
-                    .address()
-                    .is_some_and(|given| Some(given.port()) == port && overlaps(given.ip(), asked))
-            }
-            AddressType::Udp4 | AddressType::Udp6 => false,
-        }
+        self.listeners.get(number).is_some_and(|listener| is_asked_for(listener, query))
     }
 
     /// Connections of a server that does not speak HTTP have no head to wait for.
@@ -310,5 +308,23 @@ impl Engine {
         for listener in new {
             self.router.serves(worker, Door(listener));
         }
+    }
+}
+
+/// Whether a server asks for a listener that is there.
+fn is_asked_for(listener: &Listener, query: &Query) -> bool {
+    match query.kind {
+        AddressType::Other => query.fd.is_some() && listener.given_as() == query.fd,
+        AddressType::Unix => {
+            let path = query.address.as_ref().map(Into::into);
+            path.is_some() && listener.path() == path
+        }
+        AddressType::Any | AddressType::V4 | AddressType::V6 => {
+            let port = query.port.filter(|port| *port != 0);
+            let asked = query.address.as_ref().and_then(|address| address.parse().ok());
+            let address = listener.address();
+            address.is_some_and(|own| Some(own.port()) == port && overlaps(own.ip(), asked))
+        }
+        AddressType::Udp4 | AddressType::Udp6 => false,
     }
 }

@@ -20,7 +20,7 @@ fn start(name: &str, flags: &str) -> Option<(Supervisor, SocketAddr, impl Fn(&st
     let port = Port::free();
     let builder = configured(2, &path).env("HOST", "127.0.0.1");
     let supervisor = builder.env("PORT", &port.number.to_string()).start();
-    let address = SocketAddr::from(([127, 0, 0, 1], port.number));
+    let address = port.address();
     let replace = move |flags: &str| std::fs::write(&path, format!("{base}{flags}")).unwrap();
     Some((supervisor, address, replace, file))
 }
@@ -79,6 +79,23 @@ fn a_limit_that_needs_the_preload_is_refused_as_long_as_there_is_none() {
     supervisor.signal(Signal::SIGHUP);
     supervisor.wait_for_log_times(needs, 2);
     supervisor.wait_for_log("restarted workers: 2");
+    load.assert_all_answered();
+    assert_eq!(supervisor.stop().code(), Some(0));
+}
+
+#[test]
+fn a_new_version_of_an_app_that_asks_for_another_host_is_told_what_is_in_its_way() {
+    let Some((mut supervisor, address, replace, _file)) = start("host.toml", "") else { return };
+    let load = Load::on(address);
+    replace("env = ['HOST=0.0.0.0']\n");
+    supervisor.signal(Signal::SIGHUP);
+    supervisor.wait_for_log(&format!(
+        "cannot listen on 0.0.0.0:{}: address already in use (workers listen on {address} already: \
+         to change the host, stop and start anew)",
+        address.port()
+    ));
+    supervisor.wait_for_log("the restart has failed");
+    load.goes_on();
     load.assert_all_answered();
     assert_eq!(supervisor.stop().code(), Some(0));
 }
