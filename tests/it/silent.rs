@@ -10,7 +10,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::support::{
-    client, connect, full, get, read_reply, sticky_run, takes_less_than, uninterrupted,
+    client, connect, full, get, one_of_three, read_reply, sticky_run, uninterrupted,
 };
 
 const SILENT: usize = 5_000;
@@ -157,13 +157,14 @@ fn a_silent_client_is_closed_at_the_head_timeout_held_back_by_the_kernel_or_not(
     for timeout in [Duration::from_millis(700), Duration::from_millis(2_200)] {
         let time = format!("{}ms", timeout.as_millis());
         let supervisor = sticky_run(1, &["--head-timeout", &time]).start();
-        takes_less_than(timeout + Duration::from_millis(500), || {
+        let live = || {
             let mut crowd = Crowd::new(supervisor.address(), 10);
             crowd.watch(Instant::now() + timeout + Duration::from_secs(5));
             let (shortest, longest) = crowd.lived();
             assert!(shortest > timeout - Duration::from_millis(150), "{shortest:?} of {timeout:?}");
             longest
-        });
+        };
+        one_of_three(live, |longest| *longest < timeout + Duration::from_millis(500));
     }
 }
 
@@ -171,13 +172,14 @@ fn a_silent_client_is_closed_at_the_head_timeout_held_back_by_the_kernel_or_not(
 fn where_no_key_needs_bytes_a_server_may_speak_first() {
     for by in ["ip", "none", "ip,sid"] {
         let supervisor = sticky_run(2, &["--by", by]).env("TEST_WORKER", "greet").start();
-        // The kernel would hold a silent client back for a second.
-        takes_less_than(Duration::from_millis(900), || {
+        let greet = || {
             let mut stream = connect(supervisor.address()).expect("a connection");
             let start = Instant::now();
             read_reply(&mut stream).expect("the server speaks");
             start.elapsed()
-        });
+        };
+        // The kernel would hold a silent client back for a second.
+        one_of_three(greet, |time| *time < Duration::from_millis(900));
     }
 }
 

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::packages::setup_worker;
 use crate::support::node::{App, Running};
 use crate::support::reply::{self, Kept, Session};
-use crate::support::{client, eventually, proc, programs};
+use crate::support::{client, eventually, one_of_three, proc, programs};
 
 /// A request that any worker can answer.
 const ANY: &str = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";
@@ -227,25 +227,36 @@ fn d16_connections_that_stay_open_are_spread_evenly() {
 
 #[test]
 fn d17_two_hundred_connections_at_once_that_stay_open_are_spread_evenly() {
-    for app in [App::new("http.js"), setup_worker(1)] {
-        let Some(app) = app else { return };
-        let running = app.start(4);
-        let address = running.address();
-        let open = || {
-            let mut kept = Kept::open(address);
-            (kept.get("/").expect("an answer").slot(), kept)
-        };
-        let all: Vec<_> = thread::scope(|scope| {
-            let clients: Vec<_> = (0..200).map(|_| scope.spawn(open)).collect();
-            clients.into_iter().map(|client| client.join().expect("it is answered")).collect()
-        });
-        let mut served = BTreeMap::new();
-        for (slot, _) in &all {
-            *served.entry(*slot).or_insert(0) += 1;
+    for app in [|| App::new("http.js"), || setup_worker(1)] {
+        if app().is_none() {
+            return;
         }
-        assert_eq!(served.len(), 4, "{served:?}");
-        assert!(served.values().all(|count| (44..=56).contains(count)), "{served:?}");
+        // A worker that is held up for too long is passed over.
+        one_of_three(|| serve_stayers(&app().expect("there is Node").start(4)), is_even);
     }
+}
+
+/// How many of two hundred connections that come at once and stay open each slot serves.
+fn serve_stayers(running: &Running) -> BTreeMap<u16, usize> {
+    let address = running.address();
+    let open = || {
+        let mut kept = Kept::open(address);
+        (kept.get("/").expect("an answer").slot(), kept)
+    };
+    let all: Vec<_> = thread::scope(|scope| {
+        let clients: Vec<_> = (0..200).map(|_| scope.spawn(open)).collect();
+        clients.into_iter().map(|client| client.join().expect("it is answered")).collect()
+    });
+    let mut served = BTreeMap::new();
+    for (slot, _) in &all {
+        *served.entry(*slot).or_insert(0) += 1;
+    }
+    served
+}
+
+/// Whether four workers have about the same.
+fn is_even(served: &BTreeMap<u16, usize>) -> bool {
+    served.len() == 4 && served.values().all(|count| (44..=56).contains(count))
 }
 
 /// A handshake is over at once, so most go to whoever has a processor just then; but a herd, which is
