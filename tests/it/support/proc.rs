@@ -63,9 +63,9 @@ pub fn is_stopped(pid: i32) -> bool {
         && states.all(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')))
 }
 
-/// How many descriptors the process has open.
+/// How many descriptors the process has open, besides what it reads of `/proc` in that moment.
 pub fn open_files(pid: i32) -> usize {
-    fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+    descriptors(pid).iter().filter(|(_, name)| !name.starts_with("/proc/")).count()
 }
 
 /// Likewise, when the process does nothing: a supervisor that reads a channel makes sure of a free
