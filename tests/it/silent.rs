@@ -10,7 +10,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::support::{
-    client, connect, full, get, one_of_three, read_reply, sticky_run, uninterrupted,
+    client, connect, full, get, one_of_three, proc, read_reply, sticky_run, uninterrupted,
 };
 
 const SILENT: usize = 5_000;
@@ -112,8 +112,8 @@ impl Crowd {
     }
 }
 
-/// Notes who is disconnected of several crowds until this time.
-fn watch<const COUNT: usize>(mut crowds: [&mut Crowd; COUNT], until: Instant) {
+/// Notes who is disconnected of two crowds until this time.
+fn watch(mut crowds: [&mut Crowd; 2], until: Instant) {
     while Instant::now() < until && crowds.iter().any(|crowd| crowd.is_waiting()) {
         for crowd in &mut crowds {
             crowd.watch(Instant::now() + Duration::from_millis(5));
@@ -138,7 +138,7 @@ fn thousands_of_silent_and_slow_clients_are_closed_in_time_and_slow_nobody_down(
     // What the others are answered takes its time, in which nobody would notice who is closed.
     let medians = || {
         let each_second = (1..=seconds).map(|second| {
-            thread::sleep(after(second).saturating_duration_since(Instant::now()));
+            proc::watch(after(second).saturating_duration_since(Instant::now()));
             (median(address), median(other.address()))
         });
         each_second.unzip()

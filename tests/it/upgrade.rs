@@ -222,7 +222,7 @@ fn with_a_configuration_that_became_wrong_it_is_one_line_and_all_goes_on() {
 #[test]
 fn an_upgrade_changes_what_is_listened_on_and_how_many_workers_there_are() {
     let ports = [Port::free(), Port::free(), Port::free()];
-    let addresses = ports.each_ref().map(|port| format!("127.0.0.1:{}", port.number));
+    let addresses = ports.each_ref().map(|port| port.address().to_string());
     let [old, both, new] = addresses.each_ref().map(String::as_str);
     let file = File::new("upgrade-listen.toml", configuration(2, &[old, both]));
     let mut supervisor = configured(2, file.path()).start();
@@ -250,7 +250,7 @@ fn an_upgrade_changes_what_is_listened_on_and_how_many_workers_there_are() {
 #[test]
 fn whoever_came_to_an_address_that_an_upgrade_removes_is_served() {
     let ports = [Port::free(), Port::free()];
-    let addresses = ports.each_ref().map(|port| format!("127.0.0.1:{}", port.number));
+    let addresses = ports.each_ref().map(|port| port.address().to_string());
     let [stays, goes] = addresses.each_ref().map(String::as_str);
     let file = File::new("upgrade-removed.toml", configuration(1, &[stays, goes]));
     // However slow the machine is, nothing is taken back from the stopped worker.
@@ -285,7 +285,7 @@ fn whoever_came_to_an_address_that_an_upgrade_removes_is_served() {
 #[test]
 fn no_client_of_an_address_that_an_upgrade_removes_under_load_is_reset() {
     let ports = [Port::free(), Port::free()];
-    let addresses = ports.each_ref().map(|port| format!("127.0.0.1:{}", port.number));
+    let addresses = ports.each_ref().map(|port| port.address().to_string());
     let [stays, goes] = addresses.each_ref().map(String::as_str);
     let (with, without) = (configuration(2, &[stays, goes]), configuration(2, &[stays]));
     let file = File::new("upgrade-under-load.toml", &with);
@@ -315,7 +315,7 @@ fn no_client_of_an_address_that_an_upgrade_removes_under_load_is_reset() {
 #[test]
 fn an_address_that_the_supervisor_itself_is_in_the_way_of_is_refused_with_what_to_do() {
     let port = Port::free();
-    let narrow = format!("127.0.0.1:{}", port.number);
+    let narrow = port.address().to_string();
     let file = File::new("upgrade-wider.toml", configuration(1, &[&narrow]));
     let mut supervisor = configured(1, file.path()).start();
     let wide = format!("0.0.0.0:{}", port.number);

@@ -129,9 +129,10 @@ impl Engine {
     /// host: those of an app whose new version asks for this one.
     fn hint(&self, key: &str, query: &Query, error: &io::Error) -> String {
         let in_use = error.raw_os_error() == Some(libc::EADDRINUSE);
-        let is_new = !self.node().ports.ports.contains_key(key);
-        let mut own = self.listeners.all().filter(|_| in_use && is_new);
-        let own = own.find(|listener| is_asked_for(listener, query));
+        if !in_use || self.node().ports.ports.contains_key(key) {
+            return String::new();
+        }
+        let own = self.listeners.all().find(|listener| is_asked_for(listener, query));
         own.map_or_else(String::new, |own| {
             format!(" (workers listen on {own} already: to change the host, stop and start anew)")
         })

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{self, Command};
@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::support::files::File;
-use crate::support::node::{self, App, Port, Running};
+use crate::support::node::{self, App, Port, Running, local};
 use crate::support::reply::{self, Kept};
 use crate::support::{SOON, client, eventually, proc, programs, uninterrupted};
 
@@ -39,10 +39,6 @@ fn port_of(running: &Running, name: &str) -> u16 {
     let [one, two] = said(running, name).map(|said| said["address"]["port"].as_u64());
     assert_eq!(one, two, "{name}");
     u16::try_from(one.expect("it listens")).expect("a port")
-}
-
-fn local(port: u16) -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, port).into()
 }
 
 /// Whether both workers answer there, and on behalf of this listener.
@@ -296,7 +292,7 @@ fn configuration(listen: &[String]) -> String {
 #[test]
 fn whoever_came_to_an_address_that_an_upgrade_removes_is_served() {
     let ports = [Port::free(), Port::free()];
-    let [stays, goes] = ports.each_ref().map(|port| format!("127.0.0.1:{}", port.number));
+    let [stays, goes] = ports.each_ref().map(|port| port.address().to_string());
     let list = json!([{ "name": "own", "port": 0, "host": "127.0.0.1" }]);
     let Some(app) = listeners(&list) else { return };
     let file = File::new("node-removed.toml", configuration(&[stays.clone(), goes.clone()]));
@@ -320,7 +316,7 @@ fn whoever_came_to_an_address_that_an_upgrade_removes_is_served() {
 #[test]
 fn an_address_that_workers_ask_for_themselves_stays_when_the_user_names_it_no_more() {
     let port = Port::free();
-    let address = format!("127.0.0.1:{}", port.number);
+    let address = port.address().to_string();
     let list = json!([{ "name": "own", "port": port.number, "host": "127.0.0.1" }]);
     let Some(app) = listeners(&list) else { return };
     let file = File::new("node-own.toml", configuration(std::slice::from_ref(&address)));
@@ -344,7 +340,7 @@ fn an_address_that_workers_ask_for_themselves_stays_when_the_user_names_it_no_mo
 #[test]
 fn a_listener_of_two_servers_that_the_user_names_no_more_stays_as_long_as_one_of_them() {
     let [port, other] = [Port::free(), Port::free()];
-    let address = format!("127.0.0.1:{}", port.number);
+    let address = port.address().to_string();
     let stays = json!({ "name": "stays", "port": port.number, "host": "127.0.0.1" });
     let goes = json!({ "name": "goes", "port": port.number, "host": "0.0.0.0" });
     let last = json!({ "name": "last", "port": other.number, "host": "127.0.0.1" });

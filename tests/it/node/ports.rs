@@ -2,7 +2,6 @@
 //! which server a connection gets to.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -10,14 +9,10 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::support::files::{File, Installed};
-use crate::support::node::{self, App, Port, Running};
+use crate::support::node::{self, App, Port, Running, local};
 use crate::support::reply::{self, Kept, Session};
 use crate::support::supervisor::configured;
 use crate::support::{SOON, client, eventually, proc, programs};
-
-fn local(port: u16) -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, port).into()
-}
 
 /// The port that the app said the server of this name has.
 #[track_caller]

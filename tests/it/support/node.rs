@@ -46,6 +46,11 @@ pub struct Port {
     _reservation: Socket,
 }
 
+/// Where a port is on this machine.
+pub fn local(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
 impl Port {
     /// One that no address of this machine uses.
     pub fn free() -> Self {
@@ -63,7 +68,7 @@ impl Port {
 
     /// Where it is on this machine.
     pub fn address(&self) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.number))
+        local(self.number)
     }
 
     fn at(number: u16) -> Option<Self> {
