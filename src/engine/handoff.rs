@@ -33,8 +33,9 @@ pub(super) struct Handoff {
     next: u64,
     /// Where first bytes are peeked into.
     head: Box<[u8]>,
-    /// Connections that came back from workers and have to be routed again.
-    returned: VecDeque<(Connection, Returned)>,
+    /// Connections that came back from workers and have to be routed again; with `None` as if they
+    /// had just come.
+    returned: VecDeque<(Connection, Option<Returned>)>,
     /// How often connections came back.
     returns: Returns,
     /// No sending before this time: the kernel had no room.
@@ -76,7 +77,9 @@ impl Handoff {
     /// Writes it down.
     pub(super) fn save(&self, keeper: &mut Keeper) -> SavedHandoff {
         let returned = self.returned.iter();
-        let returned = returned.map(|(connection, how)| (connection.save(keeper), *how));
+        // One that comes back for its next request is routed as a recovered one is.
+        let how = |how: &Option<Returned>| how.unwrap_or(Returned::Recovered);
+        let returned = returned.map(|(connection, back)| (connection.save(keeper), how(back)));
         SavedHandoff {
             next: self.next,
             returned: returned.collect(),
@@ -88,7 +91,7 @@ impl Handoff {
     pub(super) fn restore(saved: SavedHandoff) -> io::Result<Self> {
         let SavedHandoff { next, returned, returns } = saved;
         let returned = returned.into_iter();
-        let returned = returned.map(|(connection, how)| Ok((connection.restore()?, how)));
+        let returned = returned.map(|(connection, how)| Ok((connection.restore()?, Some(how))));
         Ok(Self { next, returned: returned.collect::<io::Result<_>>()?, returns, ..Self::new() })
     }
 
@@ -106,7 +109,13 @@ impl Handoff {
 
     /// Takes a connection back that a worker gave back or did not pick up.
     pub(super) fn take_back(&mut self, connection: Connection, how: Returned) {
-        self.returned.push_back((connection, how));
+        self.returned.push_back((connection, Some(how)));
+    }
+
+    /// Takes a connection back that a worker has served, and whose next request may be for any of
+    /// them.
+    pub(super) fn take_next_request(&mut self, connection: Connection) {
+        self.returned.push_back((connection, None));
     }
 
     /// Counts that a worker handed this connection back; returns whether that was too often.
@@ -154,9 +163,7 @@ impl Engine {
             if !self.leads_anywhere(&connection) {
                 continue;
             }
-            // One that was read comes back because of its next request, however often.
-            let bounced = matches!(how, Returned::Back(_)) && connection.head.is_none();
-            if bounced && self.handoff.is_bounced(&connection) {
+            if matches!(how, Some(Returned::Back(_))) && self.handoff.is_bounced(&connection) {
                 if let Some(before) = self.handoff.unwanted.say(self.now) {
                     warn!(
                         "closing a connection that no worker wants: it was given back \
@@ -165,7 +172,7 @@ impl Engine {
                 }
                 continue;
             }
-            self.route(connection, Some(how), false);
+            self.route(connection, how, false);
         }
     }
 

@@ -23,6 +23,15 @@ pub enum Peeked {
     End,
 }
 
+/// Who is at the other end of what a worker gave back.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Peer {
+    /// A client: its address, or `None` over a Unix socket.
+    Client(Option<SocketAddr>),
+    /// Nobody any more.
+    Gone,
+}
+
 /// A number that no other socket has while this one is open, wherever it is open: its inode.
 pub fn identity(socket: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(fstat(socket)?.st_ino)
@@ -57,16 +66,23 @@ pub fn consume(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// The address of the client, if the descriptor is a connection at all. It gets the mode that all
+/// Who is at the other end, if the descriptor is a connection at all. It gets the mode that all
 /// connections have.
-pub fn client_of(socket: &OwnedFd, mode: Mode) -> io::Result<Option<SocketAddr>> {
+pub fn peer_of(socket: &OwnedFd, mode: Mode) -> io::Result<Peer> {
     let socket = SockRef::from(socket);
     if socket.r#type()? != Type::STREAM {
         return Err(io::Error::other("it is no stream socket"));
     }
-    let client = socket.peer_addr()?.as_socket();
+    let client = match socket.peer_addr() {
+        Ok(peer) => peer.as_socket(),
+        // A reset leaves no trace of whom it came from.
+        Err(error) if error.kind() == io::ErrorKind::NotConnected && !socket.is_listener()? => {
+            return Ok(Peer::Gone);
+        }
+        Err(error) => return Err(error),
+    };
     socket.set_nonblocking(mode == Mode::NonBlocking)?;
-    Ok(client)
+    Ok(Peer::Client(client))
 }
 
 /// The port that a client connected to; a Unix socket has none.

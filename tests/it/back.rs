@@ -1,11 +1,13 @@
 //! Connections that workers give back.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
+use socket2::SockRef;
+
 use crate::support::client::send;
-use crate::support::{connect, eventually, full, get, proc, read_reply, sticky_run};
+use crate::support::{Answer, connect, eventually, full, get, proc, read_reply, sticky_run};
 
 #[test]
 fn a_connection_given_back_is_served_by_another_worker_with_all_its_bytes() {
@@ -112,4 +114,48 @@ fn connections_given_back_for_ever_are_all_closed_however_many_there_are_at_once
     proc::wait_for_rest(pid);
     assert_eq!(proc::open_files(pid), before);
     get(supervisor.address(), "/");
+}
+
+/// Asks on a connection that stays.
+fn ask(stream: &mut TcpStream, path: &str) -> Answer {
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").expect("a request");
+    read_reply(stream).expect("an answer")
+}
+
+#[test]
+fn each_request_of_a_connection_that_comes_back_for_it_is_routed_as_a_new_one() {
+    let supervisor = sticky_run(3, &["--by", "sid", "--balance", "round-robin"]).start();
+    let address = supervisor.address();
+    let announce = |number| get(address, &format!("/announce/key-{number}?sid=key-{number}")).slot;
+    let homes = [announce(0), announce(1), announce(2)];
+    let mut stream = connect(address).expect("a connection");
+    // More often than one connection may be given back as nobody's, and to its own worker, too.
+    for turn in 0..120 {
+        let number = turn / 2 % 3;
+        let answer = ask(&mut stream, &format!("/next?sid=key-{number}"));
+        assert_eq!(answer.slot, homes[number], "turn {turn}");
+    }
+    // Without a key each is placed as a new connection is.
+    let slots = [(); 6].map(|()| ask(&mut stream, "/next").slot);
+    for slot in 0..3 {
+        assert_eq!(slots.iter().filter(|other| **other == slot).count(), 2, "{slots:?}");
+    }
+    assert_eq!(supervisor.count_log("misuses"), 0);
+}
+
+#[test]
+fn a_client_that_is_gone_when_its_connection_comes_back_is_counted_and_nobodys_fault() {
+    let limit = ["--max-connections-per-worker", "1"];
+    let supervisor = sticky_run(1, &limit).start();
+    for is_reset in [true, false] {
+        let mut stream = connect(supervisor.address()).expect("a connection");
+        ask(&mut stream, "/next");
+        if is_reset {
+            SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("a reset at the end");
+        }
+        drop(stream);
+        // There is room for one, so the one before has to count as over.
+        get(supervisor.address(), "/");
+    }
+    assert_eq!(supervisor.count_log("misuses"), 0);
 }

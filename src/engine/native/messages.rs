@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use sticky_worker::message::{FromWorker, MAX_MESSAGE};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::engine::{Channels, Connection, Engine};
 use crate::logic::Worker;
@@ -15,7 +15,7 @@ use crate::logic::fleet::Input;
 use crate::logic::route::Returned;
 use crate::os::fdpass::{Incoming, Received};
 use crate::os::listen::Mode;
-use crate::os::peek;
+use crate::os::peek::{self, Peer};
 
 /// Messages read from one channel before others get their turn.
 const BATCH: usize = 256;
@@ -58,7 +58,7 @@ impl Engine {
             Ok(None) => return,
             Err(malformed) => return self.tell_off(worker, &malformed.to_string()),
         };
-        let expected = usize::from(message == FromWorker::Back);
+        let expected = usize::from(matches!(message, FromWorker::Back { .. }));
         if received.descriptors.len() > expected {
             self.tell_off(worker, "it sent descriptors that nobody asked for");
         }
@@ -67,8 +67,8 @@ impl Engine {
             FromWorker::Session(key) => self.hear_session(worker, key.as_bytes()),
             FromWorker::End(key) => self.router.end(self.now, worker, key.as_bytes()),
             FromWorker::Closed(count) => self.hear_closed(worker, count),
-            FromWorker::Back => match received.descriptors.pop() {
-                Some(socket) => self.hear_back(worker, socket),
+            FromWorker::Back { next } => match received.descriptors.pop() {
+                Some(socket) => self.hear_back(worker, socket, next),
                 None if received.lost => {
                     warn!("a connection that {worker} gave back is lost: too many open files");
                 }
@@ -78,19 +78,25 @@ impl Engine {
         }
     }
 
-    /// A worker gives a connection back, which may be anything in its hands.
+    /// A worker gives a connection back, which may be anything in its hands: since it is not the
+    /// worker's, or, with `next`, for its next request.
     ///
     /// It can give back no more than it was given, so it cannot fill the supervisor with
     /// connections of its own.
-    fn hear_back(&mut self, worker: Worker, socket: OwnedFd) {
-        match peek::client_of(&socket, Mode::Blocking) {
+    fn hear_back(&mut self, worker: Worker, socket: OwnedFd, next: bool) {
+        match peek::peer_of(&socket, Mode::Blocking) {
             Ok(_) if !self.router.closed(worker, 1) => {
                 self.tell_off(worker, "it gave back more connections than it was given");
             }
-            Ok(peer) => {
+            Ok(Peer::Gone) => debug!("a client is gone before {worker} gave its connection back"),
+            Ok(Peer::Client(peer)) => {
                 let client = self.origins.client_of(&socket, peer);
                 let connection = Connection::new(socket, client);
-                self.handoff.take_back(connection, Returned::Back(worker));
+                if next {
+                    self.handoff.take_next_request(connection);
+                } else {
+                    self.handoff.take_back(connection, Returned::Back(worker));
+                }
             }
             Err(error) => self.tell_off(worker, &format!("BACK came with no connection: {error}")),
         }

@@ -142,6 +142,7 @@ impl Engine {
             self.handoff.take_back(connection, Returned::Recovered);
             return;
         };
+        link.returnable += 1;
         let number = link.ledger.enter(Parcel::Connection(connection, give), answered);
         link.outbox.push(frame, Some(number));
         self.flush_node(worker);

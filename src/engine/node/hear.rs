@@ -13,10 +13,9 @@ use crate::engine::{Channels, Connection, Engine};
 use crate::logic::Worker;
 use crate::logic::config::PackageConfig;
 use crate::logic::fleet::Input;
-use crate::logic::route::Returned;
 use crate::os::fdpass::Received;
 use crate::os::listen::Mode;
-use crate::os::peek;
+use crate::os::peek::{self, Peer};
 
 /// Reads of one channel before others get their turn.
 const BATCH: usize = 16;
@@ -203,15 +202,28 @@ impl Engine {
         }
     }
 
-    /// A connection whose next request belongs elsewhere, which may be anything in a worker's hands.
+    /// A connection comes back for its next request, which may be anything in a worker's hands. The
+    /// worker counts it itself, as closed.
+    ///
+    /// It can give back no more than it was given, so it cannot fill the supervisor with
+    /// connections of its own.
     fn hear_handback(&mut self, worker: Worker, socket: OwnedFd, head: Vec<u8>) {
-        match peek::client_of(&socket, Mode::NonBlocking) {
-            Ok(peer) => {
+        let Some(link) = self.node_link(worker) else { return };
+        let Some(left) = link.returnable.checked_sub(1) else {
+            return self.tell_off(worker, "it gave back more connections than it was given");
+        };
+        match peek::peer_of(&socket, Mode::NonBlocking) {
+            Ok(Peer::Gone) => {
+                link.returnable = left;
+                debug!("a client is gone before {worker} gave its connection back");
+            }
+            Ok(Peer::Client(peer)) => {
+                link.returnable = left;
                 let client = self.origins.client_of(&socket, peer);
                 let listener = self.listener_of(&socket);
                 let head = Some(head.into());
                 let connection = Connection { listener, head, ..Connection::new(socket, client) };
-                self.handoff.take_back(connection, Returned::Back(worker));
+                self.handoff.take_next_request(connection);
             }
             Err(error) => {
                 self.tell_off(worker, &format!("it handed back what is no connection: {error}"));

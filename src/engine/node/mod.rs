@@ -83,6 +83,8 @@ pub(super) struct NodeLink {
     primary: Primary,
     outbox: Outbox,
     ledger: Ledger<Parcel>,
+    /// How many connections it may give back: as many as it was given.
+    returnable: u64,
     /// The listeners that the router knows it serves.
     listeners: BTreeSet<u32>,
     /// The worker gets no new keys any more.
@@ -184,6 +186,7 @@ impl NodeLink {
             primary: Primary::default(),
             outbox: Outbox::default(),
             ledger: Ledger::default(),
+            returnable: 0,
             listeners: BTreeSet::new(),
             withdrawn: false,
             watched: false,

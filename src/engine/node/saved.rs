@@ -39,9 +39,16 @@ pub(in crate::engine) struct SavedNodeLink {
     primary: Primary,
     outbox: Outbox,
     ledger: Ledger<SavedParcel>,
+    #[serde(default = "uncounted")]
+    returnable: u64,
     listeners: BTreeSet<u32>,
     withdrawn: bool,
     over: bool,
+}
+
+/// An earlier program did not count what a worker may give back.
+fn uncounted() -> u64 {
+    u32::MAX.into()
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -156,6 +163,7 @@ impl NodeLink {
                 }
                 Parcel::Udp(socket) => SavedParcel::Udp(keeper.keep(socket)),
             }),
+            returnable: self.returnable,
             listeners: self.listeners.clone(),
             withdrawn: self.withdrawn,
             over: self.over,
@@ -188,6 +196,7 @@ impl NodeLink {
             primary: saved.primary,
             outbox: saved.outbox,
             ledger,
+            returnable: saved.returnable,
             listeners: saved.listeners,
             withdrawn: saved.withdrawn,
             watched: false,

@@ -13,6 +13,7 @@
 //! | `/mirror` | sends back what comes after the head, as it comes |
 //! | `/back` | gives the connection back once; whoever gets it answers |
 //! | `/back/SLOT,SLOT` | as often as it is asked, if it lives in one of them; for `/back/all` always |
+//! | `/next` | answers, waits for the client, and gives the connection back for its next request |
 //! | `/orphans/N` | leaves so many processes behind, which end in all ways, then answers |
 //! | `/exit/CODE` | exits before it answers |
 //! | `/block` | answers, and the worker never reads its channel again |
@@ -263,8 +264,8 @@ impl Worker {
         let mut stream = TcpStream::from(socket);
         if self.traits.contains_key("greet") {
             stream.write_all(self.answer(message, "").as_bytes()).ok();
-        } else if let Some(returned) = self.converse(message, &mut stream).unwrap_or(None) {
-            self.channel.send_with_fd(b"BACK\n", &[returned.as_raw_fd()]).unwrap();
+        } else if let Some(back) = self.converse(message, &mut stream).unwrap_or(None) {
+            self.channel.send_with_fd(back, &[stream.as_raw_fd()]).unwrap();
             return;
         }
         // Told first, so that a client that saw the end knows that the supervisor can know it.
@@ -272,13 +273,13 @@ impl Worker {
         drop(stream);
     }
 
-    /// Serves one request. Returns the connection if it is to be given back.
-    fn converse(&self, message: &str, stream: &mut TcpStream) -> io::Result<Option<TcpStream>> {
+    /// Serves one request. Returns what to say if the connection is to be given back.
+    fn converse(&self, message: &str, stream: &mut TcpStream) -> io::Result<Option<&'static [u8]>> {
         let mut peeked = [0; 1024];
         let seen = stream.peek(&mut peeked)?;
         let first = String::from_utf8_lossy(&peeked[..seen]).into_owned();
         if self.is_returned(&first) {
-            return stream.try_clone().map(Some);
+            return Ok(Some(b"BACK\n"));
         }
         if self.traits.contains_key("raw") {
             let all = super::worker_body::digest_all(stream)?;
@@ -314,6 +315,11 @@ impl Worker {
         if verb == "hold" {
             stream.flush()?;
             while stream.read(&mut peeked)? > 0 {}
+        }
+        if verb == "next" {
+            // Whether it is a request, the end or a reset is the supervisor's to see.
+            stream.peek(&mut peeked).ok();
+            return Ok(Some(b"BACK next=1\n"));
         }
         Ok(None)
     }

@@ -66,7 +66,12 @@ pub enum FromWorker {
     /// `CLOSED <n>`: this many connections are finished since the last time.
     Closed(u32),
     /// `BACK`, with one descriptor: this connection is not mine, route it again. Its bytes are unread.
-    Back,
+    Back {
+        /// `next=1`: I have served what it was routed here for. Route its next request, of which
+        /// nothing was read, as if the connection had just come; it may be mine. An older supervisor
+        /// takes it for a plain `BACK`.
+        next: bool,
+    },
     /// `PONG`: the answer to `PING`.
     Pong,
 }
@@ -138,6 +143,15 @@ impl<'a> Line<'a> {
             .map(|(_, value)| value.parse())
             .transpose()
     }
+
+    /// Whether the field is `1`; `0` is as if it were absent, and anything else is wrong.
+    fn flag(&self, name: &str) -> Option<bool> {
+        match self.field(name).ok()? {
+            None | Some(0) => Some(false),
+            Some(1_u8) => Some(true),
+            Some(_) => None,
+        }
+    }
 }
 
 fn key(escaped: &str) -> Option<Key> {
@@ -157,7 +171,7 @@ impl FromWorker {
             "SESSION" => Self::Session(line.only(key).ok_or(Malformed::Argument("SESSION"))?),
             "END" => Self::End(line.only(key).ok_or(Malformed::Argument("END"))?),
             "CLOSED" => Self::Closed(line.only(count).ok_or(Malformed::Argument("CLOSED"))?),
-            "BACK" => Self::Back,
+            "BACK" => Self::Back { next: line.flag("next").ok_or(Malformed::Argument("BACK"))? },
             "PONG" => Self::Pong,
             _ => return Ok(None),
         }))
@@ -170,7 +184,8 @@ impl FromWorker {
             Self::Session(key) => format!("SESSION {}\n", percent_encode(&key.0, ESCAPED)).into(),
             Self::End(key) => format!("END {}\n", percent_encode(&key.0, ESCAPED)).into(),
             Self::Closed(count) => format!("CLOSED {count}\n").into(),
-            Self::Back => b"BACK\n".to_vec(),
+            Self::Back { next: false } => b"BACK\n".to_vec(),
+            Self::Back { next: true } => b"BACK next=1\n".to_vec(),
             Self::Pong => b"PONG\n".to_vec(),
         }
     }
@@ -239,7 +254,8 @@ mod tests {
             session(b"with space, 100% and \n newline"),
             FromWorker::End(Key::new(b"a").unwrap()),
             FromWorker::Closed(17),
-            FromWorker::Back,
+            FromWorker::Back { next: false },
+            FromWorker::Back { next: true },
             FromWorker::Pong,
         ];
         for message in all {
@@ -275,6 +291,8 @@ mod tests {
         assert_eq!(ToWorker::parse(b"HELLO"), Ok(None));
         let conn = ToWorker::Conn { client: None, listener: Some(3) };
         assert_eq!(ToWorker::parse(b"CONN colour=blue listener=3 x"), Ok(Some(conn)));
+        let back = FromWorker::Back { next: false };
+        assert_eq!(FromWorker::parse(b"BACK colour=blue next=0 x"), Ok(Some(back)));
     }
 
     #[test]
@@ -291,6 +309,7 @@ mod tests {
         assert_eq!(parse(b"END "), Err(Malformed::Argument("END")));
         assert_eq!(parse(b"CLOSED -1"), Err(Malformed::Argument("CLOSED")));
         assert_eq!(parse(b"CLOSED 99999999999"), Err(Malformed::Argument("CLOSED")));
+        assert_eq!(parse(b"BACK next=yes"), Err(Malformed::Argument("BACK")));
         let long = [b"SESSION ".as_slice(), &[b'x'; MAX_KEY + 1]].concat();
         assert_eq!(parse(&long), Err(Malformed::Argument("SESSION")));
         assert_eq!(ToWorker::parse(b"CONN client=nobody"), Err(Malformed::Argument("CONN")));

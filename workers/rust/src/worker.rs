@@ -106,7 +106,8 @@ impl Worker {
     pub fn back(&self, connection: Connection) -> Result<(), Error> {
         let (stream, open) = connection.into_parts();
         stream.set_nonblocking(false).map_err(Error::io("make a connection blocking again"))?;
-        let ticket = self.core.say_with(FromWorker::Back, Some(stream.into_fd()))?;
+        let ticket =
+            self.core.say_with(FromWorker::Back { next: false }, Some(stream.into_fd()))?;
         open.forget();
         wait_sent(&self.core, ticket)
     }

@@ -122,7 +122,8 @@ impl Worker {
     pub async fn back(&self, connection: Connection) -> Result<(), Error> {
         let (stream, open) = connection.into_parts();
         let stream = stream.into_blocking().map_err(Error::io("take a connection back"))?;
-        let ticket = self.link.core().say_with(FromWorker::Back, Some(stream.into_fd()))?;
+        let ticket =
+            self.link.core().say_with(FromWorker::Back { next: false }, Some(stream.into_fd()))?;
         open.forget();
         wait_sent(&self.link, ticket).await
     }
