@@ -18,7 +18,6 @@
 mod drain;
 mod flow;
 pub mod hash;
-pub mod head;
 mod home;
 pub mod key;
 mod lobby;
@@ -46,6 +45,8 @@ use terms::{Kind, Visitor};
 pub use window::InFlight;
 
 use serde::Serialize;
+/// Shared with workers, which look at the next requests of the connections that they keep.
+pub use sticky_worker::head;
 
 use self::head::{Answer, Head};
 use self::home::{Home, Homes};

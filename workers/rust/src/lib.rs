@@ -31,6 +31,8 @@
 //!
 //! The protocol below is `sticky-run-channel(7)`; [`message`] is its codec.
 
+#[doc(hidden)]
+pub mod head;
 pub mod message;
 
 mod channel;
