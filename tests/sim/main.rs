@@ -19,7 +19,7 @@ use sticky_run::logic::room::Queues;
 use sticky_run::logic::route::{Balance, Door, RouteConfig, Router};
 use sticky_run::logic::time::Time;
 
-/// Worlds in an everyday run, and with `STICKY_TEST_FULL` set.
+/// Worlds in an everyday run, and with `STICKY_TEST_FULL=1`.
 const WORLDS: (u64, u64) = (100, 1_000);
 const STEPS: u32 = 1_500;
 const SLOTS: u16 = 4;
@@ -53,7 +53,9 @@ struct World {
 fn nothing_is_lost_or_misrouted_and_every_stop_ends() {
     let seeds = match std::env::var("STICKY_SIM_SEED") {
         Ok(seed) => vec![seed.parse().expect("STICKY_SIM_SEED is a number")],
-        Err(_) if std::env::var_os("STICKY_TEST_FULL").is_some() => (0..WORLDS.1).collect(),
+        Err(_) if std::env::var_os("STICKY_TEST_FULL").is_some_and(|asked| asked == "1") => {
+            (0..WORLDS.1).collect()
+        }
         Err(_) => (0..WORLDS.0).collect::<Vec<_>>(),
     };
     for seed in seeds {

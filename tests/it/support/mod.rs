@@ -23,9 +23,13 @@ use std::time::{Duration, Instant};
 pub use client::{Answer, connect, connect_from, get, get_from, read_reply, request};
 pub use supervisor::{Supervisor, sticky_run};
 
-/// Whether the full numbers are asked for where the everyday ones are smaller.
+/// Whether the full numbers are asked for where the everyday ones are smaller: `STICKY_TEST_FULL` is 1,
+/// or names the module of this test. libtest names the thread of a test after it.
 pub fn full() -> bool {
-    std::env::var_os("STICKY_TEST_FULL").is_some_and(|value| value == "1")
+    let asked = std::env::var("STICKY_TEST_FULL").unwrap_or_default();
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or_default();
+    asked == "1" || asked.split_whitespace().any(|module| test.starts_with(module))
 }
 
 /// How long a condition may take that should hold at once, on a busy machine.
