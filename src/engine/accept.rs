@@ -55,6 +55,9 @@ pub(super) struct Listeners {
     next: u32,
     /// No accept before this time: the last one failed.
     resting_until: Option<Time>,
+    /// Those that another one has replaced. Nobody finds them any more, and whoever did is still to be
+    /// accepted.
+    replaced: Vec<(u32, Listener)>,
     /// Nobody new is let in, and this is when to close.
     closing_at: Option<Time>,
     /// When to close those that are retired.
@@ -163,7 +166,7 @@ impl Listeners {
         Ok(number)
     }
 
-    /// Accepts from another listener under a number that is in use.
+    /// Accepts from another listener under a number that is in use, and last from the old one.
     pub(super) fn replace(
         &mut self,
         registry: &Registry,
@@ -175,7 +178,9 @@ impl Listeners {
         info!("listening on {listener}");
         let old = mem::replace(&mut entry.listener, listener);
         entry.readable = true;
-        registry.deregister(&mut SourceFd(&old.as_raw_fd()))
+        let deregistered = registry.deregister(&mut SourceFd(&old.as_raw_fd()));
+        self.replaced.push((number, old));
+        deregistered
     }
 
     /// Writes them down.
@@ -274,6 +279,39 @@ impl Engine {
         }
     }
 
+    /// Accepts what has come to listeners before they were replaced, as soon as there is room for it.
+    pub(super) fn accept_from_replaced(&mut self) {
+        if self.listeners.resting_until.is_some_and(|until| self.now < until) {
+            return;
+        }
+        for (number, listener) in mem::take(&mut self.listeners.replaced) {
+            if !self.accept_rest(number, &listener) {
+                self.listeners.replaced.push((number, listener));
+            }
+        }
+    }
+
+    /// Accepts everything that has come to a listener; returns whether that was possible.
+    fn accept_rest(&mut self, number: u32, listener: &Listener) -> bool {
+        for _ in 0..WHOLE_BACKLOG {
+            if self.is_full() {
+                return false;
+            }
+            match attempt(listener) {
+                Attempt::Accepted(accepted) => {
+                    self.arrive(number, listener.is_deferred(), accepted);
+                }
+                Attempt::Aborted => {}
+                Attempt::Empty => break,
+                Attempt::Failed(error) => {
+                    self.rest(&error);
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
     /// Lets nobody new in and closes a little later, so that nobody whom the kernel has let in is
     /// reset.
     pub(super) fn close_listeners_soon(&mut self) {
@@ -324,6 +362,7 @@ impl Engine {
     }
 
     fn drop_listener(&mut self, number: u32) {
+        self.listeners.replaced.retain(|(replaced, _)| *replaced != number);
         let Some(Entry { listener, .. }) = self.listeners.listeners.remove(&number) else { return };
         // The descriptor may be inherited and so be open elsewhere: closing is not enough.
         if let Err(error) = self.poll.registry().deregister(&mut SourceFd(&listener.as_raw_fd())) {

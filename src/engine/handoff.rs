@@ -17,7 +17,7 @@ use super::upgrade::Keeper;
 use super::{Channels, Connection, Engine};
 use crate::logic::route::head::MAX_HEAD;
 use crate::logic::route::returns::{MOST, Returns};
-use crate::logic::route::{Arrival, Conn, Door, Give, Look, Returned, Verdict};
+use crate::logic::route::{Arrival, Conn, Door, Give, Returned, Verdict};
 use crate::logic::throttle::Throttle;
 use crate::logic::time::Time;
 use crate::os::listen::held_back;
@@ -54,9 +54,9 @@ pub(super) struct SavedHandoff {
 
 /// What is known of a connection when its first bytes were looked at.
 #[derive(Clone, Copy, Debug)]
-enum Seen {
-    /// So many bytes, and whether more can come.
-    Bytes(usize, bool),
+enum Seen<'a> {
+    /// These bytes, and whether they are the last.
+    Bytes(&'a [u8], bool),
     /// There is nobody to serve.
     Nobody,
 }
@@ -134,18 +134,16 @@ impl Handoff {
     }
 
     /// Looks at the first bytes, where the keys need them.
-    fn look(&mut self, connection: &Connection, needed: bool, closed: bool) -> Seen {
+    fn look<'a>(&'a mut self, connection: &'a Connection, needed: bool, closed: bool) -> Seen<'a> {
         if let Some(head) = &connection.head {
-            let count = head.len().min(self.head.len());
-            self.head[..count].copy_from_slice(&head[..count]);
-            return Seen::Bytes(count, true);
+            return Seen::Bytes(head, true);
         }
         if !needed {
-            return Seen::Bytes(0, true);
+            return Seen::Bytes(&[], true);
         }
         match peek(connection.socket.as_fd(), &mut self.head) {
-            Ok(Peeked::Bytes(count)) => Seen::Bytes(count, closed),
-            Ok(Peeked::Nothing) => Seen::Bytes(0, closed),
+            Ok(Peeked::Bytes(count)) => Seen::Bytes(&self.head[..count], closed),
+            Ok(Peeked::Nothing) => Seen::Bytes(&[], closed),
             Ok(Peeked::End) => Seen::Nobody,
             Err(error) => {
                 debug!("a client is gone before its first bytes: {error}");
@@ -283,13 +281,16 @@ impl Engine {
         };
         let needed = self.router.needs_head(connection.client.map(|client| client.ip()))
             && self.listeners.speaks_http(connection.listener);
-        match self.handoff.look(connection, needed, closed) {
-            Seen::Nobody => None,
-            Seen::Bytes(count, last) => {
-                let verdict = self.decide(conn, connection, count, last, returned);
-                Some((preface + count, verdict))
-            }
-        }
+        let (bytes, last) = match self.handoff.look(connection, needed, closed) {
+            Seen::Bytes(bytes, last) => (bytes, last),
+            Seen::Nobody => return None,
+        };
+        let ip = connection.client.map(|client| client.ip());
+        let door = Door(connection.listener.unwrap_or_default());
+        let count = preface + bytes.len();
+        let arrival = Arrival { conn, door, ip, bytes, last, returned };
+        let verdict = self.router.route(self.now, &arrival);
+        Some((count, self.decide(verdict)))
     }
 
     /// Since when a connection without a byte is there, which the kernel may have held back.
@@ -303,34 +304,17 @@ impl Engine {
         }
     }
 
-    /// Asks the router, and asks again when what it wants to know was looked at.
-    fn decide(
-        &mut self,
-        conn: Conn,
-        connection: &Connection,
-        count: usize,
-        last: bool,
-        returned: Option<Returned>,
-    ) -> Verdict {
-        let ip = connection.client.map(|client| client.ip());
-        let door = Door(connection.listener.unwrap_or_default());
-        let ask = |engine: &mut Self, look| {
-            let bytes = &engine.handoff.head[..count];
-            engine.router.route(
-                engine.now,
-                &Arrival { conn, door, ip, bytes, last, returned },
-                look,
-            )
-        };
-        let mut verdict = ask(self, Look::First);
-        if verdict == Verdict::LookAgain {
+    /// Asks the router again when what it wants to know was looked at. Others may be routed meanwhile,
+    /// so nothing that was peeked at may be needed any more.
+    fn decide(&mut self, mut verdict: Verdict) -> Verdict {
+        if let Verdict::LookAgain(visitor) = verdict {
             self.read_channels(Channels::All);
-            verdict = ask(self, Look::Second);
+            verdict = self.router.route_known(self.now, visitor);
         }
-        if let Verdict::Refuse(owner) = verdict {
+        if let Verdict::Refuse(owner, visitor) = verdict {
             self.look_at(owner);
             self.send_waiting();
-            verdict = ask(self, Look::Second);
+            verdict = self.router.route_known(self.now, visitor);
         }
         verdict
     }
@@ -342,7 +326,7 @@ impl Engine {
             Verdict::Wait => {
                 self.waiting.insert(conn, connection);
             }
-            Verdict::Refuse(worker) => {
+            Verdict::Refuse(worker, _) => {
                 if let Some(before) = self.handoff.refused.say(self.now) {
                     warn!(
                         "closing a connection: too many wait for {worker} already, which is \
@@ -350,7 +334,7 @@ impl Engine {
                     );
                 }
             }
-            Verdict::More | Verdict::LookAgain => {
+            Verdict::More | Verdict::LookAgain(_) => {
                 debug_assert!(false, "an undecided connection is kept by the caller");
             }
         }

@@ -153,6 +153,7 @@ impl Engine {
         let mut acted = false;
         loop {
             self.recover_rest();
+            self.accept_from_replaced();
             self.route_returned();
             self.send_waiting();
             self.report_open();

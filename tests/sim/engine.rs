@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sticky_run::logic::Worker;
 use sticky_run::logic::fleet::{Action, Exit, Input};
-use sticky_run::logic::route::{Arrival, Conn, Give, InFlight, Look, Pulse, Returned, Verdict};
+use sticky_run::logic::route::{Arrival, Conn, Give, InFlight, Pulse, Returned, Verdict};
 
 use super::people::{Connection, FRONT, Place, Process, Said, Sent};
 use super::{WINDOW, World};
@@ -22,24 +22,24 @@ impl World {
         let bytes = bytes.as_bytes();
         let conn = Conn(id);
         let arrival = Arrival { conn, door, ip: None, bytes, last: false, returned };
-        let mut verdict = self.router.route(self.now, &arrival, Look::First);
-        if verdict == Verdict::LookAgain {
+        let mut verdict = self.router.route(self.now, &arrival);
+        if let Verdict::LookAgain(visitor) = verdict {
             self.hear_all();
-            verdict = self.router.route(self.now, &arrival, Look::Second);
+            verdict = self.router.route_known(self.now, visitor);
         }
-        if let Verdict::Refuse(owner) = verdict {
+        if let Verdict::Refuse(owner, visitor) = verdict {
             self.look(owner);
             self.send_waiting();
-            verdict = self.router.route(self.now, &arrival, Look::Second);
+            verdict = self.router.route_known(self.now, visitor);
         }
         match verdict {
             Verdict::Give(give) => self.give(id, give),
             Verdict::Wait => {}
-            Verdict::Refuse(owner) => {
+            Verdict::Refuse(owner, _) => {
                 assert!(self.processes[&owner].channel.len() >= WINDOW, "refused without need");
                 self.set(id, Place::Over);
             }
-            Verdict::More | Verdict::LookAgain => panic!("undecided"),
+            Verdict::More | Verdict::LookAgain(_) => panic!("undecided"),
         }
     }
 

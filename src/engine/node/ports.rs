@@ -187,7 +187,6 @@ impl Engine {
         for number in own {
             if self.listeners.get(number).is_some_and(|listener| !listener.is_in_place()) {
                 let listener = self.open_listener(query)?;
-                self.accept_backlog(number);
                 self.listeners.replace(self.poll.registry(), number, listener)?;
             }
         }

@@ -37,11 +37,11 @@ mod window;
 use std::net::IpAddr;
 
 pub use saved::SavedRouter;
+use terms::Kind;
 pub use terms::{
-    Arrival, Balance, Conn, Door, Give, Look, OwnedByAnother, Pulse, Reason, Returned, RouteConfig,
-    Verdict,
+    Arrival, Balance, Conn, Door, Give, OwnedByAnother, Pulse, Reason, Returned, RouteConfig,
+    Verdict, Visitor,
 };
-use terms::{Kind, Visitor};
 pub use window::InFlight;
 
 use serde::Serialize;
@@ -103,7 +103,7 @@ impl Router {
 
     /// Decides about a connection, with what is known of it so far.
     #[must_use]
-    pub fn route(&mut self, now: Time, arrival: &Arrival<'_>, look: Look) -> Verdict {
+    pub fn route(&mut self, now: Time, arrival: &Arrival<'_>) -> Verdict {
         let head = Head::new(arrival.bytes, arrival.last);
         let client = match self.config.keys.find(arrival.ip, &head) {
             Answer::NotYet => return Verdict::More,
@@ -122,11 +122,29 @@ impl Router {
             }
             // The announcement may lie unread in a channel. That a client presented the key before
             // says nothing: it may have been made up then.
-            if look == Look::First && client.may_be_announced() {
-                return Verdict::LookAgain;
+            if client.may_be_announced() {
+                return Verdict::LookAgain(visitor);
             }
         }
-        self.admit(now, visitor)
+        self.route_known(now, visitor)
+    }
+
+    /// Decides about a connection whose key is known, when everything is known that the channels held:
+    /// gives it away or puts it into the right queue.
+    #[must_use]
+    pub fn route_known(&mut self, now: Time, visitor: Visitor) -> Verdict {
+        let home = self.homes.find(now, &self.seats, &visitor);
+        if let Some(Home::Owner(owner)) = home {
+            return self.admit_to(now, owner, visitor);
+        }
+        let reason = reason(&visitor, home);
+        if self.lobby.is_empty_at(visitor.door)
+            && let Some(worker) = self.choose(now, &visitor)
+        {
+            return Verdict::Give(self.give(now, worker, visitor, reason));
+        }
+        self.lobby.push_back(visitor);
+        Verdict::Wait
     }
 
     /// The next waiting connection that can go, and where. It counts as sent.
@@ -248,22 +266,6 @@ impl Router {
         self.seats.all().map(|seat| u64::from(seat.open)).sum()
     }
 
-    /// Gives a connection away or puts it into the right queue.
-    fn admit(&mut self, now: Time, visitor: Visitor) -> Verdict {
-        let home = self.homes.find(now, &self.seats, &visitor);
-        if let Some(Home::Owner(owner)) = home {
-            return self.admit_to(now, owner, visitor);
-        }
-        let reason = reason(&visitor, home);
-        if self.lobby.is_empty_at(visitor.door)
-            && let Some(worker) = self.choose(now, &visitor)
-        {
-            return Verdict::Give(self.give(now, worker, visitor, reason));
-        }
-        self.lobby.push_back(visitor);
-        Verdict::Wait
-    }
-
     /// Gives a connection to its owner or lets it wait for it.
     fn admit_to(&mut self, now: Time, owner: Worker, visitor: Visitor) -> Verdict {
         let seat = self.seats.get_mut(owner).expect("only a live worker owns a key");
@@ -275,7 +277,7 @@ impl Router {
         let Queues { for_still, for_reading } = self.queues;
         let most = if seat.is_picking_up(now) { for_reading } else { for_still };
         if seat.queue.len() >= most {
-            return Verdict::Refuse(owner);
+            return Verdict::Refuse(owner, visitor);
         }
         seat.queue.push_back(visitor);
         Verdict::Wait

@@ -94,29 +94,22 @@ pub enum Returned {
     Recovered,
 }
 
-/// Which look at an unknown key this is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Look {
-    /// A worker may have announced the key already: the announcement may lie in its channel.
-    First,
-    /// Everything that the channels held is known.
-    Second,
-}
-
 /// What happens to an arrival.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Verdict {
     /// More of its bytes are needed.
     More,
-    /// Handle everything that the channels hold, then ask again with [`Look::Second`].
-    LookAgain,
+    /// The announcement of its key may lie in a channel. Handle everything that the channels hold,
+    /// then ask with [`Router::route_known`](super::Router::route_known).
+    LookAgain(Visitor),
     /// Send it to this worker now.
     Give(Give),
     /// Keep it until [`Router::next`](super::Router::next) names it.
     Wait,
     /// Too many wait for its owner already. Look at the channel of that one, send what waits and can
-    /// go, and ask again; if the answer is the same, close the connection.
-    Refuse(Worker),
+    /// go, and ask with [`Router::route_known`](super::Router::route_known); if the answer is the same,
+    /// close the connection.
+    Refuse(Worker, Visitor),
 }
 
 /// A connection goes to a worker.
@@ -164,9 +157,10 @@ pub enum Pulse {
 #[error("the key lives on {0}")]
 pub struct OwnedByAnother(pub Worker);
 
-/// A connection, as it waits.
+/// A connection and its key: what is left of an [`Arrival`] when its bytes were read. Whoever waits is
+/// one of these, so that no decision looks at bytes twice.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub(super) struct Visitor {
+pub struct Visitor {
     pub(super) conn: Conn,
     pub(super) door: Door,
     pub(super) client: Option<Client>,
