@@ -31,7 +31,7 @@ use crate::logic::time::Time;
 use crate::os::limits::raise_file_limit;
 use crate::os::listen::{ListenError, Listener};
 use crate::os::signals::{Inherited, Signals};
-use crate::os::spawn::Spawner;
+use crate::os::spawn::{Spawner, mark_inherited};
 use crate::os::upgrade::{Program, StateFile};
 use crate::os::{clock, listen, random};
 
@@ -72,6 +72,7 @@ impl Engine {
         let now = clock::now();
         // First of all, since a descriptor that was not inherited could be one of ours later.
         let opened = open_listeners(&config, &config.listen, may_defer(&config))?;
+        mark_inherited();
         let poll = Poll::new().context("cannot create the event loop")?;
         let inherited = Inherited::read().context("cannot read how signals are set")?;
         let signals = register_signals(&poll, &config)?;
@@ -114,6 +115,7 @@ impl Engine {
         let (changes, fallback) = config.go_on_from(state.in_force.clone());
         say(&changes);
         let parts = Parts::restore(&config, state).context("cannot go on from the state")?;
+        mark_inherited();
         let signals = register_signals(&parts.poll, &config)?;
         let mut engine = Self { fallback, ..Self::assemble(parts, signals, config, origin) };
         info!("upgraded from sticky-run {version} to {}", env!("CARGO_PKG_VERSION"));

@@ -12,6 +12,7 @@ pub mod limits;
 pub mod listen;
 pub mod memory;
 pub mod notify;
+mod null;
 pub mod peek;
 pub mod pipe;
 pub mod random;

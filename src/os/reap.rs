@@ -60,7 +60,11 @@ pub fn reap(pid: Pid, group: bool) -> io::Result<()> {
 /// Makes this process the parent of those among its descendants whose own parent ends
 /// (`PR_SET_CHILD_SUBREAPER` of `prctl(2)`), or not any more. It stays so across `execve(2)`.
 pub fn adopt_orphans(whether: bool) -> io::Result<()> {
-    Ok(set_child_subreaper(whether)?)
+    match set_child_subreaper(whether) {
+        // Who may not ask for it did not before either.
+        Err(_) if !whether => Ok(()),
+        set => Ok(set?),
+    }
 }
 
 /// Asks a child to end.

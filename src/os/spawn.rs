@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{self, Stdio};
+use std::process;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -20,6 +20,7 @@ use nix::unistd::{Gid, Pid, Uid, chdir, getppid, setgroups, setresgid, setresuid
 
 use super::capabilities::hand_on_none;
 use super::limits::FileLimit;
+use super::null;
 use super::signals::Inherited;
 use crate::logic::config::{Account, Limit, ProcessConfig};
 
@@ -92,6 +93,8 @@ const STEPS: [Step; 4] = [Step::Start, Step::Limits, Step::Account, Step::Direct
 /// The number of the step stands above this many bits of the number of an error, all that a child
 /// can say before it has executed its program. Numbers of errors are less than 4096.
 const STEP_SHIFT: u32 = 12;
+/// Where the search for inherited descriptors ends; the numbers are given from the lowest on.
+const MOST_INHERITED: RawFd = 1 << 16;
 
 impl Spawner {
     /// Starts a worker that has `channel` as its end of the channel and `output` as its standard output
@@ -117,7 +120,7 @@ impl Spawner {
         command.args(&launch.arguments).process_group(0);
         if io::stdin().is_terminal() {
             // A worker is in the background there, and reading would stop it (`SIGTTIN`).
-            command.stdin(Stdio::null());
+            command.stdin(null::input()?);
         }
         if let Some([stdout, stderr]) = output {
             command.stdout(stdout).stderr(stderr);
@@ -236,25 +239,41 @@ pub(super) fn with_hook(
     unsafe { command.pre_exec(hook) }
 }
 
-/// Marks everything above stdio close-on-exec, whoever opened it, except the channel.
-#[expect(
-    unsafe_code,
-    reason = "close_range(2) has no safe wrapper, and a number becomes a descriptor"
-)]
+/// Marks everything above stdio close-on-exec that this process has inherited, so that no worker has
+/// it. What it opens itself has the mark already.
+pub fn mark_inherited() {
+    if mark_all().is_ok() {
+        return;
+    }
+    // Linux before 5.11 cannot do it at once, nor can who is not allowed to, such as by an old
+    // container engine.
+    for number in 3..MOST_INHERITED {
+        // SAFETY: it is used for fcntl(2) alone, which fails if nothing is open there.
+        #[expect(unsafe_code, reason = "what was inherited is known by its number alone")]
+        let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+        // Nothing else can be wrong with it.
+        _ = fcntl(descriptor, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC));
+    }
+}
+
+/// Has the channel stay open, and nothing else above stdio, whoever opened it.
 fn keep_only_stdio_and(channel: RawFd) -> io::Result<()> {
+    // Where it cannot be done, `mark_inherited` has done it for all that could lack the mark.
+    _ = mark_all();
+    // SAFETY: the channel is open: the parent holds it while it spawns.
+    #[expect(unsafe_code, reason = "a number becomes a descriptor")]
+    let channel = unsafe { BorrowedFd::borrow_raw(channel) };
+    fcntl(channel, FcntlArg::F_SETFD(FdFlag::empty()))?;
+    Ok(())
+}
+
+#[expect(unsafe_code, reason = "close_range(2) has no safe wrapper")]
+fn mark_all() -> nix::Result<()> {
     // SAFETY: setting the flag closes nothing in this process image.
     let marked = unsafe {
         libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC)
     };
-    // Before Linux 5.11 descriptors that the supervisor inherited without the flag stay open. Its
-    // own all have the flag.
-    if marked < 0 && !matches!(Errno::last(), Errno::ENOSYS | Errno::EINVAL) {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the channel is open: the parent holds it while it spawns.
-    let channel = unsafe { BorrowedFd::borrow_raw(channel) };
-    fcntl(channel, FcntlArg::F_SETFD(FdFlag::empty()))?;
-    Ok(())
+    Errno::result(marked).map(drop)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Becoming another program without ending: `execve(2)` with the descriptors that it goes on with.
 //!
-//! The state goes over in a file that exists only in memory (`memfd_create(2)`), whose number stands
-//! in a variable of the environment. The other program is asked first, as a child, whether it can
+//! The state goes over in a file that exists only in memory (`memfd_create(2)`), or without a name among
+//! the temporary files where that is not to be had; its number stands in a variable of the environment. The other program is asked first, as a child, whether it can
 //! read such a state.
 
 use std::convert::Infallible;
@@ -13,12 +13,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{self, Stdio};
+use std::process;
 
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::{AccessFlags, Pid, access, execve};
 
+use super::null;
 pub use super::spawn::ENV_UPGRADE;
 use super::spawn::{end_with, with_hook};
 
@@ -89,7 +90,7 @@ impl Program {
         command.args(self.arguments.iter().skip(1)).env_clear();
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.env(ENV_UPGRADE, value(Task::Check, state)).process_group(0);
-        command.stdin(Stdio::null()).stdout(theirs.try_clone()?).stderr(theirs);
+        command.stdin(null::input()?).stdout(theirs.try_clone()?).stderr(theirs);
         let number = state.0.as_raw_fd();
         let supervisor = Pid::this();
         let child = with_hook(&mut command, move || {
@@ -150,9 +151,13 @@ impl Question {
 }
 
 impl StateFile {
-    /// A file in memory with these bytes.
+    /// A file without a name, with these bytes.
     pub fn new(state: &[u8]) -> io::Result<Self> {
-        let mut file = File::from(memfd_create(c"sticky-run state", MFdFlags::MFD_CLOEXEC)?);
+        let mut file = match memfd_create(c"sticky-run state", MFdFlags::MFD_CLOEXEC) {
+            Ok(memory) => File::from(memory),
+            // Some sandboxes do not know the call, or do not allow it.
+            Err(_) => tempfile::tempfile()?,
+        };
         file.write_all(state)?;
         Ok(Self(file))
     }

@@ -68,6 +68,8 @@ mod proxy_protocol;
 mod reload;
 /// Restarts and upgrades under load.
 mod rolling;
+/// Sandboxes and roots that lack something.
+mod sandbox;
 /// More workers and fewer.
 mod scale;
 /// Signals besides those of a stop.

@@ -310,14 +310,13 @@ fn bind_tcp(address: SocketAddr, only_v6: bool, defer: bool, backlog: i32) -> io
     // Connections of an earlier run that linger in TIME_WAIT do not keep the port.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
-    if defer {
-        defer_accept(&socket)?;
-    }
+    // It spares a look at most, so a kernel without it is no reason not to serve.
+    let deferred = defer && defer_accept(&socket).is_ok();
     socket.listen(backlog)?;
     socket.set_nonblocking(true)?;
     let name = name_of(&socket.local_addr()?);
     let mut listener = Listener::new(socket, name);
-    listener.about.deferred = defer;
+    listener.about.deferred = deferred;
     Ok(listener)
 }
 
