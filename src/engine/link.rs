@@ -125,7 +125,7 @@ impl Engine {
         launch: &mut Launch,
     ) -> io::Result<()> {
         match link {
-            Link::Native(link) => link.prepare(launch),
+            Link::Native(link) => link.prepare(&self.config.route.keys, launch),
             Link::Node(link) => self.prepare_node(worker, link, launch),
         }
     }

@@ -47,6 +47,7 @@ mod idle;
 /// What a worker inherits.
 mod inherit;
 /// Each source of keys with each placement.
+mod kept;
 mod keys;
 /// Listening sockets, and what workers are told about them.
 mod listeners;

@@ -174,7 +174,7 @@ fn the_next_request_after_a_handshake_fails_when_nothing_identifies_a_client() {
 
 /// A browser asks for an icon besides the page, and its next poll may take that connection.
 #[test]
-fn no_answer_of_chat_leaves_a_connection_open_that_could_carry_polls_of_other_workers() {
+fn polls_over_the_connections_of_page_and_icon_find_their_worker() {
     let supervisor = chat(&[]);
     let Some(seen) = handshakes(&supervisor, 100, Some(&["/", "/favicon.ico"])) else { return };
     assert_eq!(seen.errors, Vec::<String>::new());

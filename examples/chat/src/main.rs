@@ -9,10 +9,7 @@ use std::process::{self, ExitCode};
 
 use anyhow::Context;
 use axum::Router;
-use axum::http::StatusCode;
-use axum::http::header::{CONNECTION, HeaderValue};
-use axum::middleware::map_response;
-use axum::response::{Html, Response};
+use axum::response::Html;
 use axum::routing::get;
 use rmpv::Value;
 use socketioxide::SocketIo;
@@ -48,8 +45,7 @@ async fn serve() -> anyhow::Result<()> {
     let app = Router::new()
         .route("/", get(async || Html(include_str!("page.html"))))
         .layer(socket_io)
-        .layer(EngineIoLayer::new(listener.sessions()))
-        .layer(map_response(close));
+        .layer(EngineIoLayer::new(listener.sessions()));
     let gone = listener.gone();
     let stopped = async move {
         stop(terminate, gone).await;
@@ -79,15 +75,6 @@ async fn stop(mut terminate: Signal, gone: impl Future<Output = ()>) {
         _ = terminate.recv() => {}
         () = gone => {}
     }
-}
-
-/// Every answer closes its connection, that to a request for an icon as well: a browser that kept one
-/// would send polls over it, past the supervisor, to a worker that need not be theirs.
-async fn close(mut response: Response) -> Response {
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
 }
 
 fn greet(socket: &SocketRef, worker: &str) {

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use mio::Registry;
 use serde::{Deserialize, Serialize};
 use sticky_worker::message::{
-    ENV_CHANNEL, ENV_CHANNEL_INODE, ENV_PROTOCOL, MAX_MESSAGE, PROTOCOL, ToWorker,
+    ENV_CHANNEL, ENV_CHANNEL_INODE, ENV_CHANNEL_KEYS, ENV_PROTOCOL, MAX_MESSAGE, PROTOCOL, ToWorker,
 };
 use tracing::debug;
 
@@ -18,6 +18,7 @@ use super::tokens::{Subject, watch};
 use super::upgrade::{Keeper, Kept};
 use super::{Connection, Engine};
 use crate::logic::Worker;
+use crate::logic::route::key::KeyList;
 use crate::logic::time::Time;
 use crate::os::fdpass::{Buffer, Channel};
 use crate::os::spawn::Launch;
@@ -118,8 +119,9 @@ impl NativeLink {
     }
 
     /// Tells a worker that is about to be started about its end.
-    pub(super) fn prepare(&self, launch: &mut Launch) -> io::Result<()> {
+    pub(super) fn prepare(&self, keys: &KeyList, launch: &mut Launch) -> io::Result<()> {
         let variables = [
+            (ENV_CHANNEL_KEYS, keys.looked_for()),
             (ENV_CHANNEL, self.channel.workers_end().as_raw_fd().to_string()),
             (ENV_CHANNEL_INODE, self.channel.inode()?.to_string()),
             (ENV_PROTOCOL, PROTOCOL.to_string()),

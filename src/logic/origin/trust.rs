@@ -63,7 +63,12 @@ impl Trust {
 
     /// Whether anybody may name a client in a header.
     pub fn names_clients(&self) -> bool {
-        self.header.name().is_some() && !self.is_empty()
+        self.header_of_any().is_some()
+    }
+
+    /// The name of the header in which anybody may say who its clients are.
+    pub fn header_of_any(&self) -> Option<&'static str> {
+        self.header.name().filter(|_| !self.is_empty())
     }
 
     /// The name of the header in which this peer may say who its clients are.

@@ -96,6 +96,21 @@ impl KeyList {
         self.sources.iter().filter_map(name).collect()
     }
 
+    /// What workers are to look for in the next requests of connections that they keep, in the form of
+    /// `STICKY_CHANNEL_KEYS`.
+    pub fn looked_for(&self) -> String {
+        let forwarded = self.trust.header_of_any();
+        let written = |source: &Source| match (source, forwarded) {
+            (Source::Sid, _) => "sid".to_owned(),
+            (Source::Ip, None) => "ip".to_owned(),
+            (Source::Ip, Some(name)) => format!("forwarded:{name},ip"),
+            (Source::Query(name), _) => format!("query:{name}"),
+            (Source::Header(name), _) => format!("header:{name}"),
+            (Source::Cookie(name), _) => format!("cookie:{name}"),
+        };
+        self.sources.iter().map(written).collect::<Vec<_>>().join(",")
+    }
+
     /// Whether the bytes of a connection from this client have to be seen before its key is known.
     pub fn needs_head(&self, client: Option<IpAddr>) -> bool {
         let told = self.trust.header_of(client).is_some();
@@ -243,6 +258,17 @@ mod tests {
     fn headers_and_cookies_are_what_a_client_has_from_an_answer() {
         let keys: KeyList = "sid,cookie:connect.sid,query:a,header:Mcp-Id,ip".parse().unwrap();
         assert_eq!(keys.answered(), ["cookie:connect.sid", "header:Mcp-Id"]);
+    }
+
+    #[test]
+    fn workers_look_for_the_same_and_for_what_a_proxy_tells() {
+        for list in ["sid", "ip", "sid,cookie:a.b,query:a,header:Mcp-Id,ip"] {
+            assert_eq!(list.parse::<KeyList>().unwrap().looked_for(), list);
+        }
+        assert_eq!("none".parse::<KeyList>().unwrap().looked_for(), "");
+        let trust = Trust::new(vec!["unix".parse().unwrap()], ForwardedHeader::XForwardedFor);
+        let keys = "sid,ip".parse::<KeyList>().unwrap().trusting(trust);
+        assert_eq!(keys.looked_for(), "sid,forwarded:x-forwarded-for,ip");
     }
 
     #[test]

@@ -4,12 +4,16 @@ use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockaddrLike, SockaddrStorage, getsockname};
 
 use crate::core::{Arrival, Open};
+use crate::keepalive::{Kept, Look, MayRead};
+use crate::patience::{self, SHORTEST};
+use crate::peek::{self, Wait};
 
 /// The socket of a connection, in blocking mode.
 #[derive(Debug)]
@@ -21,6 +25,8 @@ pub enum Stream {
 }
 
 /// A client's connection. Dropping it closes the socket and counts it as closed.
+///
+/// Reading from it looks at each request first, see [the crate's front page](crate#kept-connections).
 #[derive(Debug)]
 pub struct Connection {
     // The socket goes first when this is dropped, so that what is counted as closed is.
@@ -28,6 +34,21 @@ pub struct Connection {
     client: Option<SocketAddr>,
     listener: Option<u16>,
     open: Open,
+    /// What is known of its requests, if anybody asks.
+    watched: Option<Box<Watched>>,
+}
+
+#[derive(Debug, Default)]
+struct Watched {
+    kept: Mutex<Kept>,
+    /// Held by the thread that reads.
+    reading: Mutex<()>,
+}
+
+impl Watched {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Connection {
@@ -35,11 +56,12 @@ impl Connection {
     /// closed and counted.
     pub(crate) fn from_arrival(arrival: Arrival) -> io::Result<Self> {
         let Arrival { fd, client, listener, open } = arrival;
-        Ok(Self { stream: Stream::from_fd(fd)?, client, listener, open })
+        let watched = open.is_watched().then(Box::default);
+        Ok(Self { stream: Stream::from_fd(fd)?, client, listener, open, watched })
     }
 
     pub(crate) fn alone(stream: Stream, client: Option<SocketAddr>) -> Self {
-        Self { stream, client, listener: Some(0), open: Open::alone() }
+        Self { stream, client, listener: Some(0), open: Open::alone(), watched: None }
     }
 
     /// The client's address; none for a client of a Unix listener.
@@ -52,14 +74,98 @@ impl Connection {
         self.listener
     }
 
-    /// The socket.
+    /// The socket, for its options and to shut it down. Read and write through the connection.
     pub fn stream(&self) -> &Stream {
         &self.stream
     }
 
     /// Takes the connection apart. Drop the [`Open`] when the socket is closed.
+    ///
+    /// Nobody looks at the requests that are read from the socket then.
     pub fn into_parts(self) -> (Stream, Open) {
+        self.open.note_unwatched();
+        self.take_apart()
+    }
+
+    pub(crate) fn take_apart(self) -> (Stream, Open) {
         (self.stream, self.open)
+    }
+
+    /// Reads as many bytes as may be read now, with a call that is told how many.
+    fn read_some(&self, read: impl FnOnce(usize) -> io::Result<usize>) -> io::Result<usize> {
+        let Some(watched) = &self.watched else { return read(usize::MAX) };
+        let _turn = watched.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let may_read = watched.kept().may_read();
+            match may_read {
+                MayRead::All => return read(usize::MAX),
+                MayRead::Nothing => return Ok(0),
+                MayRead::UpTo(most) => {
+                    let count = read(usize::try_from(most).unwrap_or(usize::MAX))?;
+                    watched.kept().read(count);
+                    return Ok(count);
+                }
+                MayRead::AfterALook => self.look(watched)?,
+            }
+        }
+    }
+
+    /// Waits until something is there, and looks at it.
+    fn look(&self, watched: &Watched) -> io::Result<()> {
+        let (look, count) = peek::peek(&self.stream, Wait::ForAnything, |bytes| {
+            let looking = self.open.looking(self.client.is_some());
+            let look = match looking.filter(|_| !bytes.is_empty()) {
+                // A thread that waited here for an answer to be written could be the one to write it.
+                Some(looking) => watched.kept().look(bytes, &looking, false),
+                None => {
+                    watched.kept().set_free();
+                    Look::Read
+                }
+            };
+            (look, bytes.len())
+        })?;
+        match look {
+            Look::Read | Look::Unanswered => Ok(()),
+            Look::Incomplete => self.wait_for_more(watched, count),
+            Look::Elsewhere => {
+                watched.kept().leave();
+                self.leave()
+            }
+        }
+    }
+
+    /// Waits until more than so many bytes are there.
+    fn wait_for_more(&self, watched: &Watched, count: usize) -> io::Result<()> {
+        if !peek::is_blocking(&self.stream)? {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let (start, timeout) = (patience::now(), self.stream.read_timeout()?);
+        while peek::peek(&self.stream, Wait::ForMoreThan(count), <[u8]>::len)? <= count {
+            if peek::has_ended(&self.stream) {
+                watched.kept().set_free();
+                break;
+            }
+            if timeout.is_some_and(|timeout| start.elapsed() >= timeout) {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            // A Unix socket does not wait for more when something is there.
+            patience::sleep(SHORTEST);
+        }
+        Ok(())
+    }
+
+    /// Gives the connection back. The server, which is told that the client has gone, may still do
+    /// something to its socket.
+    fn leave(&self) -> io::Result<()> {
+        let dead_end = peek::dead_end()?;
+        self.open.give_back(&self.stream);
+        peek::replace(&self.stream, dead_end)
+    }
+
+    fn wrote(&self, bytes: &[u8]) {
+        if let Some(watched) = &self.watched {
+            watched.kept().wrote(bytes);
+        }
     }
 }
 
@@ -94,6 +200,13 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.set_read_timeout(time),
             Self::Unix(stream) => stream.set_read_timeout(time),
+        }
+    }
+
+    fn read_timeout(&self) -> io::Result<Option<Duration>> {
+        match self {
+            Self::Tcp(stream) => stream.read_timeout(),
+            Self::Unix(stream) => stream.read_timeout(),
         }
     }
 
@@ -175,32 +288,67 @@ impl Write for &Stream {
 }
 
 /// Reads and writes by reference, so that one connection can be read and written at once.
-macro_rules! by_stream {
-    ($($kind:ty),*) => {$(
-        impl Read for $kind {
-            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-                (&self.stream).read(buffer)
-            }
+impl Read for &Connection {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = buffer.len();
+        self.read_some(|most| (&self.stream).read(&mut buffer[..length.min(most)]))
+    }
 
-            fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-                (&self.stream).read_vectored(buffers)
+    fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        let length = buffers.iter().map(|buffer| buffer.len()).sum();
+        self.read_some(|most| match buffers.iter_mut().find(|buffer| !buffer.is_empty()) {
+            Some(first) if most < length => {
+                let length = first.len().min(most);
+                (&self.stream).read(&mut first[..length])
             }
-        }
-
-        impl Write for $kind {
-            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-                (&self.stream).write(bytes)
-            }
-
-            fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-                (&self.stream).write_vectored(buffers)
-            }
-
-            fn flush(&mut self) -> io::Result<()> {
-                (&self.stream).flush()
-            }
-        }
-    )*};
+            _ => (&self.stream).read_vectored(buffers),
+        })
+    }
 }
 
-by_stream!(Connection, &Connection);
+impl Write for &Connection {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = (&self.stream).write(bytes)?;
+        self.wrote(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+        let count = (&self.stream).write_vectored(buffers)?;
+        let mut left = count;
+        for buffer in buffers {
+            let written = left.min(buffer.len());
+            self.wrote(&buffer[..written]);
+            left -= written;
+        }
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        (&self.stream).flush()
+    }
+}
+
+impl Read for Connection {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        (&*self).read(buffer)
+    }
+
+    fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        (&*self).read_vectored(buffers)
+    }
+}
+
+impl Write for Connection {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (&*self).write(bytes)
+    }
+
+    fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+        (&*self).write_vectored(buffers)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        (&*self).flush()
+    }
+}

@@ -2,18 +2,23 @@
 //! meaning of what comes in. Nothing here waits.
 
 use std::error;
+use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::channel::{Channel, Received, Until};
 use crate::coalesce::{self, Bell, Left};
 use crate::error::Error;
+use crate::keepalive::Looking;
+use crate::keys::Keys;
 use crate::message::{FromWorker, Key, MAX_MESSAGE, ToWorker};
 use crate::outbox::{Flushed, Outbox, Ticket};
-use crate::patience::Patience;
+use crate::owned::OwnedKeys;
+use crate::patience::{self, Patience};
+use crate::peek;
 
 /// How long the sending thread waits for room before it looks whether anybody still needs it.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -54,10 +59,16 @@ pub(crate) struct Core {
     ready: AtomicBool,
     /// Whether `DRAIN` was heard.
     draining: AtomicBool,
+    /// What the supervisor places connections by, if it takes those back whose next request is another worker's.
+    keys: Option<Keys>,
+    /// The keys that live here, if that matters.
+    owned: Mutex<OwnedKeys>,
+    /// Whether the server has read from the sockets themselves.
+    unwatched: AtomicBool,
 }
 
 impl Core {
-    pub(crate) fn new(socket: OwnedFd) -> Result<Arc<Self>, Error> {
+    pub(crate) fn new(socket: OwnedFd, keys: Option<Keys>) -> Result<Arc<Self>, Error> {
         let core = Arc::new(Self {
             channel: Channel::new(socket),
             outbox: Outbox::default(),
@@ -66,6 +77,9 @@ impl Core {
             receiving: Mutex::new(()),
             ready: AtomicBool::new(false),
             draining: AtomicBool::new(false),
+            keys,
+            owned: Mutex::default(),
+            unwatched: AtomicBool::new(false),
         });
         let this = Arc::downgrade(&core);
         let send = move || this.upgrade().map_or(Left::Nobody, |core| core.send_left());
@@ -125,7 +139,7 @@ impl Core {
     ) -> Result<Option<Next>, Error> {
         match (ToWorker::parse(datagram), fd) {
             (Ok(Some(ToWorker::Conn { client, listener })), Some(fd)) => {
-                let open = Open { core: Some(Arc::clone(self)) };
+                let open = Open { core: Some(Arc::clone(self)), is_back: AtomicBool::new(false) };
                 Ok(Some(Next::Arrival(Arrival { fd, client, listener, open })))
             }
             (Ok(Some(ToWorker::Conn { .. })), None) if lost => {
@@ -153,11 +167,40 @@ impl Core {
         message: FromWorker,
         fd: Option<OwnedFd>,
     ) -> Result<Ticket, Error> {
+        if self.keys.is_some() {
+            match &message {
+                FromWorker::Session(key) => self.owned().announce(key.as_bytes()),
+                FromWorker::End(key) => self.owned().end(key.as_bytes()),
+                FromWorker::Ready
+                | FromWorker::Closed(_)
+                | FromWorker::Back { .. }
+                | FromWorker::Pong => {}
+            }
+        }
         let ticket = self.outbox.push(message, fd);
         if self.outbox.flush(&self.channel)? != Flushed::Everything {
             self.bell.ring();
         }
         Ok(ticket)
+    }
+
+    /// Whether every request is looked at, so that connections can be kept open.
+    #[cfg(feature = "tower")]
+    pub(crate) fn is_watching(&self) -> bool {
+        self.keys.is_some() && !self.unwatched.load(Ordering::Relaxed)
+    }
+
+    fn owned(&self) -> MutexGuard<'_, OwnedKeys> {
+        self.owned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives a connection back for its next request.
+    fn give_back(&self, socket: &impl AsFd) -> Result<(), Error> {
+        let failed = || Error::io("give a connection back");
+        peek::can_send(socket).map_err(failed())?;
+        let socket = socket.as_fd().try_clone_to_owned().map_err(failed())?;
+        peek::make_blocking(&socket).map_err(failed())?;
+        self.say_with(FromWorker::Back { next: true }, Some(socket)).map(drop)
     }
 
     /// Sends what there is room for.
@@ -220,23 +263,58 @@ impl Drop for Core {
 #[must_use = "dropping it tells the supervisor that the connection is closed"]
 pub struct Open {
     core: Option<Arc<Core>>,
+    /// The connection is no longer this worker's to count.
+    is_back: AtomicBool,
 }
 
 impl Open {
     /// For a connection that no supervisor knows of.
     pub(crate) fn alone() -> Self {
-        Self { core: None }
+        Self { core: None, is_back: AtomicBool::new(false) }
     }
 
     /// The connection is no longer this worker's to count.
-    pub(crate) fn forget(mut self) {
-        self.core = None;
+    pub(crate) fn forget(self) {
+        self.is_back.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether its requests are looked at.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.core.as_ref().is_some_and(|core| core.keys.is_some())
+    }
+
+    /// The server reads from the socket itself.
+    pub(crate) fn note_unwatched(&self) {
+        if let Some(core) = &self.core {
+            core.unwatched.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// What is looked for on this connection.
+    pub(crate) fn looking(&self, has_address: bool) -> Option<Looking<'_>> {
+        let core = self.core.as_ref()?;
+        let keys = core.keys.as_ref()?;
+        Some(Looking { keys, owned: &core.owned, now: patience::now(), has_address })
+    }
+
+    /// Gives the connection back for its next request. If that cannot be, it ends here as one that
+    /// was closed between two requests, which clients try again.
+    pub(crate) fn give_back(&self, socket: &impl AsFd) {
+        let Some(core) = &self.core else { return };
+        match core.give_back(socket) {
+            Ok(()) => self.is_back.store(true, Ordering::Relaxed),
+            // The client has gone meanwhile.
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => {}
+            Err(error) => core.complain("send a request to its worker", &error),
+        }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        if let Some(core) = &self.core {
+        if let Some(core) = &self.core
+            && !self.is_back.load(Ordering::Relaxed)
+        {
             core.count_closed();
         }
     }

@@ -10,12 +10,18 @@ use nix::sys::socket::{SockType, getsockopt, sockopt};
 use nix::sys::stat::fstat;
 
 use crate::error::EnvironmentError;
-use crate::message::{ENV_CHANNEL, ENV_CHANNEL_INODE, ENV_PROTOCOL, PROTOCOL};
+use crate::keys::Keys;
+use crate::message::{ENV_CHANNEL, ENV_CHANNEL_INODE, ENV_CHANNEL_KEYS, ENV_PROTOCOL, PROTOCOL};
 
 /// The channel of this process: a copy of the announced descriptor. Both are close-on-exec then, so
 /// that a child of the worker does not keep the channel open.
 pub(crate) fn channel() -> Result<OwnedFd, EnvironmentError> {
     channel_of(variable)
+}
+
+/// What the supervisor places connections by, if it takes them back for their next request.
+pub(crate) fn keys() -> Option<Keys> {
+    Keys::parse(variable(ENV_CHANNEL_KEYS)?.to_str()?)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]

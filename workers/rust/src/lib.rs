@@ -26,6 +26,22 @@
 //! - Stop when accept returns `None`: the supervisor is gone. A drain needs nothing from a server that
 //!   keeps no idle connections: the supervisor ends it with SIGTERM when its last one is closed.
 //!
+//! # Kept connections
+//!
+//! Browsers and proxies send one request after the other over a connection, and each may belong to
+//! another worker. So a [`Connection`] looks at every request of HTTP/1 before the server reads it (one
+//! `recv(2)` with `MSG_PEEK`), by the keys that the supervisor places connections by. If a key lives elsewhere, or
+//! nobody knows yet where, the connection goes back to the supervisor with its bytes unread, as soon as the
+//! answers before are written, and the server sees the end of file. The first request of Engine.IO sessions
+//! is placed anew as well, and one without a key behind one with a key. What lives here is what the server has announced,
+//! and what the supervisor has sent here in the last ten seconds.
+//!
+//! A server has to do nothing for this but to read and write through the connection. From a socket
+//! that it has taken out ([`Connection::into_parts`]) and behind TLS nobody sees requests: answer with `Connection: close`
+//! there, wherever a client may send requests of several sessions. The same is so under a
+//! sticky-run that does not set `STICKY_CHANNEL_KEYS`. After an upgrade, behind a request whose end is not beyond doubt,
+//! and in any other protocol, a connection stays where it is.
+//!
 //! Features: `tokio` for the same interface with `.await`, `axum` for a listener that `axum::serve`
 //! accepts, `tower` for a layer that announces the sessions of an Engine.IO server.
 //!
@@ -41,9 +57,13 @@ mod connection;
 mod core;
 mod environment;
 mod error;
+mod keepalive;
+mod keys;
 mod listener;
 mod outbox;
+mod owned;
 mod patience;
+mod peek;
 mod session;
 mod worker;
 

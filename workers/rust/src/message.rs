@@ -25,6 +25,10 @@ pub const ENV_CHANNEL: &str = "STICKY_CHANNEL";
 /// The variable that holds the inode of the channel, so that a process which inherited the variable
 /// but not the socket can tell.
 pub const ENV_CHANNEL_INODE: &str = "STICKY_CHANNEL_INODE";
+/// The variable that says what the supervisor places connections by, in the order in which it looks, as
+/// in `--by`; `forwarded:NAME` are all headers of that name, in which a proxy tells its client. It is
+/// there if the supervisor knows `BACK next=1`.
+pub const ENV_CHANNEL_KEYS: &str = "STICKY_CHANNEL_KEYS";
 /// The variable that holds the version of the protocol.
 pub const ENV_PROTOCOL: &str = "STICKY_PROTOCOL";
 /// The variable that holds the worker's slot, counted from 0.

@@ -30,10 +30,9 @@ pub(crate) fn say(line: &str) {
 
 impl Patience {
     /// How long to wait now. Says `why` on standard error, at most once in 5 seconds.
-    #[expect(clippy::disallowed_methods, reason = "the one clock of this crate's blocking part")]
     pub(crate) fn wait(&self, why: &str) -> Duration {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
+        let now = now();
         if state.said.is_none_or(|said| now.duration_since(said) >= SAID_EVERY) {
             state.said = Some(now);
             say(why);
@@ -48,8 +47,14 @@ impl Patience {
     }
 }
 
-/// Sleeps in a blocking accept.
-#[expect(clippy::disallowed_methods, reason = "no event tells that a descriptor became free")]
+/// The time.
+#[expect(clippy::disallowed_methods, reason = "the one clock of this crate's blocking part")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// Sleeps in a blocking call.
+#[expect(clippy::disallowed_methods, reason = "no event tells of what is waited for")]
 pub(crate) fn sleep(time: Duration) {
     std::thread::sleep(time);
 }

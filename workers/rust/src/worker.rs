@@ -9,6 +9,7 @@ use crate::connection::Connection;
 use crate::core::{Core, Next};
 use crate::environment;
 use crate::error::Error;
+use crate::keys::Keys;
 use crate::message::FromWorker;
 use crate::patience;
 use crate::session::{Session, Sessions, wait_sent};
@@ -32,7 +33,7 @@ impl Worker {
     /// [`Error::Environment`]; its [`is_alone`](crate::EnvironmentError::is_alone) tells a process that
     /// sticky-run did not start from one whose environment is broken.
     pub fn from_env() -> Result<Self, Error> {
-        Self::new(environment::channel()?)
+        Self::of(environment::channel()?, environment::keys())
     }
 
     /// The worker on this channel, an `AF_UNIX` `SOCK_SEQPACKET` socket.
@@ -41,7 +42,21 @@ impl Worker {
     ///
     /// [`Error::Io`] when the thread that reports closed connections cannot be started.
     pub fn new(channel: OwnedFd) -> Result<Self, Error> {
-        Ok(Self { core: Core::new(channel)?, turn: Mutex::new(()) })
+        Self::of(channel, None)
+    }
+
+    /// The same, with a supervisor that places connections by these keys, written as the value of
+    /// `STICKY_CHANNEL_KEYS`: connections whose next request belongs to another worker go back to it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`new`](Self::new).
+    pub fn with_keys(channel: OwnedFd, keys: &str) -> Result<Self, Error> {
+        Self::of(channel, Keys::parse(keys))
+    }
+
+    fn of(channel: OwnedFd, keys: Option<Keys>) -> Result<Self, Error> {
+        Ok(Self { core: Core::new(channel, keys)?, turn: Mutex::new(()) })
     }
 
     /// Waits for the next connection. The first call tells the supervisor that this worker is ready,
@@ -104,7 +119,7 @@ impl Worker {
     ///
     /// [`Error::SupervisorGone`] and [`Error::Io`]; the connection is closed then.
     pub fn back(&self, connection: Connection) -> Result<(), Error> {
-        let (stream, open) = connection.into_parts();
+        let (stream, open) = connection.take_apart();
         stream.set_nonblocking(false).map_err(Error::io("make a connection blocking again"))?;
         let ticket =
             self.core.say_with(FromWorker::Back { next: false }, Some(stream.into_fd()))?;

@@ -138,6 +138,21 @@ async fn nothing_else_is_announced() {
 }
 
 #[tokio::test]
+async fn where_every_request_is_looked_at_answers_keep_their_connections() {
+    let (supervisor, channel) = supervisor();
+    let worker = Worker::with_keys(channel, "sid").unwrap();
+    let layer = EngineIoLayer::new(worker.sessions());
+    let engine = Engine { worker, supervisor, layer, kept: Kept::default() };
+    assert!(!closes(&engine.ask("/socket.io/?transport=polling").await));
+    assert_eq!(engine.supervisor.next(), "SESSION abc");
+    // Until the server takes a connection apart.
+    let _client = engine.supervisor.hand_over();
+    let connection = engine.worker.accept().await.unwrap().unwrap();
+    let _parts = connection.into_parts();
+    assert!(closes(&engine.ask("/socket.io/?transport=polling&sid=abc").await));
+}
+
+#[tokio::test]
 async fn the_path_can_be_set() {
     let mut engine = engine();
     engine.layer = EngineIoLayer::new(engine.worker.sessions()).path("/chat/ws/");
@@ -189,6 +204,7 @@ async fn alone_the_layer_lets_everything_pass() {
     let mut engine = engine();
     engine.layer = EngineIoLayer::new(sticky_worker::tokio::Sessions::alone());
     let answer = engine.ask("/socket.io/?transport=polling").await;
+    assert!(!closes(&answer), "there is no other worker");
     assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), OPEN);
     assert!(engine.supervisor.is_quiet());
 }

@@ -2,14 +2,17 @@
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker, ready};
 
-use ::tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use ::tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use ::tokio::net::{TcpStream, UnixStream};
 
 use crate::connection as blocking;
 use crate::core::Open;
+use crate::keepalive::{Kept, Look, MayRead};
+use crate::peek::{self, Wait};
 
 /// The socket of a connection, in non-blocking mode.
 #[derive(Debug)]
@@ -21,6 +24,8 @@ pub enum Stream {
 }
 
 /// A client's connection. Dropping it closes the socket and counts it as closed.
+///
+/// Reading from it looks at each request first, see [the crate's front page](crate#kept-connections).
 #[derive(Debug)]
 pub struct Connection {
     // The socket goes first when this is dropped, so that what is counted as closed is.
@@ -28,24 +33,35 @@ pub struct Connection {
     client: Option<SocketAddr>,
     listener: Option<u16>,
     open: Open,
+    /// What is known of its requests, if anybody asks.
+    watched: Option<Box<Watched>>,
+}
+
+#[derive(Debug, Default)]
+struct Watched {
+    kept: Kept,
+    /// Who reads, while the next request waits for an answer to be written.
+    reader: Option<Waker>,
 }
 
 impl Connection {
     /// Makes the socket non-blocking and gives it to the runtime; closed and counted on failure.
     pub(super) fn from_blocking(connection: blocking::Connection) -> io::Result<Self> {
         let (client, listener) = (connection.client(), connection.listener());
-        let (stream, open) = connection.into_parts();
+        let (stream, open) = connection.take_apart();
         stream.set_nonblocking(true)?;
         let stream = match stream {
             blocking::Stream::Tcp(stream) => Stream::Tcp(TcpStream::from_std(stream)?),
             blocking::Stream::Unix(stream) => Stream::Unix(UnixStream::from_std(stream)?),
         };
-        Ok(Self { stream, client, listener, open })
+        let watched = open.is_watched().then(Box::default);
+        Ok(Self { stream, client, listener, open, watched })
     }
 
     pub(super) fn alone(stream: TcpStream, client: SocketAddr) -> Self {
         let stream = Stream::Tcp(stream);
-        Self { stream, client: Some(client), listener: Some(0), open: Open::alone() }
+        let open = Open::alone();
+        Self { stream, client: Some(client), listener: Some(0), open, watched: None }
     }
 
     /// The client's address; none for a client of a Unix listener.
@@ -58,14 +74,136 @@ impl Connection {
         self.listener
     }
 
-    /// The socket.
+    /// The socket, for its options. Read and write through the connection.
     pub fn stream(&self) -> &Stream {
         &self.stream
     }
 
     /// Takes the connection apart. Drop the [`Open`] when the socket is closed.
+    ///
+    /// Nobody looks at the requests that are read from the socket then.
     pub fn into_parts(self) -> (Stream, Open) {
+        self.open.note_unwatched();
+        self.take_apart()
+    }
+
+    pub(super) fn take_apart(self) -> (Stream, Open) {
         (self.stream, self.open)
+    }
+
+    fn may_read(&self) -> MayRead {
+        self.watched.as_ref().map_or(MayRead::All, |watched| watched.kept.may_read())
+    }
+
+    /// Looks at what is there.
+    fn poll_look(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Look>> {
+        let has_address = self.client.is_some();
+        let (Some(Watched { kept, .. }), Some(looking)) =
+            (self.watched.as_deref_mut(), self.open.looking(has_address))
+        else {
+            return Poll::Ready(Ok(Look::Read));
+        };
+        loop {
+            ready!(self.stream.poll_read_ready(context))?;
+            let fd = self.stream.as_fd();
+            let look = self.stream.try_read_with(|| {
+                let look = peek::peek(&fd, Wait::Never, |bytes| match bytes {
+                    [] => {
+                        kept.set_free();
+                        Look::Read
+                    }
+                    bytes => kept.look(bytes, &looking, true),
+                })?;
+                match look {
+                    // That was all, and the server is to see it.
+                    Look::Incomplete if peek::has_ended(&fd) => kept.set_free(),
+                    Look::Incomplete => return Err(io::ErrorKind::WouldBlock.into()),
+                    Look::Read | Look::Unanswered | Look::Elsewhere => {}
+                }
+                Ok(look)
+            });
+            match look {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                look => return Poll::Ready(look),
+            }
+        }
+    }
+
+    /// The server has written this.
+    fn wrote(&mut self, bytes: &[u8]) {
+        if let Some(watched) = self.watched.as_deref_mut()
+            && watched.kept.wrote(bytes)
+            && let Some(reader) = watched.reader.take()
+        {
+            reader.wake();
+        }
+    }
+
+    /// Nothing can be written to a connection that has left.
+    fn check_here(&self) -> io::Result<()> {
+        match self.may_read() {
+            MayRead::Nothing => Err(io::ErrorKind::BrokenPipe.into()),
+            MayRead::All | MayRead::UpTo(_) | MayRead::AfterALook => Ok(()),
+        }
+    }
+}
+
+impl Stream {
+    fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(context),
+            Self::Unix(stream) => stream.poll_read_ready(context),
+        }
+    }
+
+    /// Does what would block if nothing could be read.
+    fn try_read_with<T>(&self, read: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        match self {
+            Self::Tcp(stream) => stream.try_io(Interest::READABLE, read),
+            Self::Unix(stream) => stream.try_io(Interest::READABLE, read),
+        }
+    }
+
+    fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+
+    /// Reads no more than so many bytes, and says how many it were.
+    fn poll_read_some(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+        most: u64,
+    ) -> Poll<io::Result<usize>> {
+        let mut part = buffer.take(usize::try_from(most).unwrap_or(usize::MAX));
+        ready!(self.poll_read(context, &mut part))?;
+        let count = part.filled().len();
+        advance(buffer, count);
+        Poll::Ready(Ok(count))
+    }
+}
+
+/// Counts bytes that were read into a part of the buffer.
+#[expect(unsafe_code, reason = "the buffer cannot see what its part was filled with")]
+fn advance(buffer: &mut ReadBuf<'_>, count: usize) {
+    // SAFETY: the part began where this one is filled up to, and had so many bytes filled.
+    unsafe { buffer.assume_init(count) };
+    buffer.advance(count);
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
     }
 }
 
@@ -83,53 +221,96 @@ impl Stream {
 
 impl AsyncRead for Connection {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
-            Stream::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
+        let this = self.get_mut();
+        loop {
+            match this.may_read() {
+                MayRead::All => return this.stream.poll_read(context, buffer),
+                MayRead::Nothing => return Poll::Ready(Ok(())),
+                MayRead::UpTo(most) => {
+                    let count = ready!(this.stream.poll_read_some(context, buffer, most))?;
+                    if let Some(watched) = &mut this.watched {
+                        watched.kept.read(count);
+                    }
+                    return Poll::Ready(Ok(()));
+                }
+                MayRead::AfterALook => {}
+            }
+            let look = ready!(this.poll_look(context))?;
+            let Some(watched) = &mut this.watched else { continue };
+            match look {
+                Look::Read | Look::Incomplete => {}
+                Look::Unanswered => {
+                    watched.reader = Some(context.waker().clone());
+                    return Poll::Pending;
+                }
+                Look::Elsewhere => {
+                    watched.kept.leave();
+                    this.open.give_back(&this.stream);
+                }
+            }
         }
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.stream {
+        let this = self.get_mut();
+        this.check_here()?;
+        let count = ready!(match &mut this.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
             Stream::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
+        })?;
+        this.wrote(&bytes[..count]);
+        Poll::Ready(Ok(count))
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.stream {
+        let this = self.get_mut();
+        this.check_here()?;
+        let count = ready!(match &mut this.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, buffers),
             Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(context, buffers),
+        })?;
+        let mut left = count;
+        for buffer in buffers {
+            let written = left.min(buffer.len());
+            this.wrote(&buffer[..written]);
+            left -= written;
         }
+        Poll::Ready(Ok(count))
     }
 
     fn is_write_vectored(&self) -> bool {
         true
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_flush(context),
-            Stream::Unix(stream) => Pin::new(stream).poll_flush(context),
-        }
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // What was written is in the kernel.
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.check_here().is_err() {
+            return Poll::Ready(Ok(()));
+        }
+        if let Some(watched) = &mut this.watched {
+            watched.kept.set_free();
+            watched.reader.take().into_iter().for_each(Waker::wake);
+        }
+        match &mut this.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
             Stream::Unix(stream) => Pin::new(stream).poll_shutdown(context),
         }

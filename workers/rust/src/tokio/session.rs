@@ -27,6 +27,12 @@ impl Sessions {
         Self { link: Some(Arc::clone(link)) }
     }
 
+    /// Whether connections that are kept open are taken care of, or there is only one worker.
+    #[cfg(feature = "tower")]
+    pub(crate) fn may_keep_connections(&self) -> bool {
+        self.link.as_ref().is_none_or(|link| link.core().is_watching())
+    }
+
     /// Tells the supervisor that the session with this id lives here, until the guard is dropped.
     ///
     /// Await it before the client can know the id: on return the message is in the kernel, and the

@@ -13,6 +13,7 @@ use crate::connection as blocking;
 use crate::core::{Core, Next};
 use crate::environment;
 use crate::error::Error;
+use crate::keys::Keys;
 use crate::message::FromWorker;
 use crate::session::Session;
 
@@ -31,7 +32,7 @@ impl Worker {
     /// Those of [`crate::Worker::from_env`], and [`Error::Io`] when the runtime does not take the
     /// channel.
     pub fn from_env() -> Result<Self, Error> {
-        Self::new(environment::channel()?)
+        Self::of(environment::channel()?, environment::keys())
     }
 
     /// The worker on this channel, an `AF_UNIX` `SOCK_SEQPACKET` socket.
@@ -41,7 +42,20 @@ impl Worker {
     /// [`Error::Io`] when the thread that reports closed connections cannot be started or the runtime
     /// does not take the channel.
     pub fn new(channel: OwnedFd) -> Result<Self, Error> {
-        let link = Link::new(Core::new(channel)?);
+        Self::of(channel, None)
+    }
+
+    /// The same with keys, as [`crate::Worker::with_keys`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`new`](Self::new).
+    pub fn with_keys(channel: OwnedFd, keys: &str) -> Result<Self, Error> {
+        Self::of(channel, Keys::parse(keys))
+    }
+
+    fn of(channel: OwnedFd, keys: Option<Keys>) -> Result<Self, Error> {
+        let link = Link::new(Core::new(channel, keys)?);
         Ok(Self {
             link: Arc::new(link.map_err(Error::io("register the channel with the runtime"))?),
         })
@@ -120,7 +134,7 @@ impl Worker {
     ///
     /// [`Error::SupervisorGone`] and [`Error::Io`]; the connection is closed then.
     pub async fn back(&self, connection: Connection) -> Result<(), Error> {
-        let (stream, open) = connection.into_parts();
+        let (stream, open) = connection.take_apart();
         let stream = stream.into_blocking().map_err(Error::io("take a connection back"))?;
         let ticket =
             self.link.core().say_with(FromWorker::Back { next: false }, Some(stream.into_fd()))?;

@@ -5,10 +5,10 @@
 //! between making the id and sending it, so the layer reads the id off the answer's body, announces
 //! it, and only then lets the answer go.
 //!
-//! - Every polling answer over HTTP/1 gets `Connection: close`. A connection that is kept open here
-//!   would carry polls of sessions that live on other workers, as soon as a proxy or a browser with
-//!   two sessions reuses it. Upgrades are left alone, and so are all other answers: if browsers get
-//!   pages, images or a 404 from the same server, let it close those connections as well.
+//! - Connections may be kept open: a [`Connection`](crate::tokio::Connection) whose next request belongs to
+//!   another worker goes there. Where nobody looks, under an older sticky-run or in a server that
+//!   has taken a connection [apart](crate::tokio::Connection::into_parts), every polling answer over HTTP/1
+//!   gets `Connection: close`, and the server has to close all others that a browser may get.
 //! - A client that starts with a WebSocket has its whole session on that one connection. There is
 //!   nothing to announce.
 //! - A session is over when no request of it is being answered, its server keeps none of its
@@ -155,7 +155,7 @@ impl Exchange {
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             return Response::from_parts(head, Body::plain(body, self.held));
         }
-        if self.is_http1 {
+        if self.is_http1 && !self.table.may_keep_connections() {
             head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if !self.is_handshake || head.status != StatusCode::OK {

@@ -47,6 +47,11 @@ impl Table {
         Self { sessions, state: Mutex::default() }
     }
 
+    /// Whether connections may be kept open.
+    pub(super) fn may_keep_connections(&self) -> bool {
+        self.sessions.may_keep_connections()
+    }
+
     pub(super) fn find(&self, id: &str) -> Option<Held> {
         self.lock().live.get(id).map(|live| Held(Arc::clone(&live.used)))
     }
