@@ -53,7 +53,7 @@ pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
         listen,
         handoff,
         process,
-        fleet: fleet(&args.life, workers),
+        fleet: fleet(&args.life, workers, is_node),
         wear: WearConfig {
             connections: args.life.max_lifetime_connections,
             memory: args.life.max_memory,
@@ -85,7 +85,7 @@ pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
 }
 
 /// How workers come and go.
-fn fleet(life: &LifeArgs, workers: u16) -> FleetConfig {
+fn fleet(life: &LifeArgs, workers: u16, is_node: bool) -> FleetConfig {
     FleetConfig {
         workers,
         boot_timeout: life.boot_timeout,
@@ -94,6 +94,7 @@ fn fleet(life: &LifeArgs, workers: u16) -> FleetConfig {
         restart_parallel: life.restart_parallel,
         most_draining: life.max_draining.unwrap_or(workers),
         watchdog: life.watchdog,
+        ends_itself: is_node,
         lifetime: life.max_lifetime,
         seed: u64::from(std::process::id()),
     }

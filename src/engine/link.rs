@@ -16,6 +16,7 @@ use super::node::{NodeLink, SavedNodeLink};
 use super::upgrade::{Keeper, Shared};
 use super::{Channels, Connection, Engine};
 use crate::logic::Worker;
+use crate::logic::fleet::Input;
 use crate::logic::route::{Give, Pulse};
 use crate::os::spawn::Launch;
 
@@ -202,10 +203,20 @@ impl Engine {
         match self.workers.get(worker).map(|live| &live.link) {
             Some(Link::Native(_)) => self.drain_native(worker),
             Some(Link::Node(_)) => {
-                self.drain_node(worker);
+                self.close_node(worker, false);
                 true
             }
             None => true,
+        }
+    }
+
+    /// Asks a worker to end by itself.
+    pub(super) fn tell_close(&mut self, worker: Worker, at_once: bool) {
+        match self.workers.get(worker).map(|live| &live.link) {
+            // It waits for TERM.
+            Some(Link::Native(_)) => self.fleet.handle(self.now, Input::HandlesTerm(worker)),
+            Some(Link::Node(_)) => self.close_node(worker, at_once),
+            None => {}
         }
     }
 

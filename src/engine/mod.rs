@@ -180,6 +180,7 @@ impl Engine {
             Action::Place(worker) => self.place(worker),
             Action::Retire(worker) => self.router.gone(self.now, worker),
             Action::Drain(worker) => self.workers.drain_later(worker),
+            Action::Close { worker, at_once } => self.tell_close(worker, at_once),
             Action::Terminate(worker) => self.workers.terminate(worker),
             Action::Kill(worker) => self.workers.kill(worker),
             Action::Withdraw(worker) => self.withdraw(worker),

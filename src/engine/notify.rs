@@ -111,6 +111,7 @@ impl Notifier {
             | Replacing::Draining { .. }
             | Replacing::DrainTimeout { .. }
             | Replacing::WornEarly { .. }
+            | Replacing::Ended { .. }
             | Replacing::DrainEnded { .. } => {}
         }
     }

@@ -346,7 +346,9 @@ impl Engine {
 
     /// A worker announces a key.
     pub(super) fn hear_session(&mut self, worker: Worker, key: &[u8]) {
-        if !self.fleet.is_ready(worker) {
+        if self.fleet.is_outgoing(worker) {
+            // Nobody new is sent there, and whoever is there already stays.
+        } else if !self.fleet.is_ready(worker) {
             self.tell_off(worker, "SESSION came before READY");
         } else if let Err(owned) = self.router.session(self.now, worker, key) {
             self.tell_off(worker, &format!("SESSION for a key that is not its own: {owned}"));

@@ -204,6 +204,8 @@ impl World {
                     }
                 }
                 Action::Kill(worker) => self.ends(worker, Exit::Signal(9)),
+                // The workers here wait for TERM.
+                Action::Close { .. } => unreachable!("nobody ends by itself"),
                 Action::Drain(_) | Action::CloseListeners | Action::Report(_) => {}
                 Action::Ping(_) | Action::Abort(_) => {}
                 Action::Finish(outcome) => self.outcome = Some(outcome),

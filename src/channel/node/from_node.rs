@@ -113,6 +113,9 @@ pub enum FromNode {
     /// `NODE_STICKY`, `busy`: likewise, there is one again. It comes before the connection that began
     /// the session is said to be finished.
     Busy,
+    /// `NODE_STICKY`, `handles-term`: the answer to [`ToNode::Close`](super::ToNode::Close) of a worker whose app
+    /// handles TERM itself.
+    HandlesTerm,
     /// `NODE_STICKY`, `pong`: the answer to [`ToNode::Ping`](super::ToNode::Ping).
     Pong,
     /// `NODE_STICKY`, `handback`, inside [`FromNode::Handle`]: a connection to route again.
@@ -311,6 +314,7 @@ fn preload(fields: &Fields<'_>) -> Option<FromNode> {
         }),
         "quiet" => Some(FromNode::Quiet),
         "busy" => Some(FromNode::Busy),
+        "handles-term" => Some(FromNode::HandlesTerm),
         "pong" => Some(FromNode::Pong),
         "handback" => {
             let head = BASE64_STANDARD.decode(&*fields.text(Field::Head)?).ok()?;

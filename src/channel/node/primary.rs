@@ -9,6 +9,9 @@ use super::{Adapter, PackageMessage, ToNode};
 
 /// The most adapters that are remembered of one worker: one for each namespace.
 const MOST_ADAPTERS: usize = 1024;
+/// The first version of the preload that hears [`ToNode::Close`]. One of before lives on in workers that were
+/// there before an upgrade.
+const HEARS_CLOSE: u32 = 2;
 
 /// What one worker has said and was told.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -23,6 +26,8 @@ pub struct Primary {
     package: Option<Package>,
     /// The preload is there, and says which connections are finished.
     preload: bool,
+    /// The preload ends the worker when it is asked to.
+    hears_close: bool,
     adapters: BTreeSet<(String, String)>,
     /// It uses an adapter whose messages do not say which one they are from.
     has_old_adapter: bool,
@@ -114,8 +119,14 @@ impl Primary {
     }
 
     /// The preload has said that it is there.
-    pub fn meet_preload(&mut self) {
+    pub fn meet_preload(&mut self, version: u32) {
         self.preload = true;
+        self.hears_close = version >= HEARS_CLOSE;
+    }
+
+    /// Whether the preload ends the worker when it is asked to.
+    pub fn hears_close(&self) -> bool {
+        self.hears_close
     }
 
     /// Whether the preload is there, which says which connections are finished and answers pings.

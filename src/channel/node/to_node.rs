@@ -104,6 +104,11 @@ pub enum ToNode<'a> {
     /// To the preload: no new sessions come any more; say when none is left
     /// ([`FromNode::Quiet`](super::FromNode::Quiet)).
     SoftDrain,
+    /// To the preload: end, or say [`FromNode::HandlesTerm`](super::FromNode::HandlesTerm).
+    Close {
+        /// Without waiting for connections.
+        at_once: bool,
+    },
     /// To the preload: say [`FromNode::Pong`](super::FromNode::Pong).
     Ping,
     /// An adapter of a worker that ended, to the others, for `@socket.io/cluster-adapter` 0.3.
@@ -181,6 +186,7 @@ impl ToNode<'_> {
                 to.object("msg", |to| conn(to, head, port));
             }),
             Self::SoftDrain => preload(to, "drain"),
+            Self::Close { at_once } => preload(to, if at_once { "close-now" } else { "close" }),
             Self::Ping => preload(to, "ping"),
             Self::AdapterClose { uid, nsp } => adapter(to, ADAPTER_CLOSE, |to| {
                 to.text("uid", uid);

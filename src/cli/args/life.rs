@@ -12,6 +12,7 @@ pub(in crate::cli) struct LifeArgs {
     /// On TERM, INT or QUIT the supervisor stops listening, tells workers to finish, and waits until
     /// no connection is open. Then, or when the last fifth of the time begins (5 s at most), workers
     /// get TERM, and at its end KILL. A second signal shortens this to 1 s, a third one to nothing.
+    /// Node workers end in the way of their app, see sticky-run-node(7).
     #[arg(long, value_name = "TIME", env = "STICKY_GRACE", hide_env_values = true,
         default_value = "25s", value_parser = time)]
     pub(in crate::cli) grace: Duration,

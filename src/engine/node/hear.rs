@@ -114,7 +114,10 @@ impl Engine {
             FromNode::Session { key } => self.hear_session(worker, key.as_bytes()),
             FromNode::End { key } => self.router.end(self.now, worker, key.as_bytes()),
             FromNode::StickySessionClose => self.hear_package_close(worker),
-            FromNode::Hello { .. } => self.hear_preload(worker),
+            FromNode::Hello { version } => self.hear_preload(worker, version),
+            FromNode::HandlesTerm => {
+                self.fleet.handle(self.now, Input::HandlesTerm(worker));
+            }
             FromNode::Package { name, message } => self.hear_package(worker, &name, message),
             FromNode::Closed { count } => self.hear_closed(worker, count),
             FromNode::Adapter(adapter) => self.relay(worker, &adapter, &frame),
@@ -134,9 +137,9 @@ impl Engine {
         self.fleet.handle(self.now, Input::Leaving(worker));
     }
 
-    fn hear_preload(&mut self, worker: Worker) {
+    fn hear_preload(&mut self, worker: Worker, version: u32) {
         if let Some(link) = self.node_link(worker) {
-            link.primary.meet_preload();
+            link.primary.meet_preload(version);
         }
     }
 

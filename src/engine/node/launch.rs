@@ -23,6 +23,7 @@ pub(super) const PRELOAD: &[(&str, &str)] = &[
     ("index.cjs", include_str!("../../../workers/node/preload/index.cjs")),
     ("answers.cjs", include_str!("../../../workers/node/preload/answers.cjs")),
     ("arrivals.cjs", include_str!("../../../workers/node/preload/arrivals.cjs")),
+    ("close.cjs", include_str!("../../../workers/node/preload/close.cjs")),
     ("connections.cjs", include_str!("../../../workers/node/preload/connections.cjs")),
     ("drain.cjs", include_str!("../../../workers/node/preload/drain.cjs")),
     ("engine.cjs", include_str!("../../../workers/node/preload/engine.cjs")),

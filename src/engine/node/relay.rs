@@ -10,6 +10,7 @@ use super::{NodeLink, Parcel};
 use crate::channel::node::{Adapter, Ledger, Outbox, ToNode};
 use crate::engine::Engine;
 use crate::logic::Worker;
+use crate::logic::fleet::Input;
 use crate::logic::route::Returned;
 
 /// A connection that was on its way to so many workers when they ended may be what ends them.
@@ -97,9 +98,15 @@ impl Engine {
         answers
     }
 
-    /// Tells a worker to close its servers and to end when its connections have.
-    pub(in crate::engine) fn drain_node(&mut self, worker: Worker) {
-        self.say(worker, |seq| ToNode::Disconnect { seq });
+    /// Asks a worker to end: when its connections have, or at once. Node itself knows the first only.
+    pub(in crate::engine) fn close_node(&mut self, worker: Worker, at_once: bool) {
+        if self.node_link(worker).is_some_and(|link| link.primary.hears_close()) {
+            self.say(worker, |_| ToNode::Close { at_once });
+        } else if at_once {
+            self.fleet.handle(self.now, Input::HandlesTerm(worker));
+        } else {
+            self.say(worker, |seq| ToNode::Disconnect { seq });
+        }
     }
 
     fn with_adapter(&self, uid: &str) -> Option<Worker> {

@@ -248,7 +248,7 @@ mod tests {
         let mut link = NodeLink::new(7, Serialization::Json).unwrap();
         let theirs = link.theirs.take().unwrap();
         link.frames.extend(b"{\"half\":");
-        link.primary.meet_preload();
+        link.primary.meet_preload(2);
         let number = link.ledger.enter(Parcel::Udp(Rc::clone(&udp)), None);
         link.outbox.push(*b"with it", Some(number));
         let mut shared = Shared::default();

@@ -20,6 +20,14 @@ pub enum Action {
     Retire(Worker),
     /// Tell it `DRAIN`.
     Drain(Worker),
+    /// Ask it to end by itself; the answer is `HandlesTerm`, `Leaving`, its exit, or none. With `at_once`,
+    /// whatever is still open. Only with [`ends_itself`](super::FleetConfig::ends_itself).
+    Close {
+        /// The worker.
+        worker: Worker,
+        /// It shall not wait for its connections.
+        at_once: bool,
+    },
     /// Ask it for a sign of life; the answer is `Pong`.
     Ping(Worker),
     /// ABRT to the leader of its process group: it gave no sign of life.

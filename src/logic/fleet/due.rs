@@ -39,13 +39,17 @@ impl Fleet {
             Due::TooOld => self.recycle(now, worker, Wear::Lifetime),
             Due::DrainTimeout => {
                 self.report(Replacing::DrainTimeout { worker });
-                self.end(worker, Some(now + self.config.grace));
+                self.close(now, worker, true);
             }
+            Due::CloseTimeout(kill_at) => self.end(worker, kill_at),
             Due::LeaveTimeout => {
                 self.report(Event::LeaveTimeout { worker });
                 self.end(worker, Some(now + TERM_TO_KILL));
             }
-            Due::Kill => self.kill(worker),
+            Due::Kill => {
+                self.report(Event::KillTimeout { worker });
+                self.kill(worker);
+            }
         }
     }
 }

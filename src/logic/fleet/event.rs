@@ -94,6 +94,11 @@ pub enum Event {
     },
     /// The stop was asked for again: KILL comes soon.
     Hurrying,
+    /// A worker that was to end has not done so and gets KILL.
+    KillTimeout {
+        /// The worker.
+        worker: Worker,
+    },
     /// KILL goes to what is left.
     Killing {
         /// So many workers.
@@ -125,6 +130,7 @@ impl Event {
             | Self::LeaveTimeout { .. }
             | Self::Hung { .. }
             | Self::GaveUp { .. }
+            | Self::KillTimeout { .. }
             | Self::Killing { .. }
             | Self::LeftBehind { .. } => true,
             Self::Replacing(event) => event.is_trouble(),
@@ -192,6 +198,7 @@ impl fmt::Display for Event {
             }
             Self::Waiting { open } => write!(f, "stopping: waiting for connections: {open}"),
             Self::Hurrying => f.write_str("stopping fast: asked again"),
+            Self::KillTimeout { worker } => write!(f, "{worker} has not ended in time: killing it"),
             Self::Killing { workers } => {
                 write!(f, "killing what did not end in time, workers: {workers}")
             }

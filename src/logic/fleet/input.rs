@@ -26,6 +26,9 @@ pub struct FleetConfig {
     pub most_draining: u16,
     /// How long a worker may take to answer a `Ping`. `None` if none is sent.
     pub watchdog: Option<Duration>,
+    /// Whether workers that were told to drain end by themselves when they have, as Node does. Others
+    /// wait for TERM.
+    pub ends_itself: bool,
     /// When a worker that is ready is replaced, give or take a tenth.
     pub lifetime: Option<Duration>,
     /// The seed of the jitter of restarts and lifetimes.
@@ -42,6 +45,7 @@ impl Default for FleetConfig {
             restart_parallel: 1,
             most_draining: u16::MAX,
             watchdog: None,
+            ends_itself: false,
             lifetime: None,
             seed: 0,
         }
@@ -62,6 +66,9 @@ pub enum Input {
     /// It wants no more connections and is about to exit by itself, such as a Node worker that has
     /// disconnected. Counts only of a ready one.
     Leaving(Worker),
+    /// It was asked to end and has a handler for TERM of its own, which knows what to do. Counts only
+    /// of one that was asked.
+    HandlesTerm(Worker),
     /// It was reaped, and what was left of its process group has been killed.
     Exited(Worker, Exit),
     /// So many connections are open at workers or held by the supervisor. Counts only after `Stop`.

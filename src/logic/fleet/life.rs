@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::input::Wear;
+use super::input::{Exit, Wear};
 use super::news::{Change, Due, News, Stage};
 use super::pulse::Pulse;
 use crate::logic::Worker;
@@ -12,8 +12,6 @@ use crate::logic::time::Time;
 
 /// A worker that was ready for this long has proved itself.
 const STABLE: Duration = Duration::from_secs(60);
-/// How long a worker that leaves has to exit by itself.
-const LEAVING: Duration = Duration::from_secs(10);
 
 /// One worker, from the wish for it to its exit.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -65,6 +63,13 @@ enum State {
         /// When it gets TERM at the latest.
         until: Option<Time>,
     },
+    /// It was asked to end by itself, its exit is awaited.
+    Closing {
+        /// When it gets TERM.
+        until: Time,
+        /// When it gets KILL, if it has a time of its own.
+        kill_at: Option<Time>,
+    },
     /// It wants no more connections, its exit is awaited.
     Leaving {
         /// When it gets TERM.
@@ -105,9 +110,11 @@ impl Life {
             State::Booting { .. } => Stage::Booting,
             State::Ready { .. } => Stage::Ready,
             State::Draining { .. } => Stage::Draining,
-            State::Leaving { .. } | State::Ending { .. } | State::Killed | State::Gone => {
-                Stage::Outgoing
-            }
+            State::Closing { .. }
+            | State::Leaving { .. }
+            | State::Ending { .. }
+            | State::Killed
+            | State::Gone => Stage::Outgoing,
         }
     }
 
@@ -137,8 +144,14 @@ impl Life {
         is_stable && self.worn.is_none()
     }
 
-    /// Takes in what is heard of it.
-    pub(super) fn hear(&mut self, now: Time, news: News, boot_timeout: Duration) -> Change {
+    /// Takes in what is heard of it. One that leaves by itself has `leaving` to exit.
+    pub(super) fn hear(
+        &mut self,
+        now: Time,
+        news: News,
+        boot_timeout: Duration,
+        leaving: Duration,
+    ) -> Change {
         let (state, change) = match (self.state, news) {
             (State::Spawning, News::Spawned) => {
                 (State::Booting { until: now + boot_timeout }, Change::Born)
@@ -157,12 +170,15 @@ impl Life {
             (State::Ready { .. } | State::Draining { .. }, News::Leaving) => {
                 self.leaves = true;
                 self.pulse = None;
-                (State::Leaving { until: now + LEAVING }, Change::Leaves)
+                (State::Leaving { until: now + leaving }, Change::Leaves)
             }
             (
-                State::Leaving { .. } | State::Ending { .. } | State::Killed,
+                State::Closing { .. }
+                | State::Leaving { .. }
+                | State::Ending { .. }
+                | State::Killed,
                 News::Exited(exit),
-            ) => (State::Gone, if self.leaves { Change::Left(exit) } else { Change::Ended }),
+            ) => (State::Gone, self.ended(exit)),
             (
                 State::Gone,
                 News::Spawned
@@ -179,12 +195,24 @@ impl Life {
                 News::Spawned | News::SpawnFailed | News::Ready,
             )
             | (
-                State::Leaving { .. } | State::Ending { .. } | State::Killed,
+                State::Closing { .. }
+                | State::Leaving { .. }
+                | State::Ending { .. }
+                | State::Killed,
                 News::Spawned | News::SpawnFailed | News::Ready | News::Leaving,
             ) => (self.state, Change::Nothing),
         };
         self.state = state;
         change
+    }
+
+    /// What its exit means after it was to end.
+    fn ended(&self, exit: Exit) -> Change {
+        match (self.leaves, self.withdrawn) {
+            (true, _) => Change::Left(exit),
+            (false, true) => Change::Drained(exit),
+            (false, false) => Change::Ended,
+        }
     }
 
     /// What is due by now. It stays due until it is done.
@@ -193,6 +221,7 @@ impl Life {
             State::Booting { until } => (Some(until), Due::BootTimeout),
             State::Ready { .. } => (self.old_at, Due::TooOld),
             State::Draining { until } => (until, Due::DrainTimeout),
+            State::Closing { until, kill_at } => (Some(until), Due::CloseTimeout(kill_at)),
             State::Leaving { until } => (Some(until), Due::LeaveTimeout),
             State::Ending { kill_at } => (kill_at, Due::Kill),
             State::Spawning | State::Killed | State::Gone => return None,
@@ -203,7 +232,9 @@ impl Life {
     /// When something is due next.
     pub(super) fn timeout(&self) -> Option<Time> {
         let own = match self.state {
-            State::Booting { until } | State::Leaving { until } => Some(until),
+            State::Booting { until } | State::Closing { until, .. } | State::Leaving { until } => {
+                Some(until)
+            }
             State::Ready { .. } => self.old_at,
             State::Draining { until } => until,
             State::Ending { kill_at } => kill_at,
@@ -234,12 +265,39 @@ impl Life {
         !std::mem::replace(&mut self.retired, true)
     }
 
+    /// Notes that it was asked to end by itself. Returns whether it has to be: it takes connections.
+    pub(super) fn close(&mut self, until: Time, kill_at: Option<Time>) -> bool {
+        let asks = self.takes_connections();
+        if asks {
+            self.state = State::Closing { until, kill_at };
+            self.pulse = None;
+            self.old_at = None;
+        }
+        asks
+    }
+
+    /// The time of its KILL, if it was asked to end by itself.
+    pub(super) fn asked(&self) -> Option<Option<Time>> {
+        match self.state {
+            State::Closing { kill_at, .. } => Some(kill_at),
+            State::Spawning
+            | State::Booting { .. }
+            | State::Ready { .. }
+            | State::Draining { .. }
+            | State::Leaving { .. }
+            | State::Ending { .. }
+            | State::Killed
+            | State::Gone => None,
+        }
+    }
+
     /// Notes TERM or ABRT. Returns whether it has to be sent: the process exists and had none.
     pub(super) fn end(&mut self, kill_at: Option<Time>) -> bool {
         match self.state {
             State::Booting { .. }
             | State::Ready { .. }
             | State::Draining { .. }
+            | State::Closing { .. }
             | State::Leaving { .. } => {
                 self.state = State::Ending { kill_at };
                 self.pulse = None;
@@ -255,6 +313,7 @@ impl Life {
             State::Booting { .. }
             | State::Ready { .. }
             | State::Draining { .. }
+            | State::Closing { .. }
             | State::Leaving { .. }
             | State::Ending { .. } => {
                 self.state = State::Killed;
@@ -269,9 +328,9 @@ impl Life {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::logic::fleet::Exit;
 
     const BOOT: Duration = Duration::from_secs(60);
+    const LEAVING: Duration = Duration::from_secs(7);
 
     /// Seconds after the clock's zero.
     fn at(seconds: u64) -> Time {
@@ -282,13 +341,14 @@ mod tests {
         Life { state, ..Life::new(Worker { slot: 0, generation: 0 }, at(0)) }
     }
 
-    fn states() -> [State; 8] {
+    fn states() -> [State; 9] {
         [
             State::Gone,
             State::Spawning,
             State::Booting { until: at(1) },
             State::Ready { since: at(0) },
             State::Draining { until: Some(at(1)) },
+            State::Closing { until: at(1), kill_at: Some(at(2)) },
             State::Leaving { until: at(1) },
             State::Ending { kill_at: Some(at(1)) },
             State::Killed,
@@ -303,7 +363,7 @@ mod tests {
         let ready = Some(State::Ready { since: at(10) });
         let gone = Some(State::Gone);
         let ignored = (None, Nothing);
-        let leaves = (Some(State::Leaving { until: at(20) }), Leaves);
+        let leaves = (Some(State::Leaving { until: at(17) }), Leaves);
         // What each state makes of spawned, spawn failed, ready, leaving and exited. `None`: it
         // stays.
         let died = (gone, DiedBooting(exit));
@@ -317,13 +377,14 @@ mod tests {
             [ignored, ignored, ignored, ignored, (gone, Ended)],
             [ignored, ignored, ignored, ignored, (gone, Ended)],
             [ignored, ignored, ignored, ignored, (gone, Ended)],
+            [ignored, ignored, ignored, ignored, (gone, Ended)],
         ];
         let news =
             [News::Spawned, News::SpawnFailed, News::Ready, News::Leaving, News::Exited(exit)];
         for (state, answers) in states().into_iter().zip(table) {
             for (news, (after, change)) in news.into_iter().zip(answers) {
                 let mut life = life(state);
-                assert_eq!(life.hear(at(10), news, BOOT), change, "{state:?} at {news:?}");
+                assert_eq!(life.hear(at(10), news, BOOT, LEAVING), change, "{state:?} at {news:?}");
                 assert_eq!(life.state, after.unwrap_or(state), "{state:?} at {news:?}");
             }
         }
@@ -331,25 +392,28 @@ mod tests {
 
     #[test]
     fn every_state_answers_time_and_orders() {
-        use Due::{BootTimeout, DrainTimeout, Kill, LeaveTimeout};
+        use Due::{BootTimeout, CloseTimeout, DrainTimeout, Kill, LeaveTimeout};
         let due = [
             None,
             None,
             Some(BootTimeout),
             None,
             Some(DrainTimeout),
+            Some(CloseTimeout(Some(at(2)))),
             Some(LeaveTimeout),
             Some(Kill),
             None,
         ];
-        let ends = [false, false, true, true, true, true, false, false];
-        let kills = [false, false, true, true, true, true, true, false];
+        let ends = [false, false, true, true, true, true, true, false, false];
+        let kills = [false, false, true, true, true, true, true, true, false];
+        let closes = [false, false, false, true, true, false, false, false, false];
         for (index, state) in states().into_iter().enumerate() {
             let life = life(state);
             assert_eq!(life.due(at(1)), due[index], "{state:?}");
             assert_eq!(life.due(at(0)), None, "{state:?}");
             assert_eq!(life.timeout().is_some(), due[index].is_some(), "{state:?}");
             assert_eq!(life.clone().end(None), ends[index], "{state:?}");
+            assert_eq!(life.clone().close(at(1), None), closes[index], "{state:?}");
             assert_eq!(life.clone().kill(), kills[index], "{state:?}");
         }
     }

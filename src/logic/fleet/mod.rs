@@ -10,10 +10,13 @@
 //!   after TERM.
 //! - **Ready**: it gets connections. A second `READY` changes nothing.
 //! - **Draining**: it had `Withdraw`: no new keys, but still the connections of its own. Until it is
-//!   `Drained`, or for the drain timeout; then it is Ending, KILL follows the grace after TERM.
+//!   `Drained`, or for the drain timeout; then it is Closing if it can end by itself, else Ending. KILL
+//!   follows the grace later.
+//! - **Closing**: it had `Close`, see below. It has a fifth of the grace, 5 s at most, 1 s if its connections are
+//!   not to be waited for; then it is Ending.
 //! - **Leaving**: it was Ready or Draining and said that it wants no more connections. It has 10 s to exit by
-//!   itself; then it is Ending, KILL follows 5 s after TERM. One that leaves before it was ready is
-//!   Booting still.
+//!   itself, in a stop a fifth of the grace, 5 s at most; then it is Ending, KILL follows 5 s after TERM. One
+//!   that leaves before it was ready is Booting still.
 //! - **Ending**: TERM or ABRT was sent. `READY` comes too late now. Only its exit ends it.
 //! - **Killed**: KILL was sent, likewise.
 //!
@@ -30,6 +33,21 @@
 //! `Spawned`. If the present worker ends while its successor boots, that is not started a second
 //! time: it is the present one from then on, and fails as such. If the successor fails, the present one
 //! goes on as if nothing had been.
+//!
+//! # TERM (`close.rs`)
+//!
+//! TERM is for the code that handles it. Workers of the handoff `channel` get it when they have drained. Those that
+//! end by themselves (`ends_itself`: Node) are asked first, by `Drain` in a stop and by `Close` when they
+//! have drained or their time for that is over:
+//!
+//! - One with a handler for TERM of its own knows how to end: it says so (`HandlesTerm`) and gets TERM at
+//!   once. In a stop this is as soon as nobody new is let in, with its connections open, as if it were alone. In
+//!   a restart and when its slot is taken away it is when no session is left or the drain timeout
+//!   is over: the sessions of a worker that is replaced last as long with such a handler as without.
+//! - One without waits for its connections, or not (`at_once`), disconnects and exits, by which its handlers of
+//!   these run. TERM would only cut this short: it comes when the time for it is over, and before `Close`
+//!   with `at_once` in no case.
+//! - One that hears nothing, stuck or without the preload, gets TERM when that time is over.
 //!
 //! Whatever is said of a worker that is gone is ignored. What was heard goes before what is due:
 //! inputs never run timers, so when the supervisor itself was late, a `READY` that came meanwhile
@@ -90,7 +108,8 @@
 //!   from now and never moves back. It waits until no connection is open, which is unknown, and
 //!   so not believed, until the first `Open` after the `Stop`.
 //! - **Ending**: TERM to all that had none, when no connection is open or the last fifth of the grace
-//!   (5 s at most) begins. KILL at the deadline.
+//!   (5 s at most) begins. Those that end by themselves know when no connection is open; they have `Close` in
+//!   the last fifth, and TERM soon after. KILL at the deadline.
 //! - **Killing**: KILL to all. If exits do not come within 2 s, it leaves without them.
 //! - **Done**: `Finish` was the last action; every input is ignored.
 //!
@@ -117,6 +136,7 @@
 
 mod action;
 mod backoff;
+mod close;
 mod due;
 mod event;
 mod failed;
@@ -250,17 +270,20 @@ impl Fleet {
             Input::Ready(worker) => self.hear(now, worker, News::Ready),
             Input::Leaving(worker) => self.hear(now, worker, News::Leaving),
             Input::Exited(worker, exit) => self.hear(now, worker, News::Exited(exit)),
+            Input::HandlesTerm(worker) => self.handles_term(worker),
             Input::Pong(worker) => self.pong(worker),
             Input::Drained(worker) => self.drained(now, worker),
             Input::Recycle(worker, wear) => self.recycle(now, worker, wear),
             Input::Restart => self.restart(now),
             Input::More => self.more(now),
             Input::Fewer => self.fewer(now),
-            Input::Open(count) => self.enter(self.phase.open(count)),
-            Input::Stop => self.enter(self.phase.stop(now, self.config.grace)),
+            // They see it themselves.
+            Input::Open(0) if self.config.ends_itself => {}
+            Input::Open(count) => self.enter(now, self.phase.open(count)),
+            Input::Stop => self.enter(now, self.phase.stop(now, self.config.grace)),
         }
         self.advance(now);
-        self.leave_if_gone();
+        self.leave_if_gone(now);
     }
 
     /// Does what is due by now. Calling it early, late or for nothing is harmless.
@@ -272,7 +295,7 @@ impl Fleet {
         // Phases only move down, so this ends; a grace of zero goes through several at once.
         loop {
             let before = self.phase;
-            self.enter(before.tick(now));
+            self.enter(now, before.tick(now));
             if self.phase == before {
                 break;
             }
@@ -290,6 +313,11 @@ impl Fleet {
     /// Whether this worker may be given connections with new keys.
     pub fn is_present(&self, worker: Worker) -> bool {
         self.life(worker).is_some_and(|life| life.stage() == Stage::Ready)
+    }
+
+    /// Whether this worker gets no connections any more and is about to end.
+    pub fn is_outgoing(&self, worker: Worker) -> bool {
+        self.life(worker).is_some_and(|life| life.stage() == Stage::Outgoing)
     }
 
     /// Whether it is on the way to its end, by a stop or because it gave up.
@@ -319,11 +347,11 @@ impl Fleet {
 
     /// Handles what was said of one worker, and what it means for the fleet.
     fn hear(&mut self, now: Time, worker: Worker, news: News) {
-        let boot_timeout = self.config.boot_timeout;
+        let (boot_timeout, leaving) = (self.config.boot_timeout, self.leaving());
         let Some(role) = self.role(worker).filter(|_| self.phase != Phase::Done) else { return };
         let Some(life) = self.life_mut(worker) else { return };
         let proved = life.has_proved_itself(now);
-        let change = life.hear(now, news, boot_timeout);
+        let change = life.hear(now, news, boot_timeout, leaving);
         let slot = &mut self.slots[usize::from(worker.slot)];
         if slot.life(worker).is_some_and(Life::is_gone) {
             slot.forget(worker);

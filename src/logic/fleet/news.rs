@@ -1,6 +1,7 @@
 //! What is heard of one worker, what it means, and what is due.
 
 use super::input::Exit;
+use crate::logic::time::Time;
 
 /// What is heard of a worker.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -36,8 +37,10 @@ pub(super) enum Change {
     DiedReady(Exit),
     /// It exited after it said that it leaves.
     Left(Exit),
-    /// It exited after TERM, ABRT or KILL.
+    /// It exited after TERM, ABRT or KILL, or in a stop after it was asked to.
     Ended,
+    /// The same, and another worker has its slot.
+    Drained(Exit),
 }
 
 /// What is due for a worker at some time.
@@ -51,6 +54,8 @@ pub(super) enum Due {
     DrainTimeout,
     /// The end of one that leaves and does not go.
     LeaveTimeout,
+    /// TERM to one that was asked to end, and KILL at the time given.
+    CloseTimeout(Option<Time>),
     /// KILL to one that did not end.
     Kill,
 }

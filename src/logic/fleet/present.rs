@@ -39,7 +39,9 @@ impl Fleet {
                 self.rest(now, worker);
             }
             // While running, nothing but a boot timeout ends a present one that does not leave.
-            Change::Ended => self.start_failed(now, worker, FailedStart::NotInTime),
+            Change::Ended | Change::Drained(_) => {
+                self.start_failed(now, worker, FailedStart::NotInTime);
+            }
         }
     }
 
@@ -62,7 +64,7 @@ impl Fleet {
         self.report(Event::FailedStart { worker, why, failed, allowed });
         if allowed.is_some_and(|allowed| failed >= allowed) {
             self.report(Event::GaveUp { worker, failed });
-            self.enter(self.phase.give_up(now));
+            self.enter(now, self.phase.give_up(now));
         } else {
             self.rest(now, worker);
         }

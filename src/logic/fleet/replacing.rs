@@ -77,6 +77,13 @@ pub enum Replacing {
         /// The worker.
         worker: Worker,
     },
+    /// A worker ended that had drained, or had no more time for it.
+    Ended {
+        /// The worker.
+        worker: Worker,
+        /// How it ended.
+        exit: Exit,
+    },
     /// A draining worker ended by itself.
     DrainEnded {
         /// The worker.
@@ -100,7 +107,8 @@ impl Replacing {
             Self::RestartBegan { .. }
             | Self::Restarted { .. }
             | Self::Worn { .. }
-            | Self::Draining { .. } => false,
+            | Self::Draining { .. }
+            | Self::Ended { .. } => false,
         }
     }
 }
@@ -150,6 +158,7 @@ impl fmt::Display for Replacing {
             Self::DrainTimeout { worker } => {
                 write!(f, "the former {worker} has not drained in time: ending it")
             }
+            Self::Ended { worker, exit } => write!(f, "the former {worker} has ended: {exit}"),
             Self::DrainEnded { worker, exit } => {
                 write!(f, "the former {worker} ended while it drained: {exit}")
             }

@@ -173,7 +173,11 @@ impl Fleet {
                 self.successor_failed(now, worker, FailedStart::Exited(exit));
             }
             // A successor that is ready or had TERM is none any more.
-            Change::Leaves | Change::DiedReady(_) | Change::Left(_) | Change::Ended => {}
+            Change::Leaves
+            | Change::DiedReady(_)
+            | Change::Left(_)
+            | Change::Ended
+            | Change::Drained(_) => {}
         }
     }
 
@@ -181,6 +185,7 @@ impl Fleet {
     pub(super) fn hear_former(&mut self, now: Time, worker: Worker, change: Change) {
         match change {
             Change::Nothing | Change::NotBorn | Change::Ended => {}
+            Change::Drained(exit) => self.report(Replacing::Ended { worker, exit }),
             // It was given up before it was born.
             Change::Born | Change::BecameReady => self.end(worker, Some(now + TERM_TO_KILL)),
             Change::Leaves => self.retire(worker),
@@ -197,7 +202,7 @@ impl Fleet {
     pub(super) fn drained(&mut self, now: Time, worker: Worker) {
         let drains = self.life(worker).is_some_and(|life| life.stage() == Stage::Draining);
         if drains && self.phase == Phase::Running {
-            self.end(worker, Some(now + self.config.grace));
+            self.close(now, worker, false);
         }
     }
 

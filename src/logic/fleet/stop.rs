@@ -4,10 +4,11 @@ use super::news::{Change, Stage};
 use super::phase::{Phase, Step};
 use super::{Action, Event, Fleet, Outcome};
 use crate::logic::Worker;
+use crate::logic::time::Time;
 
 impl Fleet {
     /// Takes over a new phase and does what it asks for at once.
-    pub(super) fn enter(&mut self, (phase, step): (Phase, Step)) {
+    pub(super) fn enter(&mut self, now: Time, (phase, step): (Phase, Step)) {
         self.phase = phase;
         match step {
             Step::Nothing => {}
@@ -21,6 +22,7 @@ impl Fleet {
                 self.start_no_more();
                 self.end_all();
             }
+            Step::End if self.config.ends_itself => self.close_all(now),
             Step::End => self.end_all(),
             Step::Hurry => {
                 self.report(Event::Hurrying);
@@ -34,7 +36,11 @@ impl Fleet {
     /// What a change means while every slot is to become empty.
     pub(super) fn hear_stopping(&mut self, worker: Worker, change: Change) {
         match change {
-            Change::Nothing | Change::NotBorn | Change::Ended | Change::Left(_) => {}
+            Change::Nothing
+            | Change::NotBorn
+            | Change::Ended
+            | Change::Drained(_)
+            | Change::Left(_) => {}
             Change::Born | Change::BecameReady => match self.phase {
                 Phase::Killing { .. } => {
                     self.retire(worker);
@@ -52,9 +58,9 @@ impl Fleet {
     }
 
     /// Moves on when there is nobody left to wait for.
-    pub(super) fn leave_if_gone(&mut self) {
+    pub(super) fn leave_if_gone(&mut self, now: Time) {
         if self.workers().next().is_none() {
-            self.enter(self.phase.gone());
+            self.enter(now, self.phase.gone());
         }
     }
 
@@ -76,12 +82,15 @@ impl Fleet {
         self.actions.push_back(Action::CloseListeners);
     }
 
-    /// Tells ready workers to drain, which draining ones do already; those that never got a
-    /// connection have nothing to drain.
+    /// Tells ready workers to drain, which draining ones do already, unless this is also to end them;
+    /// those that never got a connection have nothing to drain.
     fn drain_all(&mut self) {
         for (worker, stage) in self.stages() {
             match stage {
                 Stage::Ready => self.actions.push_back(Action::Drain(worker)),
+                Stage::Draining if self.config.ends_itself => {
+                    self.actions.push_back(Action::Drain(worker));
+                }
                 Stage::Draining => {}
                 Stage::Spawning | Stage::Booting | Stage::Outgoing => self.end(worker, None),
             }

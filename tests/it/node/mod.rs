@@ -11,6 +11,8 @@ mod changes;
 mod death;
 /// What `@socket.io/sticky` does wrong, and sticky-run does not.
 mod defects;
+/// What runs at the end of a worker.
+mod ending;
 /// What workers inherit, and commands that are Node in other words.
 mod environment;
 /// The examples for Node, as their READMEs say.

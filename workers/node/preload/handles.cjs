@@ -13,6 +13,8 @@ class Handles {
   /** The key of the listener that each came from; null for those that came by another message. */
   #keys = new WeakMap();
   #closed = 0;
+  #open = 0;
+  #emptied = null;
   #timer = null;
   #close = this.#ending("close");
   #reset = this.#ending("reset");
@@ -35,6 +37,7 @@ class Handles {
   }
 
   #arrive(message, handle) {
+    this.#open++;
     this.#keys.set(handle, message?.act === "newconn" ? message.key : null);
     handle.close = this.#close;
     handle.reset = this.#reset;
@@ -58,7 +61,15 @@ class Handles {
     return closed;
   }
 
+  /** Calls `then` when none is left. */
+  whenEmpty(then) {
+    if (this.#open === 0) return void then();
+    this.#emptied = then;
+  }
+
   #left() {
+    this.#open--;
+    if (this.#open === 0 && this.#emptied) setImmediate(this.#emptied);
     this.#closed++;
     this.#timer ??= setTimeout(() => {
       this.#timer = null;

@@ -10,7 +10,7 @@
  * - `answers.cjs` announces cookies and headers of answers that the supervisor goes by;
  * - `handback.cjs` gives back a connection whose next request belongs to another worker, and takes one in;
  * - `arrivals.cjs` says of many connections at once that they have arrived;
- * - `drain.cjs` lets its sessions end while another worker takes its place;
+ * - `drain.cjs` lets its sessions end while another worker takes its place, `close.cjs` ends the worker;
  * - `handles.cjs` counts the connections that came from the supervisor and are closed;
  * - `servers.cjs` knows the servers of this process and how their connections end;
  * - `packages.cjs` notices the packages that take connections by message;
@@ -25,7 +25,7 @@ const { isMainThread } = require("worker_threads");
 const { takeConfig } = require("./environment.cjs");
 
 /** The version of the messages between this preload and the supervisor. */
-const VERSION = 1;
+const VERSION = 2;
 
 // A worker thread shares the environment of its process, which the main thread has cleaned.
 const config = isMainThread ? takeConfig(process.env, __filename) : null;
@@ -42,6 +42,7 @@ function install({ incarnation, key, keepAlive, keys }) {
   tell("hello", { version: VERSION });
 
   const { Arrivals } = require("./arrivals.cjs");
+  const { Close } = require("./close.cjs");
   const { Drain } = require("./drain.cjs");
   const { Handles } = require("./handles.cjs");
   const { Packages } = require("./packages.cjs");
@@ -62,6 +63,7 @@ function install({ incarnation, key, keepAlive, keys }) {
     () => parts.servers.install(),
     () => parts.packages.install(),
     () => parts.drain.install(),
+    () => new Close(parts).install(),
     () => answerPings(),
     () => require("./engine.cjs").install(parts),
     () => require("./connections.cjs").install(parts),

@@ -39,6 +39,11 @@ class Packages {
     });
   }
 
+  /** Whether a package takes connections. */
+  found() {
+    return this.#found !== null;
+  }
+
   /** Has the package take `socket`, as it takes those from the supervisor. False if there is none. */
   receive(socket) {
     return this.#found !== null && process.emit("message", this.#found.message, socket);

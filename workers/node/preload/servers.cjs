@@ -10,36 +10,63 @@ const http = require("http");
 const net = require("net");
 
 class Servers {
-  /** @type {Set<import("net").Server>} */
+  /** @type {Set<import("net").Server>} those that listen, by the supervisor */
   #listening = new Set();
   /** @type {WeakSet<import("net").Server>} */
   #known = new WeakSet();
+  /** @type {Set<WeakRef<import("net").Server>>} all that listened, for they may have connections still */
+  #all = new Set();
   /** The HTTP server that was given a connection last: a package's server does not listen. */
   #latest = null;
   #draining = false;
   #saysClose = false;
+  #released = false;
 
   install() {
     const servers = this;
     const getServer = cluster._getServer;
-    cluster._getServer = function (server, options, ...rest) {
-      if (server instanceof net.Server && options) {
-        options.sticky = kind(server);
-        servers.#watch(server);
-      }
-      return getServer.call(this, server, options, ...rest);
+    cluster._getServer = function (server, options, callback) {
+      if (!(server instanceof net.Server) || !options) return getServer.apply(this, arguments);
+      options.sticky = kind(server);
+      return getServer.call(this, server, options, function (error, handle) {
+        const result = callback.apply(this, arguments);
+        if (!error && handle) servers.#begin(server, handle);
+        return result;
+      });
     };
     process.on("internalMessage", (message) => {
-      if (message.cmd === "NODE_CLUSTER" && message.act === "disconnect") this.#drain();
+      if (message.cmd === "NODE_CLUSTER" && message.act === "disconnect") this.drain();
     });
     this.#closeTwice();
   }
 
-  #watch(server) {
-    if (this.#known.has(server)) return;
-    this.#known.add(server);
-    server.on("listening", () => this.#listening.add(server));
-    server.on("close", () => this.#listening.delete(server));
+  /** `server` listens, until `handle` closes. Of an event it would be seen that somebody listens to it. */
+  #begin(server, handle) {
+    this.#listening.add(server);
+    if (!this.#known.has(server)) {
+      this.#known.add(server);
+      this.#all.add(new WeakRef(server));
+    }
+    const { close } = handle;
+    handle.close = (...args) => {
+      handle.close = close;
+      this.#listening.delete(server);
+      this.#hold();
+      return close.apply(handle, args);
+    };
+    this.#hold();
+  }
+
+  /** From now on the channel keeps this process alive only while a server listens, as its own sockets would. */
+  release() {
+    this.#released = true;
+    this.#hold();
+  }
+
+  #hold() {
+    if (!this.#released) return;
+    if (this.#listening.size > 0) process.channel?.ref();
+    else process.channel?.unref();
   }
 
   /** Whether an app sees connections before their first byte. Of HTTP, Node itself is the one listener. */
@@ -80,12 +107,17 @@ class Servers {
 
   /** Closes the connections that wait for a request. Node 18.0 and 18.1 cannot. */
   closeIdle() {
-    this.#listening.forEach(closeIdle);
+    for (const reference of this.#all) {
+      const server = reference.deref();
+      if (server) closeIdle(server);
+      else this.#all.delete(reference);
+    }
     closeIdle(this.#latest?.deref());
   }
 
   /** Connections end with the answer that they are at, idle ones now. Node 19 and later do the last by themselves. */
-  #drain() {
+  drain() {
+    if (this.#draining) return;
     this.sayClose();
     diagnostics.channel("http.server.response.finish").subscribe(({ server }) => {
       setImmediate(closeIdle, server);

@@ -21,7 +21,7 @@ async function closed(worker, total) {
 
 test("a worker says hello first, and what kind of server asks to listen", async (t) => {
   const { workers } = await start(t, "server.cjs", 1);
-  assert.deepStrictEqual(workers[0].said[0], { cmd: "NODE_STICKY", act: "hello", version: 1 });
+  assert.deepStrictEqual(workers[0].said[0], { cmd: "NODE_STICKY", act: "hello", version: 2 });
   assert.strictEqual(workers[0].query.sticky, "http");
 });
 

@@ -128,6 +128,8 @@ fn everything_else_is_said() {
     expect(ToNode::Conn { head, port: None }, handle("net.Socket", conn(json!(null))));
     let preload = |act: &str| json!({"cmd": "NODE_STICKY", "act": act});
     expect(ToNode::SoftDrain, preload("drain"));
+    expect(ToNode::Close { at_once: false }, preload("close"));
+    expect(ToNode::Close { at_once: true }, preload("close-now"));
     expect(ToNode::Ping, preload("ping"));
     let close = json!({"source": "_sio_adapter", "type": 13, "uid": "u", "nsp": "/"});
     expect(ToNode::AdapterClose { uid: "u", nsp: "/" }, close);

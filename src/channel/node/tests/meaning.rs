@@ -147,6 +147,7 @@ fn the_preload_is_understood() {
         FromNode::Taken { count: 2, closed: 1 },
     );
     expect(says(json!({"act": "quiet"})), FromNode::Quiet);
+    expect(says(json!({"act": "handles-term"})), FromNode::HandlesTerm);
     expect(says(json!({"act": "busy"})), FromNode::Busy);
     expect(says(json!({"act": "pong"})), FromNode::Pong);
     for wrong in [

@@ -79,7 +79,7 @@ impl Conversation {
                 let package = Package::new("sticky-cluster", message);
                 self.primary.use_package(package.expect("it is known"));
             }
-            Step::Count => self.primary.meet_preload(),
+            Step::Count => self.primary.meet_preload(2),
             Step::Adapter(uid) => {
                 let uid = uid.map(|uid| uid.to_string());
                 let nsp = Some("/".to_owned());

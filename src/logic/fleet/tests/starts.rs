@@ -49,7 +49,7 @@ fn a_worker_that_leaves_and_does_not_go_is_ended_and_not_counted_as_a_failed_sta
     assert_eq!(world.pass(10_000), [Action::Terminate(old)]);
     assert_eq!(world.pass(5_000), [Action::Kill(old)]);
     world.handle(Input::Exited(old, KILLED));
-    assert_eq!(world.events[1], Event::Ended { worker: old, exit: KILLED });
+    assert_eq!(world.events[2], Event::Ended { worker: old, exit: KILLED });
     assert_eq!(world.pass(120), [Action::Spawn(new)]);
 }
 
@@ -87,7 +87,8 @@ fn a_worker_that_is_late_gets_term_then_kill_and_counts_as_failed() {
     assert_eq!(world.handle(Input::Exited(late, KILLED)), []);
     let why = FailedStart::NotInTime;
     let failed = Event::FailedStart { worker: late, why, failed: 1, allowed: Some(5) };
-    assert_eq!(world.events[1], failed);
+    assert_eq!(world.events[1], Event::KillTimeout { worker: late });
+    assert_eq!(world.events[2], failed);
     assert_eq!(world.pass(120), [Action::Spawn(worker(0, 1))]);
 }
 

@@ -118,3 +118,64 @@ fn a_grace_of_zero_kills_at_once_and_catches_late_births() {
     let finish = [Action::Finish(Outcome::Stopped)];
     assert_eq!(world.handle(Input::Exited(ready, KILLED)), finish);
 }
+
+/// Workers that end by themselves, as Node does.
+fn of_node(workers: u16) -> World {
+    World::ready_with(FleetConfig { workers, ends_itself: true, ..config() })
+}
+
+fn closed(worker: Worker, at_once: bool) -> [Action; 2] {
+    [Action::Retire(worker), Action::Close { worker, at_once }]
+}
+
+#[test]
+fn a_stop_leaves_the_end_to_workers_that_end_by_themselves_and_term_to_its_handlers() {
+    let mut world = of_node(4);
+    let [handles, leaves, exits, stuck] = [0, 1, 2, 3].map(|slot| worker(slot, 0));
+    assert_eq!(world.handle(Input::HandlesTerm(handles)), [], "nobody has asked");
+    world.handle(Input::Stop);
+    let term = [Action::Retire(handles), Action::Terminate(handles)];
+    assert_eq!(world.handle(Input::HandlesTerm(handles)), term);
+    // Its handlers still run when its last connection has ended.
+    assert_eq!(world.handle(Input::Leaving(leaves)), [Action::Retire(leaves)]);
+    assert_eq!(world.handle(Input::Open(0)), []);
+    assert_eq!(world.pass(4_999), []);
+    assert_eq!(world.pass(1), [Action::Terminate(leaves)]);
+    assert_eq!(world.handle(Input::Exited(leaves, CODE_0)), []);
+    assert_eq!(world.pass(14_999), [], "the other two have connections");
+    let mut close = closed(exits, true).to_vec();
+    close.extend(closed(stuck, true));
+    assert_eq!(world.pass(1), close);
+    assert_eq!(world.handle(Input::Exited(exits, CODE_0)), []);
+    assert_eq!(world.pass(999), []);
+    assert_eq!(world.pass(1), [Action::Terminate(stuck)]);
+    assert_eq!(world.pass(4_000), [Action::Kill(handles), Action::Kill(stuck)]);
+}
+
+#[test]
+fn a_drained_worker_is_asked_to_end_and_gets_term_if_it_handles_it_or_hears_nothing() {
+    for (at_once, time) in [(false, 5_000), (true, 1_000)] {
+        for handles in [false, true] {
+            let mut world = of_node(1);
+            let (old, new) = (worker(0, 0), worker(0, 1));
+            world.handle(Input::Restart);
+            world.boot(new);
+            let close =
+                if at_once { world.pass(30_000) } else { world.handle(Input::Drained(old)) };
+            assert_eq!(close, closed(old, at_once));
+            let term = if handles {
+                world.handle(Input::HandlesTerm(old))
+            } else {
+                assert_eq!(world.pass(time - 1), []);
+                world.pass(1)
+            };
+            assert_eq!(term, [Action::Terminate(old)]);
+            let before = if handles { 0 } else { time };
+            assert_eq!(world.pass(24_999 - before), []);
+            assert_eq!(world.pass(1), [Action::Kill(old)]);
+            assert_eq!(world.line(), "worker 0 has not ended in time: killing it");
+            world.handle(Input::Exited(old, KILLED));
+            assert_eq!(world.line(), "the former worker 0 has ended: signal 9");
+        }
+    }
+}

@@ -33,6 +33,8 @@ struct Life {
     removed: bool,
     retired: bool,
     drained: bool,
+    /// It was asked to end.
+    closed: bool,
     terminated: bool,
     killed: bool,
     /// Not even KILL ends it.
@@ -116,6 +118,7 @@ fn random_config(rng: &mut Rng, seed: u64) -> FleetConfig {
         restart_parallel: pick([0, 1, 2, 3]),
         most_draining: pick([0, 1, 2, 100]),
         watchdog: some_time(pick([0, 0, 2_000, 20_000])),
+        ends_itself: pick([0, 0, 1, 1]) == 1,
         lifetime: some_time(pick([0, 0, 0, 60_000])),
         seed,
     }
@@ -334,6 +337,8 @@ impl Walk {
             Input::Pong(worker)
         } else if chance < 4 && !life.terminated {
             Input::Ready(worker)
+        } else if chance == 4 && life.closed {
+            Input::HandlesTerm(worker)
         } else if chance == 4 {
             Input::Leaving(worker)
         } else if chance < 6 || life.stuck {
@@ -352,12 +357,13 @@ impl Walk {
         let life = self.lives.get(&worker);
         let dead = life.is_none_or(|life| life.answered && !life.alive);
         let answered = life.is_none_or(|life| life.answered);
-        let input = match self.rng.below(5) {
+        let input = match self.rng.below(6) {
             0 if answered => Input::Spawned(worker),
             1 if answered => Input::SpawnFailed(worker),
             2 if dead => Input::Exited(worker, Exit::Signal(9)),
             3 if dead && self.rng.below(2) == 0 => Input::Leaving(worker),
             3 if dead => Input::Ready(worker),
+            4 if life.is_none_or(|life| !life.closed) => Input::HandlesTerm(worker),
             _ => {
                 self.fleet.handle_timeout(Time::default());
                 return self.carry_out();

@@ -43,6 +43,7 @@ impl Walk {
         while let Some(action) = self.fleet.poll_action() {
             // Slots go only when the restart has come to its end.
             assert!(self.fleet.size() == self.fleet.size_to_be() || self.fleet.is_rolling());
+            let ends_itself = self.config.ends_itself;
             let about = format!("seed {}: {action:?}", self.seed);
             assert_eq!(self.outcome, None, "{about}");
             match action {
@@ -57,11 +58,17 @@ impl Walk {
                 Action::Retire(worker) => self.retire(worker, &about),
                 Action::Drain(worker) => {
                     let life = self.alive(worker, &about);
-                    assert!(
-                        life.placed && !life.withdrawn && !life.drained && !life.retired,
-                        "{about} {life:?}"
-                    );
+                    assert!(life.placed && !life.drained && !life.retired, "{about} {life:?}");
+                    assert!(!life.withdrawn || ends_itself, "{about} {life:?}");
                     life.drained = true;
+                }
+                Action::Close { worker, at_once } => {
+                    let late = self.stop.is_some();
+                    let life = self.alive(worker, &about);
+                    assert!(ends_itself && life.retired && !life.closed, "{about} {life:?}");
+                    assert!(!life.terminated && !life.killed, "{about} {life:?}");
+                    assert!(life.withdrawn || late && at_once, "{about} {life:?}");
+                    life.closed = true;
                 }
                 Action::Terminate(worker) => {
                     let life = self.alive(worker, &about);
