@@ -5,10 +5,11 @@ mod systemd;
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::os::fd::RawFd;
 
 use anyhow::{Context, anyhow, bail};
+use nix::net::if_::if_nametoindex;
 use tracing::{info, warn};
 
 use super::args::{Args, LifeArgs, ProxyArgs};
@@ -224,14 +225,27 @@ fn address(text: &str) -> anyhow::Result<Vec<Listen>> {
         let number = number.context("the number of a descriptor is needed, as in fd:3")?;
         return Ok(vec![Listen::Inherited(number)]);
     }
+    if let Some((scheme, rest)) = text.split_once("://") {
+        bail!("{scheme}:// begins a URL, and here stands an address: {}", without_path(rest));
+    }
+    if text.starts_with(['/', '.']) {
+        bail!("a Unix socket is written unix:{text}");
+    }
     if let Ok(address) = text.parse::<SocketAddr>() {
         return Ok(vec![Listen::Tcp(address)]);
     }
     let form = "use ADDRESS:PORT, :PORT, unix:PATH or fd:NUMBER";
-    let (host, port) = text.rsplit_once(':').context(form)?;
-    let port: u16 = port.parse().map_err(|_| anyhow::anyhow!("\"{port}\" is no port: {form}"))?;
-    if host.is_empty() {
+    // As others take them: nginx a port alone, and ss(8) writes a star.
+    let is_port = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let (host, port) = if is_port { ("", text) } else { text.rsplit_once(':').context(form)? };
+    let port: u16 = port.parse().map_err(|_| anyhow!("\"{port}\" is no port: {form}"))?;
+    if ["", "*"].contains(&host) {
         return Ok(vec![Listen::Port(port)]);
+    }
+    if let Some((address, zone)) = with_zone(host) {
+        let scope = if_nametoindex(zone)
+            .map_err(|_| anyhow!("there is no network interface \"{zone}\" here"))?;
+        return Ok(vec![Listen::Tcp(SocketAddrV6::new(address, port, 0, scope).into())]);
     }
     let found = match (host, port).to_socket_addrs() {
         Ok(found) => found,
@@ -247,6 +261,19 @@ fn address(text: &str) -> anyhow::Result<Vec<Listen>> {
     let mut found: Vec<_> = found.map(Listen::Tcp).collect();
     found.dedup();
     Ok(found)
+}
+
+/// An IPv6 address and the name of the interface that it is on, as in `[fe80::1%eth0]` (RFC 4007, 11).
+fn with_zone(host: &str) -> Option<(Ipv6Addr, &str)> {
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let (address, zone) = host.split_once('%')?;
+    Some((address.parse().ok()?, zone))
+}
+
+/// The address in what follows the scheme of a URL.
+fn without_path(rest: &str) -> &str {
+    let address = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if address.is_empty() { "127.0.0.1:3000" } else { address }
 }
 
 /// Which peers are proxies, and what they send.
@@ -280,10 +307,16 @@ mod tests {
 
     #[test]
     fn addresses_are_what_they_look_like() {
-        let one = |text| address(text).unwrap().pop().unwrap();
+        let one = |text: &str| address(text).unwrap().pop().unwrap();
         assert_eq!(one("127.0.0.1:80"), Listen::Tcp("127.0.0.1:80".parse().unwrap()));
         assert_eq!(one("[::1]:0"), Listen::Tcp("[::1]:0".parse().unwrap()));
-        assert_eq!(one(":3000"), Listen::Port(3000));
+        for all in [":3000", "3000", "*:3000"] {
+            assert_eq!(one(all), Listen::Port(3000));
+        }
+        let zone = SocketAddrV6::new(Ipv6Addr::LOCALHOST, 80, 0, if_nametoindex("lo").unwrap());
+        for address in ["[::1%lo]:80".to_owned(), format!("[::1%{}]:80", zone.scope_id())] {
+            assert_eq!(one(&address), Listen::Tcp(zone.into()));
+        }
         assert_eq!(one("unix:/a b"), Listen::Unix("/a b".into()));
         assert_eq!(one("unix:@a b"), Listen::Abstract("a b".into()));
         assert_eq!(one("unix:./@a"), Listen::Unix("./@a".into()));
@@ -294,7 +327,12 @@ mod tests {
     #[test]
     fn what_is_no_address_says_what_to_write() {
         let wrong = |text| format!("{:#}", address(text).unwrap_err());
-        assert!(wrong("3000").contains("use ADDRESS:PORT, :PORT, unix:PATH or fd:NUMBER"));
+        assert!(wrong("host").contains("use ADDRESS:PORT, :PORT, unix:PATH or fd:NUMBER"));
+        assert!(wrong("70000").contains("\"70000\" is no port"));
+        assert!(wrong("http://127.0.0.1:80/x").ends_with("an address: 127.0.0.1:80"));
+        assert!(wrong("tcp://").ends_with("an address: 127.0.0.1:3000"));
+        assert!(wrong("/run/a.sock").ends_with("is written unix:/run/a.sock"));
+        assert!(wrong("[fe80::1%none]:80").contains("no network interface \"none\""));
         assert!(wrong("127.0.0.1:http").contains("\"http\" is no port"));
         assert!(wrong("fd:-1").contains("fd:3"));
         assert!(wrong("unix:").contains("the path is missing"));

@@ -36,6 +36,9 @@ pub const DEFERRED: Duration = Duration::from_secs(1);
 /// When a SYN-ACK is sent again for the first time (RFC 6298, section 2.1).
 const SYN_ACK_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How many ports are tried that are free in one family alone.
+const MOST_PICKS: usize = 128;
+
 /// A listening socket.
 #[derive(Debug)]
 pub struct Listener {
@@ -284,15 +287,21 @@ impl ListenError {
 /// A port on every address of both families, as two sockets: one for both would show IPv4 clients
 /// as `::ffff:` addresses.
 fn open_both_families(port: u16, defer: bool) -> Result<Vec<Listener>, ListenError> {
-    let v4 = open_tcp(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), defer)?;
-    let port = v4.socket.local_addr().ok().and_then(|address| address.as_socket());
-    let port = port.map_or(0, |address| address.port());
-    match open_tcp(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), defer) {
-        Ok(v6) => Ok(vec![v4, v6]),
-        // A machine without IPv6 is no reason not to serve.
-        Err(error) if error.error.raw_os_error() == Some(libc::EAFNOSUPPORT) => Ok(vec![v4]),
-        Err(error) if error.error.raw_os_error() == Some(libc::EADDRNOTAVAIL) => Ok(vec![v4]),
-        Err(error) => Err(error),
+    // These keep their ports, so that the kernel picks another one each time.
+    let mut half = Vec::new();
+    loop {
+        let v4 = open_tcp(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), defer)?;
+        let picked = v4.address().map_or(port, |address| address.port());
+        let v6 = open_tcp(SocketAddr::from((Ipv6Addr::UNSPECIFIED, picked)), defer);
+        match v6.map_err(|error| (error.error.raw_os_error(), error)) {
+            Ok(v6) => return Ok(vec![v4, v6]),
+            // A machine without IPv6 is no reason not to serve.
+            Err((Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL), _)) => return Ok(vec![v4]),
+            Err((Some(libc::EADDRINUSE), _)) if port == 0 && half.len() < MOST_PICKS => {
+                half.push(v4);
+            }
+            Err((_, error)) => return Err(error),
+        }
     }
 }
 
@@ -377,5 +386,38 @@ impl Drop for Listener {
         if let Some(file) = &self.about.file {
             file.remove();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::thread;
+
+    use nix::sched::{CloneFlags, unshare};
+
+    use super::*;
+
+    #[test]
+    fn a_free_port_is_one_that_is_free_in_both_families() {
+        let alone = || {
+            if unshare(CloneFlags::CLONE_NEWNET).is_err() {
+                eprintln!("not tested: only root can have a network of its own");
+                return;
+            }
+            fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40000 40063").unwrap();
+            let others = (40_000..40_060).map(|port| (Ipv6Addr::UNSPECIFIED, port).into());
+            let others: Vec<_> =
+                others.map(|address| bind_tcp(address, true, false, 1).unwrap()).collect();
+            for _ in 0..4 {
+                let both = open_both_families(0, false).unwrap();
+                let ports = both.iter().map(|one| one.address().unwrap().port());
+                let ports: Vec<_> = ports.collect();
+                assert!(ports[0] >= 40_060 && ports == [ports[0]; 2], "{ports:?}");
+            }
+            drop(others);
+        };
+        // A network belongs to a thread.
+        thread::spawn(alone).join().unwrap();
     }
 }
