@@ -1,8 +1,9 @@
 //! How the program ends: one line of error and one exit code.
 
+use std::error::Error;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::log;
 use crate::engine::CommandError;
@@ -58,13 +59,37 @@ fn fail_usage(error: &clap::Error, format: LogFormat) -> ExitCode {
             Ok(()) | Err(_) => ExitCode::SUCCESS,
         };
     }
-    let line = format!("{} (see sticky-run --help)", in_one_line(&error.to_string()));
+    let line = format!("{} (see sticky-run --help)", in_one_line(error));
     log::say_last(&line, format);
     ExitCode::from(USAGE)
 }
 
-/// The first paragraph of clap's message, without its label.
-pub(super) fn in_one_line(message: &str) -> String {
+/// The first paragraph of clap's message, without its label, and what was probably meant.
+pub(super) fn in_one_line(error: &clap::Error) -> String {
+    let line = first_paragraph(&error.to_string());
+    match meant(error) {
+        Some(meant) => format!("{line} (did you mean {meant}?)"),
+        None => line,
+    }
+}
+
+/// Why a value is none, where the type of the value says it.
+pub(super) fn reason(error: &clap::Error) -> Option<String> {
+    Some(error.source()?.to_string())
+}
+
+/// What is similar to what was typed.
+fn meant(error: &clap::Error) -> Option<&str> {
+    let kinds = [ContextKind::SuggestedArg, ContextKind::SuggestedValue];
+    kinds.into_iter().find_map(|kind| match error.get(kind)? {
+        ContextValue::String(one) => Some(one.as_str()),
+        // The most similar one is the last.
+        ContextValue::Strings(several) => several.last().map(String::as_str),
+        _ => None,
+    })
+}
+
+fn first_paragraph(message: &str) -> String {
     let message = message.strip_prefix("error: ").unwrap_or(message);
     let paragraph = message.split("\n\n").next().unwrap_or(message);
     paragraph.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -72,11 +97,30 @@ pub(super) fn in_one_line(message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+    use crate::cli::args::Args;
 
     #[test]
     fn a_message_of_several_lines_becomes_one() {
         let message = "error: the following are missing:\n  <COMMAND>\n\nUsage: sticky-run\n";
-        assert_eq!(in_one_line(message), "the following are missing: <COMMAND>");
+        assert_eq!(first_paragraph(message), "the following are missing: <COMMAND>");
+    }
+
+    #[test]
+    fn what_was_probably_meant_is_said() {
+        for (words, meant) in [
+            ("sticky-run --worker 4 -- a", "'--worker' found (did you mean --workers?)"),
+            ("sticky-run --kep-alive=close -- a", "(did you mean --keep-alive?)"),
+            ("sticky-run --balance roundrobin -- a", "(did you mean round-robin?)"),
+            ("sticky-run --log-format jsn -- a", "(did you mean json?)"),
+        ] {
+            let error = Args::try_parse_from(words.split(' ')).unwrap_err();
+            let line = in_one_line(&error);
+            assert!(line.ends_with(meant) && !line.contains('\n'), "{line}");
+        }
+        let error = Args::try_parse_from(["sticky-run", "--xyz"]).unwrap_err();
+        assert!(!in_one_line(&error).contains("did you mean"), "{error}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use clap::{Command, CommandFactory};
+use clap::{Arg, Command, CommandFactory, ValueHint};
 use clap_complete::Shell;
 use roff::{Roff, roman};
 
@@ -22,8 +22,16 @@ pub(super) fn text(what: Generate) -> io::Result<Vec<u8>> {
         Generate::CompleteZsh => Shell::Zsh,
         Generate::CompleteFish => Shell::Fish,
     };
+    command = command.mut_args(without_files);
     clap_complete::generate(shell, &mut command, "sticky-run", &mut text);
     Ok(text)
+}
+
+/// Has nobody be offered files for a value that is none.
+fn without_files(arg: Arg) -> Arg {
+    let takes_any = arg.get_value_hint() == ValueHint::Unknown && arg.get_action().takes_values();
+    let is_open = takes_any && arg.get_long().is_some();
+    if is_open { arg.value_hint(ValueHint::Other) } else { arg }
 }
 
 /// The manual page. What the help ends with has its own sections here, each line as it is there.

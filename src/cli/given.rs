@@ -5,12 +5,14 @@ use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::anyhow;
+use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches};
 
 use super::args::Args;
 use super::exit::in_one_line;
-use super::file::{COMMAND, File, is_command, is_switch, settings};
+use super::file::{COMMAND, File, is_command, is_switch, settings, without_variables};
+use super::variables::Variables;
 use crate::logic::config::{self, Asked};
 
 /// All that was given.
@@ -25,10 +27,11 @@ pub(super) struct Given {
 /// Where each value comes from.
 #[derive(Debug)]
 pub(super) struct Origins {
-    /// What stands on the command line and in variables.
+    /// What stands on the command line.
     typed: ArgMatches,
-    /// All of it, the file included.
+    /// All of it, variables and the file included.
     all: ArgMatches,
+    variables: Variables,
     file: Option<File>,
 }
 
@@ -47,44 +50,54 @@ impl Given {
     /// Puts together what the words of the command line, the program's name first, the environment
     /// and the file say.
     ///
-    /// An error about words and variables is one of clap, and so is help that was asked for.
+    /// An error about words is one of clap, and so is help that was asked for.
     pub(super) fn gather(words: &[OsString]) -> anyhow::Result<Self> {
         let declared = Args::command();
-        let typed = declared.clone().try_get_matches_from(words)?;
-        let mut args = Args::from_arg_matches(&typed)?;
-        let Some(path) = args.config.config.clone().filter(|_| args.generate.is_none()) else {
-            return Ok(Self { args, origins: Origins { all: typed.clone(), typed, file: None } });
+        let plain = without_variables(&declared);
+        let typed = match plain.clone().try_get_matches_from(words) {
+            // The help names the variables.
+            Err(error) if error.kind() == ErrorKind::DisplayHelp => {
+                return Err(declared.try_get_matches_from(words).err().unwrap_or(error).into());
+            }
+            typed => typed?,
         };
-        let file = File::read(&path, &declared)?;
-        let all = add(&file, &typed, &declared, words);
-        // Each of its values is known to be one, so it is about several together.
-        let refused =
-            |error: clap::Error| anyhow!("{}: {}", path.display(), in_one_line(&error.to_string()));
-        let all = declared.try_get_matches_from(all).map_err(refused)?;
-        args = Args::from_arg_matches(&all).map_err(refused)?;
-        if args.command.is_empty() {
-            args.command = file.command().collect();
+        let args = Args::from_arg_matches(&typed)?;
+        if args.generate.is_some() {
+            let (all, variables) = (typed.clone(), Variables::default());
+            return Ok(Self { args, origins: Origins { all, typed, variables, file: None } });
         }
-        Ok(Self { args, origins: Origins { typed, all, file: Some(file) } })
+        let variables = Variables::read(&declared, &plain)?;
+        let named = variables.get("config").and_then(|config| config.values.first());
+        let path = args.config.config.or_else(|| named.map(PathBuf::from));
+        let file = path.map(|path| File::read(&path, &declared)).transpose()?;
+        let all = add(&variables, file.as_ref(), &typed, &declared, words);
+        // Each of its values is known to be one, so it is about several together.
+        let refused = |error: clap::Error| match &file {
+            Some(file) => anyhow!("{}: {}", file.path.display(), in_one_line(&error)),
+            None => error.into(),
+        };
+        let all = plain.try_get_matches_from(all).map_err(refused)?;
+        let mut args = Args::from_arg_matches(&all).map_err(refused)?;
+        if args.command.is_empty() {
+            args.command = file.iter().flat_map(File::command).collect();
+        }
+        Ok(Self { args, origins: Origins { typed, all, variables, file } })
     }
 }
 
 impl Origins {
     /// Where the value of a flag, or the command, comes from.
     pub(super) fn of(&self, arg: &Arg) -> Origin {
-        match self.typed.value_source(arg.get_id().as_str()) {
-            Some(ValueSource::CommandLine) => Origin::Flag,
-            Some(ValueSource::EnvVariable) => {
-                Origin::Variable(arg.get_env().unwrap_or_default().to_string_lossy().into_owned())
-            }
-            // What clap may add here is no place that a user could change.
-            Some(_) | None => {
-                let name = arg.get_long().unwrap_or(COMMAND);
-                let file = self.file.iter().find_map(|file| Some((file, file.get(name)?)));
-                file.map_or(Origin::Default, |(file, setting)| {
-                    Origin::File(file.path.clone(), setting.line)
-                })
-            }
+        let name = arg.get_long().unwrap_or(COMMAND);
+        if is_typed(&self.typed, arg) {
+            Origin::Flag
+        } else if self.variables.get(name).is_some() {
+            Origin::Variable(arg.get_env().unwrap_or_default().to_string_lossy().into_owned())
+        } else {
+            let file = self.file.iter().find_map(|file| Some((file, file.get(name)?)));
+            file.map_or(Origin::Default, |(file, setting)| {
+                Origin::File(file.path.clone(), setting.line)
+            })
         }
     }
 
@@ -141,25 +154,32 @@ fn shown_command(words: &[OsString]) -> String {
     shlex::try_join(words.iter().map(AsRef::as_ref)).unwrap_or_default()
 }
 
-/// The words of the command line, with what only the file says in front.
-fn add(file: &File, typed: &ArgMatches, declared: &Command, words: &[OsString]) -> Vec<OsString> {
+/// Whether a flag stands on the command line.
+fn is_typed(typed: &ArgMatches, arg: &Arg) -> bool {
+    typed.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine)
+}
+
+/// The words of the command line, with what only variables and the file say in front.
+fn add(
+    variables: &Variables,
+    file: Option<&File>,
+    typed: &ArgMatches,
+    declared: &Command,
+    words: &[OsString],
+) -> Vec<OsString> {
     let (name, rest) = words.split_at(words.len().min(1));
     let mut all = name.to_vec();
-    for arg in declared.get_arguments() {
-        let Some((name, setting)) = arg.get_long().and_then(|name| Some((name, file.get(name)?)))
-        else {
-            continue;
-        };
-        let source = typed.value_source(arg.get_id().as_str());
-        if matches!(source, Some(ValueSource::CommandLine | ValueSource::EnvVariable)) {
-            continue;
-        }
-        for value in &setting.values {
-            all.push(if is_switch(arg) {
-                format!("--{name}").into()
-            } else {
-                format!("--{name}={value}").into()
-            });
+    for arg in declared.get_arguments().filter(|arg| !is_typed(typed, arg)) {
+        let Some(name) = arg.get_long() else { continue };
+        let in_file = || Some(file?.get(name)?.values.iter().map(OsString::from).collect());
+        let values = variables.get(name).map(|variable| variable.values.clone());
+        for value in values.or_else(in_file).unwrap_or_default() {
+            let mut word = OsString::from(format!("--{name}"));
+            if !is_switch(arg) {
+                word.push("=");
+                word.push(value);
+            }
+            all.push(word);
         }
     }
     all.extend_from_slice(rest);

@@ -10,6 +10,7 @@ mod given;
 mod log;
 mod resolve;
 mod values;
+mod variables;
 
 use std::env;
 use std::ffi::OsString;
@@ -17,7 +18,9 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
+use clap::CommandFactory;
 use tracing::subscriber::NoSubscriber;
+use tracing::warn;
 use tracing_subscriber::filter::LevelFilter;
 
 use self::given::Given;
@@ -48,6 +51,9 @@ fn supervise(words: Vec<OsString>, format: &mut LogFormat) -> anyhow::Result<Exi
     if !matches!(handed_over, Some((Task::Check, _))) {
         *format = args.log.log_format.into();
     }
+    for (name, meant) in variables::misspelt(&args::Args::command()) {
+        warn!("{name} is no variable of sticky-run (did you mean {meant}?)");
+    }
     let only_check = args.config.check;
     let mut config = resolve::resolve(args).map_err(exit::usage)?;
     config.asked = origins.asked();
@@ -58,7 +64,10 @@ fn supervise(words: Vec<OsString>, format: &mut LogFormat) -> anyhow::Result<Exi
     let origin =
         Origin { program, source: Box::new(Words { words, level, read: None, before: None }) };
     let outcome = match handed_over {
-        None => Engine::new(config, origin)?.run()?,
+        None => {
+            check::find(&config)?;
+            Engine::new(config, origin)?.run()?
+        }
         Some((Task::Check, state)) => {
             check::find(&config)?;
             let answer = engine::check(config, state)?;

@@ -1,18 +1,20 @@
 //! The values of flags that have a form or a list of names.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::num::NonZeroU16;
 use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::ValueEnum;
+use clap::builder::{PossibleValue, TypedValueParser};
+use clap::{Arg, Command, ValueEnum};
 use nix::sys::resource::RLIM_INFINITY;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::logic::config::{KeepAlive, Limit, LogFormat, PackageConfig, Serialization};
 use crate::logic::fleet::MOST_WORKERS;
 use crate::logic::route::Balance;
+use crate::logic::route::key::KeyList;
 use crate::os::limits;
 
 /// A number of workers, or as many as there are processors.
@@ -32,6 +34,28 @@ impl FromStr for WorkerCount {
         let wrong = || format!("use a number from 1 to {MOST_WORKERS}, or auto");
         let count: NonZeroU16 = text.parse().map_err(|_| wrong())?;
         if count.get() <= MOST_WORKERS { Ok(Self::Exactly(count)) } else { Err(wrong()) }
+    }
+}
+
+/// Reads keys; what it says of their names is for completions.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct KeyListParser;
+
+impl TypedValueParser for KeyListParser {
+    type Value = KeyList;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        arg: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<KeyList, clap::Error> {
+        TypedValueParser::parse_ref(&KeyList::from_str, command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let names = ["sid", "ip", "query:", "header:", "cookie:", "none"];
+        Some(Box::new(names.into_iter().map(PossibleValue::new)))
     }
 }
 
@@ -251,10 +275,17 @@ impl FromStr for TimeOrNone {
     }
 }
 
+/// Less without a unit was meant in another unit: no program holds so little.
+const LEAST_BYTES: u64 = 1 << 20;
+
 /// A number of bytes such as `512MiB`, more than nothing.
 pub(super) fn size(text: &str) -> Result<u64, String> {
+    let has_unit = !text.trim().bytes().all(|byte| byte.is_ascii_digit());
     match text.parse() {
         Ok(ByteSize(0)) => Err("it must be more than 0".to_owned()),
+        Ok(ByteSize(bytes)) if !has_unit && bytes < LEAST_BYTES => {
+            Err(format!("that would be {bytes} bytes: write {bytes}M if these are megabytes"))
+        }
         Ok(ByteSize(bytes)) => Ok(bytes),
         Err(_) => Err("write it as 500KiB, 512MiB or 1.5GiB".to_owned()),
     }
@@ -292,11 +323,17 @@ mod tests {
 
     #[test]
     fn sizes_have_units_of_both_kinds() {
-        for (text, bytes) in [("512MiB", 512 << 20), ("1.5 GiB", 3 << 29), ("2K", 2_000), ("7", 7)]
-        {
+        for (text, bytes) in [
+            ("512MiB", 512 << 20),
+            ("1.5 GiB", 3 << 29),
+            ("2K", 2_000),
+            ("7B", 7),
+            ("536870912", 512 << 20),
+        ] {
             assert_eq!(size(text), Ok(bytes), "{text}");
         }
         assert!(size("0").unwrap_err().contains("more than 0"));
+        assert!(size("512").unwrap_err().contains("512 bytes: write 512M"));
         for wrong in ["", "much", "-1MiB", "5 apples", "MiB"] {
             assert!(size(wrong).unwrap_err().contains("512MiB"), "{wrong}");
         }

@@ -43,3 +43,19 @@ fn completions_are_scripts_that_their_shells_can_read() {
         assert!(String::from_utf8_lossy(&script).contains("stall-timeout"), "{shell}");
     }
 }
+
+#[test]
+fn completions_offer_the_values_of_a_flag_and_files_where_a_file_is_meant() {
+    let script = String::from_utf8(generate("complete-bash")).expect("text");
+    let offered = |flag: &str| {
+        let case = script.split(&format!("--{flag})")).nth(1).expect("the flag has a case");
+        let words = case.lines().find(|line| line.contains("COMPREPLY=")).expect("and completions");
+        words.to_owned()
+    };
+    assert!(offered("by").contains("sid ip query: header: cookie: none"), "{}", offered("by"));
+    assert!(offered("balance").contains("least-connection"));
+    assert!(offered("config").contains("compgen -f"));
+    for flag in ["workers", "listen", "grace", "max-memory", "user"] {
+        assert!(!offered(flag).contains("compgen -f"), "{flag}: {}", offered(flag));
+    }
+}

@@ -10,8 +10,14 @@ use crate::support::{Supervisor, get, proc, sticky_run, worker};
 
 /// Runs it with these arguments to its end, which has to come by itself.
 fn run(arguments: &[&str]) -> Output {
+    run_with(&[], arguments)
+}
+
+/// The same with these variables.
+fn run_with(variables: &[(&str, &str)], arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sticky-run"));
-    let ended = command.args(arguments).stdin(Stdio::null()).output();
+    let variables = variables.iter().copied();
+    let ended = command.args(arguments).envs(variables).stdin(Stdio::null()).output();
     ended.expect("sticky-run was built with the tests")
 }
 
@@ -81,7 +87,9 @@ fn help_and_version_are_0_and_go_to_standard_output() {
 
 #[test]
 fn a_wrong_command_line_is_2_and_one_line() {
-    let wrong: [(&[&str], &str); 11] = [
+    let wrong: [(&[&str], &str); 13] = [
+        (&["--worker", "2", "--", "true"], "did you mean --workers?"),
+        (&["--max-memory", "512", "--", "true"], "write 512M"),
         (&[], "COMMAND"),
         (&["--workers", "2"], "COMMAND"),
         (&["--no-such-flag", "--", "true"], "--no-such-flag"),
@@ -123,7 +131,9 @@ fn process_settings_that_mean_nothing_are_2_and_say_what_to_write() {
 fn a_listen_that_is_no_address_is_2_and_says_what_to_write() {
     let form = "use ADDRESS:PORT, :PORT, unix:PATH or fd:NUMBER";
     for (listen, words) in [
-        ("3000", form),
+        ("host", form),
+        ("http://127.0.0.1:3000", "here stands an address: 127.0.0.1:3000"),
+        ("/run/app.sock", "is written unix:/run/app.sock"),
         ("127.0.0.1:http", "\"http\" is no port"),
         ("unix:", "unix:/run/app.sock"),
         ("fd:x", "fd:3"),
@@ -134,13 +144,62 @@ fn a_listen_that_is_no_address_is_2_and_says_what_to_write() {
 
 #[test]
 fn a_wrong_variable_of_the_environment_is_2_and_names_it() {
-    for (name, value) in [("STICKY_WORKERS", "many"), ("WEB_CONCURRENCY", "0"), ("PORT", "http")] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sticky-run"));
-        let output = command.args(["--", "true"]).env(name, value).output().unwrap();
+    let wrong = [
+        ("STICKY_WORKERS", "many"),
+        ("STICKY_NO_NEW_PRIVS", "perhaps"),
+        ("STICKY_BALANCE", "hush"),
+        ("WEB_CONCURRENCY", "0"),
+        ("PORT", "http"),
+    ];
+    for (name, value) in wrong {
+        let output = run_with(&[(name, value)], &["--", "true"]);
         let log = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{name}: {log}");
-        says(&log, &[value]);
+        says(&log, &[&format!("{name} is \"{value}\""), "see sticky-run --help"]);
     }
+}
+
+#[test]
+fn empty_variables_are_none_and_switches_are_on_or_off() {
+    let variables = [
+        ("STICKY_WORKERS", ""),
+        ("STICKY_PROXY_PROTOCOL", ""),
+        ("STICKY_NO_NEW_PRIVS", "1"),
+        ("STICKY_SUBREAPER", "0"),
+    ];
+    let output = run_with(&variables, &["--check", "--", "true"]);
+    let (checked, log) = (&output.stdout, String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{log}");
+    let checked = String::from_utf8_lossy(checked);
+    let is = |name: &str, rest: &str| {
+        let line = checked.lines().find(|line| line.starts_with(&format!("{name} = ")));
+        assert!(line.is_some_and(|line| line.ends_with(rest)), "{name}: {line:?}");
+    };
+    is("workers", "# default");
+    is("proxy-protocol", "# default");
+    is("no-new-privs", "# environment: STICKY_NO_NEW_PRIVS");
+    is("subreaper", "# environment: STICKY_SUBREAPER");
+    assert!(checked.contains("no-new-privs = true") && checked.contains("subreaper = false"));
+}
+
+#[test]
+fn a_misspelt_variable_is_a_warning_and_one_of_others_is_not() {
+    let inherited =
+        ["STICKY_CHANNEL", "STICKY_PROTOCOL", "STICKY_WORKER_ID"].map(|name| (name, "1"));
+    let others = [("STICKY_SESSIONS", "1"), ("STICKY_SECRET", "1")];
+    let variables = [&[("STICKY_WORKER", "3")], &inherited[..], &others].concat();
+    let output = run_with(&variables, &["--check", "--", "true"]);
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(log.lines().count(), 1, "{log}");
+    let meant = "STICKY_WORKER is no variable of sticky-run (did you mean STICKY_WORKERS?)";
+    assert!(log.contains("WARN") && log.contains(meant), "{log}");
+}
+
+#[test]
+fn a_command_that_is_not_there_is_noticed_before_anything_listens() {
+    let (code, log) = ends(sticky_run(1, &[]).command(&["no-such-command"]).spawn());
+    assert_eq!(code, Some(127));
+    assert!(!log.contains("listening"), "{log}");
 }
 
 #[test]

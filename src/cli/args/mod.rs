@@ -21,8 +21,8 @@ pub(in crate::cli) use self::process::ProcessArgs;
 pub(in crate::cli) use self::proxy::ProxyArgs;
 use self::systemd::SystemdArgs;
 use crate::cli::values::{
-    BalanceArg, Generate, Handoff, KeepAliveArg, NodePackage, NodeSerialization, WorkerCount,
-    some_time,
+    BalanceArg, Generate, Handoff, KeepAliveArg, KeyListParser, NodePackage, NodeSerialization,
+    WorkerCount, some_time,
 };
 use crate::logic::route::key::KeyList;
 
@@ -59,7 +59,7 @@ pub(in crate::cli) struct Args {
     /// Where to listen; can be given several times [default: what Node workers ask for; for others
     /// $PORT on all addresses, or :3000]
     ///
-    /// 127.0.0.1:3000 or [::1]:3000 or localhost:3000 is an address, :3000 is that port on all
+    /// 127.0.0.1:3000 or [::1]:3000 or localhost:3000 is an address, :3000 or 3000 is that port on all
     /// addresses of both families (as two sockets), unix:/run/app.sock is a Unix socket, unix:@app an
     /// abstract one, fd:3 is a listening socket that the supervisor inherits. Port 0 picks a free port;
     /// the log says which. In the variable, commas stand between several.
@@ -93,7 +93,9 @@ pub(in crate::cli) struct Args {
         value_name = "KEY[,KEY]...",
         env = "STICKY_BY",
         hide_env_values = true,
-        default_value = "sid"
+        default_value = "sid",
+        value_parser = KeyListParser,
+        hide_possible_values = true
     )]
     pub(in crate::cli) by: KeyList,
 
@@ -249,7 +251,8 @@ Times:
 Environment:
   Every flag but --check and --generate has a variable, named in its
   description; a flag wins over its variable, and that over the file of
-  --config. PORT and WEB_CONCURRENCY are the defaults of --listen and
+  --config. One that is empty counts as unset; that of a flag without a
+  value is 1 or 0, true or false. PORT and WEB_CONCURRENCY are the defaults of --listen and
   --workers. Each worker finds STICKY_CHANNEL,
   STICKY_CHANNEL_INODE, STICKY_PROTOCOL, STICKY_WORKER_ID and STICKY_WORKERS
   in its own environment, see sticky-run-channel(7).

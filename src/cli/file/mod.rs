@@ -24,7 +24,7 @@ use crate::os::errors;
 pub(super) const COMMAND: &str = "command";
 /// More is no configuration, and would be held in memory.
 const MOST_BYTES: u64 = 1 << 20;
-/// A name this similar to an unknown one was probably meant; 1 is the same.
+/// A name this similar to an unknown one was probably meant.
 const SIMILAR: f64 = 0.8;
 
 /// What stands in a file.
@@ -89,6 +89,11 @@ pub(super) fn settings(declared: &Command) -> impl Iterator<Item = &Arg> {
     flags.chain(declared.get_arguments().filter(|arg| is_command(arg)))
 }
 
+/// The declaration without its variables: what stands in one is not the fault of a file or of a flag.
+pub(super) fn without_variables(declared: &Command) -> Command {
+    declared.clone().mut_args(|arg| arg.env(Resettable::Reset))
+}
+
 /// Whether it is the command.
 pub(super) fn is_command(arg: &Arg) -> bool {
     arg.get_id() == COMMAND
@@ -131,8 +136,7 @@ fn read_settings(text: &str, declared: &Command) -> Result<Vec<Setting>, Wrong> 
     })?;
     let mut entries: Vec<_> = table.get_ref().iter().collect();
     entries.sort_by_key(|(name, _)| name.span().start);
-    // What stands in a variable is not the fault of the file.
-    let trial = declared.clone().mut_args(|arg| arg.env(Resettable::Reset));
+    let trial = without_variables(declared);
     let mut settings = Vec::new();
     for (name, value) in entries {
         let at = name.span().start;
@@ -170,7 +174,7 @@ fn values(
     match trial.clone().try_get_matches_from(words) {
         // A flag that needs another one may have it from elsewhere.
         Err(error) if error.kind() != ErrorKind::MissingRequiredArgument => {
-            Err(in_one_line(&error.to_string()))
+            Err(in_one_line(&error))
         }
         Ok(_) | Err(_) => Ok(values),
     }
@@ -179,14 +183,21 @@ fn values(
 /// Says so, and which name was probably meant.
 fn unknown(name: &str, declared: &Command) -> String {
     let names = settings(declared).map(|arg| arg.get_long().unwrap_or(COMMAND));
+    match nearest(name, names, SIMILAR) {
+        Some(known) => format!("unknown name \"{name}\" (did you mean {known}?)"),
+        None => format!("unknown name \"{name}\": the names are those of the flags"),
+    }
+}
+
+/// The name that was probably meant, if one is at least so similar; 1 is the same.
+pub(super) fn nearest<'a>(
+    name: &str,
+    names: impl Iterator<Item = &'a str>,
+    least: f64,
+) -> Option<&'a str> {
     let similar = names.map(|known| (strsim::jaro_winkler(name, known), known));
     let nearest = similar.max_by(|(one, _), (other, _)| one.total_cmp(other));
-    match nearest {
-        Some((similarity, known)) if similarity >= SIMILAR => {
-            format!("unknown name \"{name}\" (did you mean {known}?)")
-        }
-        Some(_) | None => format!("unknown name \"{name}\": the names are those of the flags"),
-    }
+    nearest.filter(|(similarity, _)| *similarity >= least).map(|(_, known)| known)
 }
 
 /// The number of the line in which a byte stands, from 1.
