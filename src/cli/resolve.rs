@@ -12,15 +12,17 @@ use anyhow::{Context, anyhow, bail};
 use nix::net::if_::if_nametoindex;
 use tracing::{info, warn};
 
-use super::args::{Args, LifeArgs, ProxyArgs};
+use super::args::{Args, LifeArgs, ProxyArgs, SocketArgs};
 use super::command::{Recognised, recognise};
 use super::values::{self, WorkerCount};
 use crate::logic::config::{
-    Command, Config, Handoff, KeepAlive, Listen, NodeConfig, OutputConfig, ProxyConfig, WearConfig,
+    Command, Config, Handoff, KeepAlive, Listen, NodeConfig, OutputConfig, ProxyConfig,
+    SocketConfig, WearConfig,
 };
 use crate::logic::fleet::FleetConfig;
 use crate::logic::origin::Trust;
 use crate::logic::route::RouteConfig;
+use crate::os::account;
 
 /// The variable with which Node gets options.
 const NODE_OPTIONS: &str = "NODE_OPTIONS";
@@ -47,11 +49,13 @@ pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
     let is_node = matches!(handoff, Handoff::Node(_));
     let passed = systemd::passed(args.systemd.listen_fds, &variable)?;
     let listen = listen(passed, &args.listen, is_node)?;
+    let socket = socket(&args.socket, &listen)?;
     let proxy = proxy(&args.proxy)?;
     let config = Config {
         asked: Vec::new(),
         command,
         listen,
+        socket,
         handoff,
         process,
         fleet: fleet(&args.life, workers, is_node),
@@ -274,6 +278,20 @@ fn with_zone(host: &str) -> Option<(Ipv6Addr, &str)> {
 fn without_path(rest: &str) -> &str {
     let address = rest.split(['/', '?', '#']).next().unwrap_or_default();
     if address.is_empty() { "127.0.0.1:3000" } else { address }
+}
+
+/// Who may connect to Unix sockets.
+fn socket(typed: &SocketArgs, listen: &[Listen]) -> anyhow::Result<SocketConfig> {
+    let SocketArgs { socket_mode, socket_user, socket_group } = typed;
+    let (uid, gid) = account::owner(socket_user.as_deref(), socket_group.as_deref())?;
+    let socket = SocketConfig { mode: *socket_mode, uid, gid };
+    let has_file = listen.iter().any(|listen| matches!(listen, Listen::Unix(_)));
+    if socket != SocketConfig::default() && !has_file {
+        warn!(
+            "--socket-mode, --socket-user and --socket-group have no effect: no --listen is a unix:PATH"
+        );
+    }
+    Ok(socket)
 }
 
 /// Which peers are proxies, and what they send.

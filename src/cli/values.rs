@@ -236,6 +236,11 @@ pub(super) fn umask(text: &str) -> Result<u32, String> {
     mask.ok_or_else(|| "use an octal number from 0 to 777, such as 027".to_owned())
 }
 
+/// The mode of a file, without set-id bits.
+pub(super) fn file_mode(text: &str) -> Result<u32, String> {
+    umask(text).map_err(|_| "use an octal number from 0 to 777, such as 660".to_owned())
+}
+
 /// A limit such as `nofile=1024:4096` or `core=unlimited`.
 pub(super) fn limit(text: &str) -> Result<Limit, String> {
     let form = "use NAME=SOFT or NAME=SOFT:HARD, such as nofile=1024:4096 or core=unlimited";

@@ -2,12 +2,12 @@
 
 use std::{io, process};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use nix::unistd::geteuid;
 use tracing::{error, info, warn};
 
 use super::Source;
-use crate::logic::config::{Account, Config};
+use crate::logic::config::{Account, Config, SocketConfig};
 use crate::os::listen::Listener;
 use crate::os::upgrade::Program;
 use crate::os::{capabilities, errors, limits, reap};
@@ -27,13 +27,8 @@ pub(super) fn settle<'a>(
         reap::adopt_orphans(process.subreaper)
             .context("cannot adopt what workers leave behind (--subreaper)")?;
     }
+    set_files(config, listeners.clone())?;
     let Some(account) = &process.account else { return Ok(()) };
-    for listener in listeners.clone() {
-        if let Err(error) = listener.give_to(account.uid, account.gid) {
-            let error = errors::text(&error);
-            warn!("cannot give {listener} to the user and group of the workers: {error}");
-        }
-    }
     if !account.is_unprivileged() {
         info!("workers run as {}", name(account));
         return Ok(());
@@ -53,6 +48,36 @@ pub(super) fn settle<'a>(
             name(account),
             errors::text(&error)
         ),
+    }
+    Ok(())
+}
+
+/// Has the files of Unix sockets be whose they should, and have the mode that they should.
+///
+/// Those that workers have asked for are the workers', and so are those of which nobody said otherwise.
+/// Only what was asked for has to be had.
+fn set_files<'a>(
+    config: &Config,
+    listeners: impl Iterator<Item = &'a Listener>,
+) -> anyhow::Result<()> {
+    let account = config.process.account.as_ref();
+    let (uid, gid) = (account.and_then(|account| account.uid), account.map(|account| account.gid));
+    for listener in listeners {
+        let is_asked = listener.about().asked().is_some();
+        let asked = if is_asked { config.socket } else { SocketConfig::default() };
+        let SocketConfig { mode, uid: own_uid, gid: own_gid } = asked;
+        let Err(error) = listener.set_file(own_uid.or(uid), own_gid.or(gid), mode) else {
+            continue;
+        };
+        let error = errors::text(&error);
+        if asked == SocketConfig::default() {
+            warn!("cannot give {listener} to the user and group of the workers: {error}");
+        } else {
+            bail!(
+                "cannot give {listener} the user, group and mode of --socket-user, --socket-group and \
+                 --socket-mode: {error} (only root can give files away, others to a group that they are in)"
+            );
+        }
     }
     Ok(())
 }

@@ -291,7 +291,7 @@ pub(super) fn open_listeners(
     };
     let mut listeners = Vec::new();
     for listen in listen {
-        listeners.extend(listen::open(listen, defers, mode)?);
+        listeners.extend(listen::open(listen, defers, mode, config.socket.mode)?);
     }
     Ok(listeners)
 }

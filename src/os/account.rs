@@ -40,7 +40,7 @@ pub enum AccountError {
     /// The name is not in the file, nor a number.
     #[error("--{what} {name}: there is none in {file}; write a name as it is there, or a number")]
     Unknown {
-        /// `user` or `group`.
+        /// The flag, such as `user`, without its dashes.
         what: &'static str,
         /// As it was typed.
         name: String,
@@ -81,6 +81,23 @@ pub fn find(user: Option<&str>, group: Option<&str>) -> Result<Option<Account>, 
     if is_own(&account) { Ok(None) } else { Err(AccountError::NotAllowed) }
 }
 
+/// The user and the group of a file, from their names or numbers; a user brings its group, if it has an
+/// entry.
+pub fn owner(
+    user: Option<&str>,
+    group: Option<&str>,
+) -> Result<(Option<u32>, Option<u32>), AccountError> {
+    let (users, groups) = (read(USERS)?, read(GROUPS)?);
+    let gid = group.map(|name| gid("socket-group", name, &parse_groups(&groups))).transpose()?;
+    let Some(name) = user else { return Ok((None, gid)) };
+    if let Some(entry) = entry(name, &parse_users(&users)) {
+        return Ok((Some(entry.uid), gid.or(Some(entry.gid))));
+    }
+    let unknown =
+        || AccountError::Unknown { what: "socket-user", name: name.to_owned(), file: USERS };
+    Ok((Some(number(name).ok_or_else(unknown)?), gid))
+}
+
 /// The file as it is; nobody has a name where there is none.
 fn read(file: &'static str) -> Result<Vec<u8>, AccountError> {
     match fs::read(file) {
@@ -95,18 +112,14 @@ fn resolve(
     users: &[User],
     groups: &[Group],
 ) -> Result<Account, AccountError> {
-    let group = group.map(|name| gid(name, groups)).transpose()?;
+    let group = group.map(|name| gid("group", name, groups)).transpose()?;
     let Some(name) = user else {
         let gid = group.expect("one of the two was given");
         return Ok(Account { uid: None, gid, groups: vec![gid], home: None });
     };
-    let number = number(name);
-    // As chown(1) does it, a name that is a number comes first.
-    let by_name = users.iter().find(|user| user.name == name.as_bytes());
-    let entry = by_name.or_else(|| users.iter().find(|user| Some(user.uid) == number));
-    let Some(entry) = entry else {
+    let Some(entry) = entry(name, users) else {
         let unknown = || AccountError::Unknown { what: "user", name: name.to_owned(), file: USERS };
-        let uid = number.ok_or_else(unknown)?;
+        let uid = number(name).ok_or_else(unknown)?;
         let gid = group.ok_or(AccountError::NoGroup(uid))?;
         return Ok(Account { uid: Some(uid), gid, groups: Vec::new(), home: None });
     };
@@ -121,9 +134,16 @@ fn resolve(
     Ok(Account { uid: Some(entry.uid), gid, groups: all, home })
 }
 
-fn gid(name: &str, groups: &[Group]) -> Result<u32, AccountError> {
+/// The entry of a name or number; as chown(1) does it, a name that is a number comes first.
+fn entry<'a>(name: &str, users: &'a [User]) -> Option<&'a User> {
+    let number = number(name);
+    let by_name = users.iter().find(|user| user.name == name.as_bytes());
+    by_name.or_else(|| users.iter().find(|user| Some(user.uid) == number))
+}
+
+fn gid(what: &'static str, name: &str, groups: &[Group]) -> Result<u32, AccountError> {
     let entry = groups.iter().find(|group| group.name == name.as_bytes());
-    let unknown = || AccountError::Unknown { what: "group", name: name.to_owned(), file: GROUPS };
+    let unknown = || AccountError::Unknown { what, name: name.to_owned(), file: GROUPS };
     entry.map(|group| group.gid).or_else(|| number(name)).ok_or_else(unknown)
 }
 

@@ -77,6 +77,8 @@ mod scale;
 mod signals;
 /// Clients that say nothing, or little.
 mod silent;
+/// The files of Unix sockets.
+mod socket_files;
 /// Real Socket.IO clients.
 mod socketio;
 /// Workers that have stopped reading.

@@ -6,6 +6,7 @@ mod limits;
 mod log;
 mod process;
 mod proxy;
+mod socket;
 mod systemd;
 
 use std::ffi::OsString;
@@ -19,6 +20,7 @@ pub(in crate::cli) use self::limits::LimitsArgs;
 use self::log::LogArgs;
 pub(in crate::cli) use self::process::ProcessArgs;
 pub(in crate::cli) use self::proxy::ProxyArgs;
+pub(in crate::cli) use self::socket::SocketArgs;
 use self::systemd::SystemdArgs;
 use crate::cli::values::{
     BalanceArg, Generate, Handoff, KeepAliveArg, KeyListParser, NodePackage, NodeSerialization,
@@ -212,6 +214,9 @@ pub(in crate::cli) struct Args {
     // Groups with a heading of their own stand last, since what follows one is shown under it.
     #[command(flatten)]
     pub(in crate::cli) life: LifeArgs,
+
+    #[command(flatten)]
+    pub(in crate::cli) socket: SocketArgs,
 
     #[command(flatten)]
     pub(in crate::cli) proxy: ProxyArgs,

@@ -19,7 +19,7 @@ use crate::logic::route::RouteConfig;
 pub const COMMAND: &str = "COMMAND";
 
 /// The flags whose meaning is settled when the program begins.
-const BY_PROGRAM: [&str; 9] = [
+const BY_PROGRAM: [&str; 12] = [
     "--forward",
     "--group",
     "--listen",
@@ -27,6 +27,9 @@ const BY_PROGRAM: [&str; 9] = [
     "--log-format",
     "--node-package",
     "--prefix-output",
+    "--socket-group",
+    "--socket-mode",
+    "--socket-user",
     "--subreaper",
     "--user",
 ];
@@ -198,6 +201,7 @@ impl Config {
             asked,
             command,
             listen: _,
+            socket: _,
             handoff,
             process,
             fleet,

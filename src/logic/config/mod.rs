@@ -4,6 +4,7 @@ mod change;
 mod log;
 mod process;
 mod proxy;
+mod socket;
 mod sound;
 mod systemd;
 mod wear;
@@ -20,6 +21,7 @@ pub use self::change::{Asked, COMMAND, Change, InForce, Takes, changes, is_secre
 pub use self::log::{LogFormat, OutputConfig};
 pub use self::process::{Account, Limit, ProcessConfig, with_slot};
 pub use self::proxy::ProxyConfig;
+pub use self::socket::SocketConfig;
 pub use self::sound::Unsound;
 pub use self::systemd::SystemdConfig;
 pub use self::wear::WearConfig;
@@ -37,6 +39,8 @@ pub struct Config {
     /// Where clients connect to, in the order asked for; at least one, unless workers ask for more
     /// themselves.
     pub listen: Vec<Listen>,
+    /// Who may connect to those with a file.
+    pub socket: SocketConfig,
     /// How connections get into a worker.
     pub handoff: Handoff,
     /// How the processes of workers are set up.

@@ -40,7 +40,7 @@ pub fn open_asked(asked: &Asked, defer: bool, backlog: i32, mode: Mode) -> io::R
             }
         }
         Asked::Tcp { address, only_v6 } => bind_tcp(*address, *only_v6, defer, backlog),
-        Asked::Unix(path) => open_unix(path, backlog),
+        Asked::Unix(path) => open_unix(path, backlog, None),
     }?;
     listener.about.mode = mode;
     Ok(listener)

@@ -115,18 +115,24 @@ impl ListenError {
 }
 
 /// Opens everything that one `--listen` asks for. `defer` asks the kernel to hold back TCP
-/// connections without a byte, for about [`DEFERRED`] (`TCP_DEFER_ACCEPT` of `tcp(7)`).
-pub fn open(listen: &Listen, defer: bool, mode: Mode) -> Result<Vec<Listener>, ListenError> {
+/// connections without a byte, for about [`DEFERRED`] (`TCP_DEFER_ACCEPT` of `tcp(7)`). The file of a
+/// Unix socket has `file_mode` from the beginning.
+pub fn open(
+    listen: &Listen,
+    defer: bool,
+    mode: Mode,
+    file_mode: Option<u32>,
+) -> Result<Vec<Listener>, ListenError> {
     let mut listeners = match listen {
         Listen::Tcp(address) => vec![open_tcp(*address, defer)?],
         Listen::Port(port) => open_both_families(*port, defer)?,
         Listen::Unix(path) => {
-            let opened = open_unix(path, BACKLOG);
+            let opened = open_unix(path, BACKLOG, file_mode);
             vec![opened.map_err(|error| ListenError::new(name_of_path(path), error))?]
         }
         Listen::Abstract(name) => {
             let address = address_of_abstract(name);
-            let opened = open_unix(&address, BACKLOG);
+            let opened = open_unix(&address, BACKLOG, None);
             vec![opened.map_err(|error| ListenError::new(name_of_path(&address), error))?]
         }
         Listen::Inherited(fd) => {
@@ -171,9 +177,15 @@ impl Listener {
         self.about.asked = None;
     }
 
-    /// Gives the socket's file, if it has one of its own, to a user and a group.
-    pub fn give_to(&self, uid: Option<u32>, gid: u32) -> io::Result<()> {
-        self.about.file.as_ref().map_or(Ok(()), |file| file.give_to(uid, gid))
+    /// Has the socket's file, if it has one of its own, be of this user and group and have this mode;
+    /// none of them stays as it is.
+    pub fn set_file(
+        &self,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        mode: Option<u32>,
+    ) -> io::Result<()> {
+        self.about.file.as_ref().map_or(Ok(()), |file| file.set(uid, gid, mode))
     }
 
     /// Whether this process may remove the socket's file, if it has one of its own.

@@ -4,13 +4,17 @@
 //! (`unix(7)`).
 
 use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, Metadata, Permissions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, lchown};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{AtFlags, OFlag, open};
 use nix::libc;
-use nix::unistd::{AccessFlags, access, geteuid};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{AccessFlags, Gid, Uid, access, fchownat, geteuid};
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -22,18 +26,56 @@ use super::Listener;
 pub(super) struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
+    /// Whether it was surely this process that made it.
+    #[serde(default)]
+    is_own: bool,
 }
 
 impl SocketFile {
-    /// Gives it to a user and a group, unless it is theirs.
-    pub(super) fn give_to(&self, uid: Option<u32>, gid: u32) -> io::Result<()> {
-        let found = self.path.symlink_metadata()?;
-        let is_theirs = found.gid() == gid && uid.is_none_or(|uid| uid == found.uid());
-        if is_theirs { Ok(()) } else { lchown(&self.path, uid, Some(gid)) }
+    /// Has it be of this user and group and have this mode; none of them stays as it is.
+    ///
+    /// Whoever may write to its directory could put another file in its place at any moment, so what is
+    /// changed is an open file that is known to be the socket, and nothing by its name.
+    pub(super) fn set(
+        &self,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        mode: Option<u32>,
+    ) -> io::Result<()> {
+        let (file, found) = open_path(&self.path)?;
+        let is_other = |asked: Option<u32>, found| asked.is_some_and(|asked| asked != found);
+        let given = is_other(uid, found.uid()) || is_other(gid, found.gid());
+        let changed = is_other(mode, found.mode() & 0o777);
+        if !given && !changed {
+            return Ok(());
+        }
+        if !self.is_own || (found.dev(), found.ino()) != self.identity {
+            return Err(io::Error::other("another file is in its place"));
+        }
+        if given {
+            let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
+            fchownat(&file, "", uid, gid, AtFlags::AT_EMPTY_PATH)?;
+        }
+        if let Some(mode) = mode.filter(|_| changed) {
+            // A descriptor of this kind cannot be changed itself, but its link leads nowhere else.
+            let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+            fs::set_permissions(link, Permissions::from_mode(mode))?;
+        }
+        Ok(())
     }
 
+    /// The file of a socket that was just bound to this path.
+    ///
+    /// Nobody else can make a socket of this user, and it has no second name: no file was linked or
+    /// moved there that this process did not make.
     fn at(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), identity: identity(path)? })
+        let (_, found) = open_path(path)?;
+        let is_ours = found.file_type().is_socket() && found.uid() == geteuid().as_raw();
+        Ok(Self {
+            path: path.to_owned(),
+            identity: (found.dev(), found.ino()),
+            is_own: is_ours && found.nlink() == 1,
+        })
     }
 
     /// Whether clients can find it.
@@ -67,13 +109,18 @@ impl SocketFile {
     }
 }
 
-/// Listens at a path, or at the abstract name that stands after a null byte.
-pub(super) fn open_unix(path: &Path, backlog: i32) -> io::Result<Listener> {
+/// Listens at a path, or at the abstract name that stands after a null byte. A file has this mode from
+/// the beginning, if one is given.
+pub(super) fn open_unix(path: &Path, backlog: i32, mode: Option<u32>) -> io::Result<Listener> {
     if !is_abstract(path) {
         remove_stale(path)?;
     }
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.bind(&SockAddr::unix(path)?)?;
+    let address = SockAddr::unix(path)?;
+    let umask_before = mode.map(|mode| umask(Mode::from_bits_truncate(!mode & 0o777)));
+    let bound = socket.bind(&address);
+    umask_before.map(umask);
+    bound?;
     let file = if is_abstract(path) { None } else { Some(SocketFile::at(path)?) };
     socket.listen(backlog)?;
     socket.set_nonblocking(true)?;
@@ -125,6 +172,14 @@ fn is_abstract(path: &Path) -> bool {
     path.as_os_str().as_bytes().starts_with(b"\0")
 }
 
+/// The file at a path, without following a link, and what it is.
+fn open_path(path: &Path) -> io::Result<(File, Metadata)> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let file = File::from(open(path, flags, Mode::empty())?);
+    let found = file.metadata()?;
+    Ok((file, found))
+}
+
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
     let file = std::fs::symlink_metadata(path)?;
     Ok((file.dev(), file.ino()))
@@ -141,7 +196,7 @@ mod tests {
         let names = ["a", "b"].map(|name| {
             address_of_abstract(format!("sticky-run-{name}-{}", std::process::id()).as_ref())
         });
-        let listeners = names.each_ref().map(|name| open_unix(name, 8).unwrap());
+        let listeners = names.each_ref().map(|name| open_unix(name, 8, None).unwrap());
         let client = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
         client.connect(&SockAddr::unix(&names[1]).unwrap()).unwrap();
         let connection: OwnedFd = listeners[1].accept().unwrap().socket;
@@ -152,5 +207,49 @@ mod tests {
         assert_eq!(listeners[0].path().as_ref(), Some(&names[0]));
         assert!(listeners[0].to_string().starts_with("unix:@sticky-run-a-"));
         assert!(listeners[0].is_in_place());
+    }
+
+    #[test]
+    fn a_file_has_its_mode_from_the_beginning() {
+        let directory = tempfile::tempdir().unwrap();
+        // With the owner's rights: other tests make files meanwhile.
+        for mode in [0o700, 0o770, 0o722, 0o777] {
+            let path = directory.path().join(format!("{mode:o}"));
+            let before = umask(Mode::empty());
+            let listener = open_unix(&path, 8, Some(mode)).unwrap();
+            assert_eq!(umask(before), Mode::empty());
+            assert_eq!(path.metadata().unwrap().mode() & 0o777, mode);
+            drop(listener);
+        }
+    }
+
+    #[test]
+    fn what_somebody_put_in_the_place_of_a_socket_is_left_as_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.sock");
+        let (victim, aside) = (directory.path().join("victim"), directory.path().join("aside"));
+        fs::write(&victim, "").unwrap();
+        fs::set_permissions(&victim, Permissions::from_mode(0o640)).unwrap();
+        let listener = open_unix(&path, 8, Some(0o700)).unwrap();
+        fs::rename(&path, &aside).unwrap();
+        let put: [&dyn Fn(); 3] = [
+            &|| std::os::unix::fs::symlink(&victim, &path).unwrap(),
+            &|| fs::hard_link(&victim, &path).unwrap(),
+            &|| {
+                drop(
+                    Socket::new(Domain::UNIX, Type::STREAM, None)
+                        .and_then(|socket| socket.bind(&SockAddr::unix(&path)?)),
+                )
+            },
+        ];
+        for put in put {
+            put();
+            listener.set_file(None, None, Some(0o666)).unwrap_err();
+            assert_eq!(victim.metadata().unwrap().mode() & 0o777, 0o640);
+            fs::remove_file(&path).unwrap();
+        }
+        fs::rename(&aside, &path).unwrap();
+        listener.set_file(None, None, Some(0o666)).unwrap();
+        assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o666);
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::logic::config::{
     Account, Command, KeepAlive, Listen, OutputConfig, ProcessConfig, ProxyConfig, Serialization,
-    SystemdConfig, WearConfig,
+    SocketConfig, SystemdConfig, WearConfig,
 };
 use crate::logic::route::Balance;
 
@@ -41,6 +41,7 @@ pub(in crate::logic::config) fn config(handoff: Handoff, list: &[(&str, &str)]) 
         asked: asked(list),
         command: Command::new("server".into(), Vec::new()),
         listen: vec![Listen::Port(3000)],
+        socket: SocketConfig::default(),
         handoff,
         fleet: FleetConfig { seed: 1, ..FleetConfig::default() },
         route: route(),
