@@ -6,11 +6,11 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
-use mio::event::Event;
 use nix::libc;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
+use super::channels::ChannelEvent;
 use super::native::{NativeLink, SavedChannel};
 use super::node::{NodeLink, SavedNodeLink};
 use super::upgrade::{Keeper, Shared};
@@ -131,13 +131,21 @@ impl Engine {
         }
     }
 
-    /// The loop has something to tell of a channel.
-    pub(super) fn channel_event(&mut self, worker: Worker, event: &Event) {
-        let Some(live) = self.workers.get_mut(worker) else { return };
-        live.readable |= event.is_readable() || event.is_read_closed();
-        if let Some(link) = live.link.node_mut()
-            && event.is_writable()
-        {
+    /// Hears what there is to tell of channels by now.
+    pub(super) fn hear_channels(&mut self) {
+        match self.workers.channels.look() {
+            Ok(events) => events.into_iter().for_each(|event| self.channel_event(event)),
+            Err(error) => warn!("cannot look which channels have something to read: {error}"),
+        }
+    }
+
+    fn channel_event(&mut self, event: ChannelEvent) {
+        let ChannelEvent { worker, readable, writable } = event;
+        if readable {
+            self.workers.became_readable(worker);
+        }
+        let link = self.workers.get_mut(worker).and_then(|live| live.link.node_mut());
+        if let Some(link) = link.filter(|_| writable) {
             link.became_writable();
             self.flush_node(worker);
         }
@@ -164,7 +172,10 @@ impl Engine {
 
     /// Reads what workers have said.
     pub(super) fn read_channels(&mut self, which: Channels) {
-        for worker in self.workers.to_read(which) {
+        if which == Channels::All {
+            self.hear_channels();
+        }
+        for worker in self.workers.to_read() {
             self.read_channel(worker, which);
         }
     }
@@ -316,16 +327,6 @@ impl Engine {
 
     /// Has the loop tell what it has to tell of each channel.
     pub(super) fn watch_channels(&mut self) {
-        for live in self.workers.all_mut() {
-            let worker = live.worker;
-            let registry = self.poll.registry();
-            let watched = match &mut live.link {
-                Link::Native(link) => link.watch(registry, worker, self.router.is_wanted(worker)),
-                Link::Node(link) => link.watch(registry, worker),
-            };
-            if let Err(error) = watched {
-                warn!("cannot watch the channel of {worker}: {error}");
-            }
-        }
+        self.workers.watch_channels(|worker| self.router.is_wanted(worker));
     }
 }

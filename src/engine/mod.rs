@@ -7,6 +7,7 @@
 //! from handoff to handoff: `link` leads to the folder of each.
 
 mod accept;
+mod channels;
 mod command_error;
 mod connection;
 mod handoff;
@@ -131,7 +132,7 @@ impl Engine {
                 match Subject::from(event.token()) {
                     Subject::Signals => self.hear_signals(),
                     Subject::Listener(number) => self.listeners.became_readable(number),
-                    Subject::Channel(worker) => self.channel_event(worker, event),
+                    Subject::Channels | Subject::Channel(_) => self.hear_channels(),
                     Subject::Pending(conn) => self.head_grew(conn, event.is_read_closed()),
                     Subject::Output(part) => self.output.hear(self.poll.registry(), part),
                 }
@@ -350,7 +351,7 @@ impl Engine {
 /// Which channels to read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Channels {
-    /// Those that the loop found readable, fairly.
+    /// Those that were found readable, fairly.
     Readable,
     /// All, and everything that is in them by now.
     All,

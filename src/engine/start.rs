@@ -7,6 +7,7 @@ use mio::Poll;
 use tracing::{info, warn};
 
 use super::accept::Listeners;
+use super::channels::ChannelPoll;
 use super::connection::Connection;
 use super::handoff::Handoff;
 use super::life::Worn;
@@ -93,7 +94,12 @@ impl Engine {
             pending: Pending::new(config.head_timeout),
             waiting: HashMap::new(),
             handoff: Handoff::new(),
-            workers: Workers::new(spawner, config.command.clone(), config.fleet.workers),
+            workers: Workers::new(
+                spawner,
+                config.command.clone(),
+                config.fleet.workers,
+                watch_channels(&poll)?,
+            ),
             native: Native::new().context("cannot measure a channel")?,
             node,
             output: Output::new(config.output),
@@ -181,8 +187,9 @@ impl Parts {
             process: config.process.clone(),
         };
         let slots = state.fleet.size();
-        let mut workers = Workers::new(spawner, config.command.clone(), slots);
-        workers.restore(registry, state.workers, &mut shared)?;
+        let channels = watch_channels(&poll)?;
+        let mut workers = Workers::new(spawner, config.command.clone(), slots, channels);
+        workers.restore(state.workers, &mut shared)?;
         let room = Room::new(state.file_limit.raised(), config.crew(slots));
         let router = Router::restore(config.route.clone(), room.queues(), state.router);
         let waiting = state.waiting.into_iter();
@@ -271,6 +278,10 @@ fn may_defer(config: &Config) -> bool {
     // The kernel rounds to seconds, and a shorter head timeout has to be kept too.
     let awaited = config.proxy.protocol || config.route.keys.may_need_head();
     awaited && config.head_timeout > listen::DEFERRED
+}
+
+fn watch_channels(poll: &Poll) -> anyhow::Result<ChannelPoll> {
+    ChannelPoll::new(poll.registry()).context("cannot create the poll of channels")
 }
 
 fn register_signals(poll: &Poll, config: &Config) -> anyhow::Result<Signals> {

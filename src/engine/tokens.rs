@@ -1,10 +1,4 @@
-//! What an event of the loop is about, and which of a channel are wanted.
-
-use std::io;
-use std::os::fd::RawFd;
-
-use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
+//! What an event of the loop is about.
 
 use super::output::part::Part;
 use crate::logic::Worker;
@@ -18,21 +12,17 @@ pub(super) enum Subject {
     Signals,
     /// The listener of this number.
     Listener(u32),
-    /// The channel to this worker.
+    /// The channel to this worker, in the poll of channels.
     Channel(Worker),
+    /// Some of the channels.
+    Channels,
     /// A connection whose first bytes are awaited.
     Pending(Conn),
     /// Output of workers.
     Output(Part),
 }
 
-/// Has the loop tell of a channel when it can be read, and perhaps also when there is room.
-pub(super) fn watch(registry: &Registry, fd: RawFd, token: Token, room: bool) -> io::Result<()> {
-    let interest = if room { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
-    registry.reregister(&mut SourceFd(&fd), token, interest)
-}
-
-const KINDS: usize = 5;
+const KINDS: usize = 6;
 /// The bits of a slot in a token; those of the generation stand above them.
 const SLOT_BITS: u32 = u16::BITS;
 
@@ -44,6 +34,7 @@ impl From<Subject> for mio::Token {
             Subject::Channel(Worker { slot, generation }) => {
                 (2, (generation as usize) << SLOT_BITS | usize::from(slot))
             }
+            Subject::Channels => (5, 0),
             Subject::Pending(Conn(number)) => (3, number as usize),
             Subject::Output(Part::Room(Stream::Stdout)) => (4, 0),
             Subject::Output(Part::Room(Stream::Stderr)) => (4, 1),
@@ -64,11 +55,12 @@ impl From<mio::Token> for Subject {
                 generation: (number >> SLOT_BITS) as u32,
             }),
             3 => Self::Pending(Conn(number as u64)),
-            _ => Self::Output(match number {
+            4 => Self::Output(match number {
                 0 => Part::Room(Stream::Stdout),
                 1 => Part::Room(Stream::Stderr),
                 number => Part::Pipe((number - 2) as u32),
             }),
+            _ => Self::Channels,
         }
     }
 }
@@ -86,6 +78,7 @@ mod tests {
             Subject::Channel(Worker { slot: 0, generation: 0 }),
             Subject::Channel(Worker { slot: 1, generation: 1 << 20 }),
             Subject::Channel(Worker { slot: u16::MAX, generation: u32::MAX }),
+            Subject::Channels,
             Subject::Pending(Conn(0)),
             Subject::Pending(Conn(1 << 40)),
             Subject::Output(Part::Room(Stream::Stdout)),

@@ -1,11 +1,9 @@
 //! Workers: started and buried as the fleet says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::AsRawFd;
 
-use mio::unix::SourceFd;
-use mio::{Interest, Registry};
 use nix::libc;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
@@ -13,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use sticky_worker::message::{ENV_WORKER_ID, ENV_WORKERS};
 use tracing::{info, warn};
 
+use super::channels::ChannelPoll;
 use super::command_error::CommandError;
 use super::link::{Link, SavedLink};
-use super::tokens::Subject;
 use super::upgrade::{Keeper, Shared};
 use super::{Channels, Engine};
 use crate::logic::Worker;
@@ -35,6 +33,9 @@ pub(super) struct Workers {
     command: Command,
     /// Those whose process exists, in the order of their slots.
     live: BTreeMap<Worker, Live>,
+    pub(super) channels: ChannelPoll,
+    /// Those whose channels had something to read, and nothing said yet that there is no more.
+    readable: BTreeSet<Worker>,
     /// How many slots there are.
     pub(super) slots: u16,
     /// Workers that are to be told `DRAIN` once no connection is on its way to them.
@@ -50,8 +51,6 @@ pub(super) struct Workers {
 pub(super) struct Live {
     pub(super) worker: Worker,
     pub(super) link: Link,
-    /// The loop said that there is something to read, and nothing said yet that there is no more.
-    pub(super) readable: bool,
     pub(super) told_off: Throttle,
     /// How many connections it was given.
     pub(super) given: u64,
@@ -84,10 +83,23 @@ struct SavedLive {
 }
 
 impl Workers {
-    pub(super) fn new(spawner: Spawner, command: Command, slots: u16) -> Self {
-        let live = BTreeMap::new();
-        let drains = Vec::new();
-        Self { spawner, command, live, slots, drains, started: false, unreaped: false }
+    pub(super) fn new(
+        spawner: Spawner,
+        command: Command,
+        slots: u16,
+        channels: ChannelPoll,
+    ) -> Self {
+        Self {
+            spawner,
+            command,
+            live: BTreeMap::new(),
+            channels,
+            readable: BTreeSet::new(),
+            slots,
+            drains: Vec::new(),
+            started: false,
+            unreaped: false,
+        }
     }
 
     /// How they are started.
@@ -117,29 +129,41 @@ impl Workers {
     }
 
     /// Goes on with those that were written down.
-    pub(super) fn restore(
-        &mut self,
-        registry: &Registry,
-        saved: SavedWorkers,
-        shared: &mut Shared,
-    ) -> io::Result<()> {
+    pub(super) fn restore(&mut self, saved: SavedWorkers, shared: &mut Shared) -> io::Result<()> {
         (self.drains, self.started) = (saved.drains, saved.started);
         for SavedLive { worker, link, pid, given } in saved.live {
             let link = link.restore(shared)?;
-            let token = Subject::Channel(worker).into();
-            let fd = link.as_raw_fd();
-            registry.register(&mut SourceFd(&fd), token, Interest::READABLE)?;
+            self.channels.add(worker, link.as_raw_fd())?;
             let (told_off, pid) = (Throttle::default(), Pid::from_raw(pid));
-            // Whatever came before the change has to be read without another event.
-            let live = Live { worker, link, readable: true, told_off, given, is_own: false, pid };
+            let live = Live { worker, link, told_off, given, is_own: false, pid };
             self.live.insert(worker, live);
+            // Whatever came before the change has to be read without another event.
+            self.readable.insert(worker);
         }
         Ok(())
     }
 
     /// Whether a channel has messages that were left for the next turn.
     pub(super) fn has_more(&self) -> bool {
-        self.all().any(|live| live.readable)
+        !self.readable.is_empty()
+    }
+
+    /// A channel has something to read.
+    pub(super) fn became_readable(&mut self, worker: Worker) {
+        if self.live.contains_key(&worker) {
+            self.readable.insert(worker);
+        }
+    }
+
+    /// Nothing is left to read in a channel.
+    pub(super) fn was_read(&mut self, worker: Worker) {
+        self.readable.remove(&worker);
+    }
+
+    /// A worker is gone.
+    fn remove(&mut self, worker: Worker) -> Option<Live> {
+        self.readable.remove(&worker);
+        self.live.remove(&worker)
     }
 
     /// All live workers.
@@ -152,15 +176,23 @@ impl Workers {
         self.live.values()
     }
 
-    /// What is known of each live worker.
-    pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut Live> {
-        self.live.values_mut()
+    /// Those whose channels are to be read.
+    pub(super) fn to_read(&self) -> Vec<Worker> {
+        self.readable.iter().copied().collect()
     }
 
-    /// Those whose channels are to be read.
-    pub(super) fn to_read(&self, which: Channels) -> Vec<Worker> {
-        let wanted = |live: &&Live| live.readable || which == Channels::All;
-        self.all().filter(wanted).map(|live| live.worker).collect()
+    /// Has the loop tell what it has to tell of each channel; `is_wanted` says of which workers it
+    /// matters when they pick something up.
+    pub(super) fn watch_channels(&mut self, is_wanted: impl Fn(Worker) -> bool) {
+        for (worker, live) in &mut self.live {
+            let watched = match &mut live.link {
+                Link::Native(link) => link.watch(&self.channels, *worker, is_wanted(*worker)),
+                Link::Node(link) => link.watch(&self.channels, *worker),
+            };
+            if let Err(error) = watched {
+                warn!("cannot watch the channel of {worker}: {error}");
+            }
+        }
     }
 
     pub(super) fn drain_later(&mut self, worker: Worker) {
@@ -249,12 +281,9 @@ impl Engine {
         if let Some(pipes) = pipes {
             self.output.started(self.poll.registry(), worker, pipes);
         }
-        let token = Subject::Channel(worker).into();
-        let fd = link.as_raw_fd();
-        let registered =
-            self.poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE);
+        let registered = self.workers.channels.add(worker, link.as_raw_fd());
         let told_off = Throttle::default();
-        let live = Live { worker, link, readable: false, told_off, given: 0, is_own: true, pid };
+        let live = Live { worker, link, told_off, given: 0, is_own: true, pid };
         self.workers.live.insert(worker, live);
         if let Err(error) = registered {
             // Without events nothing of it would ever be heard, so it goes the way of a worker
@@ -335,7 +364,7 @@ impl Engine {
 
     /// A worker was reaped.
     fn bury(&mut self, worker: Worker, exit: Exit) {
-        if let Some(live) = self.workers.live.remove(&worker) {
+        if let Some(live) = self.workers.remove(worker) {
             self.recover(worker, live.link);
         }
         self.output.ended(self.poll.registry(), self.now, worker);

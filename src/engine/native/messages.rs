@@ -28,21 +28,20 @@ impl Engine {
     pub(in crate::engine) fn read_native(&mut self, worker: Worker, which: Channels) {
         let most = if which == Channels::All { MOST_QUEUED } else { BATCH };
         for _ in 0..most {
-            let Some(live) = self.workers.get_mut(worker) else { return };
+            let Some(live) = self.workers.get(worker) else { return };
             let Some(link) = live.link.native() else { return };
             match link.channel.receive(&mut self.native.buffer) {
                 Ok(Incoming::Message(received)) => self.hear(worker, received),
                 Ok(Incoming::Nothing) => {
-                    live.readable = false;
-                    return;
+                    return self.workers.was_read(worker);
                 }
                 Ok(Incoming::ShutDown) => {
-                    live.readable = false;
+                    self.workers.was_read(worker);
                     self.end_unusable(worker, &io::ErrorKind::UnexpectedEof.into());
                     return;
                 }
                 Err(error) => {
-                    live.readable = false;
+                    self.workers.was_read(worker);
                     warn!("cannot read the channel of {worker}: {error}");
                     return;
                 }

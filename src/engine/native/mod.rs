@@ -6,7 +6,6 @@ mod recovery;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
-use mio::Registry;
 use serde::{Deserialize, Serialize};
 use sticky_worker::message::{
     ENV_CHANNEL, ENV_CHANNEL_INODE, ENV_CHANNEL_KEYS, ENV_PROTOCOL, MAX_MESSAGE, PROTOCOL, ToWorker,
@@ -14,7 +13,7 @@ use sticky_worker::message::{
 use tracing::debug;
 
 use self::recovery::{Recovery, SavedRecovery};
-use super::tokens::{Subject, watch};
+use super::channels::ChannelPoll;
 use super::upgrade::{Keeper, Kept};
 use super::{Connection, Engine};
 use crate::logic::Worker;
@@ -143,14 +142,14 @@ impl NativeLink {
     /// Has the loop tell when the worker picks something up, for as long as that matters.
     pub(super) fn watch(
         &mut self,
-        registry: &Registry,
+        channels: &ChannelPoll,
         worker: Worker,
         wanted: bool,
     ) -> io::Result<()> {
         if wanted == self.watched {
             return Ok(());
         }
-        watch(registry, self.channel.as_raw_fd(), Subject::Channel(worker).into(), wanted)?;
+        channels.watch(worker, self.channel.as_raw_fd(), wanted)?;
         self.watched = wanted;
         Ok(())
     }

@@ -35,25 +35,24 @@ impl Engine {
             let node = self.node.as_mut().expect("a Node worker has its handoff");
             let received = match link.stream.receive(&mut node.buffer) {
                 Ok(Some(received)) => received,
-                Ok(None) => {
-                    live.readable = false;
-                    return;
-                }
+                Ok(None) => return self.workers.was_read(worker),
                 Err(error) => {
-                    live.readable = false;
+                    self.workers.was_read(worker);
                     debug!("cannot read the channel of {worker}: {error}");
                     return self.hear_end(worker);
                 }
             };
             if received.len == 0 {
-                live.readable = false;
+                self.workers.was_read(worker);
                 return self.hear_end(worker);
             }
             // The kernel stops at a descriptor; without one, a part of the buffer is all there was.
             let all = received.len < node.buffer.len() && received.descriptors.is_empty();
-            live.readable = !all;
             let bytes = &node.buffer[..received.len];
             link.frames.extend(bytes);
+            if all {
+                self.workers.was_read(worker);
+            }
             self.keep_descriptors(worker, received);
             self.hear_frames(worker);
             if all {

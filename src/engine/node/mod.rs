@@ -21,12 +21,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::time::Duration;
 
-use mio::Registry;
-
 use self::handoff::Resting;
 use self::ports::Ports;
 pub(super) use self::saved::{SavedNode, SavedNodeLink};
-use super::tokens::{Subject, watch};
+use super::channels::ChannelPoll;
 use super::{Connection, Engine};
 use crate::channel::node::{Frames, Ledger, Outbox, Package, Primary, Serialization};
 use crate::logic::Worker;
@@ -234,12 +232,11 @@ impl NodeLink {
     }
 
     /// Has the loop tell when there is room to write, for as long as that matters.
-    pub(super) fn watch(&mut self, registry: &Registry, worker: Worker) -> io::Result<()> {
+    pub(super) fn watch(&mut self, channels: &ChannelPoll, worker: Worker) -> io::Result<()> {
         if self.blocked == self.watched {
             return Ok(());
         }
-        let token = Subject::Channel(worker).into();
-        watch(registry, self.stream.as_raw_fd(), token, self.blocked)?;
+        channels.watch(worker, self.stream.as_raw_fd(), self.blocked)?;
         self.watched = self.blocked;
         Ok(())
     }

@@ -73,9 +73,20 @@ impl Placement {
     fn least(&self, now: Time, seats: &[Seat], fit: impl Fn(&Seat) -> bool) -> Option<usize> {
         let fit = |seat: &Seat| fit(seat) && !seat.is_laden() && seat.is_picking_up(now);
         let round = || self.round(seats).filter(|slot| fit(&seats[*slot]));
-        // The first of several minima is the next one in the round.
         let load = |slot: &usize| seats[*slot].load(now);
-        let least = round().min_by_key(load)?;
+        // The first of several minima is the next one in the round; nobody has less than nothing, so
+        // that with many workers few are looked at.
+        let mut least = None;
+        for slot in round() {
+            let load = load(&slot);
+            if least.is_none_or(|(least, _)| load < least) {
+                least = Some((load, slot));
+            }
+            if load == 0 {
+                break;
+            }
+        }
+        let (_, least) = least?;
         if seats[least].has_room() {
             return Some(least);
         }

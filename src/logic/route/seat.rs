@@ -145,6 +145,9 @@ impl Seat {
     /// ready, a part of them that shrinks with time. So it catches up over [`FRESH`] and is not
     /// flooded with everything that arrives.
     pub(super) fn load(&self, now: Time) -> u32 {
+        if self.handicap == 0 {
+            return self.open;
+        }
         let left = FRESH.saturating_sub(now - self.ready_at).as_millis();
         let part = u128::from(self.handicap) * left / FRESH.as_millis();
         self.open.saturating_add(u32::try_from(part).unwrap_or(u32::MAX))
