@@ -10,7 +10,7 @@ use anyhow::Context;
 #[derive(Debug, clap::Parser)]
 #[command(name = "sticky-bench")]
 pub struct Args {
-    /// What to run; both benches when nothing is said.
+    /// What to run; cost, memory and workers when nothing is said.
     #[command(subcommand)]
     pub what: Option<What>,
     /// How to measure.
@@ -25,6 +25,8 @@ pub enum What {
     Cost,
     /// Memory of announced sids, and the price of a lookup among them
     Memory,
+    /// CPU time per connection with few workers and with many, for keys that nobody knows
+    Workers,
     /// CPU time per connection beside the Node primaries; needs Node and npm, installs the packages
     Node,
     /// Be the floor: the least that any supervisor must do

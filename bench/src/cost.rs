@@ -76,7 +76,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     for row in options.control.then_some(CONTROL).into_iter().chain(ROWS) {
         let floor = Supervisor::floor(&bench)?;
         let sticky = match row.by {
-            Some(by) => Supervisor::sticky_run(&sticky_run, by)?,
+            Some(by) => Supervisor::sticky_run(&sticky_run, by, WORKERS)?,
             None => Supervisor::floor(&bench)?,
         };
         wrong += row.compare(options, &floor, &sticky)?;
@@ -132,7 +132,7 @@ impl Row {
 
     fn announced(&self) -> u32 {
         match self.requests {
-            Requests::Handshake | Requests::Opened(_) => 0,
+            Requests::Handshake | Requests::Opened(_) | Requests::MadeUp => 0,
             Requests::Known { per_slot } => per_slot,
         }
     }

@@ -34,6 +34,8 @@ pub enum Requests<'a> {
     },
     /// Polls with the sids of these sessions, at least one.
     Opened(&'a [Session]),
+    /// A key that nobody has presented or announced before, wherever one can stand.
+    MadeUp,
 }
 
 /// A session that a worker has opened.
@@ -161,7 +163,16 @@ impl<'a> Client<'a> {
             let mine = turn % self.slots.len();
             let owner = self.choose(&mut path);
             let from = address(number + threads * mine as u32);
-            match ask(from, to, &path) {
+            let answered = match self.load.requests {
+                Requests::MadeUp => {
+                    let key = sid(number as u16, self.random.next() as u32);
+                    ask_with_key(from, to, &key)
+                }
+                Requests::Handshake | Requests::Known { .. } | Requests::Opened(_) => {
+                    ask(from, to, &path)
+                }
+            };
+            match answered {
                 Ok(Answer { slot, .. }) => {
                     outcome.astray += u32::from(self.astray(mine, owner, slot))
                 }
@@ -183,7 +194,7 @@ impl<'a> Client<'a> {
             path.push_str(sid);
         };
         match self.load.requests {
-            Requests::Handshake => None,
+            Requests::Handshake | Requests::MadeUp => None,
             Requests::Known { per_slot } => {
                 let slot = self.random.below(WORKERS.into()) as u16;
                 add(&sid(slot, self.random.below(per_slot)));
@@ -229,7 +240,7 @@ pub fn announce(to: SocketAddrV4, per_slot: u32) -> anyhow::Result<()> {
 /// Node bench do that. Errors when a handshake fails.
 pub fn open_sessions(to: SocketAddrV4, count: u32) -> anyhow::Result<Vec<Session>> {
     let open = |turn| {
-        let answer = exchange(address(turn % ADDRESSES), to, "/handshake")?;
+        let answer = exchange(address(turn % ADDRESSES), to, "/handshake", "")?;
         parse_session(&answer).ok_or_else(not_an_answer)
     };
     let sessions: io::Result<_> = (0..count).map(open).collect();
@@ -238,11 +249,18 @@ pub fn open_sessions(to: SocketAddrV4, count: u32) -> anyhow::Result<Vec<Session
 
 /// One request on a connection of its own. Errors when the answer is not that of the bench's worker.
 pub fn ask(from: Ipv4Addr, to: SocketAddrV4, path: &str) -> io::Result<Answer> {
-    parse(&exchange(from, to, path)?).ok_or_else(not_an_answer)
+    parse(&exchange(from, to, path, "")?).ok_or_else(not_an_answer)
+}
+
+/// One request with this key as its sid, the query parameter, header and cookie `key`.
+fn ask_with_key(from: Ipv4Addr, to: SocketAddrV4, key: &str) -> io::Result<Answer> {
+    let path = format!("/socket.io/?EIO=4&transport=polling&key={key}&sid={key}");
+    let headers = format!("Key: {key}\r\nCookie: key={key}\r\n");
+    parse(&exchange(from, to, &path, &headers)?).ok_or_else(not_an_answer)
 }
 
 /// All bytes that answer one request on a connection of its own.
-fn exchange(from: Ipv4Addr, to: SocketAddrV4, path: &str) -> io::Result<Vec<u8>> {
+fn exchange(from: Ipv4Addr, to: SocketAddrV4, path: &str, headers: &str) -> io::Result<Vec<u8>> {
     let mut socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.set_read_timeout(Some(PATIENCE))?;
     // The worker closes first. A reset in return leaves nothing behind in TIME_WAIT on either side,
@@ -254,7 +272,7 @@ fn exchange(from: Ipv4Addr, to: SocketAddrV4, path: &str) -> io::Result<Vec<u8>>
     write!(
         request,
         "GET {path} HTTP/1.1\r\nHost: {to}\r\nUser-Agent: sticky-bench\r\nAccept: */*\r\n\
-         Connection: close\r\n\r\n"
+         {headers}Connection: close\r\n\r\n"
     )
     .expect("a string takes everything");
     socket.write_all(request.as_bytes())?;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use sticky_bench::args::{Args, What};
-use sticky_bench::{cost, floor, memory, node, worker};
+use sticky_bench::{cost, floor, memory, node, worker, workers};
 
 fn main() -> ExitCode {
     match run(&Args::parse()) {
@@ -25,10 +25,13 @@ fn run(args: &Args) -> anyhow::Result<()> {
         None => {
             cost::run(&args.options)?;
             println!();
-            memory::run(&args.options)
+            memory::run(&args.options)?;
+            println!();
+            workers::run(&args.options)
         }
         Some(What::Cost) => cost::run(&args.options),
         Some(What::Memory) => memory::run(&args.options),
+        Some(What::Workers) => workers::run(&args.options),
         Some(What::Node) => node::run(&args.options),
         Some(What::Floor(floor)) => floor::run(floor),
         Some(What::Worker) => worker::run(),

@@ -15,8 +15,8 @@ const SAMPLE: u32 = 10_000;
 /// Measures and prints. Errors when a supervisor fails, or a sid does not reach its owner.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let program = options.sticky_run()?;
-    let many = Supervisor::sticky_run(&program, "sid")?;
-    let few = Supervisor::sticky_run(&program, "sid")?;
+    let many = Supervisor::sticky_run(&program, "sid", WORKERS)?;
+    let few = Supervisor::sticky_run(&program, "sid", WORKERS)?;
     let per_slot = options.sids / u32::from(WORKERS);
     let mut wrong = fill(&many, options, per_slot)?;
     announce(few.address, 1)?;

@@ -18,7 +18,7 @@ use nix::unistd::Pid;
 use crate::args::own_program;
 use crate::clock;
 
-/// Every supervisor of the bench has this many workers.
+/// Every supervisor of the bench has this many workers, unless their number is what is measured.
 pub const WORKERS: u16 = 2;
 /// How long a supervisor may take to start and to stop.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -43,10 +43,10 @@ impl Supervisor {
         Self::start(command)
     }
 
-    /// Starts sticky-run with a key list.
-    pub fn sticky_run(program: &Path, by: &str) -> anyhow::Result<Self> {
+    /// Starts sticky-run with a key list and so many workers.
+    pub fn sticky_run(program: &Path, by: &str, workers: u16) -> anyhow::Result<Self> {
         let mut command = Command::new(program);
-        command.args(["--listen", "127.0.0.1:0", "--workers", &WORKERS.to_string()]);
+        command.args(["--listen", "127.0.0.1:0", "--workers", &workers.to_string()]);
         command.args(["--by", by, "--handoff", "channel"]);
         command.arg("--").arg(own_program()?).arg("worker");
         Self::start(command)
