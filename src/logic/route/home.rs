@@ -74,9 +74,12 @@ impl Homes {
             Found::Text(_) => Kind::Text,
             Found::Ip(_) => Kind::Ip,
         };
-        let minted = match (&self.mint, found) {
-            (Some(mint), Found::Sid(text)) => mint.read(text),
-            _ => None,
+        // A minted id is the same key wherever it stands: Engine.IO can set it as a cookie, too.
+        let minted = match found {
+            Found::Sid(text) | Found::Text(text) => {
+                self.mint.as_ref().and_then(|mint| mint.read(text))
+            }
+            Found::Ip(_) => None,
         };
         Client {
             key: Fingerprint::new(self.secret, &identity),
@@ -159,9 +162,11 @@ impl Homes {
     }
 
     /// A key was placed on a worker and lives there from now on, unless it lives on another one that
-    /// only does not serve the door where it came in.
+    /// only does not serve the door where it came in. One that leads to a live worker by itself needs
+    /// no memory; a cookie may outlive the worker that minted it, and then it does.
     pub(super) fn bind(&mut self, now: Time, seats: &Seats, client: Client, worker: Worker) {
-        if client.point.is_some() || client.minted.is_some() {
+        let is_minters = |mint: &Mint| client.minted.and_then(|id| mint.worker(id)).is_some();
+        if client.point.is_some() || self.mint.as_ref().is_some_and(is_minters) {
             return;
         }
         let home = self.presented.get(now, client.key);

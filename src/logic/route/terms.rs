@@ -181,7 +181,7 @@ pub(super) struct Client {
 impl Client {
     /// Whether a worker may be about to announce this key.
     pub(super) fn may_be_announced(&self) -> bool {
-        self.kind != Kind::Ip && self.minted.is_none()
+        self.kind != Kind::Ip
     }
 }
 

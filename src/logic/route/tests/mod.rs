@@ -71,8 +71,11 @@ impl World {
     }
 
     fn arrive_at(&mut self, door: Door, path: &str, returned: Option<Returned>) -> Verdict {
+        self.arrive_with(door, &format!("GET {path} HTTP/1.1\r\n\r\n"), returned)
+    }
+
+    fn arrive_with(&mut self, door: Door, bytes: &str, returned: Option<Returned>) -> Verdict {
         self.next += 1;
-        let bytes = format!("GET {path} HTTP/1.1\r\n\r\n");
         let ip = Some("192.0.2.1".parse().unwrap());
         let conn = Conn(self.next);
         let arrival = Arrival { conn, door, ip, bytes: bytes.as_bytes(), last: false, returned };
@@ -327,4 +330,33 @@ fn made_up_keys_never_push_out_announced_ones() {
         world.everybody_picks_up();
     }
     assert_eq!(world.give("/?sid=abc"), (1, Reason::OwnedKey));
+}
+
+#[test]
+fn a_minted_id_is_the_same_key_wherever_it_stands_and_stays_somewhere_when_its_worker_is_gone() {
+    // Of the first incarnation.
+    const MINTED: &str = "0123456789abcdeAAE9n";
+    for keys in ["sid", "query:sid", "header:io", "cookie:io"] {
+        let mut world = World::with(keys, Balance::RoundRobin, 3, |config| {
+            config.mint = Some(mint::MintKey([7; 32]));
+        });
+        assert_eq!(world.router.incarnate(worker(2)), Some(0));
+        let give = |world: &mut World| {
+            let head = format!(
+                "GET /?sid={MINTED} HTTP/1.1\r\nIo: {MINTED}\r\nCookie: io={MINTED}\r\n\r\n"
+            );
+            world.everybody_picks_up();
+            match world.arrive_with(Door(9), &head, None) {
+                Verdict::Give(give) => give.worker.slot,
+                other => panic!("{keys}: {other:?}"),
+            }
+        };
+        assert_eq!([(); 4].map(|()| give(&mut world)), [2; 4], "{keys}");
+        // The announcement of an id that says so itself needs no memory.
+        world.router.session(world.now, worker(2), MINTED.as_bytes()).unwrap();
+        assert_eq!(give(&mut world), 2, "{keys}");
+        world.router.gone(world.now, worker(2));
+        let after = give(&mut world);
+        assert_eq!([(); 4].map(|()| give(&mut world)), [after; 4], "{keys}");
+    }
 }
