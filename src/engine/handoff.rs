@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use nix::libc;
 use serde::{Deserialize, Serialize};
+use sticky_worker::message::MAX_KEY;
 use tracing::{debug, warn};
 
 use super::connection::SavedConnection;
@@ -42,6 +43,8 @@ pub(super) struct Handoff {
     blocked_until: Option<Time>,
     refused: Throttle,
     unwanted: Throttle,
+    /// It was said that a presented key is too long.
+    said_too_long: bool,
 }
 
 /// What handing over remembers in a state.
@@ -71,6 +74,7 @@ impl Handoff {
             blocked_until: None,
             refused: Throttle::default(),
             unwanted: Throttle::default(),
+            said_too_long: false,
         }
     }
 
@@ -290,7 +294,20 @@ impl Engine {
         let count = preface + bytes.len();
         let arrival = Arrival { conn, door, ip, bytes, last, returned };
         let verdict = self.router.route(self.now, &arrival);
+        self.say_if_too_long();
         Some((count, self.decide(verdict)))
+    }
+
+    /// A client presents a key that no worker can announce.
+    fn say_if_too_long(&mut self) {
+        if let Some(length) = self.router.take_long_key()
+            && !mem::replace(&mut self.handoff.said_too_long, true)
+        {
+            warn!(
+                "a client presents a key of {length} bytes: workers can announce {MAX_KEY} at most, so \
+                 it stays where its first connection was placed; use shorter ids (said once)"
+            );
+        }
     }
 
     /// Since when a connection without a byte is there, which the kernel may have held back.

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::mem;
 use std::os::fd::AsRawFd;
 
 use nix::libc;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
-use sticky_worker::message::{ENV_WORKER_ID, ENV_WORKERS};
+use sticky_worker::message::{ENV_WORKER_ID, ENV_WORKERS, MAX_KEY};
 use tracing::{info, warn};
 
 use super::channels::ChannelPoll;
@@ -19,6 +20,7 @@ use super::{Channels, Engine};
 use crate::logic::Worker;
 use crate::logic::config::{Command, ProcessConfig, with_slot};
 use crate::logic::fleet::{Exit, Input};
+use crate::logic::route::OwnedByAnother;
 use crate::logic::throttle::Throttle;
 use crate::os::reap;
 use crate::os::spawn::{Launch, SpawnError, Spawner};
@@ -42,8 +44,18 @@ pub(super) struct Workers {
     drains: Vec<Worker>,
     /// Whether the command could ever be started.
     started: bool,
+    said: Said,
     /// Whether children may have ended that were left for the next turn.
     pub(super) unreaped: bool,
+}
+
+/// What was said once about keys that workers announce.
+#[derive(Debug, Default)]
+struct Said {
+    /// That one is too long.
+    too_long: bool,
+    /// That one lives on another worker.
+    shared: bool,
 }
 
 /// A worker whose process exists.
@@ -98,6 +110,7 @@ impl Workers {
             slots,
             drains: Vec::new(),
             started: false,
+            said: Said::default(),
             unreaped: false,
         }
     }
@@ -373,14 +386,29 @@ impl Engine {
         self.settling.changed(self.now);
     }
 
-    /// A worker announces a key.
+    /// A worker announces a key. Two may do so innocently: when ids collide, or when clients present
+    /// what is the same for all of them.
     pub(super) fn hear_session(&mut self, worker: Worker, key: &[u8]) {
         if self.fleet.is_outgoing(worker) {
             // Nobody new is sent there, and whoever is there already stays.
         } else if !self.fleet.is_ready(worker) {
             self.tell_off(worker, "SESSION came before READY");
-        } else if let Err(owned) = self.router.session(self.now, worker, key) {
-            self.tell_off(worker, &format!("SESSION for a key that is not its own: {owned}"));
+        } else if key.len() > MAX_KEY {
+            let length = key.len();
+            if !mem::replace(&mut self.workers.said.too_long, true) {
+                warn!(
+                    "{worker} announces a key of {length} bytes: only {MAX_KEY} are taken, so clients \
+                     that present it may reach another worker; use shorter ids (said once)"
+                );
+            }
+        } else if let Err(OwnedByAnother(owner)) = self.router.session(self.now, worker, key)
+            && !mem::replace(&mut self.workers.said.shared, true)
+        {
+            warn!(
+                "{worker} announces a key that lives on {owner}, where everybody who presents it goes: \
+                 several clients seem to share it, such as a cookie with the same value for all, or ids \
+                 that collide; have --by name a key that each client has for itself (said once)"
+            );
         }
     }
 

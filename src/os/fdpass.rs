@@ -11,7 +11,7 @@ use nix::sys::stat::fstat;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
 use sendfd::SendWithFd;
-use sticky_worker::message::MAX_MESSAGE;
+use sticky_worker::message::MAX_WORKER_MESSAGE;
 
 /// Room for every descriptor that one message can carry (`SCM_MAX_FD`), so that the kernel never
 /// has to drop some for want of room.
@@ -49,8 +49,9 @@ pub enum Incoming {
     ShutDown,
 }
 
-/// Where the bytes of a datagram go: one more than allowed, so that a longer one is seen.
-pub type Buffer = [u8; MAX_MESSAGE + 1];
+/// Where the bytes of a datagram go, of whichever side: one more than allowed, so that a longer one is
+/// seen.
+pub type Buffer = [u8; MAX_WORKER_MESSAGE + 1];
 
 impl Channel {
     /// A new channel. Only the supervisor's own end is non-blocking: the flag of the worker's end
@@ -205,7 +206,7 @@ mod tests {
             channel.send(text, Some(channel.theirs.as_fd())).unwrap();
         }
         assert_eq!(channel.unread_bytes().unwrap(), 3 * charge);
-        let mut buffer = [0; MAX_MESSAGE + 1];
+        let mut buffer = [0; MAX_WORKER_MESSAGE + 1];
         let first = message(channel.take_back(&mut buffer));
         assert_eq!((&buffer[..first.len], first.descriptors.len()), (&b"CONN one"[..], 1));
         assert_eq!(channel.unread_bytes().unwrap(), 2 * charge);
@@ -216,12 +217,12 @@ mod tests {
         let channel = Channel::new().unwrap();
         let worker = of_worker(&channel);
         let fd = channel.theirs.as_raw_fd();
-        worker.send_with_fd(&[b'x'; 5_000], &[fd; 253]).unwrap();
-        let mut buffer = [0; MAX_MESSAGE + 1];
+        worker.send_with_fd(&[b'x'; 20_000], &[fd; 253]).unwrap();
+        let mut buffer = [0; MAX_WORKER_MESSAGE + 1];
         let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
         let before = open();
         let received = message(channel.receive(&mut buffer));
-        assert_eq!((received.len, received.descriptors.len(), received.lost), (5_000, 253, false));
+        assert_eq!((received.len, received.descriptors.len(), received.lost), (20_000, 253, false));
         drop(received);
         // Other tests of this process open and close descriptors meanwhile, but far fewer.
         assert!(open() < before + 100);
@@ -231,7 +232,7 @@ mod tests {
     fn an_empty_datagram_is_not_the_end_and_a_shut_down_is() {
         let channel = Channel::new().unwrap();
         let worker = of_worker(&channel);
-        let mut buffer = [0; MAX_MESSAGE + 1];
+        let mut buffer = [0; MAX_WORKER_MESSAGE + 1];
         assert!(matches!(channel.receive(&mut buffer), Ok(Incoming::Nothing)));
         worker.send(b"").unwrap();
         assert_eq!(message(channel.receive(&mut buffer)).len, 0);

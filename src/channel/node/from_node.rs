@@ -9,7 +9,6 @@ use std::rc::Rc;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
-use sticky_worker::message::Key;
 
 use super::Serialization;
 use super::field::Field;
@@ -71,12 +70,12 @@ pub enum FromNode {
     /// `NODE_STICKY`, `session`, or `sticky:connection` of `@socket.io/sticky`: this key lives here.
     Session {
         /// The session's id.
-        key: Key,
+        key: Box<[u8]>,
     },
     /// `NODE_STICKY`, `end`, or `sticky:disconnection` of `@socket.io/sticky`: this key is over.
     End {
         /// The session's id.
-        key: Key,
+        key: Box<[u8]>,
     },
     /// `{type:"close"}`: a worker of `sticky-session` closes its server. From a worker that uses
     /// another package, it is a message of the app.
@@ -342,7 +341,8 @@ fn user(fields: &Fields<'_>) -> Option<FromNode> {
     }
 }
 
-/// A session's id, if it is one that clients can present.
-fn key(fields: &Fields<'_>, name: Field) -> Option<Key> {
-    Key::new(fields.text(name)?.as_bytes())
+/// A session's id, if it is one that clients can present. Its length is the engine's to judge.
+fn key(fields: &Fields<'_>, name: Field) -> Option<Box<[u8]>> {
+    let text = fields.text(name)?;
+    (!text.is_empty()).then(|| text.as_bytes().into())
 }

@@ -6,7 +6,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use sticky_worker::message::{FromWorker, MAX_MESSAGE};
+use sticky_worker::message::FromWorker;
 use tracing::{debug, warn};
 
 use crate::engine::{Channels, Connection, Engine};
@@ -51,7 +51,7 @@ impl Engine {
 
     /// Handles one message of a worker, which lies in the buffer.
     fn hear(&mut self, worker: Worker, mut received: Received) {
-        let datagram = &self.native.buffer[..received.len.min(MAX_MESSAGE + 1)];
+        let datagram = &self.native.buffer[..received.len.min(self.native.buffer.len())];
         let message = match FromWorker::parse(datagram) {
             Ok(Some(message)) => message,
             Ok(None) => return,

@@ -8,7 +8,8 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use serde::{Deserialize, Serialize};
 use sticky_worker::message::{
-    ENV_CHANNEL, ENV_CHANNEL_INODE, ENV_CHANNEL_KEYS, ENV_PROTOCOL, MAX_MESSAGE, PROTOCOL, ToWorker,
+    ENV_CHANNEL, ENV_CHANNEL_INODE, ENV_CHANNEL_KEYS, ENV_PROTOCOL, MAX_MESSAGE,
+    MAX_WORKER_MESSAGE, PROTOCOL, ToWorker,
 };
 use tracing::debug;
 
@@ -48,7 +49,7 @@ impl Native {
     }
 
     fn with(charge: usize, recovery: Recovery) -> Self {
-        Self { charge, buffer: Box::new([0; MAX_MESSAGE + 1]), recovery }
+        Self { charge, buffer: Box::new([0; MAX_WORKER_MESSAGE + 1]), recovery }
     }
 
     /// Writes down what could not be taken back yet.

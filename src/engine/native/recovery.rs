@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nix::libc;
 use serde::{Deserialize, Serialize};
-use sticky_worker::message::{MAX_MESSAGE, ToWorker};
+use sticky_worker::message::{MAX_WORKER_MESSAGE, ToWorker};
 use tracing::{info, warn};
 
 use super::SavedChannel;
@@ -152,7 +152,7 @@ impl Engine {
 
 /// Takes back as much as there are descriptors for.
 fn take_back(worker: Worker, channel: &Channel) -> Taken {
-    let mut buffer = [0; MAX_MESSAGE + 1];
+    let mut buffer = [0; MAX_WORKER_MESSAGE + 1];
     let mut messages = Vec::new();
     loop {
         match channel.take_back(&mut buffer) {
@@ -173,7 +173,7 @@ fn take_back(worker: Worker, channel: &Channel) -> Taken {
 
 /// Reads a message of ours out of the worker's end of a channel.
 fn unread(worker: Worker, buffer: &Buffer, mut received: Received) -> Option<Unread> {
-    match ToWorker::parse(&buffer[..received.len.min(MAX_MESSAGE)]) {
+    match ToWorker::parse(&buffer[..received.len.min(buffer.len())]) {
         Ok(Some(ToWorker::Conn { client, listener })) => {
             let Some(socket) = received.descriptors.pop() else {
                 warn!("a connection that {worker} did not pick up is lost: too many open files");

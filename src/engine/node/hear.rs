@@ -110,8 +110,8 @@ impl Engine {
             FromNode::SocketGetCount { key } => {
                 self.say(worker, |_| ToNode::SocketCount { key: &key, count: 0 });
             }
-            FromNode::Session { key } => self.hear_session(worker, key.as_bytes()),
-            FromNode::End { key } => self.router.end(self.now, worker, key.as_bytes()),
+            FromNode::Session { key } => self.hear_session(worker, &key),
+            FromNode::End { key } => self.router.end(self.now, worker, &key),
             FromNode::StickySessionClose => self.hear_package_close(worker),
             FromNode::Hello { version } => self.hear_preload(worker, version),
             FromNode::HandlesTerm => {

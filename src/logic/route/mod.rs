@@ -70,6 +70,9 @@ pub struct Router {
     seats: Seats,
     /// Connections that wait for any worker.
     lobby: Lobby,
+    /// The length of a key that no worker can announce, if one was presented.
+    #[serde(skip)]
+    long_key: Option<usize>,
 }
 
 impl Router {
@@ -86,6 +89,7 @@ impl Router {
             homes: Homes::new(&config, secret),
             seats: Seats::new(now, config.workers, Rules::new(&config)),
             lobby: Lobby::default(),
+            long_key: None,
             queues,
             config,
         }
@@ -108,7 +112,10 @@ impl Router {
         let client = match self.config.keys.find(arrival.ip, &head) {
             Answer::NotYet => return Verdict::More,
             Answer::No => None,
-            Answer::Yes(found) => Some(self.homes.client(&found)),
+            Answer::Yes(found) => {
+                self.long_key = found.too_long().or(self.long_key);
+                Some(self.homes.client(&found))
+            }
         };
         // Where every worker serves every door, they are all one.
         let door = if self.seats.every_door() { Door::default() } else { arrival.door };
@@ -145,6 +152,12 @@ impl Router {
         }
         self.lobby.push_back(visitor);
         Verdict::Wait
+    }
+
+    /// The length of a key that was presented since this was asked last, if it is one that no worker
+    /// can announce: it lives where it was placed.
+    pub fn take_long_key(&mut self) -> Option<usize> {
+        self.long_key.take()
     }
 
     /// The next waiting connection that can go, and where. It counts as sent.

@@ -29,7 +29,9 @@ impl Router {
     /// one.
     pub fn restore(config: RouteConfig, queues: Queues, saved: SavedRouter) -> Self {
         let SavedRouter { placement, homes, seats, lobby } = saved;
-        let mut router = Self { config: config.clone(), queues, placement, homes, seats, lobby };
+        let long_key = None;
+        let mut router =
+            Self { config: config.clone(), queues, placement, homes, seats, lobby, long_key };
         router.reconfigure(config, queues);
         router
     }

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use httparse::{EMPTY_HEADER, Header, Request, Status};
+use percent_encoding::percent_decode_str;
 
 /// A head longer than this, in bytes, is asked no further questions: what is not known is absent.
 pub const MAX_HEAD: usize = 64 * 1024;
@@ -75,17 +76,19 @@ impl<'a> Head<'a> {
     }
 
     /// The value of the parameter `name` in the query of the request line, decoded as
-    /// `application/x-www-form-urlencoded`. The first of several counts, an empty one does not.
-    pub fn query(&self, name: &str) -> Answer<Cow<'a, str>> {
+    /// `application/x-www-form-urlencoded`, to bytes of any kind. The first of several counts, an
+    /// empty one does not.
+    pub fn query(&self, name: &str) -> Answer<Cow<'a, [u8]>> {
         if let Some(answer) = self.without_line() {
             return answer;
         }
         let query = self.target.split_once('?').map_or("", |(_, query)| query);
         let query = query.split_once('#').map_or(query, |(query, _)| query);
-        let mut parameters = form_urlencoded::parse(query.as_bytes());
-        match parameters.find(|(found, _)| found == name) {
-            Some((_, value)) if !value.is_empty() => Answer::Yes(value),
-            _ => Answer::No,
+        let mut parameters = query.split('&').map(|one| one.split_once('=').unwrap_or((one, "")));
+        let named = |(found, _): &(&str, &str)| decode(found) == name.as_bytes();
+        match parameters.find(named).map(|(_, value)| decode(value)) {
+            Some(value) if !value.is_empty() => Answer::Yes(value),
+            Some(_) | None => Answer::No,
         }
     }
 
@@ -170,6 +173,15 @@ fn identify(bytes: &[u8]) -> (Protocol, &str) {
     }
 }
 
+/// A name or a value in a query as bytes. That they are UTF-8 is usual, and not for sure.
+fn decode(text: &str) -> Cow<'_, [u8]> {
+    if !text.contains('+') {
+        return percent_decode_str(text).into();
+    }
+    let spaced = text.replace('+', " ");
+    Cow::Owned(percent_decode_str(&spaced).collect())
+}
+
 /// The value in `name=value`, with white space around it, when the name is this one.
 fn cookie_value<'a>(cookie: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let cookie = cookie.trim_ascii();
@@ -186,7 +198,11 @@ mod tests {
     use super::*;
 
     fn sid(head: &str) -> Answer<String> {
-        Head::new(head.as_bytes(), false).query("sid").map(Cow::into_owned)
+        Head::new(head.as_bytes(), false).query("sid").map(text)
+    }
+
+    fn text(value: Cow<'_, [u8]>) -> String {
+        value.iter().map(|byte| char::from(*byte)).collect()
     }
 
     fn yes(value: &str) -> Answer<String> {
@@ -202,6 +218,11 @@ mod tests {
         assert_eq!(sid("GET /?%73id=a%62c&sid=no HTTP/1.1\r\n"), yes("abc"));
         assert_eq!(sid("GET /?sid=a+b%2Bc HTTP/1.1\r\n"), yes("a b+c"));
         assert_eq!(sid("GET /?sid=a?b HTTP/1.1\r\n"), yes("a?b"));
+        assert_eq!(
+            sid("GET /?sid=%FF%fe%00%C3%A9%2 HTTP/1.1\r\n"),
+            yes("\u{ff}\u{fe}\0\u{c3}\u{a9}%2")
+        );
+        assert_eq!(sid("GET /?&&x=1&sid=a=b& HTTP/1.1\r\n"), yes("a=b"));
         assert_eq!(sid("GET /?x#sid=abc HTTP/1.1\r\n"), Answer::No);
         assert_eq!(sid("GET /sid=abc HTTP/1.1\r\n"), Answer::No);
         assert_eq!(sid("GET /?SID=abc&sid=&sids=1 HTTP/1.1\r\n"), Answer::No);

@@ -76,14 +76,10 @@ impl Source {
     }
 
     fn find<'a>(&self, head: &Head<'a>) -> Option<Cow<'a, [u8]>> {
-        let text = |text: Cow<'a, str>| match text {
-            Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
-            Cow::Owned(text) => Cow::Owned(text.into_bytes()),
-        };
         let found = match self {
-            Self::Sid => head.query("sid").map(text),
+            Self::Sid => head.query("sid"),
             Self::Ip => Answer::No,
-            Self::Query(name) => head.query(name).map(text),
+            Self::Query(name) => head.query(name),
             Self::Header(name) => head.header(name).map(Cow::Borrowed),
             Self::Forwarded(name) => head.headers(name).map(|lines| lines.join(&b',').into()),
             Self::Cookie(name) => head.cookie(name).map(Cow::Borrowed),

@@ -1,12 +1,12 @@
 //! The native channel protocol, version 1: messages to bytes and back.
 //!
-//! One message is one datagram of at most [`MAX_MESSAGE`] bytes: one line of ASCII, a verb followed
-//! by arguments or `name=value` fields, one space between them, an optional newline at the end.
+//! One message is one datagram: one line of ASCII, a verb followed by arguments or `name=value`
+//! fields, one space between them, an optional newline at the end. Those of the supervisor have at
+//! most [`MAX_MESSAGE`] bytes, those of a worker, which carry keys, [`MAX_WORKER_MESSAGE`].
 //! File descriptors travel beside the bytes and are not this module's business. Both sides use this
 //! codec; `sticky-run-channel(7)` is the same protocol for people who write a worker in another
 //! language. Unknown verbs and unknown fields are ignored, so that either side may be the newer one.
 
-use std::borrow::Cow;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::str::{self, FromStr};
@@ -15,10 +15,13 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode};
 
 /// The version of the protocol that this crate speaks, as in `STICKY_PROTOCOL`.
 pub const PROTOCOL: u32 = 1;
-/// A message is at most this long, in bytes. A longer datagram is malformed.
+/// A message of the supervisor is at most this long, in bytes. A longer datagram is malformed.
 pub const MAX_MESSAGE: usize = 1024;
-/// A key is 1 to this many bytes, counted before escaping.
-pub const MAX_KEY: usize = 128;
+/// A message of a worker is at most this long, in bytes: enough for the longest key, with every byte
+/// of it escaped.
+pub const MAX_WORKER_MESSAGE: usize = 16 * 1024;
+/// A key that is announced is 1 to this many bytes, counted before escaping.
+pub const MAX_KEY: usize = 4096;
 
 /// The variable that holds the number of the channel's descriptor.
 pub const ENV_CHANNEL: &str = "STICKY_CHANNEL";
@@ -99,15 +102,18 @@ pub enum ToWorker {
 /// Why bytes are not a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Malformed {
-    /// Longer than [`MAX_MESSAGE`].
-    #[error("the message is longer than {MAX_MESSAGE} bytes")]
-    TooLong,
+    /// Longer than this, in bytes: [`MAX_MESSAGE`] or [`MAX_WORKER_MESSAGE`].
+    #[error("the message is longer than {0} bytes")]
+    TooLong(usize),
     /// Not a single line of printable ASCII.
     #[error("the message is not one line of printable ASCII")]
     NotALine,
     /// A known verb with an argument that is missing, wrong or too much.
     #[error("{0} has a wrong argument")]
     Argument(&'static str),
+    /// A key that is longer than [`MAX_KEY`].
+    #[error("{0} has a key of more than {MAX_KEY} bytes, which does not count: use a shorter key")]
+    LongKey(&'static str),
 }
 
 /// A message split at its spaces: the verb and the rest.
@@ -117,9 +123,9 @@ struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    fn parse(datagram: &'a [u8]) -> Result<Self, Malformed> {
-        if datagram.len() > MAX_MESSAGE {
-            return Err(Malformed::TooLong);
+    fn parse(datagram: &'a [u8], most: usize) -> Result<Self, Malformed> {
+        if datagram.len() > most {
+            return Err(Malformed::TooLong(most));
         }
         let line = datagram.strip_suffix(b"\n").unwrap_or(datagram);
         let graphic = |byte: &u8| byte.is_ascii_graphic() || *byte == b' ';
@@ -158,8 +164,12 @@ impl<'a> Line<'a> {
     }
 }
 
-fn key(escaped: &str) -> Option<Key> {
-    Key::new(Cow::from(percent_decode_str(escaped)))
+/// The only argument of a message with this verb, as a key.
+fn key(line: Line<'_>, verb: &'static str) -> Result<Key, Malformed> {
+    let bytes = line.only(|escaped| Some(percent_decode_str(escaped).collect::<Vec<u8>>()));
+    let bytes = bytes.ok_or(Malformed::Argument(verb))?;
+    let error = if bytes.len() > MAX_KEY { Malformed::LongKey } else { Malformed::Argument };
+    Key::new(bytes).ok_or(error(verb))
 }
 
 fn count(digits: &str) -> Option<u32> {
@@ -169,11 +179,11 @@ fn count(digits: &str) -> Option<u32> {
 impl FromWorker {
     /// Reads one datagram; `Ok(None)` is a verb that this version does not know.
     pub fn parse(datagram: &[u8]) -> Result<Option<Self>, Malformed> {
-        let line = Line::parse(datagram)?;
+        let line = Line::parse(datagram, MAX_WORKER_MESSAGE)?;
         Ok(Some(match line.verb {
             "READY" => Self::Ready,
-            "SESSION" => Self::Session(line.only(key).ok_or(Malformed::Argument("SESSION"))?),
-            "END" => Self::End(line.only(key).ok_or(Malformed::Argument("END"))?),
+            "SESSION" => Self::Session(key(line, "SESSION")?),
+            "END" => Self::End(key(line, "END")?),
             "CLOSED" => Self::Closed(line.only(count).ok_or(Malformed::Argument("CLOSED"))?),
             "BACK" => Self::Back { next: line.flag("next").ok_or(Malformed::Argument("BACK"))? },
             "PONG" => Self::Pong,
@@ -198,7 +208,7 @@ impl FromWorker {
 impl ToWorker {
     /// Reads one datagram; `Ok(None)` is a verb that this version does not know.
     pub fn parse(datagram: &[u8]) -> Result<Option<Self>, Malformed> {
-        let line = Line::parse(datagram)?;
+        let line = Line::parse(datagram, MAX_MESSAGE)?;
         Ok(match line.verb {
             "CONN" => Some(Self::Conn {
                 client: line.field("client").map_err(|_| Malformed::Argument("CONN"))?,
@@ -264,7 +274,7 @@ mod tests {
         ];
         for message in all {
             let bytes = message.encode();
-            assert!(bytes.len() <= MAX_MESSAGE);
+            assert!(bytes.len() <= MAX_WORKER_MESSAGE);
             assert_eq!(FromWorker::parse(&bytes), Ok(Some(message)));
         }
     }
@@ -307,7 +317,10 @@ mod tests {
         assert_eq!(parse(b"READY\nREADY\n"), Err(Malformed::NotALine));
         assert_eq!(parse(b"READY\0"), Err(Malformed::NotALine));
         assert_eq!(parse("SESSION \u{e9}".as_bytes()), Err(Malformed::NotALine));
-        assert_eq!(parse(&[b'x'; MAX_MESSAGE + 1]), Err(Malformed::TooLong));
+        let too_long = Err(Malformed::TooLong(MAX_WORKER_MESSAGE));
+        assert_eq!(parse(&[b'x'; MAX_WORKER_MESSAGE + 1]), too_long);
+        let too_long = Err(Malformed::TooLong(MAX_MESSAGE));
+        assert_eq!(ToWorker::parse(&[b'x'; MAX_MESSAGE + 1]), too_long);
         assert_eq!(parse(b"SESSION"), Err(Malformed::Argument("SESSION")));
         assert_eq!(parse(b"SESSION a b"), Err(Malformed::Argument("SESSION")));
         assert_eq!(parse(b"END "), Err(Malformed::Argument("END")));
@@ -315,7 +328,7 @@ mod tests {
         assert_eq!(parse(b"CLOSED 99999999999"), Err(Malformed::Argument("CLOSED")));
         assert_eq!(parse(b"BACK next=yes"), Err(Malformed::Argument("BACK")));
         let long = [b"SESSION ".as_slice(), &[b'x'; MAX_KEY + 1]].concat();
-        assert_eq!(parse(&long), Err(Malformed::Argument("SESSION")));
+        assert_eq!(parse(&long), Err(Malformed::LongKey("SESSION")));
         assert_eq!(ToWorker::parse(b"CONN client=nobody"), Err(Malformed::Argument("CONN")));
     }
 }

@@ -36,7 +36,7 @@ impl Sessions {
     ///
     /// # Errors
     ///
-    /// [`Error::KeyLength`] unless the id has 1 to 128 bytes, [`Error::SupervisorGone`] at the end.
+    /// [`Error::KeyLength`] unless the id has 1 to 4096 bytes, [`Error::SupervisorGone`] at the end.
     pub fn session(&self, id: &str) -> Result<Session, Error> {
         let key = key(id)?;
         let (session, ticket) = Session::open(self.core.as_ref(), key)?;
@@ -60,7 +60,7 @@ impl Sessions {
     ///
     /// # Errors
     ///
-    /// [`Error::KeyLength`] unless the id has 1 to 128 bytes.
+    /// [`Error::KeyLength`] unless the id has 1 to 4096 bytes.
     pub fn end(&self, id: &str) -> Result<(), Error> {
         let key = key(id)?;
         match &self.core {

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use sticky_worker::message::ToWorker;
+use sticky_worker::message::{MAX_KEY, ToWorker};
 use sticky_worker::{Error, Listener, Stream, Worker};
 use support::{owned, read_all, supervisor, until};
 
@@ -115,7 +115,7 @@ fn a_session_is_announced_before_the_call_returns_and_ended_by_the_drop() {
     assert_eq!(supervisor.next(), "SESSION kept");
     worker.sessions().end("kept").unwrap();
     assert_eq!(supervisor.next(), "END kept");
-    for wrong in ["", &"x".repeat(129)] {
+    for wrong in ["", &"x".repeat(MAX_KEY + 1)] {
         assert!(matches!(worker.session(wrong), Err(Error::KeyLength(_))));
     }
 }

@@ -41,7 +41,7 @@ impl Sessions {
     ///
     /// # Errors
     ///
-    /// [`Error::KeyLength`] unless the id has 1 to 128 bytes, [`Error::SupervisorGone`] at the end.
+    /// [`Error::KeyLength`] unless the id has 1 to 4096 bytes, [`Error::SupervisorGone`] at the end.
     pub async fn session(&self, id: &str) -> Result<Session, Error> {
         let core = self.link.as_ref().map(|link| link.core());
         let (session, ticket) = Session::open(core, key(id)?)?;
@@ -65,7 +65,7 @@ impl Sessions {
     ///
     /// # Errors
     ///
-    /// [`Error::KeyLength`] unless the id has 1 to 128 bytes.
+    /// [`Error::KeyLength`] unless the id has 1 to 4096 bytes.
     pub fn end(&self, id: &str) -> Result<(), Error> {
         let key = key(id)?;
         match &self.link {

@@ -11,9 +11,10 @@ use pin_project_lite::pin_project;
 
 use super::packet::{self, Look, OpenPacket};
 use super::table::Held;
+use crate::message::MAX_KEY;
 
 /// An open packet is found within this many bytes or not at all.
-const LIMIT: usize = 4096;
+const LIMIT: usize = MAX_KEY + 4096;
 
 pin_project! {
     /// The body of an answer that went through the layer, unchanged.

@@ -82,6 +82,7 @@ fn value<'a>(object: &'a str, name: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::MAX_KEY;
 
     const OBJECT: &str = r#"{"sid":"a-_9","upgrades":["websocket"],"pingInterval":300,"pingTimeout":200,"maxPayload":100000}"#;
 
@@ -119,7 +120,7 @@ mod tests {
         ] {
             assert_eq!(look(other.as_bytes()), Look::Other, "{other}");
         }
-        let long = format!(r#"0{{"sid":"{}"}}"#, "x".repeat(129));
+        let long = format!(r#"0{{"sid":"{}"}}"#, "x".repeat(MAX_KEY + 1));
         assert_eq!(look(long.as_bytes()), Look::Other);
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use sendfd::{RecvWithFd, SendWithFd};
-use sticky_worker::message::{MAX_MESSAGE, ToWorker};
+use sticky_worker::message::{MAX_MESSAGE, MAX_WORKER_MESSAGE, ToWorker};
 
 /// Far more than anything here takes; a test that reaches it has failed.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
@@ -59,7 +59,7 @@ impl Supervisor {
 
     /// The next message of the worker, with the number of a descriptor that came with it.
     pub(crate) fn next_with_fd(&self) -> (String, Option<RawFd>) {
-        let mut bytes = [0; MAX_MESSAGE];
+        let mut bytes = [0; MAX_WORKER_MESSAGE];
         let mut fds = [-1; 2];
         let (length, count) = loop {
             match self.end.recv_with_fd(&mut bytes, &mut fds) {
