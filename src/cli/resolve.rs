@@ -13,7 +13,7 @@ use nix::net::if_::if_nametoindex;
 use tracing::{info, warn};
 
 use super::args::{Args, LifeArgs, ProxyArgs, SocketArgs};
-use super::command::{Recognised, recognise};
+use super::command::{Recognised, node_options, recognise};
 use super::values::{self, WorkerCount};
 use crate::logic::config::{
     Command, Config, Handoff, KeepAlive, Listen, NodeConfig, OutputConfig, ProxyConfig,
@@ -121,6 +121,7 @@ fn command(args: &Args) -> anyhow::Result<(Command, Handoff)> {
         return Ok((typed, Handoff::Channel));
     }
     let own_options = place.variables.get(OsStr::new(NODE_OPTIONS)).cloned();
+    let mut there = place.clone();
     match recognise(&typed, place) {
         Recognised::Node(found) => {
             for note in &found.notes {
@@ -128,6 +129,11 @@ fn command(args: &Args) -> anyhow::Result<(Command, Handoff)> {
             }
             let changed = found.command.environment.iter().rfind(|(name, _)| name == NODE_OPTIONS);
             let options = changed.map_or(own_options, |(_, value)| value.clone());
+            if let Some(directory) = &found.command.directory {
+                there.enter(directory);
+            }
+            let words = found.node_arguments.and_then(|at| found.command.arguments.get(at..));
+            let options = options.or_else(|| node_options(&there, words?));
             let config = node(args, options.unwrap_or_default(), found.node_arguments);
             let mut command = found.command;
             command.directory = command.directory.or(typed.directory);

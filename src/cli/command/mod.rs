@@ -13,9 +13,11 @@
 //! interpreter (`program.rs`). On the way they change directory and variables (`place.rs`), as the
 //! real ones would.
 //!
-//! Shell scripts in files are not looked into, only what stands after `-c`: nobody can tell what
-//! a script does. Whatever is uncertain is no Node server.
+//! Of shell scripts in files only the last line is looked at, which may say what they become
+//! (`entrypoint.rs`): nobody can tell what else a script does. Whatever is uncertain is no Node server.
 
+mod dotenv;
+mod entrypoint;
 mod manager;
 mod package;
 mod place;
@@ -31,6 +33,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub(super) use self::dotenv::node_options;
 pub(super) use self::place::Place;
 use crate::logic::config::Command;
 

@@ -6,6 +6,7 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::shell::is_shell;
 use super::{Finding, Found, Walk, name};
 
 /// How much of a file is looked at. The kernel itself takes 256 bytes of a first line
@@ -33,6 +34,12 @@ impl Walk {
             };
         }
         let Some(mut interpreter) = interpreter(&start) else { return Ok(None) };
+        if interpreter_is_shell(&interpreter) {
+            return match self.wrapper(&name, arguments)? {
+                Some(found) => Ok(Some(found)),
+                None => self.entrypoint(&String::from_utf8_lossy(&start), words),
+            };
+        }
         // As the kernel does: the path in the place of the name.
         let file = if words[0].as_bytes().contains(&b'/') { words[0].clone() } else { path.into() };
         interpreter.push(file);
@@ -81,6 +88,16 @@ fn interpreter(start: &[u8]) -> Option<Vec<OsString>> {
     let argument = words.next().map(<[u8]>::trim_ascii).filter(|argument| !argument.is_empty());
     let words = [program].into_iter().chain(argument);
     Some(words.map(|word| OsStr::from_bytes(word).to_owned()).collect())
+}
+
+/// Whether a script with this first line is for a shell, and nothing else comes from there.
+fn interpreter_is_shell(words: &[OsString]) -> bool {
+    let options = |word: &OsString| word.as_bytes().starts_with(b"-");
+    match words {
+        [env, shell] if name(env) == "env" => is_shell(&name(shell)),
+        [shell, rest @ ..] => is_shell(&name(shell)) && rest.iter().all(options),
+        [] => false,
+    }
 }
 
 /// The interpreter that the kernel starts for a script.

@@ -10,7 +10,7 @@ use super::text::{self, Simple, Word};
 use super::{Finding, Found, Refusal, Walk, shown};
 
 /// What NODE_OPTIONS inside of a text does.
-const OPTIONS: &str = "NODE_OPTIONS is set inside a shell command, so that sticky-run cannot add to \
+pub(super) const OPTIONS: &str = "NODE_OPTIONS is set inside a shell command, so that sticky-run cannot add to \
                        it: set it before sticky-run instead";
 
 /// Whether a program of this name is a shell.

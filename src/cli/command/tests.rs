@@ -217,6 +217,8 @@ fn wrappers_are_refused_with_what_to_write() {
     for (line, instead) in [
         ("tsx watch server.ts --x", "write node --import tsx server.ts --x instead"),
         ("nice tsx server.ts", "write node --import tsx server.ts instead"),
+        ("c8 node server.js", "write node server.js instead"),
+        ("nyc --all npm start", "write node SCRIPT instead"),
         ("./node_modules/.bin/nodemon a.js", "write node SCRIPT instead"),
         ("node node_modules/.bin/nodemon a.js", "write node SCRIPT instead"),
         ("./node_modules/.bin/next dev", "write next start instead"),
@@ -322,4 +324,48 @@ fn no_words_panic() {
     proptest!(|(words in prop::collection::vec(word, 1..8))| {
         machine.recognise(&words);
     });
+}
+
+#[test]
+fn a_script_is_what_its_last_line_says_that_it_becomes() {
+    let machine = Machine::new();
+    machine.scripts(r#"{"start":"node server.js"}"#);
+    let script = |name: &str, last: &str| {
+        machine.file(&format!("app/{name}"), &format!("#!/bin/sh\nset -e\n{last}\n\n# end\n"));
+    };
+    script("plain", "exec \"$@\"");
+    script("user", "exec gosu app \"$@\"");
+    script("start", "exec node server.js \"$@\"");
+    script("cut", "exec node server.js \"$1\"");
+    script("stays", "node server.js");
+    script("build", "node build.js\nexec ./server");
+    for (line, expected) in [
+        ("./plain node server.js", "./plain node server.js"),
+        ("tini -- ./plain node server.js", "tini -- ./plain node server.js"),
+        ("./user node server.js", "./user node server.js"),
+        ("./start --x", "./start --x"),
+        ("./plain npm start", "./plain node server.js"),
+    ] {
+        let found = machine.node(line);
+        assert_eq!((typed(&found).as_str(), found.node_arguments), (expected, None), "{line}");
+    }
+    for line in ["./plain ./server", "./cut a", "./stays", "./build", "./plain"] {
+        assert_eq!(machine.line(line), Recognised::Other, "{line}");
+    }
+    assert!(machine.refused("./user npm start").contains("would keep the worker's channel"));
+    assert!(machine.refused("./plain tsx a.ts").contains("write node --import tsx a.ts instead"));
+}
+
+#[test]
+fn options_of_node_in_a_file_of_variables_are_found_where_node_finds_them() {
+    let machine = Machine::new();
+    machine.file("app/.env", "NODE_OPTIONS=--first\n");
+    machine.file("app/more", "NODE_OPTIONS=\"--second --third\"\n");
+    let read = |line: &str| {
+        let words = shlex::split(line).unwrap().into_iter().map(OsString::from);
+        node_options(&machine.place, &words.collect::<Vec<_>>())
+    };
+    assert_eq!(read("--env-file=.env --env-file more a.js").unwrap(), "--second --third");
+    assert_eq!(read("--env-file-if-exists=.env --env-file=none a.js").unwrap(), "--first");
+    assert_eq!(read("a.js --env-file=.env"), None);
 }

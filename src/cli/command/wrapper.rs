@@ -37,25 +37,29 @@ impl Walk {
 }
 
 /// Refuses wrappers, by name.
-pub(super) fn check(name: &str, arguments: &[OsString]) -> Result<(), Refusal> {
+pub(super) fn check(wrapper: &str, arguments: &[OsString]) -> Result<(), Refusal> {
     let watching = ["watch", "--watch", "dev"];
     let words = arguments.iter().filter(|word| !watching.iter().any(|other| word == other));
     let words: Vec<_> = words.cloned().collect();
     let script = if words.is_empty() { "SCRIPT".to_owned() } else { shown(&words) };
-    let instead = match name {
+    let instead = match wrapper {
         "tsx" => format!("node --import tsx {script}"),
         "ts-node-dev" | "tsnd" => "node -r ts-node/register SCRIPT".to_owned(),
         "ts-node-esm" => "node --loader ts-node/esm SCRIPT".to_owned(),
         "babel-node" => "node -r @babel/register SCRIPT".to_owned(),
         "nest" => "node dist/main".to_owned(),
         "next" if arguments.first().is_none_or(|word| word != "start") => "next start".to_owned(),
+        "c8" | "nyc" if words.first().is_some_and(|word| super::program::is_node(&name(word))) => {
+            script
+        }
+        "c8" | "nyc" => "node SCRIPT".to_owned(),
         "dotenv" | "dotenvx" | "env-cmd" => "node --env-file=.env SCRIPT".to_owned(),
         "nodemon" | "node-dev" | "pm2" | "pm2-dev" | "pm2-runtime" | "forever"
         | "cross-env-shell" | "concurrently" | "conc" | "npm-run-all" | "run-p" | "run-s"
         | "turbo" | "nx" | "lerna" => "node SCRIPT".to_owned(),
         _ => return Ok(()),
     };
-    Err(refusal(name, &instead))
+    Err(refusal(wrapper, &instead))
 }
 
 /// Refuses options with which node itself is only a wrapper.

@@ -67,6 +67,18 @@ fn the_users_own_node_options_stay_as_they_are() {
 }
 
 #[test]
+fn options_in_a_file_of_variables_hold_as_without_us() {
+    let file = tempfile::NamedTempFile::new().expect("a file of our own");
+    fs::write(file.path(), "NODE_OPTIONS=--no-deprecation --title=mine\n").expect("it is ours");
+    let Some(app) = App::new("inherited.js") else { return };
+    let option = format!("--env-file={}", file.path().display());
+    let seen = inherited(app.command(&["{node}", &option, "{app}"]));
+    for one in [&seen.worker, &seen.child, &seen.forked, &seen.thread] {
+        assert_eq!(one.options.as_deref(), Some("--no-deprecation --title=mine"), "{seen:?}");
+    }
+}
+
+#[test]
 fn without_the_preload_the_environment_is_the_users() {
     let Some(app) = App::new("inherited.js") else { return };
     let seen = inherited(app.flags(&["--no-node-preload"]));
