@@ -92,6 +92,13 @@ pub enum FromNode {
         /// The message that it wants its connections in, if that depends on its options.
         message: Option<String>,
     },
+    /// `NODE_STICKY`, `unheard`: the app says something to its primary for the first time.
+    Unheard {
+        /// The package that says it, or the file; may be empty.
+        name: String,
+        /// What it says, for people.
+        message: String,
+    },
     /// `NODE_STICKY`, `closed`: so many connections are finished since the last time.
     Closed {
         /// How many.
@@ -303,6 +310,9 @@ fn preload(fields: &Fields<'_>) -> Option<FromNode> {
         "hello" => Some(FromNode::Hello { version: fields.number(Field::Version)? }),
         "package" => {
             Some(FromNode::Package { name: text(Field::Name)?, message: text(Field::Message) })
+        }
+        "unheard" => {
+            Some(FromNode::Unheard { name: text(Field::Name)?, message: text(Field::Message)? })
         }
         "session" => Some(FromNode::Session { key: key(fields, Field::Key)? }),
         "end" => Some(FromNode::End { key: key(fields, Field::Key)? }),

@@ -3,6 +3,7 @@
 //! A worker that says nonsense is told off in the log, at a limited rate; one whose channel cannot be
 //! read any further is ended. Nothing else happens to it, and nothing to the others.
 
+use std::mem;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
@@ -123,10 +124,30 @@ impl Engine {
             FromNode::Quiet => self.router.quiet(worker),
             FromNode::Busy => self.router.busy(worker),
             FromNode::Pong => self.fleet.handle(self.now, Input::Pong(worker)),
+            FromNode::Unheard { name, message } => self.say_unheard(worker, &name, &message),
+            FromNode::User if self.is_without_preload(worker) => {
+                self.say_unheard(worker, "", "");
+            }
             FromNode::Handback { .. } | FromNode::OtherInternal | FromNode::User => {
                 debug!("{worker} says something that is for nobody here");
             }
         }
+    }
+
+    fn is_without_preload(&mut self, worker: Worker) -> bool {
+        self.node_link(worker).is_some_and(|link| !link.primary.has_preload())
+    }
+
+    /// An app says something to a primary that is not there, and may wait for the answer.
+    fn say_unheard(&mut self, worker: Worker, name: &str, message: &str) {
+        if mem::replace(&mut self.node_mut().unheard, true) {
+            return;
+        }
+        let name = if name.is_empty() { "the app" } else { name };
+        warn!(
+            "nobody hears what {name} in {worker} says to its primary: {message}; no code of a primary \
+             runs here, see Messages in sticky-run-node(7)"
+        );
     }
 
     /// The worker has disconnected, and ends when it has nothing left to do.

@@ -31,6 +31,7 @@ pub(super) const PRELOAD: &[(&str, &str)] = &[
     ("handback.cjs", include_str!("../../../workers/node/preload/handback.cjs")),
     ("handles.cjs", include_str!("../../../workers/node/preload/handles.cjs")),
     ("loading.cjs", include_str!("../../../workers/node/preload/loading.cjs")),
+    ("messages.cjs", include_str!("../../../workers/node/preload/messages.cjs")),
     ("packages.cjs", include_str!("../../../workers/node/preload/packages.cjs")),
     ("requests.cjs", include_str!("../../../workers/node/preload/requests.cjs")),
     ("servers.cjs", include_str!("../../../workers/node/preload/servers.cjs")),

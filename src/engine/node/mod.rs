@@ -57,6 +57,8 @@ pub(super) struct Node {
     resting: Resting,
     /// It was said that a listener leads to the first of several servers.
     guessed: bool,
+    /// It was said that nobody hears what apps say to their primary.
+    unheard: bool,
     /// It was said that the watchdog cannot see some workers.
     unwatched: bool,
     /// When to write again, after the kernel had no room at all.
@@ -142,6 +144,7 @@ impl Node {
             ports,
             resting,
             guessed: false,
+            unheard: false,
             unwatched: false,
             retry_at: None,
             pace: Pace::new(now),

@@ -29,6 +29,8 @@ mod keepalive;
 mod listen;
 /// The load client's verdict.
 mod load;
+/// What apps say to their primary.
+mod messages;
 /// Workers that were written for the packages.
 mod packages;
 /// Servers that come and go.

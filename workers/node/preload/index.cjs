@@ -13,6 +13,7 @@
  * - `drain.cjs` lets its sessions end while another worker takes its place, `close.cjs` ends the worker;
  * - `handles.cjs` counts the connections that came from the supervisor and are closed;
  * - `servers.cjs` knows the servers of this process and how their connections end;
+ * - `messages.cjs` tells of messages to the primary that nobody hears;
  * - `packages.cjs` notices the packages that take connections by message;
  * - `supervisor.cjs` is the way to the supervisor and answers its pings, `environment.cjs` what it left in the environment.
  *
@@ -69,6 +70,7 @@ function install({ incarnation, key, keepAlive, keys }) {
     () => require("./connections.cjs").install(parts),
     () => require("./answers.cjs").install(parts),
     () => require("./handback.cjs").install(parts),
+    () => require("./messages.cjs").install(),
   ]) {
     try {
       part();

@@ -145,6 +145,10 @@ fn the_preload_is_understood() {
         says(json!({"act": "taken", "count": 2, "closed": 1})),
         FromNode::Taken { count: 2, closed: 1 },
     );
+    expect(
+        says(json!({"act": "unheard", "name": "a", "message": "{}"})),
+        FromNode::Unheard { name: "a".to_owned(), message: "{}".to_owned() },
+    );
     expect(says(json!({"act": "quiet"})), FromNode::Quiet);
     expect(says(json!({"act": "handles-term"})), FromNode::HandlesTerm);
     expect(says(json!({"act": "busy"})), FromNode::Busy);
