@@ -92,7 +92,7 @@ impl Engine {
         match FromNode::parse(self.serialization(), &frame) {
             FromNode::Online => self.hear_online(worker),
             FromNode::Query(query) => self.answer_query(worker, query),
-            FromNode::Listening => self.fleet.handle(self.now, Input::Ready(worker)),
+            FromNode::Listening => self.hear_listening(worker),
             FromNode::Close { key } => self.close_server(worker, &key),
             FromNode::ExitedAfterDisconnect { seq } => self.hear_leaving(worker, seq),
             FromNode::Reply { ack, accepted } => {

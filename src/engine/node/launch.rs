@@ -16,6 +16,7 @@ use crate::logic::Worker;
 use crate::logic::config::{KeepAlive, with_slot};
 use crate::logic::inspect::{Inspect, for_worker, is_restricted};
 use crate::logic::route::mint::MintKey;
+use crate::os::listen::Listener;
 use crate::os::spawn::Launch;
 
 /// The files of the preload; Node loads the first one.
@@ -33,6 +34,7 @@ pub(super) const PRELOAD: &[(&str, &str)] = &[
     ("loading.cjs", include_str!("../../../workers/node/preload/loading.cjs")),
     ("messages.cjs", include_str!("../../../workers/node/preload/messages.cjs")),
     ("packages.cjs", include_str!("../../../workers/node/preload/packages.cjs")),
+    ("probes.cjs", include_str!("../../../workers/node/preload/probes.cjs")),
     ("requests.cjs", include_str!("../../../workers/node/preload/requests.cjs")),
     ("servers.cjs", include_str!("../../../workers/node/preload/servers.cjs")),
     ("sessions.cjs", include_str!("../../../workers/node/preload/sessions.cjs")),
@@ -67,6 +69,8 @@ impl Engine {
     ) -> io::Result<()> {
         let incarnation = self.router.incarnate(worker);
         let mint = self.mint.clone();
+        let addresses = self.listeners.all().filter_map(Listener::address);
+        let ports: BTreeSet<u16> = addresses.map(|address| address.port()).collect();
         let node = self.node_mut();
         let config = &node.config;
         let mut options = with_slot(&config.options, worker.slot);
@@ -91,7 +95,10 @@ impl Engine {
                 add(&mut options, &option("--allow-fs-read=", &files));
             }
             add(&mut options, &option("--require ", &path));
-            set("STICKY_NODE", settings(keep_alive, &config.answered, incarnation, &key).into());
+            set(
+                "STICKY_NODE",
+                settings(keep_alive, &config.answered, &ports, incarnation, &key).into(),
+            );
         }
         if !options.is_empty() {
             set("NODE_OPTIONS", options);
@@ -128,6 +135,7 @@ fn option(name: &str, path: &Path) -> String {
 fn settings(
     keep_alive: KeepAlive,
     answered: &[String],
+    ports: &BTreeSet<u16>,
     incarnation: u16,
     MintKey(key): &MintKey,
 ) -> String {
@@ -137,7 +145,7 @@ fn settings(
         KeepAlive::Ignore => "off",
     };
     let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-    json!({ "incarnation": incarnation, "key": key, "keepAlive": keep_alive, "keys": answered })
+    json!({ "incarnation": incarnation, "key": key, "keepAlive": keep_alive, "keys": answered, "ports": ports })
         .to_string()
 }
 

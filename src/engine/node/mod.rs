@@ -2,10 +2,12 @@
 //! change.
 //!
 //! Here frames and descriptors are moved; what they mean is in `channel/node`. `ports` answers
-//! servers that want to listen, `unused` closes what nobody serves any more, `handoff` sends
+//! servers that want to listen, `unused` closes what nobody serves any more, `elsewhere` ends successors that
+//! serve something else, `handoff` sends
 //! connections and keeps each until its worker has it, `hear` does what workers say, `relay` passes
 //! on what they say to each other, and `saved` writes it all down.
 
+mod elsewhere;
 mod handoff;
 mod hear;
 mod launch;
@@ -15,7 +17,7 @@ mod relay;
 mod saved;
 mod unused;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
@@ -57,6 +59,8 @@ pub(super) struct Node {
     resting: Resting,
     /// It was said that a listener leads to the first of several servers.
     guessed: bool,
+    /// Successors that serve nothing of what is served, and when that is too long.
+    elsewhere: BTreeMap<Worker, Time>,
     /// It was said that nobody hears what apps say to their primary.
     unheard: bool,
     /// It was said that the watchdog cannot see some workers.
@@ -145,6 +149,7 @@ impl Node {
             resting,
             guessed: false,
             unheard: false,
+            elsewhere: BTreeMap::new(),
             unwatched: false,
             retry_at: None,
             pace: Pace::new(now),
@@ -166,7 +171,9 @@ impl Node {
 
     /// When to call [`Engine::look_after_nodes`].
     pub(super) fn due(&self) -> Option<Time> {
-        [self.resting.ends(), self.retry_at, self.ports.look_at].into_iter().flatten().min()
+        let elsewhere = self.elsewhere.values().min().copied();
+        let due = [self.resting.ends(), self.retry_at, self.ports.look_at, elsewhere];
+        due.into_iter().flatten().min()
     }
 
     /// How many connections did not arrive and wait to be routed again.
@@ -292,6 +299,7 @@ impl Engine {
             self.route_rested();
             self.retry_writing();
             self.close_unused_ports();
+            self.end_those_elsewhere();
         }
     }
 }

@@ -320,6 +320,13 @@ impl Fleet {
         self.life(worker).is_some_and(|life| life.stage() == Stage::Outgoing)
     }
 
+    /// The worker whose slot this one gets when it is ready.
+    pub fn predecessor(&self, worker: Worker) -> Option<Worker> {
+        let slot = self.slots.get(usize::from(worker.slot))?;
+        let present = slot.present.as_ref().filter(|_| slot.role(worker) == Some(Role::Successor));
+        present.map(|life| life.worker)
+    }
+
     /// Whether it is on the way to its end, by a stop or because it gave up.
     pub fn is_stopping(&self) -> bool {
         self.phase != Phase::Running

@@ -123,3 +123,28 @@ fn a_port_that_no_worker_asks_for_any_more_is_closed() {
 fn a_port_that_no_worker_asks_for_after_a_crash_is_closed() {
     a_port_is_closed_after(|running| proc::signal(running.pid_of(0), Signal::SIGKILL));
 }
+
+#[test]
+fn an_app_that_looks_whether_its_port_is_free_finds_it_free() {
+    let Some(app) = App::new("moves.js") else { return };
+    let running = app.start(1);
+    restart(&running);
+    running.resize(Signal::SIGTTIN, 2);
+    running.wait_for_log("worker 1 is ready");
+    assert_eq!(reply::get(running.address(), "/").status, 200);
+    assert_eq!(running.count_log("listening on"), 1, "{}", running.log());
+}
+
+#[test]
+fn a_restart_fails_whose_workers_listen_elsewhere() {
+    let directory = TempDir::new().expect("a directory of our own");
+    let moved = directory.path().join("moved");
+    let Some(app) = App::new("moves.js") else { return };
+    let running = app.env("MOVED", moved.to_str().expect("its path is text")).start(1);
+    let before = running.pid_of(0);
+    fs::write(&moved, "").expect("it is ours");
+    running.signal(Signal::SIGHUP);
+    running.wait_for_log("the restart has failed: the successor of worker 0");
+    running.wait_for_log(&format!("and no longer on {}: ending it", running.address()));
+    assert_eq!(reply::get(running.address(), "/").pid(), before);
+}

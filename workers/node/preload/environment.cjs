@@ -15,7 +15,7 @@ const KEEP_ALIVE = ["close", "handback", "off"];
  *
  * @param {NodeJS.ProcessEnv} environment
  * @param {string} self the real path of the entry file
- * @returns {{incarnation: number, key: string, keepAlive: "close" | "handback" | "off", keys: string[]} | null}
+ * @returns {{incarnation: number, key: string, keepAlive: "close" | "handback" | "off", keys: string[], ports: number[]} | null}
  *   null if there is none, or none that can be understood
  */
 function takeConfig(environment, self) {
@@ -35,13 +35,14 @@ function parseConfig(text) {
   } catch {
     return null;
   }
-  const { incarnation, key, keepAlive, keys } = config ?? {};
+  const { incarnation, key, keepAlive, keys, ports = [] } = config ?? {};
   const valid =
     Number.isInteger(incarnation) && incarnation >= 0 && incarnation < 1 << 14 &&
     typeof key === "string" && /^[0-9a-f]{64}$/i.test(key) &&
     KEEP_ALIVE.includes(keepAlive) &&
-    Array.isArray(keys) && keys.every((name) => typeof name === "string");
-  return valid ? { incarnation, key, keepAlive, keys } : null;
+    Array.isArray(keys) && keys.every((name) => typeof name === "string") &&
+    Array.isArray(ports);
+  return valid ? { incarnation, key, keepAlive, keys, ports } : null;
 }
 
 /**

@@ -15,6 +15,7 @@
  * - `servers.cjs` knows the servers of this process and how their connections end;
  * - `messages.cjs` tells of messages to the primary that nobody hears;
  * - `packages.cjs` notices the packages that take connections by message;
+ * - `probes.cjs` has apps find their port free that look before they listen;
  * - `supervisor.cjs` is the way to the supervisor and answers its pings, `environment.cjs` what it left in the environment.
  *
  * It does nothing in any process but a direct worker, on its main thread. A part that cannot be
@@ -38,7 +39,7 @@ function isWorker() {
   return cluster.isWorker && Boolean(cluster.worker) && process.connected === true;
 }
 
-function install({ incarnation, key, keepAlive, keys }) {
+function install({ incarnation, key, keepAlive, keys, ports }) {
   const { answerPings, tell } = require("./supervisor.cjs");
   tell("hello", { version: VERSION });
 
@@ -51,7 +52,7 @@ function install({ incarnation, key, keepAlive, keys }) {
   const { Sessions } = require("./sessions.cjs");
   const { Sids } = require("./sids.cjs");
   const sids = new Sids(incarnation, Buffer.from(key, "hex"));
-  const parts = { keepAlive, keys, sids };
+  const parts = { keepAlive, keys, ports, sids };
   parts.sessions = new Sessions(sids);
   parts.handles = new Handles();
   parts.servers = new Servers();
@@ -71,6 +72,7 @@ function install({ incarnation, key, keepAlive, keys }) {
     () => require("./answers.cjs").install(parts),
     () => require("./handback.cjs").install(parts),
     () => require("./messages.cjs").install(),
+    () => require("./probes.cjs").install(parts),
   ]) {
     try {
       part();

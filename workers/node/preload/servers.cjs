@@ -69,6 +69,11 @@ class Servers {
     else process.channel?.unref();
   }
 
+  /** Whether there was any server. */
+  any() {
+    return this.#all.size > 0;
+  }
+
   /** Whether an app sees connections before their first byte. Of HTTP, Node itself is the one listener. */
   showAtOnce() {
     for (const server of this.#listening) {

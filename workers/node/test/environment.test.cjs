@@ -53,11 +53,11 @@ test("our require is known through a symbolic link", (t) => {
 
 test("the configuration is taken out of the environment", () => {
   const environment = {
-    STICKY_NODE: JSON.stringify({ incarnation: 7, key: KEY, keepAlive: "handback", keys: ["cookie:id"] }),
+    STICKY_NODE: JSON.stringify({ incarnation: 7, key: KEY, keepAlive: "handback", keys: ["cookie:id"], ports: [80] }),
     NODE_OPTIONS: `--require "${SELF}"`,
     OTHER: "1",
   };
-  assert.deepStrictEqual(takeConfig(environment, SELF), { incarnation: 7, key: KEY, keepAlive: "handback", keys: ["cookie:id"] });
+  assert.deepStrictEqual(takeConfig(environment, SELF), { incarnation: 7, key: KEY, keepAlive: "handback", keys: ["cookie:id"], ports: [80] });
   assert.deepStrictEqual(environment, { OTHER: "1" });
 });
 
