@@ -185,10 +185,8 @@ impl Engine {
             return;
         }
         self.handoff.blocked_until = None;
-        for worker in self.workers.live() {
-            if self.router.is_wanted(worker) {
-                self.look_at(worker);
-            }
+        for worker in self.router.wanted() {
+            self.look_at(worker);
         }
         while self.handoff.blocked_until.is_none()
             && let Some((conn, give)) = self.router.next(self.now)

@@ -325,8 +325,10 @@ impl Engine {
         }
     }
 
-    /// Has the loop tell what it has to tell of each channel.
+    /// Has the loop tell when those native workers pick something up of which that matters.
     pub(super) fn watch_channels(&mut self) {
-        self.workers.watch_channels(|worker| self.router.is_wanted(worker));
+        if self.node.is_none() {
+            self.workers.watch_natives(self.router.wanted());
+        }
     }
 }

@@ -38,6 +38,8 @@ pub(super) struct Workers {
     pub(super) channels: ChannelPoll,
     /// Those whose channels had something to read, and nothing said yet that there is no more.
     readable: BTreeSet<Worker>,
+    /// Those of which the loop tells when they pick something up.
+    watched: BTreeSet<Worker>,
     /// How many slots there are.
     pub(super) slots: u16,
     /// Workers that are to be told `DRAIN` once no connection is on its way to them.
@@ -107,6 +109,7 @@ impl Workers {
             live: BTreeMap::new(),
             channels,
             readable: BTreeSet::new(),
+            watched: BTreeSet::new(),
             slots,
             drains: Vec::new(),
             started: false,
@@ -176,6 +179,7 @@ impl Workers {
     /// A worker is gone.
     fn remove(&mut self, worker: Worker) -> Option<Live> {
         self.readable.remove(&worker);
+        self.watched.remove(&worker);
         self.live.remove(&worker)
     }
 
@@ -194,17 +198,25 @@ impl Workers {
         self.readable.iter().copied().collect()
     }
 
-    /// Has the loop tell what it has to tell of each channel; `is_wanted` says of which workers it
-    /// matters when they pick something up.
-    pub(super) fn watch_channels(&mut self, is_wanted: impl Fn(Worker) -> bool) {
-        for (worker, live) in &mut self.live {
-            let watched = match &mut live.link {
-                Link::Native(link) => link.watch(&self.channels, *worker, is_wanted(*worker)),
-                Link::Node(link) => link.watch(&self.channels, *worker),
-            };
-            if let Err(error) = watched {
+    /// Has the loop tell when these workers pick something up, and no others.
+    pub(super) fn watch_natives(&mut self, wanted: Vec<Worker>) {
+        let wanted = BTreeSet::from_iter(wanted);
+        for worker in wanted.symmetric_difference(&self.watched) {
+            let link = self.live.get(worker).and_then(|live| live.link.native());
+            let watched =
+                link.map(|link| link.watch(&self.channels, *worker, wanted.contains(worker)));
+            if let Some(Err(error)) = watched {
                 warn!("cannot watch the channel of {worker}: {error}");
             }
+        }
+        self.watched = wanted;
+    }
+
+    /// Has the loop tell when there is room to write to a Node worker, for as long as that matters.
+    pub(super) fn watch_node(&mut self, worker: Worker) {
+        let link = self.live.get_mut(&worker).and_then(|live| live.link.node_mut());
+        if let Some(Err(error)) = link.map(|link| link.watch(&self.channels, worker)) {
+            warn!("cannot watch the channel of {worker}: {error}");
         }
     }
 

@@ -82,8 +82,6 @@ impl Native {
 #[derive(Debug)]
 pub(super) struct NativeLink {
     pub(super) channel: Channel,
-    /// The loop tells when the worker picks something up.
-    watched: bool,
 }
 
 /// A channel in a state.
@@ -111,11 +109,11 @@ impl NativeLink {
 
     /// The link that was written down.
     pub(super) fn restore(saved: &SavedChannel) -> io::Result<Self> {
-        Ok(Self { channel: saved.restore()?, watched: false })
+        Ok(Self { channel: saved.restore()? })
     }
 
     pub(super) fn new() -> io::Result<Self> {
-        Ok(Self { channel: Channel::new()?, watched: false })
+        Ok(Self { channel: Channel::new()? })
     }
 
     /// Tells a worker that is about to be started about its end.
@@ -140,19 +138,14 @@ impl NativeLink {
         self.channel.send(message, Some(connection.socket.as_fd()))
     }
 
-    /// Has the loop tell when the worker picks something up, for as long as that matters.
+    /// Has the loop tell when the worker picks something up, if that is `wanted`.
     pub(super) fn watch(
-        &mut self,
+        &self,
         channels: &ChannelPoll,
         worker: Worker,
         wanted: bool,
     ) -> io::Result<()> {
-        if wanted == self.watched {
-            return Ok(());
-        }
-        channels.watch(worker, self.channel.as_raw_fd(), wanted)?;
-        self.watched = wanted;
-        Ok(())
+        channels.watch(worker, self.channel.as_raw_fd(), wanted)
     }
 }
 

@@ -151,7 +151,9 @@ impl Engine {
     /// Writes to a worker as much as there is room for.
     pub(in crate::engine) fn flush_node(&mut self, worker: Worker) {
         let Some(link) = self.node_link(worker) else { return };
-        let Err(error) = link.flush() else { return };
+        let flushed = link.flush();
+        self.workers.watch_node(worker);
+        let Err(error) = flushed else { return };
         match error.raw_os_error() {
             Some(libc::ETOOMANYREFS | libc::ENOBUFS | libc::ENOMEM) => {
                 self.node_mut().retry_at = Some(self.now + super::RETRY);

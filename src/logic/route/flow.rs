@@ -3,6 +3,7 @@
 use super::Router;
 use super::seat::Seat;
 use super::terms::Pulse;
+use super::watchlist::Watchlist;
 use super::window::InFlight;
 use crate::logic::Worker;
 use crate::logic::time::Time;
@@ -15,12 +16,14 @@ impl Router {
             let times = if seat.window.is_quick(now) { times } else { 1 };
             seat.window.set_limit(self.config.in_flight * times);
         }
+        self.watchlist = Watchlist::of(self.seats.all());
     }
 
     /// A message without a connection was sent to a worker.
     pub fn note_sent(&mut self, now: Time, worker: Worker) {
         if let Some(seat) = self.seats.get_mut(worker) {
             seat.window.sent(now, InFlight::Note);
+            self.watchlist.sent(worker, seat, now + self.config.stall_timeout);
         }
     }
 
@@ -34,10 +37,12 @@ impl Router {
         match (seat.still, still) {
             (false, true) => {
                 seat.still = true;
+                self.watchlist.stopped(worker);
                 Pulse::Stopped
             }
             (true, _) if seat.window.len() < before => {
                 seat.still = false;
+                self.watchlist.resumed(worker, now + stall);
                 Pulse::Resumed
             }
             _ => Pulse::Unchanged,
@@ -64,9 +69,14 @@ impl Router {
 
     /// A worker whose channel should be looked at now, since it seems to have stopped reading.
     #[must_use]
-    pub fn due(&self, now: Time) -> Option<Worker> {
-        let due = |seat: &&Seat| self.stall_at(seat).is_some_and(|at| at <= now);
-        self.seats.all().find(due)?.worker
+    pub fn due(&mut self, now: Time) -> Option<Worker> {
+        if self.watchlist.look_at().is_none_or(|at| now < at) {
+            return None;
+        }
+        let stalls = self.seats.all().filter_map(|seat| Some((self.stall_at(seat)?, seat.worker?)));
+        let first = stalls.min();
+        self.watchlist.looked(first.map(|(at, _)| at));
+        first.filter(|(at, _)| *at <= now).map(|(_, worker)| worker)
     }
 
     /// Whether it matters when this worker picks something up: somebody waits for it, or it has
@@ -78,11 +88,16 @@ impl Router {
         })
     }
 
+    /// The workers for which [`Self::is_wanted`] holds.
+    pub fn wanted(&self) -> Vec<Worker> {
+        self.watchlist.all().filter(|worker| self.is_wanted(*worker)).collect()
+    }
+
     /// The workers that seem to have no room, and may have some since they were last looked at.
     /// Look at them before the next connection is routed, so that it does not pass them over.
-    pub fn full(&self) -> Vec<Worker> {
-        let full = self.seats.all().filter(|seat| !seat.window.has_room());
-        full.filter_map(|seat| seat.worker).collect()
+    pub fn full(&mut self) -> Vec<Worker> {
+        let is_full = |worker| self.seats.get(worker).is_some_and(|seat| !seat.window.has_room());
+        self.watchlist.full(is_full)
     }
 
     /// Whether this worker seems to have no room, and a look at its channel is likely to find some.
@@ -98,7 +113,7 @@ impl Router {
     /// Whether a worker has stopped reading, so that it matters when one picks something up although
     /// nobody waits.
     pub fn has_stopped_worker(&self) -> bool {
-        self.seats.all().any(|seat| seat.still)
+        self.watchlist.has_stopped()
     }
 
     pub(super) fn stall_at(&self, seat: &Seat) -> Option<Time> {

@@ -32,6 +32,7 @@ mod shelf;
 mod terms;
 #[cfg(test)]
 mod tests;
+mod watchlist;
 mod window;
 
 use std::net::IpAddr;
@@ -54,6 +55,7 @@ use self::lobby::Lobby;
 use self::placement::Placement;
 use self::seat::{Rules, Seat};
 use self::seats::Seats;
+use self::watchlist::Watchlist;
 use super::Worker;
 use super::room::Queues;
 use super::time::Time;
@@ -73,6 +75,8 @@ pub struct Router {
     /// The length of a key that no worker can announce, if one was presented.
     #[serde(skip)]
     long_key: Option<usize>,
+    #[serde(skip)]
+    watchlist: Watchlist,
 }
 
 impl Router {
@@ -90,6 +94,7 @@ impl Router {
             seats: Seats::new(now, config.workers, Rules::new(&config)),
             lobby: Lobby::default(),
             long_key: None,
+            watchlist: Watchlist::default(),
             queues,
             config,
         }
@@ -235,6 +240,7 @@ impl Router {
     /// No connection goes to this worker any more. Those that waited for it find another.
     pub fn gone(&mut self, now: Time, worker: Worker) {
         self.homes.gone(worker);
+        self.watchlist.gone(worker);
         let Some(orphans) = self.seats.get_mut(worker).map(|seat| seat.vacate(now)) else { return };
         self.seats.forget(worker);
         self.lobby.admit(orphans);
@@ -262,11 +268,10 @@ impl Router {
     /// before.
     #[must_use]
     pub fn poll_timeout(&self, now: Time) -> Option<Time> {
-        let stalls = self.seats.all().filter_map(|seat| self.stall_at(seat));
         let patience = self.seats.present().iter().filter(|_| !self.lobby.is_empty());
         let patience = patience.filter_map(Seat::patience_ends);
         let later = patience.chain(self.drain_ends()).filter(|end| *end > now);
-        stalls.chain(later).min()
+        self.watchlist.look_at().into_iter().chain(later).min()
     }
 
     /// How many connections wait.
@@ -327,6 +332,7 @@ impl Router {
         let seat = self.seats.get_mut(worker).expect("only a live worker is chosen");
         let owned = reason == Reason::OwnedKey;
         seat.given(now, if owned { InFlight::Owned } else { InFlight::Movable });
+        self.watchlist.sent(worker, seat, now + self.config.stall_timeout);
         if let Some(client) = visitor.client
             && !owned
         {

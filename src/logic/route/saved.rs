@@ -10,6 +10,7 @@ use super::lobby::Lobby;
 use super::placement::Placement;
 use super::seat::Rules;
 use super::seats::Seats;
+use super::watchlist::Watchlist;
 use super::{Conn, Queues, RouteConfig, Router};
 use crate::logic::time::Time;
 
@@ -29,9 +30,16 @@ impl Router {
     /// one.
     pub fn restore(config: RouteConfig, queues: Queues, saved: SavedRouter) -> Self {
         let SavedRouter { placement, homes, seats, lobby } = saved;
-        let long_key = None;
-        let mut router =
-            Self { config: config.clone(), queues, placement, homes, seats, lobby, long_key };
+        let mut router = Self {
+            config: config.clone(),
+            queues,
+            placement,
+            homes,
+            seats,
+            lobby,
+            long_key: None,
+            watchlist: Watchlist::default(),
+        };
         router.reconfigure(config, queues);
         router
     }
@@ -45,6 +53,7 @@ impl Router {
         self.placement.leeway = config.leeway;
         self.seats.set_limits(Rules::new(&config));
         self.homes.set_rules(&config, self.seats.slots());
+        self.watchlist = Watchlist::of(self.seats.all());
         self.config = config;
     }
 

@@ -93,6 +93,7 @@ fn a_presented_key_stays_on_a_withdrawn_worker_until_it_is_unused() {
     world.router.closed(worker(0), 2);
     world.pass(KEY_IDLE);
     assert!(!world.is_drained(worker(0)));
+    assert_eq!(world.router.due(world.now), None);
     // The loop has to wake up for it, or a drain without a deadline would never end.
     let end = world.router.poll_timeout(world.now).expect("an idle key may end the drain");
     assert_eq!(end - world.now, Duration::from_secs(1));

@@ -18,6 +18,8 @@ fn a_laden_worker_is_passed_over_and_connections_wait_when_all_are_laden() {
         assert_eq!(world.next(), None);
         // It waits for the end of a connection; no look and no time changes that.
         assert!(!world.router.is_wanted(worker(0)) && world.router.full().is_empty());
+        world.pass(STALL);
+        assert_eq!(world.router.due(world.now), None);
         assert_eq!(world.router.poll_timeout(world.now), None);
         world.router.closed(worker(1), 1);
         assert_eq!(world.next(), Some((7, 1, Reason::NoKey)), "{balance:?}");

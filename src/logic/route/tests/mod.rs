@@ -255,9 +255,11 @@ fn a_worker_that_stopped_reading_loses_what_may_go_elsewhere_and_gets_nobody_new
     world.picks_up(1);
     world.router.note_sent(world.now, worker(0));
     assert_eq!(world.router.due(world.now + STALL), None);
+    assert_eq!(world.router.wanted(), [worker(0)]);
     assert_eq!(world.give("/").0, 1);
     assert_eq!(world.give("/?sid=abc"), (0, Reason::OwnedKey));
     assert_eq!(world.picks_up(0), Pulse::Resumed);
+    assert!(world.router.wanted().is_empty() && !world.router.has_stopped_worker());
     assert_eq!(world.give("/").0, 0);
 }
 

@@ -97,6 +97,35 @@ proptest! {
     }
 
     #[test]
+    fn the_watchlist_says_what_a_look_at_all_workers_would(
+        kind in any::<u8>(),
+        steps in steps(150),
+    ) {
+        let mut world = new_world(kind);
+        for step in steps {
+            happens(&mut world, step);
+            let World { ref mut router, now, .. } = world;
+            let seats = || router.seats.all().filter(|seat| seat.worker.is_some());
+            let stops = seats().filter_map(|seat| Some((router.stall_at(seat)?, seat.worker?)));
+            let (first, is_any_still) = (stops.min(), seats().any(|seat| seat.still));
+            let mut full: Vec<_> = seats().filter(|seat| !seat.window.has_room()).collect();
+            full.sort_by_key(|seat| seat.worker);
+            let full: Vec<_> = full.into_iter().filter_map(|seat| seat.worker).collect();
+            let mut all: Vec<_> = seats().filter_map(|seat| seat.worker).collect();
+            all.sort();
+            all.retain(|worker| router.is_wanted(*worker));
+            prop_assert_eq!(router.wanted(), all);
+            prop_assert_eq!(router.has_stopped_worker(), is_any_still);
+            prop_assert_eq!(router.full(), full);
+            if let Some((at, _)) = first {
+                prop_assert!(router.poll_timeout(now).is_some_and(|wake| wake <= at));
+            }
+            let due = first.filter(|(at, _)| *at <= now).map(|(_, worker)| worker);
+            prop_assert_eq!(router.due(now), due);
+        }
+    }
+
+    #[test]
     fn damage_is_an_error_or_harmless(
         kind in any::<u8>(),
         before in steps(80),
