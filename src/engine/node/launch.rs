@@ -31,6 +31,7 @@ pub(super) const PRELOAD: &[(&str, &str)] = &[
     ("environment.cjs", include_str!("../../../workers/node/preload/environment.cjs")),
     ("handback.cjs", include_str!("../../../workers/node/preload/handback.cjs")),
     ("handles.cjs", include_str!("../../../workers/node/preload/handles.cjs")),
+    ("http2.cjs", include_str!("../../../workers/node/preload/http2.cjs")),
     ("loading.cjs", include_str!("../../../workers/node/preload/loading.cjs")),
     ("messages.cjs", include_str!("../../../workers/node/preload/messages.cjs")),
     ("packages.cjs", include_str!("../../../workers/node/preload/packages.cjs")),

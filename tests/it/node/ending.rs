@@ -3,8 +3,10 @@
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use serde::Deserialize;
+use serde_json::json;
 
-use crate::support::node::{App, Running};
+use crate::support::node::{self, App, Running};
 use crate::support::reply::Kept;
 use crate::support::{eventually, proc};
 
@@ -107,4 +109,27 @@ fn a_worker_with_something_else_in_its_loop_ends_soon_too() {
     let ended = end(&mut running, End::Restart);
     ended.iter().for_each(|pid| running.wait_for_log(&format!("said: exit {pid}")));
     assert_eq!(running.count_log("killing"), 0);
+}
+
+/// How a session of HTTP/2 ended, see `tests/node/clients/http2.js`.
+#[derive(Debug, Deserialize, Eq, PartialEq)]
+struct Session {
+    whole: bool,
+    goaway: bool,
+    errors: Vec<String>,
+}
+
+#[test]
+fn a_session_of_http2_is_told_to_end_and_its_request_is_finished() {
+    for signal in [Signal::SIGHUP, Signal::SIGTERM] {
+        let Some(app) = App::new("http2.js") else { return };
+        let running = app.start(1);
+        let Some(client) = node::client("http2.js", &json!({ "url": running.url() })) else {
+            return;
+        };
+        assert_eq!(client.next::<String>(), "begun");
+        running.signal(signal);
+        let expected = Session { whole: true, goaway: true, errors: Vec::new() };
+        assert_eq!(client.next::<Session>(), expected, "{signal}");
+    }
 }

@@ -14,6 +14,7 @@
  * - `handles.cjs` counts the connections that came from the supervisor and are closed;
  * - `servers.cjs` knows the servers of this process and how their connections end;
  * - `messages.cjs` tells of messages to the primary that nobody hears;
+ * - `http2.cjs` ends sessions of HTTP/2;
  * - `packages.cjs` notices the packages that take connections by message;
  * - `probes.cjs` has apps find their port free that look before they listen;
  * - `supervisor.cjs` is the way to the supervisor and answers its pings, `environment.cjs` what it left in the environment.

@@ -8,6 +8,7 @@ const cluster = require("cluster");
 const diagnostics = require("diagnostics_channel");
 const http = require("http");
 const net = require("net");
+const { Http2 } = require("./http2.cjs");
 
 class Servers {
   /** @type {Set<import("net").Server>} those that listen, by the supervisor */
@@ -19,6 +20,7 @@ class Servers {
   /** The HTTP server that was given a connection last: a package's server does not listen. */
   #latest = null;
   #draining = false;
+  #http2 = new Http2();
   #saysClose = false;
   #released = false;
 
@@ -46,6 +48,7 @@ class Servers {
     if (!this.#known.has(server)) {
       this.#known.add(server);
       this.#all.add(new WeakRef(server));
+      this.#http2.watch(server);
     }
     const { close } = handle;
     handle.close = (...args) => {
@@ -99,10 +102,14 @@ class Servers {
     return exact ?? this.#latest?.deref() ?? candidates[0];
   }
 
-  /** From now on each answer says that it closes its connection, also those that are not begun yet. */
+  /**
+   * From now on each answer says that it closes its connection, also those that are not begun yet; sessions
+   * of HTTP/2 are told to end.
+   */
   sayClose() {
     if (this.#saysClose) return;
     this.#saysClose = true;
+    this.#http2.end();
     const close = (response) => void (response.shouldKeepAlive = false);
     diagnostics.channel("http.server.request.start").subscribe(({ response }) => close(response));
     for (const handle of process._getActiveHandles?.() ?? []) {
