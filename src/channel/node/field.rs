@@ -23,6 +23,7 @@ pub(super) enum Field {
     Name,
     Nsp,
     Port,
+    ReadableAll,
     RequesterUid,
     Seq,
     Server,
@@ -31,11 +32,12 @@ pub(super) enum Field {
     Type,
     Uid,
     Version,
+    WritableAll,
 }
 
 impl Field {
     /// One more than the last.
-    const COUNT: usize = Self::Version as usize + 1;
+    const COUNT: usize = Self::WritableAll as usize + 1;
     /// No name is longer than this, in bytes.
     pub(super) const LONGEST: usize = "requesterUid".len();
 
@@ -62,6 +64,7 @@ impl Field {
             "name" => Self::Name,
             "nsp" => Self::Nsp,
             "port" => Self::Port,
+            "readableAll" => Self::ReadableAll,
             "requesterUid" => Self::RequesterUid,
             "seq" => Self::Seq,
             "server" => Self::Server,
@@ -70,6 +73,7 @@ impl Field {
             "type" => Self::Type,
             "uid" => Self::Uid,
             "version" => Self::Version,
+            "writableAll" => Self::WritableAll,
             _ => return None,
         })
     }

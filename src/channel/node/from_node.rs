@@ -156,6 +156,10 @@ pub struct Query {
     pub flags: u32,
     /// How many connections may wait in the kernel; 0 for the default, 511.
     pub backlog: u32,
+    /// Whether everybody may read from the Unix socket.
+    pub readable_all: bool,
+    /// Whether everybody may write to it, as clients have to.
+    pub writable_all: bool,
     /// Counts the worker's queries with the same address; tells two with port 0 apart.
     pub index: i64,
     /// What the server wants every worker to have, such as its TLS ticket keys.
@@ -298,6 +302,8 @@ fn query(fields: &Fields<'_>) -> Option<Query> {
         fd: fields.number(Field::Fd).filter(|fd| *fd >= 0),
         flags: fields.number(Field::Flags).unwrap_or(0),
         backlog: fields.number(Field::Backlog).unwrap_or(0),
+        readable_all: fields.boolean(Field::ReadableAll) == Some(true),
+        writable_all: fields.boolean(Field::WritableAll) == Some(true),
         index: fields.number(Field::Index).unwrap_or(0),
         data: fields.portable(Field::Data).map(|value| Data(Rc::from(value))),
         server,

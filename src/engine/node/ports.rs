@@ -13,7 +13,9 @@ use nix::libc;
 use tracing::warn;
 
 use super::Parcel;
-use super::query::{ONLY_V6, REUSE, address, has, name, overlaps, place, sockname, speaks_http};
+use super::query::{
+    ONLY_V6, REUSE, address, errno, has, name, overlaps, path, place, sockname, speaks_http,
+};
 use crate::channel::node::{AddressType, Data, Query, ServerKind, ToNode};
 use crate::engine::Engine;
 use crate::engine::accept::First;
@@ -119,8 +121,7 @@ impl Engine {
             Err(error) => {
                 let (text, hint) = (errors::text(&error), self.hint(&key, &query, &error));
                 warn!("{worker} cannot listen on {}: {text}{hint}", place(&query));
-                let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
-                self.refuse(worker, &key, &query, errno);
+                self.refuse(worker, &key, &query, errno(&query, &error));
             }
         }
     }
@@ -215,15 +216,17 @@ impl Engine {
             AddressType::V4 | AddressType::V6 => {
                 Asked::Tcp { address: address(query)?, only_v6: has(query, ONLY_V6) }
             }
-            AddressType::Unix => Asked::Unix(query.address.clone().unwrap_or_default().into()),
+            AddressType::Unix => Asked::Unix(path(query)),
             // The number of a descriptor says nothing here unless the user named it with --listen.
             AddressType::Other | AddressType::Udp4 | AddressType::Udp6 => {
-                return Err(io::Error::from_raw_os_error(libc::EBADF));
+                return Err(io::Error::from_raw_os_error(libc::EINVAL));
             }
         };
         let defer = speaks_http(query) && self.defers;
         let backlog = i32::try_from(query.backlog).ok().filter(|backlog| *backlog > 0);
-        open_asked(&asked, defer, backlog.unwrap_or(BACKLOG), Mode::NonBlocking)
+        let listener = open_asked(&asked, defer, backlog.unwrap_or(BACKLOG), Mode::NonBlocking)?;
+        listener.open_to_all(query.readable_all, query.writable_all)?;
+        Ok(listener)
     }
 
     /// Whether a server asks for the listener with this number.
@@ -315,10 +318,7 @@ impl Engine {
 fn is_asked_for(listener: &Listener, query: &Query) -> bool {
     match query.kind {
         AddressType::Other => query.fd.is_some() && listener.given_as() == query.fd,
-        AddressType::Unix => {
-            let path = query.address.as_ref().map(Into::into);
-            path.is_some() && listener.path() == path
-        }
+        AddressType::Unix => query.address.is_some() && listener.path() == Some(path(query)),
         AddressType::Any | AddressType::V4 | AddressType::V6 => {
             let port = query.port.filter(|port| *port != 0);
             let asked = query.address.as_ref().and_then(|address| address.parse().ok());

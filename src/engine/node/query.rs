@@ -2,11 +2,13 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::path::PathBuf;
 
 use nix::libc;
 use nix::net::if_::if_nametoindex;
 
 use crate::channel::node::{AddressType, Query, ServerKind, Sockname};
+use crate::os::listen::name_of_path;
 
 /// Of libuv's bind: an IPv6 address takes no IPv4 clients (`UV_TCP_IPV6ONLY`, `UV_UDP_IPV6ONLY`).
 pub(super) const ONLY_V6: u32 = 1;
@@ -37,8 +39,24 @@ pub(super) fn place(query: &Query) -> String {
     match (&query.address, query.port) {
         (Some(address), Some(port)) if address.contains(':') => format!("[{address}]:{port}"),
         (Some(address), Some(port)) => format!("{address}:{port}"),
-        (Some(path), None) => format!("unix:{path}"),
+        (Some(_), None) => name_of_path(&path(query)),
         (None, port) => format!("port {}", port.unwrap_or(0)),
+    }
+}
+
+/// The path of a Unix socket; an abstract name begins with a null byte. Node puts the directory of the
+/// worker in front of both.
+pub(super) fn path(query: &Query) -> PathBuf {
+    let address = query.address.as_deref().unwrap_or_default();
+    address.find('\0').map_or(address, |at| &address[at..]).into()
+}
+
+/// The number of the error that Node gives an app for this one: without its directory, a Unix socket
+/// is said to be forbidden (`uv_pipe_bind` of libuv).
+pub(super) fn errno(query: &Query, error: &io::Error) -> i32 {
+    match error.raw_os_error() {
+        Some(libc::ENOENT) if query.kind == AddressType::Unix => libc::EACCES,
+        errno => errno.unwrap_or(libc::EINVAL),
     }
 }
 

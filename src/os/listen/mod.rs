@@ -21,7 +21,8 @@ use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 pub use self::asked::{Asked, open_asked, open_udp};
 pub use self::inherited::own_pidfd_id;
 use self::inherited::{adopt, adopt_passed};
-use self::unix::{SocketFile, address_of_abstract, name_of_path, open_unix, unix_path};
+pub use self::unix::name_of_path;
+use self::unix::{SocketFile, address_of_abstract, open_unix, unix_path};
 use super::errors;
 use crate::logic::config::Listen;
 
@@ -186,6 +187,15 @@ impl Listener {
         mode: Option<u32>,
     ) -> io::Result<()> {
         self.about.file.as_ref().map_or(Ok(()), |file| file.set(uid, gid, mode))
+    }
+
+    /// Lets everybody read from or write to the socket's file, if it has one. Errors are those of
+    /// `chmod(2)`.
+    pub fn open_to_all(&self, read: bool, write: bool) -> io::Result<()> {
+        match &self.about.file {
+            Some(file) if read || write => file.open_to_all(read, write),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Whether this process may remove the socket's file, if it has one of its own.

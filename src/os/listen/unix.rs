@@ -64,6 +64,13 @@ impl SocketFile {
         Ok(())
     }
 
+    /// Lets everybody read from it or write to it, beside what the umask left.
+    pub(super) fn open_to_all(&self, read: bool, write: bool) -> io::Result<()> {
+        let added = if read { 0o444 } else { 0 } | if write { 0o222 } else { 0 };
+        let mode = self.path.symlink_metadata()?.mode() & 0o777;
+        self.set(None, None, Some(mode | added))
+    }
+
     /// The file of a socket that was just bound to this path.
     ///
     /// Nobody else can make a socket of this user, and it has no second name: no file was linked or
@@ -116,7 +123,7 @@ pub(super) fn open_unix(path: &Path, backlog: i32, mode: Option<u32>) -> io::Res
         remove_stale(path)?;
     }
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    let address = SockAddr::unix(path)?;
+    let address = address_of(path)?;
     let umask_before = mode.map(|mode| umask(Mode::from_bits_truncate(!mode & 0o777)));
     let bound = socket.bind(&address);
     umask_before.map(umask);
@@ -129,6 +136,14 @@ pub(super) fn open_unix(path: &Path, backlog: i32, mode: Option<u32>) -> io::Res
     Ok(listener)
 }
 
+/// The address of a path, from this directory if that is short enough and the whole path is not.
+fn address_of(path: &Path) -> io::Result<SockAddr> {
+    SockAddr::unix(path).or_else(|error| {
+        let here = std::env::current_dir()?;
+        SockAddr::unix(path.strip_prefix(here).map_err(|_| error)?)
+    })
+}
+
 /// Removes the socket file that a process left which does not listen any more, and nothing else.
 fn remove_stale(path: &Path) -> io::Result<()> {
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
@@ -138,7 +153,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     // Somebody who listens may have a full backlog, which is no reason to wait.
     let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     probe.set_nonblocking(true)?;
-    match probe.connect(&SockAddr::unix(path)?) {
+    match probe.connect(&address_of(path)?) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             std::fs::remove_file(path)
         }
@@ -161,7 +176,7 @@ pub(super) fn unix_path(address: &SockAddr) -> Option<PathBuf> {
 }
 
 /// How `--listen` writes it.
-pub(super) fn name_of_path(path: &Path) -> String {
+pub fn name_of_path(path: &Path) -> String {
     match path.as_os_str().as_bytes() {
         [0, name @ ..] => format!("unix:@{}", OsStr::from_bytes(name).display()),
         _ => format!("unix:{}", path.display()),

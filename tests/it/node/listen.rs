@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{self, Command};
+use std::process::{self, Command, Stdio};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -360,4 +360,42 @@ fn a_listener_of_two_servers_that_the_user_names_no_more_stays_as_long_as_one_of
     running.wait_for_log(&format!("listening on 127.0.0.1:{} no more", other.number));
     assert_eq!(reply::get(address.parse().unwrap(), "/").value("listener"), "stays");
     assert_eq!(running.count_log("no more"), 1, "{}", running.log());
+}
+
+/// What an app says of Unix sockets of all kinds, in a directory whose path is too long for any.
+#[test]
+fn unix_sockets_are_what_they_are_without_us() {
+    let home = node::scratch("pipes");
+    let directory = home.join("d".repeat(120));
+    let alone = directory.join("alone");
+    let under_us = directory.join("under");
+    for path in [&alone, &under_us] {
+        fs::create_dir_all(path).expect("it is ours");
+    }
+    let said = |text: &str| {
+        let lines = text.lines().filter(|line| line.starts_with("case "));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let Some(app) = App::new("pipes.js") else { return };
+    let name = format!("sticky-run-pipes-{}", std::process::id());
+    let (binary, socket) = (node::binary().expect("it is there"), home.join("last"));
+    let mut node = Command::new(binary)
+        .arg(Path::new(programs::ROOT).join("tests/node/apps/pipes.js"))
+        .current_dir(&alone)
+        .env("NAME", &name)
+        .env("SOCKET", "/nowhere/at/all")
+        .stderr(Stdio::piped())
+        .stdin(Stdio::null())
+        .spawn()
+        .expect("it runs");
+    let mut text = String::new();
+    node.stderr.take().expect("it is piped").read_to_string(&mut text).expect("it ends");
+    node.wait().expect("it ends");
+    let expected = said(&text);
+    assert!(expected.len() >= 7, "{text}");
+
+    let app = app.env("NAME", &name).env("SOCKET", socket.to_str().expect("it is text"));
+    let running = app.after(&format!("cd '{}' </dev/null &&", under_us.display())).start(1);
+    running.wait_for_log("no more cases");
+    assert_eq!(said(&running.log()), expected);
 }

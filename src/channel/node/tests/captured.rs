@@ -9,7 +9,21 @@ fn named(serialization: Serialization, name: &str) -> FromNode {
 fn query(seq: u32, address: Option<&str>, port: Option<u16>, kind: AddressType) -> Query {
     let address = address.map(str::to_owned);
     let (fd, flags, backlog, index) = (None, 0, 0, 0);
-    Query { seq, address, port, kind, fd, flags, backlog, index, data: None, server: None }
+    let (readable_all, writable_all, data, server) = (false, false, None, None);
+    Query {
+        seq,
+        address,
+        port,
+        kind,
+        fd,
+        flags,
+        backlog,
+        readable_all,
+        writable_all,
+        index,
+        data,
+        server,
+    }
 }
 
 #[test]

@@ -67,6 +67,8 @@ fn a_query_lives_with_wrong_fields() {
             fd: None,
             flags: 0,
             backlog: 0,
+            readable_all: false,
+            writable_all: false,
             index: 0,
             data: None,
             server: None,
