@@ -90,6 +90,7 @@ fn a_worker_has_the_signals_that_the_supervisor_had() {
     supervisor.wait_for_log_times("worker 1 started", 2);
     supervisor.signal(Signal::SIGTERM);
     supervisor.wait_for_log("stopping");
+    proc::watch(crate::stop::ONE_STOP);
     supervisor.signal(Signal::SIGINT);
     supervisor.wait_for_log("stopping fast");
     assert_eq!(supervisor.wait().code(), Some(0));

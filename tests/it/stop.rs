@@ -17,6 +17,9 @@ use crate::support::{Supervisor, eventually, full, get, proc, sticky_run, uninte
 /// What ending may take besides the time that is meant, on a busy machine.
 const SLACK: Duration = Duration::from_secs(4);
 
+/// Stops that come within this time of one are the same.
+pub(crate) const ONE_STOP: Duration = Duration::from_millis(500);
+
 #[test]
 fn term_and_int_wait_for_open_connections() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
@@ -84,13 +87,29 @@ fn a_second_signal_ends_it_within_a_second_and_a_third_at_once() {
         supervisor.signal(Signal::SIGINT);
         supervisor.wait_for_log("waiting for connections");
         for _ in 1..signals {
-            // Equal signals that are pending together count once.
             let heard = supervisor.count_log("got SIG");
+            proc::watch(ONE_STOP);
             supervisor.signal(Signal::SIGTERM);
             supervisor.wait_for_log_times("got SIG", heard + 1);
         }
         ends_in_order(&mut supervisor);
         assert!(since.elapsed() < Duration::from_secs(1) + SLACK, "{:?}", since.elapsed());
+    }
+}
+
+#[test]
+fn a_stop_that_arrives_twice_within_a_moment_waits_for_open_connections() {
+    for second in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut supervisor = sticky_run(2, &["--grace", "1h"]).start();
+        let (held, _) = client::hold(supervisor.address(), "/hold");
+        supervisor.signal(Signal::SIGTERM);
+        supervisor.wait_for_log("stopping: waiting for connections: 1");
+        supervisor.signal(second);
+        supervisor.wait_for_log("stopping: both signals are taken as one request");
+        assert_eq!(supervisor.count_log("stopping fast"), 0);
+        assert_eq!(supervisor.worker_pids().len(), 2);
+        drop(held);
+        ends_in_order(&mut supervisor);
     }
 }
 

@@ -9,6 +9,7 @@ use nix::sys::signal::Signal::{
     self, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2, SIGWINCH,
 };
 
+use crate::stop::ONE_STOP;
 use crate::support::client;
 use crate::support::files::{Installed, Mark};
 use crate::support::{Supervisor, eventually, get, proc, sticky_run, worker};
@@ -334,6 +335,9 @@ impl Scene {
     fn play(mut self, row: &Row) {
         for signal in row.signals {
             let heard = self.supervisor.count_log("got SIG");
+            if heard > 0 {
+                proc::watch(ONE_STOP);
+            }
             self.supervisor.signal(*signal);
             if STOPS.iter().any(|stop| stop[0] == *signal) {
                 self.supervisor.wait_for_log_times("got SIG", heard + 1);

@@ -92,6 +92,8 @@ pub enum Event {
         /// Open or held.
         open: u64,
     },
+    /// A stop was asked for by several signals at once.
+    SameStop,
     /// The stop was asked for again: KILL comes soon.
     Hurrying,
     /// A worker that was to end has not done so and gets KILL.
@@ -141,6 +143,7 @@ impl Event {
             | Self::TooLate(_)
             | Self::Stopping { .. }
             | Self::Waiting { .. }
+            | Self::SameStop
             | Self::Hurrying => false,
         }
     }
@@ -197,6 +200,7 @@ impl fmt::Display for Event {
                 )
             }
             Self::Waiting { open } => write!(f, "stopping: waiting for connections: {open}"),
+            Self::SameStop => f.write_str("stopping: both signals are taken as one request"),
             Self::Hurrying => f.write_str("stopping fast: asked again"),
             Self::KillTimeout { worker } => write!(f, "{worker} has not ended in time: killing it"),
             Self::Killing { workers } => {

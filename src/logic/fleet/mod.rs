@@ -129,6 +129,7 @@
 //! - Stop while starting: one that is Spawning gets TERM as soon as it is `Spawned` (KILL, if it is
 //!   Killing by then).
 //! - Exit while stopping: it is retired and not replaced.
+//! - A stop within half a second of one before is the same: a terminal or a wrapper has sent it twice.
 //! - A second stop: TERM at once, KILL after 1 s, or at the deadline if that is earlier. A third: KILL now.
 //! - Stop while giving up: KILL is 1 s away already. The outcome stays [`Outcome::NeverReady`].
 //! - A failed start while stopping: the stop; nothing is given up any more.
@@ -208,6 +209,9 @@ pub struct Fleet {
     before: Option<Before>,
     /// The state of the whole.
     phase: Phase,
+    /// When a stop was last asked for.
+    #[serde(default)]
+    stop_asked: Option<Time>,
     /// Whether a rolling restart has not come to its end.
     #[serde(default)]
     is_rolling: bool,
@@ -234,6 +238,7 @@ impl Fleet {
             staying: None,
             before: None,
             phase: Phase::Running,
+            stop_asked: None,
             is_rolling: false,
             waits: false,
             ever_ready: false,
@@ -280,7 +285,7 @@ impl Fleet {
             // They see it themselves.
             Input::Open(0) if self.config.ends_itself => {}
             Input::Open(count) => self.enter(now, self.phase.open(count)),
-            Input::Stop => self.enter(now, self.phase.stop(now, self.config.grace)),
+            Input::Stop => self.stop(now),
         }
         self.advance(now);
         self.leave_if_gone(now);

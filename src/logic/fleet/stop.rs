@@ -1,12 +1,29 @@
 //! How it all ends: what the phases ask for, and what is heard while workers go.
 
+use std::time::Duration;
+
 use super::news::{Change, Stage};
 use super::phase::{Phase, Step};
 use super::{Action, Event, Fleet, Outcome};
 use crate::logic::Worker;
 use crate::logic::time::Time;
 
+/// Stops that come within this time are one: what was asked for once can arrive by several ways.
+const ONE_STOP: Duration = Duration::from_millis(500);
+
 impl Fleet {
+    /// A stop is asked for.
+    pub(super) fn stop(&mut self, now: Time) {
+        if self.phase == Phase::Done {
+            return;
+        }
+        if self.stop_asked.is_some_and(|at| now - at < ONE_STOP) {
+            return self.report(Event::SameStop);
+        }
+        self.stop_asked = Some(now);
+        self.enter(now, self.phase.stop(now, self.config.grace));
+    }
+
     /// Takes over a new phase and does what it asks for at once.
     pub(super) fn enter(&mut self, now: Time, (phase, step): (Phase, Step)) {
         self.phase = phase;

@@ -263,12 +263,10 @@ impl Drop for Supervisor {
             return;
         }
         let children = self.worker_pids();
-        // Both at once are a fast stop, in which it removes its files.
-        for signal in [Signal::SIGTERM, Signal::SIGINT] {
-            kill(Pid::from_raw(self.pid()), signal).ok();
-        }
-        let until = Instant::now() + Duration::from_secs(1);
+        // Asked for again and again, it is a fast stop, in which it removes its files.
+        let until = Instant::now() + Duration::from_secs(2);
         while Instant::now() < until && matches!(self.child.try_wait(), Ok(None)) {
+            kill(Pid::from_raw(self.pid()), Signal::SIGTERM).ok();
             pause();
         }
         self.child.kill().ok();

@@ -31,6 +31,7 @@ fn state(name: &str) -> World {
         "stopping" => {
             let mut world = World::ready(2, 25_000);
             world.handle(Input::Stop);
+            world.pass(500);
             world
         }
         "giving up" => {

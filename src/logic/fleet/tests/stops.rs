@@ -43,6 +43,7 @@ fn a_second_stop_ends_fast_and_a_third_kills() {
     let only = worker(0, 0);
     let mut world = World::ready(1, 25_000);
     world.handle(Input::Stop);
+    world.pass(500);
     let end = [Action::Retire(only), Action::Terminate(only)];
     assert_eq!(world.handle(Input::Stop), end);
     assert_eq!(world.pass(999), []);
@@ -50,10 +51,13 @@ fn a_second_stop_ends_fast_and_a_third_kills() {
 
     let mut world = World::ready(1, 25_000);
     world.handle(Input::Stop);
+    world.pass(500);
     world.handle(Input::Stop);
+    world.pass(500);
     assert_eq!(world.handle(Input::Stop), [Action::Kill(only)]);
+    world.pass(500);
     assert_eq!(world.handle(Input::Stop), []);
-    assert_eq!(world.pass(2_000), [Action::Finish(Outcome::Stopped)]);
+    assert_eq!(world.pass(1_500), [Action::Finish(Outcome::Stopped)]);
 
     // The second one is never later than the deadline.
     let mut world = World::ready(1, 25_000);
@@ -61,6 +65,36 @@ fn a_second_stop_ends_fast_and_a_third_kills() {
     world.pass(24_500);
     assert_eq!(world.handle(Input::Stop), []);
     assert_eq!(world.pass(500), [Action::Kill(only)]);
+}
+
+#[test]
+fn stops_within_half_a_second_are_one_in_every_phase() {
+    let only = worker(0, 0);
+    let mut world = World::ready(1, 25_000);
+    world.handle(Input::Stop);
+    for _ in 0..4 {
+        world.pass(99);
+        assert_eq!(world.handle(Input::Stop), []);
+        assert_eq!(world.events.last(), Some(&Event::SameStop));
+    }
+    // Counted from the first, so that a key held down is a fast stop after a while.
+    world.pass(104);
+    assert_eq!(world.handle(Input::Stop), [Action::Retire(only), Action::Terminate(only)]);
+    world.pass(499);
+    assert_eq!(world.handle(Input::Stop), []);
+    world.pass(1);
+    assert_eq!(world.handle(Input::Stop), [Action::Kill(only)]);
+
+    let mut world = World::new(1, 25_000);
+    for generation in 0..5 {
+        world.actions();
+        world.fail(worker(0, generation));
+        world.pass(2_000);
+    }
+    world.handle(Input::Stop);
+    let before = format!("{:?}", world.fleet);
+    world.handle(Input::Stop);
+    assert_eq!(format!("{:?}", world.fleet), before);
 }
 
 #[test]
