@@ -11,7 +11,6 @@ use tracing::field::Field;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
-use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
@@ -19,8 +18,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
 use crate::logic::config::LogFormat;
-use crate::os::journal;
 use crate::os::stderr::{self, Layout, Stderr};
+use crate::os::{clock, journal};
 
 /// How much is logged, which can change.
 #[derive(Debug)]
@@ -62,14 +61,12 @@ pub(super) fn say_last(line: &str, format: LogFormat) {
         Layout::Text => format!("sticky-run: {line}\n"),
         Layout::Journal => journal::entry(tracing::Level::ERROR, line),
         Layout::Json => {
-            let mut timestamp = String::new();
-            // A text takes all that is written to it.
-            _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
+            let timestamp = clock::timestamp();
             let line = json!({ "timestamp": timestamp, "level": "ERROR", "message": line });
             format!("{line}\n")
         }
     };
-    stderr::say(&line, layout);
+    stderr::say(line.as_bytes(), layout);
 }
 
 /// How lines of this format look on standard error, which may be read by the journal.

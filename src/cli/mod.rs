@@ -16,6 +16,7 @@ use std::env;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::CommandFactory;
@@ -27,15 +28,21 @@ use self::given::Given;
 use self::log::Level;
 use crate::engine::{self, Engine, Origin, Source};
 use crate::logic::config::{Config, LogFormat};
+use crate::os::standard;
 use crate::os::upgrade::{ENV_UPGRADE, Program, StateFile, Task};
+
+/// How long the last lines of the log may take to be written.
+const LAST_LINES: Duration = Duration::from_millis(500);
 
 /// The whole program.
 pub fn run() -> ExitCode {
     let mut format = LogFormat::Text;
-    match supervise(env::args_os().collect(), &mut format) {
+    let code = match supervise(env::args_os().collect(), &mut format) {
         Ok(code) => code,
         Err(error) => exit::fail(&error, format),
-    }
+    };
+    standard::finish(LAST_LINES);
+    code
 }
 
 /// Runs to the end. An error is to be told in the format that is noted here.
@@ -139,6 +146,8 @@ fn configuration(given: Given) -> anyhow::Result<Config> {
 
 /// Text for whoever reads standard output.
 fn print(text: &[u8]) -> anyhow::Result<ExitCode> {
+    // It is the last that is said.
+    standard::finish(LAST_LINES);
     io::stdout().write_all(text).context("cannot write to standard output")?;
     Ok(ExitCode::SUCCESS)
 }

@@ -33,7 +33,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use mio::{Events, Poll};
-use tracing::{info, warn};
+use nix::sys::signal::Signal;
+use tracing::info;
 
 use self::accept::Listeners;
 pub use self::command_error::CommandError;
@@ -112,7 +113,7 @@ impl Engine {
         loop {
             self.act()?;
             if let Some(outcome) = self.outcome {
-                self.output.finish(self.poll.registry());
+                self.output.finish();
                 info!("stopped");
                 return Ok(outcome);
             }
@@ -134,7 +135,7 @@ impl Engine {
                     Subject::Listener(number) => self.listeners.became_readable(number),
                     Subject::Channels | Subject::Channel(_) => self.hear_channels(),
                     Subject::Pending(conn) => self.head_grew(conn, event.is_read_closed()),
-                    Subject::Output(part) => self.output.hear(self.poll.registry(), part),
+                    Subject::Output(pipe) => self.output.became_readable(pipe),
                 }
             }
             if self.workers.unreaped {
@@ -143,7 +144,7 @@ impl Engine {
             self.read_channels(Channels::Readable);
             self.look_at_full();
             self.accept_all();
-            self.output.read_some(self.poll.registry(), self.now);
+            self.output.read_some(self.now);
             self.look_after_time();
         }
     }
@@ -259,16 +260,10 @@ impl Engine {
     }
 
     fn hear_signals(&mut self) {
-        loop {
-            match self.signals.next() {
-                Ok(Some(came)) => {
-                    // It may have come since the turn began, and what is said of it has to be later.
-                    self.now = clock::now();
-                    self.obey(came);
-                }
-                Ok(None) => return,
-                Err(error) => return warn!("cannot read signals: {error}"),
-            }
+        for came in self.signals.take() {
+            // It may have come since the turn began, and what is said of it has to be later.
+            self.now = clock::now();
+            self.obey(came);
         }
     }
 
@@ -291,6 +286,13 @@ impl Engine {
                         self.notifier.reloaded(self.now, Some(&error));
                     }
                 }
+            }
+            Came::Hangup if self.workers.spawner().signals.ignores(Signal::SIGHUP) => {
+                info!("the terminal is gone: going on, since HUP was ignored at the start");
+            }
+            Came::Hangup => {
+                info!("the terminal is gone (HUP)");
+                self.fleet.handle(self.now, Input::Stop);
             }
             Came::Upgrade => self.begin_upgrade(),
             Came::More => self.fleet.handle(self.now, Input::More),

@@ -1,8 +1,6 @@
 //! What an event of the loop is about.
 
-use super::output::part::Part;
 use crate::logic::Worker;
-use crate::logic::output::Stream;
 use crate::logic::route::Conn;
 
 /// What an event is about.
@@ -18,8 +16,8 @@ pub(super) enum Subject {
     Channels,
     /// A connection whose first bytes are awaited.
     Pending(Conn),
-    /// Output of workers.
-    Output(Part),
+    /// The pipe with this number, which a worker writes to.
+    Output(u32),
 }
 
 const KINDS: usize = 6;
@@ -36,9 +34,7 @@ impl From<Subject> for mio::Token {
             }
             Subject::Channels => (5, 0),
             Subject::Pending(Conn(number)) => (3, number as usize),
-            Subject::Output(Part::Room(Stream::Stdout)) => (4, 0),
-            Subject::Output(Part::Room(Stream::Stderr)) => (4, 1),
-            Subject::Output(Part::Pipe(number)) => (4, number as usize + 2),
+            Subject::Output(number) => (4, number as usize),
         };
         Self(number.wrapping_mul(KINDS) + kind)
     }
@@ -55,11 +51,7 @@ impl From<mio::Token> for Subject {
                 generation: (number >> SLOT_BITS) as u32,
             }),
             3 => Self::Pending(Conn(number as u64)),
-            4 => Self::Output(match number {
-                0 => Part::Room(Stream::Stdout),
-                1 => Part::Room(Stream::Stderr),
-                number => Part::Pipe((number - 2) as u32),
-            }),
+            4 => Self::Output(number as u32),
             _ => Self::Channels,
         }
     }
@@ -81,10 +73,8 @@ mod tests {
             Subject::Channels,
             Subject::Pending(Conn(0)),
             Subject::Pending(Conn(1 << 40)),
-            Subject::Output(Part::Room(Stream::Stdout)),
-            Subject::Output(Part::Room(Stream::Stderr)),
-            Subject::Output(Part::Pipe(0)),
-            Subject::Output(Part::Pipe(u32::MAX)),
+            Subject::Output(0),
+            Subject::Output(u32::MAX),
         ];
         for subject in all {
             assert_eq!(Subject::from(mio::Token::from(subject)), subject);

@@ -304,7 +304,7 @@ impl Engine {
         let pid = self.workers.spawner.spawn(&launch, link.workers_end(), output)?;
         link.inherited();
         if let Some(pipes) = pipes {
-            self.output.started(self.poll.registry(), worker, pipes);
+            self.output.started(self.poll.registry(), worker, pid, pipes);
         }
         let registered = self.workers.channels.add(worker, link.as_raw_fd());
         let told_off = Throttle::default();
@@ -392,7 +392,7 @@ impl Engine {
         if let Some(live) = self.workers.remove(worker) {
             self.recover(worker, live.link);
         }
-        self.output.ended(self.poll.registry(), self.now, worker);
+        self.output.ended(self.now, worker);
         self.router.gone(self.now, worker);
         self.fleet.handle(self.now, Input::Exited(worker, exit));
         self.settling.changed(self.now);

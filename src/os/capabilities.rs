@@ -21,8 +21,8 @@ const NEEDED: [Capability; 4] = [
 ///
 /// The programs that it executes do not get the others back, unless it may not see to that, for want
 /// of `CAP_SETPCAP`. Who is not root keeps those that it hands on to programs (ambient ones), since
-/// an upgrade is one; `hand_on_none` is for all others. The process must have one thread, since
-/// capabilities are of threads.
+/// an upgrade is one; `hand_on_none` is for all others. This thread must be the only one that has any,
+/// since capabilities are of threads.
 pub fn keep_needed(raises: bool) -> io::Result<Vec<String>> {
     let mut needed: CapsHashSet = NEEDED.into_iter().collect();
     if raises {
@@ -54,6 +54,13 @@ pub(super) fn hand_on_none() -> nix::Result<()> {
     capabilities(None)
         .and_then(|own| set_capabilities(None, CapabilitySets { inheritable, ..own }))
         .map_err(|errno| Errno::from_raw(errno.raw_os_error()))
+}
+
+/// Gives up all capabilities of this thread.
+pub(super) fn give_up_all() -> io::Result<()> {
+    let none = CapabilitySet::empty();
+    let none = CapabilitySets { effective: none, permitted: none, inheritable: none };
+    Ok(set_capabilities(None, none)?)
 }
 
 /// Limits what programs can get that are executed from now on.

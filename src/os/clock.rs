@@ -1,7 +1,7 @@
 //! The clock, and waiting for it.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use nix::time::{ClockId, clock_gettime};
 
@@ -13,6 +13,12 @@ use crate::logic::time::Time;
 pub fn now() -> Time {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("every Linux has CLOCK_MONOTONIC");
     Time::since_zero(Duration::from(now))
+}
+
+/// The time of the day, as lines of the log have it (RFC 3339, in UTC).
+#[expect(clippy::disallowed_methods, reason = "this is the one place to read the clock")]
+pub fn timestamp() -> String {
+    humantime::format_rfc3339_micros(SystemTime::now()).to_string()
 }
 
 /// Does nothing for this time, give or take what the kernel adds (`nanosleep(2)`).

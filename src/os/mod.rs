@@ -23,4 +23,5 @@ pub mod spawn;
 pub mod standard;
 pub mod stderr;
 pub mod stream;
+pub mod terminal;
 pub mod upgrade;

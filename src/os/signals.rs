@@ -1,21 +1,29 @@
 //! Signals: those for the supervisor as events, and how they were set when it started.
 //!
-//! The signals that mean something are blocked and read from a descriptor, `signalfd(2)`. So they
-//! also come to process 1, for which the kernel has no default actions; none is lost across an
-//! `execve(2)` of the supervisor, which keeps what is blocked and pending; and a terminal with
-//! `stty tostop` does not keep the log of a supervisor in the background from being written.
+//! The signals that mean something are received by handlers of `signal-hook`, which write to a socket
+//! of the loop. They are let in nearly always, and restart the calls that they interrupt. There are
+//! two exceptions. Around `fork(2)` all are blocked, and the child gets rid of the handlers before
+//! anything else, so that none of them ever runs in it. Before `execve(2)` they are held back
+//! ([`Signals::hold`]): the kernel keeps what is blocked and pending for the program that comes next.
+//! Process 1, for which the kernel has no default actions, gets all that have a handler.
 
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::ptr;
+use std::sync::Once;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use mio::unix::SourceFd;
-use nix::errno::Errno;
-use nix::libc::{self, c_int};
+use nix::libc::{self, c_int, siginfo_t};
 use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::{Pid, getsid, gettid};
 use serde::{Deserialize, Serialize};
+use signal_hook::iterator::backend::SignalDelivery;
+use signal_hook::iterator::exfiltrator::WithRawSiginfo;
+
+use super::terminal;
 
 /// Signals that ask the supervisor to stop. `PWR` is what LXC sends to process 1 of a container.
 /// The timers and the limit on processor time survive `execve(2)`, so that whoever started the
@@ -60,6 +68,8 @@ pub enum Came {
     Stop(Signal),
     /// `HUP`: a rolling restart.
     Restart,
+    /// `HUP` as well, since the terminal is gone.
+    Hangup,
     /// `USR2`: an upgrade in place.
     Upgrade,
     /// `TTIN`: one worker more.
@@ -75,28 +85,27 @@ pub enum Came {
 /// The signals that the supervisor handles, as a source of events.
 #[derive(Debug)]
 pub struct Signals {
-    source: SignalFd,
+    /// `signal-hook-mio` is the same for signals without what is known of them.
+    delivery: SignalDelivery<UnixStream, WithRawSiginfo>,
+    handled: SigSet,
     /// Those for the workers besides `USR1`.
     forwarded: Vec<Signal>,
+    /// Whether there was a terminal that can go.
+    has_terminal: bool,
 }
 
 impl Signals {
     /// Handles the signals from now on, `forwarded` besides those with a meaning, and reports them
     /// as events of `token`.
     ///
-    /// Others are unblocked, since a parent may have left some blocked. After an `execve(2)` of the
-    /// supervisor this finds what came in the meantime.
+    /// All are unblocked, since a parent may have left some blocked, and so does a supervisor that
+    /// became this program. What came in the meantime comes now.
     pub fn register(
         registry: &mio::Registry,
         token: mio::Token,
         forwarded: &[Signal],
     ) -> io::Result<Self> {
         let handled: SigSet = handled(forwarded).collect();
-        handled.thread_set_mask()?;
-        for signal in handled.iter() {
-            // An ignored CHLD would have the kernel reap, so that nobody learns how a child ended.
-            dispose(number(signal), false)?;
-        }
         for signal in IGNORED.into_iter().filter(|signal| !handled.contains(*signal)) {
             dispose(number(signal), true)?;
         }
@@ -104,27 +113,52 @@ impl Signals {
             // It fails for those that the C library keeps for itself, and nobody else sends.
             _ = dispose(signal, true);
         }
-        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
-        let source = SignalFd::with_flags(&handled, flags)?;
-        let fd = source.as_raw_fd();
+        keep_out_of_children()?;
+        let (read, write) = UnixStream::pair()?;
+        let numbers = handled.iter().map(number);
+        let fd = read.as_raw_fd();
+        let delivery = SignalDelivery::with_pipe(read, write, WithRawSiginfo, numbers)?;
         registry.register(&mut SourceFd(&fd), token, mio::Interest::READABLE)?;
-        Ok(Self { source, forwarded: forwarded.to_vec() })
+        SigSet::empty().thread_set_mask()?;
+        let has_terminal = terminal::is_there();
+        Ok(Self { delivery, handled, forwarded: forwarded.to_vec(), has_terminal })
     }
 
-    /// The next one that came since the last time. Equal signals count once.
-    pub fn next(&self) -> io::Result<Option<Came>> {
-        loop {
-            match self.source.read_signal() {
-                Ok(Some(info)) => {
-                    let signal = i32::try_from(info.ssi_signo).ok();
-                    let signal = signal.and_then(|number| Signal::try_from(number).ok());
-                    return Ok(signal.map(|signal| meaning(signal, &self.forwarded)));
-                }
-                Ok(None) => return Ok(None),
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(errno.into()),
-            }
+    /// Those that came since the last time.
+    pub fn take(&mut self) -> Vec<Came> {
+        let pending: Vec<_> = self.delivery.pending().collect();
+        pending.iter().filter_map(|info| self.meaning(info)).collect()
+    }
+
+    /// Keeps signals back from now on, for a program that this process becomes by `execve(2)`.
+    pub fn hold(&mut self) -> io::Result<()> {
+        self.handled.thread_block()?;
+        self.delivery.pending().try_for_each(|info| send_again(&info))
+    }
+
+    /// Lets signals in again, also those that were held back.
+    pub fn release(&self) -> io::Result<()> {
+        Ok(self.handled.thread_unblock()?)
+    }
+
+    fn meaning(&self, info: &siginfo_t) -> Option<Came> {
+        let signal = Signal::try_from(info.si_signo).ok()?;
+        let came = meaning(signal, &self.forwarded);
+        if came == Came::Restart && self.tells_of_hangup(info) {
+            return Some(Came::Hangup);
         }
+        Some(came)
+    }
+
+    /// Whether a `HUP` is about the terminal, which is gone then: the kernel says so itself, and a
+    /// shell that leads the session passes it on to its jobs.
+    fn tells_of_hangup(&self, info: &siginfo_t) -> bool {
+        if info.si_code == libc::SI_KERNEL {
+            return true;
+        }
+        let leader = getsid(None).ok();
+        let passed_on = self.has_terminal && leader.is_some() && leader == sender(info);
+        passed_on && !terminal::is_there()
     }
 }
 
@@ -184,6 +218,11 @@ impl Inherited {
         })
     }
 
+    /// Whether this signal was ignored.
+    pub fn ignores(self, signal: Signal) -> bool {
+        self.ignored & bit(number(signal)) != 0
+    }
+
     /// Sets them again. Only makes calls that are safe between `fork(2)` and `execve(2)`.
     pub(super) fn restore(self) -> io::Result<()> {
         for signal in (1..=LAST).filter(|signal| *signal != libc::SIGPIPE) {
@@ -192,6 +231,57 @@ impl Inherited {
         }
         swap_mask(Some(self.blocked)).map(drop)
     }
+}
+
+/// The mask from before a `fork(2)`, while that is made.
+static BEFORE_FORK: AtomicU64 = AtomicU64::new(0);
+
+/// Has no handler run in any child of this process, `pthread_atfork(3)`: not even in the moment
+/// between `fork(2)` and what a child does first.
+#[expect(unsafe_code, reason = "nothing else comes between fork and what std does in a child")]
+fn keep_out_of_children() -> io::Result<()> {
+    extern "C" fn block() {
+        if let Ok(before) = swap_mask(Some(u64::MAX)) {
+            BEFORE_FORK.store(before, Ordering::Relaxed);
+        }
+    }
+    extern "C" fn unblock() {
+        _ = swap_mask(Some(BEFORE_FORK.load(Ordering::Relaxed)));
+    }
+    extern "C" fn forget_handlers() {
+        for signal in (1..=LAST).filter(|signal| !is_ignored(*signal)) {
+            // It fails for those that nobody can change, which have no handler.
+            _ = dispose(signal, false);
+        }
+        unblock();
+    }
+    static ONCE: Once = Once::new();
+    let mut refused = 0;
+    ONCE.call_once(|| {
+        // SAFETY: the three only make calls that are async-signal-safe.
+        refused =
+            unsafe { libc::pthread_atfork(Some(block), Some(unblock), Some(forget_handlers)) };
+    });
+    if refused == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(refused)) }
+}
+
+/// Who sent a signal, if that was a process.
+#[expect(unsafe_code, reason = "a union of what there is to tell of each signal")]
+fn sender(info: &siginfo_t) -> Option<Pid> {
+    // SAFETY: the kernel fills the field in for this code.
+    (info.si_code == libc::SI_USER).then(|| Pid::from_raw(unsafe { info.si_pid() }))
+}
+
+/// Sends a signal to this thread once more, with all that is known of it.
+#[expect(unsafe_code, reason = "rt_tgsigqueueinfo(2) has no wrapper")]
+fn send_again(info: &siginfo_t) -> io::Result<()> {
+    let (process, thread) = (Pid::this().as_raw(), gettid().as_raw());
+    let info = ptr::from_ref(info);
+    // SAFETY: `info` is a whole siginfo_t, which is only read. A thread may tell itself anything.
+    let sent = unsafe {
+        libc::syscall(libc::SYS_rt_tgsigqueueinfo, process, thread, (*info).si_signo, info)
+    };
+    if sent == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// All signals that the supervisor handles.
@@ -217,8 +307,12 @@ fn bit(signal: c_int) -> u64 {
     1 << (signal - 1)
 }
 
-#[expect(unsafe_code, reason = "no safe wrapper reads a disposition without setting one")]
 fn is_ignored(signal: c_int) -> bool {
+    disposition(signal) == libc::SIG_IGN
+}
+
+#[expect(unsafe_code, reason = "no safe wrapper reads a disposition without setting one")]
+fn disposition(signal: c_int) -> libc::sighandler_t {
     let mut action = MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: the new action is null, so that nothing is set, and the old one is valid for writes.
     // All bit patterns, and so the zeros left by an error, are valid for the struct.
@@ -226,7 +320,7 @@ fn is_ignored(signal: c_int) -> bool {
         libc::sigaction(signal, ptr::null(), action.as_mut_ptr());
         action.assume_init()
     };
-    action.sa_sigaction == libc::SIG_IGN
+    action.sa_sigaction
 }
 
 /// Ignores a signal, or gives it its default action.
@@ -260,6 +354,11 @@ fn swap_mask(new: Option<u64>) -> io::Result<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+    use std::{env, fs};
+
+    use nix::sys::signal::raise;
+
     use super::*;
 
     #[test]
@@ -284,6 +383,47 @@ mod tests {
             ];
             assert_eq!(kinds.into_iter().filter(|kind| *kind).count(), 1, "{signal}");
         }
+    }
+
+    /// Signals are of the whole process, so that these need one of their own.
+    #[test]
+    fn in_another_process_what_was_received_is_held_and_no_child_has_a_handler() {
+        let mut command = Command::new(env::current_exe().unwrap());
+        command.args(["--ignored", "--exact", "--test-threads=1"]);
+        let output = command.arg("os::signals::tests::held_and_kept_out").output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+
+    #[test]
+    #[ignore = "the test above runs it in a process of its own"]
+    fn held_and_kept_out() {
+        let poll = mio::Poll::new().unwrap();
+        let mut signals = Signals::register(poll.registry(), mio::Token(0), &[]).unwrap();
+        let send = |signal| raise(signal).unwrap();
+        send(Signal::SIGHUP);
+        send(Signal::SIGTTIN);
+        signals.hold().unwrap();
+        send(Signal::SIGTTOU);
+        assert_eq!(signals.take(), []);
+        signals.release().unwrap();
+        assert_eq!(signals.take(), [Came::Restart, Came::More, Came::Fewer]);
+
+        let caught = || {
+            let status = fs::read_to_string("/proc/self/status").unwrap();
+            let line = status.lines().find(|line| line.starts_with("SigCgt:")).unwrap();
+            u64::from_str_radix(line["SigCgt:".len()..].trim(), 16).unwrap()
+        };
+        assert_ne!(caught() & bit(libc::SIGTERM), 0);
+        let mut command = Command::new("true");
+        let hook = move || {
+            let caught = (1..=LAST)
+                .filter(|signal| ![libc::SIG_DFL, libc::SIG_IGN].contains(&disposition(*signal)))
+                .count();
+            if caught == 0 { Ok(()) } else { Err(io::ErrorKind::Other.into()) }
+        };
+        let child = crate::os::spawn::with_hook(&mut command, hook).status();
+        assert!(child.unwrap().success());
+        assert_ne!(caught() & bit(libc::SIGTERM), 0);
     }
 
     #[test]

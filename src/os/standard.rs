@@ -1,46 +1,225 @@
 //! Standard output and error as places for lines that nobody has to read.
 //!
-//! They must never stop the supervisor, so nothing is written where it would have to wait.
-//! Others share these descriptors, so they are not made non-blocking; what is not longer than
-//! `PIPE_BUF` does not block a pipe that polls as writable, and is not mixed with others (`pipe(7)`).
+//! Any of them can stop whoever writes: a terminal that is not read, a pipe that others fill, a disk
+//! that hangs. Nothing of a descriptor says so before, and the mode in which it never does is shared with
+//! the shell. So each is written by a thread of its own, which may wait as long as it has to, and what
+//! waits for it is bounded. The threads have no capabilities and get no signals; a terminal
+//! does not stop them (`SIGTTOU` is blocked).
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::mem;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use nix::errno::Errno;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use nix::sys::signal::SigSet;
+use rustix::event::{PollFd, PollFlags, poll};
 
-use crate::logic::output::{LONGEST, Stream};
+use super::{capabilities, clock};
+use crate::logic::output::{LONGEST, Label, Queue, Queues, Stream};
+use crate::logic::time::Time;
 
-/// Writes to standard output or error at once, or fails: `WouldBlock` is about room, other errors are
-/// those of `write(2)`. Only the first [`LONGEST`] bytes are written.
-pub fn write(to: Stream, bytes: &[u8]) -> io::Result<()> {
-    match to {
-        Stream::Stdout => write_to(io::stdout().as_fd(), bytes),
-        Stream::Stderr => write_to(io::stderr().as_fd(), bytes),
+/// What the threads need of their stack, which is the buffer and little more.
+const STACK: usize = 64 * 1024;
+
+/// One of the two, for as long as the program runs.
+struct Place {
+    stream: Stream,
+    state: Mutex<State>,
+    /// There is more to write, or less.
+    changed: Condvar,
+}
+
+struct State {
+    queues: Queues,
+    /// Lines of the log that another program could not write.
+    unlogged: u64,
+    /// Whether there is a thread that writes.
+    started: bool,
+    /// Whether it is in the middle of it.
+    writing: bool,
+    /// Whether it is to begin nothing more.
+    held: bool,
+}
+
+static STDOUT: Place = Place::new(Stream::Stdout);
+static STDERR: Place = Place::new(Stream::Stderr);
+
+/// Has lines written, each with its end, that came at this time. Never waits.
+pub fn say(label: Label, lines: &[impl AsRef<[u8]>], time: &str) {
+    let place = place(label.stream);
+    let mut state = place.lock();
+    let missing = if label.slot.is_none() { mem::take(&mut state.unlogged) } else { 0 };
+    let queue = state.queues.of(label);
+    queue.miss(missing);
+    for line in lines {
+        queue.push(line.as_ref(), time);
+    }
+    place.go_on(state);
+}
+
+/// Whether lines of this slot would be dropped.
+pub fn is_full(stream: Stream, slot: u16) -> bool {
+    place(stream).lock().queues.is_full(slot)
+}
+
+/// Waits until everything is written, but not longer than this.
+pub fn finish(within: Duration) {
+    let until = clock::now() + within;
+    for place in [&STDOUT, &STDERR] {
+        place.wait_until(until, |state| state.queues.are_empty() && !state.writing);
     }
 }
 
-/// The number of the descriptor.
-pub fn number(of: Stream) -> RawFd {
-    match of {
-        Stream::Stdout => io::stdout().as_raw_fd(),
-        Stream::Stderr => io::stderr().as_raw_fd(),
+/// Begins to write nothing more, for a program that this process becomes. Waits for what is being
+/// written, but not longer than this.
+pub fn hold(within: Duration) {
+    let until = clock::now() + within;
+    for place in [&STDOUT, &STDERR] {
+        place.wait_until(until, |state| state.queues.are_empty() && !state.writing);
+        place.lock().held = true;
+        place.wait_until(until, |state| !state.writing);
     }
 }
 
-fn write_to(place: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
-    let mut asked = [PollFd::new(&place, PollFlags::OUT)];
-    if poll(&mut asked, Some(&Timespec::default()))? == 0 {
-        return Err(io::ErrorKind::WouldBlock.into());
+/// Writes again.
+pub fn release() {
+    for place in [&STDOUT, &STDERR] {
+        let mut state = place.lock();
+        state.held = false;
+        place.go_on(state);
     }
-    let mut rest = &bytes[..bytes.len().min(LONGEST)];
+}
+
+/// What waits of workers, and how many lines of the log do or are missing.
+pub fn unwritten() -> (Vec<Queue>, u64) {
+    let mut queues = Vec::new();
+    for place in [&STDOUT, &STDERR] {
+        queues.extend(place.lock().queues.of_workers().cloned());
+    }
+    let log = STDERR.lock();
+    (queues, log.queues.unlogged() + log.unlogged)
+}
+
+/// Goes on with what waited in another program. The next line of the log says how many are missing.
+pub fn restore(queues: Vec<Queue>, unlogged: u64) {
+    STDERR.lock().unlogged += unlogged;
+    for queue in queues {
+        let place = place(queue.label().stream);
+        let mut state = place.lock();
+        state.queues.restore(queue);
+        place.go_on(state);
+    }
+}
+
+fn place(stream: Stream) -> &'static Place {
+    match stream {
+        Stream::Stdout => &STDOUT,
+        Stream::Stderr => &STDERR,
+    }
+}
+
+impl Place {
+    const fn new(stream: Stream) -> Self {
+        let state = State {
+            queues: Queues::new(),
+            unlogged: 0,
+            started: false,
+            writing: false,
+            held: false,
+        };
+        Self { stream, state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has what waits written by the thread, which begins with the first line.
+    fn go_on(&'static self, mut state: MutexGuard<'_, State>) {
+        if state.queues.are_empty() {
+            return;
+        }
+        if !state.started {
+            let thread = thread::Builder::new().name(format!("{:?}", self.stream));
+            let thread = thread.stack_size(STACK).spawn(|| self.write_for_ever());
+            state.started = thread.is_ok();
+            if thread.is_err() {
+                // There is no room for a thread, so there may be a wait.
+                while let Some(rest) = self.write_next(state) {
+                    state = rest;
+                }
+                return;
+            }
+        }
+        self.changed.notify_all();
+    }
+
+    fn write_for_ever(&self) {
+        // Those of a fault cannot be blocked, and the others are for the loop.
+        _ = SigSet::all().thread_block();
+        // Who is not root has none to give up.
+        _ = capabilities::give_up_all();
+        let mut state = self.lock();
+        loop {
+            state = match self.write_next(state) {
+                Some(state) => state,
+                None => self.wait(self.lock()),
+            };
+        }
+    }
+
+    /// Writes the next lines, if there are any.
+    fn write_next<'a>(&'a self, mut state: MutexGuard<'a, State>) -> Option<MutexGuard<'a, State>> {
+        if state.held {
+            return None;
+        }
+        let mut buffer = [0; LONGEST];
+        let (whose, batch) = state.queues.turn()?;
+        let len = batch.len();
+        buffer[..len].copy_from_slice(batch);
+        state.writing = true;
+        drop(state);
+        let written = match self.stream {
+            Stream::Stdout => write_all(io::stdout().as_fd(), &buffer[..len]),
+            Stream::Stderr => write_all(io::stderr().as_fd(), &buffer[..len]),
+        };
+        let mut state = self.lock();
+        state.writing = false;
+        state.queues.done(whose, len, written.is_ok());
+        self.changed.notify_all();
+        Some(state)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let idle = |state: &mut State| state.held || state.queues.are_empty();
+        self.changed.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait_until(&self, until: Time, mut done: impl FnMut(&mut State) -> bool) {
+        let left = until - clock::now();
+        // Whether it was in time makes no difference.
+        drop(self.changed.wait_timeout_while(self.lock(), left, |state| !done(state)));
+    }
+}
+
+/// Writes all of it, however long that takes.
+fn write_all(place: BorrowedFd<'_>, mut rest: &[u8]) -> nix::Result<()> {
     while !rest.is_empty() {
         match nix::unistd::write(place, rest) {
             Ok(written) => rest = &rest[written..],
             Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno.into()),
+            // Somebody who shares it has made it so that it does not wait.
+            Err(Errno::EAGAIN) => wait_for_room(place),
+            Err(errno) => return Err(errno),
         }
     }
     Ok(())
+}
+
+fn wait_for_room(place: BorrowedFd<'_>) {
+    // An error of it is one of the next write.
+    _ = poll(&mut [PollFd::new(&place, PollFlags::OUT)], None);
 }

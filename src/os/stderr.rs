@@ -1,15 +1,14 @@
-//! The log on standard error: a line that there is no room for is dropped and counted, and so is one
-//! that cannot be written at all.
+//! The log on standard error, which never waits for a reader: a line that there is no room for is dropped
+//! and counted, and so is one that cannot be written at all.
 
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde_json::{Map, Value, json};
-use tracing::Level;
+use serde_json::{Map, Value};
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::{journal, standard};
-use crate::logic::output::{LONGEST, Stream};
+use super::standard;
+use crate::logic::config::LogFormat;
+use crate::logic::output::{LONGEST, Label};
 
 /// How lines look where they go.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -22,58 +21,35 @@ pub enum Layout {
     Json,
 }
 
-/// Where log lines go. Each is written at once or not at all.
+/// Where log lines go.
 #[derive(Debug)]
 pub struct Stderr {
     layout: Layout,
-    dropped: AtomicU64,
 }
 
 /// The writer of one line.
 #[derive(Debug)]
-pub struct Line<'a>(&'a Stderr);
+pub struct Line(Layout);
 
 impl Stderr {
     /// For lines of this layout.
     pub fn new(layout: Layout) -> Self {
-        Self { layout, dropped: AtomicU64::new(0) }
-    }
-
-    /// The line that stands where so many are missing, before this one.
-    fn gap(&self, dropped: u64, before: &[u8]) -> Vec<u8> {
-        let message = format!("({dropped} log lines dropped)");
-        match self.layout {
-            Layout::Text => format!("{message}\n").into_bytes(),
-            Layout::Journal => journal::entry(Level::WARN, &message).into_bytes(),
-            Layout::Json => {
-                let before: Map<_, _> = serde_json::from_slice(before).unwrap_or_default();
-                let timestamp = before.get(TIMESTAMP);
-                let gap = json!({ TIMESTAMP: timestamp, "level": "WARN", MESSAGE: message });
-                format!("{gap}\n").into_bytes()
-            }
-        }
+        Self { layout }
     }
 }
 
-impl<'a> MakeWriter<'a> for Stderr {
-    type Writer = Line<'a>;
+impl MakeWriter<'_> for Stderr {
+    type Writer = Line;
 
-    fn make_writer(&'a self) -> Line<'a> {
-        Line(self)
+    fn make_writer(&self) -> Line {
+        Line(self.layout)
     }
 }
 
-impl Write for Line<'_> {
+impl Write for Line {
     /// Takes the whole line, whatever becomes of it.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let stderr = &self.0;
-        let dropped = stderr.dropped.swap(0, Ordering::Relaxed);
-        let gap = (dropped > 0).then(|| stderr.gap(dropped, line));
-        if gap.is_some_and(|gap| write(&gap).is_err())
-            || write(&shortened(line, stderr.layout)).is_err()
-        {
-            stderr.dropped.fetch_add(dropped + 1, Ordering::Relaxed);
-        }
+        say(line, self.0);
         Ok(line.len())
     }
 
@@ -82,19 +58,30 @@ impl Write for Line<'_> {
     }
 }
 
-/// Writes a line of this layout to standard error, unless that would block.
-pub fn say(line: &str, layout: Layout) {
-    // If nobody can read it, the exit code has to do.
-    _ = write(&shortened(line.as_bytes(), layout));
+/// Writes a line of this layout to standard error.
+pub fn say(line: &[u8], layout: Layout) {
+    let line = shortened(line, layout);
+    standard::say(layout.label(), &[&line], time(&line, layout));
 }
 
-fn write(line: &[u8]) -> io::Result<()> {
-    standard::write(Stream::Stderr, line)
+impl Layout {
+    fn label(self) -> Label {
+        let format = match self {
+            Self::Text | Self::Journal => LogFormat::Text,
+            Self::Json => LogFormat::Json,
+        };
+        Label::of_log(format, self == Self::Journal)
+    }
 }
 
-/// The names that the format gives to these fields.
+/// The time that a line has for machines, which is the first that it says.
+fn time(line: &[u8], layout: Layout) -> &str {
+    let time = || str::from_utf8(line.split(|byte| *byte == b'"').nth(3)?).ok();
+    if layout == Layout::Json { time().unwrap_or_default() } else { "" }
+}
+
+/// The name that the format gives to what is said.
 const MESSAGE: &str = "message";
-const TIMESTAMP: &str = "timestamp";
 
 /// A line that can be written at once.
 fn shortened(line: &[u8], layout: Layout) -> Vec<u8> {
@@ -122,6 +109,8 @@ fn shortened(line: &[u8], layout: Layout) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -134,25 +123,12 @@ mod tests {
             assert!(text.len() <= LONGEST && str::from_utf8(&text).is_ok());
         }
         let message = "\"ä\n".repeat(3000);
-        let line = json!({ TIMESTAMP: "now", "level": "INFO", MESSAGE: message, "worker": 7 });
+        let line = json!({ "timestamp": "now", "level": "INFO", MESSAGE: message, "worker": 7 });
         let line = shortened(format!("{line}\n").as_bytes(), Layout::Json);
         assert!(line.len() <= LONGEST && line.ends_with(b"\n"));
         let object: Map<_, _> = serde_json::from_slice(&line).unwrap();
-        assert_eq!((&object[TIMESTAMP], &object["worker"]), (&json!("now"), &json!(7)));
+        assert_eq!((&object["timestamp"], &object["worker"]), (&json!("now"), &json!(7)));
         assert!(message.starts_with(object[MESSAGE].as_str().unwrap()));
-    }
-
-    #[test]
-    fn what_is_missing_is_said_in_the_layout_of_the_log() {
-        let gap = Stderr::new(Layout::Json).gap(3, br#"{"timestamp":"now"}"#);
-        let object: Map<_, _> = serde_json::from_slice(&gap).unwrap();
-        assert_eq!(
-            (&object[TIMESTAMP], &object[MESSAGE]),
-            (&json!("now"), &json!("(3 log lines dropped)"))
-        );
-        let gap = Stderr::new(Layout::Text).gap(3, b"INFO line");
-        assert_eq!(gap, b"(3 log lines dropped)\n");
-        let gap = Stderr::new(Layout::Journal).gap(3, b"<6>line");
-        assert_eq!(gap, b"<4>(3 log lines dropped)\n");
+        assert_eq!(time(br#"{"timestamp":"now","level":"INFO"}"#, Layout::Json), "now");
     }
 }

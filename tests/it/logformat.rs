@@ -52,10 +52,11 @@ fn json_is_one_object_a_line_with_a_time_a_level_and_a_message() {
 #[test]
 fn what_ends_it_is_a_line_of_json_like_all_before() {
     let flags = ["--log-format", "json"];
-    let mut supervisor = sticky_run(1, &flags).command(&["/no/such/program"]).spawn();
+    let mut supervisor =
+        sticky_run(1, &flags).command(&["/no/such/program"]).env("STICKY_WORKER", "1").spawn();
     assert_eq!(supervisor.wait().code(), Some(127));
     let objects = objects(&supervisor.whole_log());
-    find(&objects, "listening on ");
+    find(&objects, "STICKY_WORKER is no variable");
     let last = objects.last().expect("several lines");
     assert_eq!(find(&objects, "cannot run /no/such/program: not found"), last);
     assert_eq!(last["level"], "ERROR");

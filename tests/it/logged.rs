@@ -1,20 +1,27 @@
 //! Logs that nobody reads: the supervisor goes on as if somebody did.
 
-use std::io::{PipeReader, Write, pipe};
+use std::io::{PipeReader, Read, Write, pipe};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
-use crate::support::{Supervisor, eventually, get, proc, sticky_run};
+use crate::support::{Supervisor, eventually, get, proc, sticky_run, terminal};
 
 /// A supervisor that logs there; its address has to be known without the log.
 fn logging_to(place: impl Into<OwnedFd>) -> (Supervisor, SocketAddr) {
+    logging_with(&[], place)
+}
+
+fn logging_with(flags: &[&str], place: impl Into<OwnedFd>) -> (Supervisor, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address");
-    let builder = sticky_run(2, &["--listen", "fd:3", "--by", "none"]).log_to(place.into());
+    let flags = [&["--listen", "fd:3", "--by", "none"], flags].concat();
+    let builder = sticky_run(2, &flags).log_to(place.into());
     let supervisor = builder.inherit(listener.into()).spawn();
     get(address, "/");
     (supervisor, address)
@@ -80,6 +87,57 @@ fn a_log_that_nobody_reads_hinders_nobody_when_it_is_full() {
     let (_reader, writer) = full_pipe();
     let (supervisor, address) = logging_to(writer);
     goes_on(supervisor, address);
+}
+
+/// Places that have room for a byte and not for a line, each with its reader.
+fn nearly_full() -> [(OwnedFd, OwnedFd); 2] {
+    let (reader, writer) = UnixStream::pair().expect("two sockets");
+    let places = [terminal::new(), (reader.into(), writer.into())];
+    for (reader, writer) in &places {
+        let set = |flags| fcntl(writer, FcntlArg::F_SETFL(flags)).expect("a mode");
+        set(OFlag::O_NONBLOCK);
+        while nix::unistd::write(writer, b"x").is_ok() {}
+        set(OFlag::empty());
+        let mut few = [0; 64];
+        let mut asked = [PollFd::new(writer.as_fd(), PollFlags::POLLOUT)];
+        while poll(&mut asked, PollTimeout::ZERO) == Ok(0) {
+            nix::unistd::read(reader, &mut few).expect("what was written");
+        }
+    }
+    places
+}
+
+#[test]
+fn a_place_that_seems_to_have_room_and_has_none_hinders_nobody() {
+    for (_reader, writer) in nearly_full() {
+        let flags = ["--log-level", "debug", "--prefix-output"];
+        let (supervisor, address) = logging_with(&flags, writer);
+        goes_on(supervisor, address);
+    }
+}
+
+#[test]
+fn a_log_that_is_read_again_after_a_while_is_whole() {
+    for (reader, writer) in nearly_full() {
+        let (mut supervisor, address) = logging_with(&[], writer);
+        for _ in 0..3 {
+            get(address, "/");
+        }
+        let mut reader = std::fs::File::from(reader);
+        let all = std::thread::spawn(move || {
+            let mut all = Vec::new();
+            // Reading fails when nobody has the terminal open any more, pty(7).
+            reader.read_to_end(&mut all).ok();
+            String::from_utf8(all).expect("it is text").replace("xx", "")
+        });
+        assert_eq!(supervisor.stop().code(), Some(0));
+        drop(supervisor);
+        let all = all.join().unwrap();
+        for said in ["listening on", "worker 0 is ready", "worker 1 is ready", "got SIGTERM"] {
+            assert!(all.contains(said), "{said}: {all}");
+        }
+        assert!(all.trim_end().ends_with(" stopped"), "{all}");
+    }
 }
 
 #[test]

@@ -3,12 +3,14 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::support::{SOON, eventually, get, proc, sticky_run, worker};
+use crate::support::{SOON, eventually, get, proc, sticky_run, terminal, worker};
 
 /// A worker that says which signals it gets, and its child, which must get none.
 const LISTENING: [&str; 3] = [
@@ -82,17 +84,17 @@ fn a_fault_ends_the_supervisor_and_every_worker_with_it() {
 
 #[test]
 fn a_terminal_that_stops_writers_in_the_background_does_not_stop_the_log() {
-    let terminal = nix::pty::openpty(None, None).expect("a terminal, pty(7)");
-    let log = terminal.slave.try_clone().expect("room for a descriptor");
+    let (master, slave) = terminal::new();
+    let log = slave.try_clone().expect("room for a descriptor");
     // A shell with job control leads the session, and puts the supervisor into the background.
     let shell =
         "exec setsid --ctty sh -c 'stty tostop; set -m; \"$0\" \"$@\" & wait' \"$0\" \"$@\";";
     let command = worker::command();
     let words: Vec<_> = command.iter().map(String::as_str).collect();
-    let builder = sticky_run(1, &[]).command(&words).stdin(terminal.slave).log_to(log);
+    let builder = sticky_run(1, &[]).command(&words).stdin(slave).log_to(log);
     let mut supervisor = builder.after(shell).spawn();
     let (lines, seen) = mpsc::channel();
-    let reader = BufReader::new(File::from(terminal.master));
+    let reader = BufReader::new(File::from(master));
     thread::spawn(move || {
         // Reading fails when nobody has the terminal open any more, pty(7).
         for line in reader.lines().map_while(Result::ok) {
@@ -104,4 +106,53 @@ fn a_terminal_that_stops_writers_in_the_background_does_not_stop_the_log() {
     proc::wait_for_rest(sticky_run);
     proc::signal(sticky_run, Signal::SIGTERM);
     assert_eq!(supervisor.wait().code(), Some(0));
+}
+
+#[test]
+fn what_comes_at_any_moment_of_an_upgrade_is_heard() {
+    let mut supervisor = sticky_run(1, &[]).start();
+    for round in 0..10 {
+        let moment = Duration::from_millis(5 * round);
+        let (signal, said) = match round % 2 {
+            0 => (Signal::SIGTTIN, "workers from now on: 2"),
+            _ => (Signal::SIGTTOU, "workers from now on: 1"),
+        };
+        let heard = [said, "upgraded from sticky-run"].map(|text| supervisor.count_log(text));
+        supervisor.signal(Signal::SIGUSR2);
+        proc::watch(moment);
+        supervisor.signal(signal);
+        supervisor.wait_for_log_times(said, heard[0] + 1);
+        supervisor.wait_for_log_times("upgraded from sticky-run", heard[1] + 1);
+        get(supervisor.address(), "/");
+    }
+    assert_eq!(supervisor.stop().code(), Some(0));
+}
+
+#[test]
+fn signals_interrupt_nobody_who_is_served() {
+    let builder = sticky_run(2, &["--forward", "URG", "--by", "none"]);
+    let mut supervisor = builder.start();
+    let (address, pid) = (supervisor.address(), supervisor.pid());
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                // By default nothing comes of it in a worker.
+                proc::signal(pid, Signal::SIGURG);
+                proc::signal(pid, Signal::SIGCHLD);
+            }
+        });
+        for round in 0..300 {
+            get(address, "/");
+            if round % 100 == 0 {
+                // A fork(2) and what comes after it are interrupted as well.
+                let before = supervisor.count_log("is ready");
+                proc::signal(supervisor.pid_of(0), Signal::SIGKILL);
+                supervisor.wait_for_log_times("is ready", before + 1);
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(supervisor.count_log("ERROR"), 0);
+    assert_eq!(supervisor.stop().code(), Some(0));
 }

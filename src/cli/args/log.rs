@@ -38,10 +38,11 @@ pub(in crate::cli) struct LogArgs {
     ///
     /// Without it, workers write to the standard output and error of sticky-run themselves. With it,
     /// sticky-run reads what they write, and writes each line with its slot in front, as in
-    /// "[2] ready"; with --log-format json it writes objects with "worker", "stream" (stdout or stderr)
-    /// and "text". A line of more than about 4000 bytes is cut; its further parts begin with "[2+] ",
-    /// or have "continued". Workers are never held up: when nobody reads the output and 64 KiB of a stream
-    /// wait, lines are dropped, and a line in their place says how many.
+    /// "[2] ready"; with --log-format json it writes objects with "timestamp", "level", "worker" (its
+    /// slot), "pid", "stream" (stdout or stderr) and "text". A line of more than about 4000 bytes is cut;
+    /// its further parts begin with "[2+] ", or have "continued". Workers are never held up: when nobody
+    /// reads the output and 256 KiB of a slot wait, lines are dropped, and a line in their place says
+    /// how many.
     ///
     /// When a worker has ended, processes that it left behind have 1 s for their last words; then
     /// their pipe is closed, and writing to it is an error (EPIPE) to them.

@@ -17,8 +17,9 @@ mod state;
 use std::time::Duration;
 use std::{io, mem};
 
+use anyhow::Context;
 use nix::unistd::Pid;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 pub(super) use self::keep::{Keeper, Kept, Shared};
 pub(super) use self::state::State;
@@ -28,11 +29,13 @@ use crate::logic::fleet::Exit;
 use crate::logic::route::Router;
 use crate::logic::time::Time;
 use crate::os::errors;
-use crate::os::reap;
 use crate::os::upgrade::{Program, Question, StateFile};
+use crate::os::{reap, standard};
 
 /// How long a program may take to say whether it can go on.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long the log of this program may take to be written.
+const LAST_LINES: Duration = Duration::from_millis(200);
 /// What a program says that can go on from a state.
 pub(super) const YES: &str = "sticky-run can go on from this state";
 
@@ -154,12 +157,18 @@ impl Engine {
     pub(super) fn become_upgraded(&mut self) {
         self.upgrade.step = Step::Idle;
         if let Err(error) = self.try_to_become_upgraded() {
+            standard::release();
             self.upgrade.failed(&format!("{error:#}"));
+            if let Err(error) = self.signals.release() {
+                error!("cannot let signals in again: {error}");
+            }
         }
     }
 
     fn try_to_become_upgraded(&mut self) -> anyhow::Result<()> {
-        // A signal that comes from now on is for the program that this one becomes: they are blocked.
+        // A signal that comes from now on is for the program that this one becomes.
+        self.signals.hold().context("cannot hold signals back")?;
+        standard::hold(LAST_LINES);
         let (state, keeper) = self.write_down()?;
         match self.upgrade.program.become_it(&state, keeper.numbers()) {
             Ok(never) => match never {},

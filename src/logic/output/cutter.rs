@@ -6,7 +6,7 @@ use super::{LONGEST, Label};
 use crate::logic::config::LogFormat;
 
 /// More than anything that stands around the text of a line, in any format.
-const AROUND: usize = 96;
+const AROUND: usize = 224;
 /// The room for the text of a line.
 const ROOM: usize = LONGEST - AROUND;
 
@@ -31,13 +31,13 @@ impl Cutter {
         self.label
     }
 
-    /// The worker wrote these bytes; `say` gets the lines that are complete now.
-    pub fn push(&mut self, bytes: &[u8], mut say: impl FnMut(Vec<u8>)) {
+    /// The worker wrote these bytes by this time; `say` gets the lines that are complete now.
+    pub fn push(&mut self, bytes: &[u8], time: &str, mut say: impl FnMut(Vec<u8>)) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             self.partial.extend_from_slice(piece.strip_suffix(b"\n").unwrap_or(piece));
-            self.say_what_is_too_long(&mut say);
+            self.say_what_is_too_long(time, &mut say);
             if piece.ends_with(b"\n") {
-                say(self.label.line(&self.partial, self.continued));
+                say(self.line(&self.partial, time));
                 self.partial.clear();
                 self.continued = false;
             }
@@ -45,15 +45,20 @@ impl Cutter {
     }
 
     /// The worker will write no more; `say` gets a last line that has no end.
-    pub fn finish(&mut self, say: impl FnOnce(Vec<u8>)) {
+    pub fn finish(&mut self, time: &str, say: impl FnOnce(Vec<u8>)) {
         if !self.partial.is_empty() {
-            say(self.label.line(&self.partial, self.continued));
+            say(self.line(&self.partial, time));
         }
         self.partial = Vec::new();
         self.continued = false;
     }
 
-    fn say_what_is_too_long(&mut self, say: &mut impl FnMut(Vec<u8>)) {
+    fn line(&self, text: &[u8], time: &str) -> Vec<u8> {
+        let slot = self.label.slot.expect("only what workers write is cut");
+        self.label.line(slot, text, time, self.continued)
+    }
+
+    fn say_what_is_too_long(&mut self, time: &str, say: &mut impl FnMut(Vec<u8>)) {
         let mut said = 0;
         loop {
             let rest = &self.partial[said..];
@@ -61,7 +66,7 @@ impl Cutter {
             if fitting == rest.len() {
                 break;
             }
-            say(self.label.line(&rest[..fitting], self.continued));
+            say(self.line(&rest[..fitting], time));
             self.continued = true;
             said += fitting;
         }
@@ -114,8 +119,16 @@ mod tests {
     use super::*;
     use crate::logic::output::Stream;
 
+    const TIME: &str = "2026-11-28T05:36:13.123456Z";
+
     fn cutter(format: LogFormat) -> Cutter {
-        Cutter::new(Label { slot: 7, stream: Stream::Stderr, format })
+        Cutter::new(Label {
+            slot: Some(7),
+            pid: Some(i32::MAX),
+            stream: Stream::Stderr,
+            format,
+            journal: false,
+        })
     }
 
     /// The lines that come out of these pieces, the last one without an end included.
@@ -123,9 +136,9 @@ mod tests {
         let mut cutter = cutter(format);
         let mut lines = Vec::new();
         for piece in pieces {
-            cutter.push(piece, |line| lines.push(line));
+            cutter.push(piece, TIME, |line| lines.push(line));
         }
-        cutter.finish(|line| lines.push(line));
+        cutter.finish(TIME, |line| lines.push(line));
         lines
     }
 
@@ -148,7 +161,8 @@ mod tests {
         let lines = cut(LogFormat::Text, &[b"a\xff\0b\n"]);
         assert_eq!(lines, [b"[7] a\xff\0b\n"]);
         let lines = cut(LogFormat::Json, &[b"a\xff\0b\n"]);
-        let expected = "{\"worker\":7,\"stream\":\"stderr\",\"text\":\"a\u{fffd}\\u0000b\"}\n";
+        let expected = "{\"timestamp\":\"2026-11-28T05:36:13.123456Z\",\"level\":\"INFO\",\"worker\":7,\
+                        \"pid\":2147483647,\"stream\":\"stderr\",\"text\":\"a\u{fffd}\\u0000b\"}\n";
         assert_eq!(lines, [expected.as_bytes()]);
     }
 

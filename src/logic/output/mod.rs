@@ -1,5 +1,5 @@
-//! What workers write to their standard output and error, on its way to ours: cut into lines that say
-//! whose they are, and bounded while there is no room for them.
+//! Lines on their way to standard output and error: those of the log, and what workers write, cut into
+//! lines that say whose they are. They are bounded while there is no room for them.
 //!
 //! A line is written at once or not at all, so that lines of several workers never mix, whoever else
 //! writes to the same pipe. The kernel promises this up to [`LONGEST`], so a longer line is
@@ -7,11 +7,14 @@
 
 mod cutter;
 mod queue;
+mod queues;
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 pub use self::cutter::Cutter;
 pub use self::queue::Queue;
+pub use self::queues::Queues;
 use crate::logic::config::LogFormat;
 
 /// The longest line that is written at once: `PIPE_BUF` of Linux (`pipe(7)`).
@@ -27,21 +30,31 @@ pub enum Stream {
     Stderr,
 }
 
-/// What the lines of one stream have in common.
+/// What the lines of one worker on one stream have in common, or those of the log.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Label {
-    /// The slot of the worker.
-    pub slot: u16,
+    /// The slot of the worker; none for the log.
+    pub slot: Option<u16>,
+    /// Its process, to tell workers of one slot apart.
+    #[serde(default)]
+    pub pid: Option<i32>,
     /// Which stream.
     pub stream: Stream,
     /// How lines look.
     pub format: LogFormat,
+    /// Whether the log is read by the journal, which has its own times and takes levels as numbers.
+    #[serde(default)]
+    pub journal: bool,
 }
 
-/// A line in the format `json`.
+/// A line of a worker in the format `json`.
 #[derive(Serialize)]
 struct Object<'a> {
+    timestamp: &'a str,
+    level: &'a str,
     worker: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<i32>,
     stream: Stream,
     text: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,34 +64,65 @@ struct Object<'a> {
 }
 
 impl Label {
-    /// A line with its end. `continued` says that it goes on where the one before was cut.
-    fn line(&self, text: &[u8], continued: bool) -> Vec<u8> {
+    /// Of the log, in this format.
+    pub fn of_log(format: LogFormat, journal: bool) -> Self {
+        Self { slot: None, pid: None, stream: Stream::Stderr, format, journal }
+    }
+
+    /// A line of a worker, with its end, that came at this time. `continued` says that it goes on where
+    /// the one before was cut.
+    fn line(&self, slot: u16, text: &[u8], time: &str, continued: bool) -> Vec<u8> {
         match self.format {
             LogFormat::Text => {
                 let mark = if continued { "+" } else { "" };
-                let mut line = format!("[{}{mark}] ", self.slot).into_bytes();
+                let mut line = format!("[{slot}{mark}] ").into_bytes();
                 line.extend_from_slice(text);
                 line.push(b'\n');
                 line
             }
-            LogFormat::Json => {
-                self.object(&String::from_utf8_lossy(text), continued.then_some(true), None)
-            }
+            LogFormat::Json => Self::object(Object {
+                timestamp: time,
+                level: "INFO",
+                worker: slot,
+                pid: self.pid,
+                stream: self.stream,
+                text: &String::from_utf8_lossy(text),
+                continued: continued.then_some(true),
+                dropped: None,
+            }),
         }
     }
 
-    /// The line that stands where so many are missing.
-    fn gap(&self, dropped: u64) -> Vec<u8> {
-        let text = format!("({dropped} lines of worker {} dropped)", self.slot);
+    /// The line that stands where so many are missing, the last of which came at this time.
+    fn gap(&self, dropped: u64, time: &str) -> Vec<u8> {
+        let Some(slot) = self.slot else {
+            let text = format!("({dropped} log lines dropped)");
+            return match self.format {
+                LogFormat::Text if self.journal => format!("<4>{text}\n").into_bytes(),
+                LogFormat::Text => format!("{text}\n").into_bytes(),
+                LogFormat::Json => {
+                    let gap = json!({ "timestamp": time, "level": "WARN", "message": text });
+                    format!("{gap}\n").into_bytes()
+                }
+            };
+        };
+        let text = format!("({dropped} lines of worker {slot} dropped)");
         match self.format {
-            LogFormat::Text => self.line(text.as_bytes(), false),
-            LogFormat::Json => self.object(&text, None, Some(dropped)),
+            LogFormat::Text => self.line(slot, text.as_bytes(), time, false),
+            LogFormat::Json => Self::object(Object {
+                timestamp: time,
+                level: "WARN",
+                worker: slot,
+                pid: None,
+                stream: self.stream,
+                text: &text,
+                continued: None,
+                dropped: Some(dropped),
+            }),
         }
     }
 
-    fn object(&self, text: &str, continued: Option<bool>, dropped: Option<u64>) -> Vec<u8> {
-        let Self { slot: worker, stream, format: _ } = *self;
-        let object = Object { worker, stream, text, continued, dropped };
+    fn object(object: Object<'_>) -> Vec<u8> {
         let mut line = serde_json::to_vec(&object).expect("numbers and texts can be written");
         line.push(b'\n');
         line

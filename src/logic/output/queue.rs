@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{LONGEST, Label};
 
 /// The bytes that may wait.
-const MOST: usize = 64 * 1024;
+const MOST: usize = 256 * 1024;
 
 /// The lines of one stream that wait to be written, whole, in order; where there were too many, a
 /// line says how many are missing.
@@ -20,6 +20,12 @@ pub struct Queue {
     gaps: VecDeque<Gap>,
     /// The lines that are missing after them.
     dropped: u64,
+    /// When the last line came.
+    #[serde(default)]
+    time: String,
+    /// The last attempt to write has failed, so that there is none until another line comes.
+    #[serde(skip)]
+    fails: bool,
 }
 
 /// A line that stands for missing ones.
@@ -33,7 +39,14 @@ struct Gap {
 impl Queue {
     /// Nothing waits.
     pub fn new(label: Label) -> Self {
-        Self { label, waiting: Vec::new(), gaps: VecDeque::new(), dropped: 0 }
+        Self {
+            label,
+            waiting: Vec::new(),
+            gaps: VecDeque::new(),
+            dropped: 0,
+            time: String::new(),
+            fails: false,
+        }
     }
 
     /// What all lines have in common.
@@ -41,26 +54,39 @@ impl Queue {
         self.label
     }
 
-    /// Whether nothing waits.
-    pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+    /// Whether there is something to write.
+    pub fn has_lines(&self) -> bool {
+        !self.waiting.is_empty() || (self.dropped > 0 && !self.fails)
     }
 
-    /// Whether a line would be dropped. After a line was dropped, others are until half of what may
+    /// Whether lines would be dropped. After one was dropped, others are until half of what may
     /// wait is free, so that there are few gaps.
-    pub fn is_full_for(&self, line: &[u8]) -> bool {
+    pub fn is_full(&self) -> bool {
         let most = if self.dropped > 0 { MOST / 2 } else { MOST };
-        self.waiting.len() + line.len() > most
+        self.waiting.len() >= most
     }
 
-    /// Adds a line, or drops it if there are too many.
-    pub fn push(&mut self, line: &[u8]) {
-        if self.is_full_for(line) {
+    /// Adds a line that came at this time, or drops it if there are too many.
+    pub fn push(&mut self, line: &[u8], time: &str) {
+        time.clone_into(&mut self.time);
+        self.fails = false;
+        if self.is_full() {
             self.dropped += 1;
             return;
         }
         self.say_gap();
         self.waiting.extend_from_slice(line);
+    }
+
+    /// So many lines are missing that were dropped before.
+    pub fn miss(&mut self, dropped: u64) {
+        self.dropped += dropped;
+    }
+
+    /// How many lines are missing or wait.
+    pub fn unwritten(&self) -> u64 {
+        let lines = memchr::memchr_iter(b'\n', &self.waiting).count() as u64;
+        lines + self.gaps.iter().map(|gap| gap.missing - 1).sum::<u64>() + self.dropped
     }
 
     /// The next whole lines that can be written at once; no bytes when nothing waits.
@@ -84,6 +110,7 @@ impl Queue {
         // A gap stands for more than itself.
         let missing: u64 = self.take(len).iter().map(|gap| gap.missing - 1).sum();
         self.dropped += lines + missing;
+        self.fails = true;
     }
 
     /// Takes so many bytes away, and returns the gaps among them.
@@ -103,7 +130,7 @@ impl Queue {
     fn say_gap(&mut self) {
         if self.dropped > 0 {
             let missing = std::mem::take(&mut self.dropped);
-            self.waiting.extend_from_slice(&self.label.gap(missing));
+            self.waiting.extend_from_slice(&self.label.gap(missing, &self.time));
             self.gaps.push_back(Gap { end: self.waiting.len(), missing });
         }
     }
@@ -111,12 +138,20 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::logic::config::LogFormat;
     use crate::logic::output::Stream;
 
     fn queue() -> Queue {
-        Queue::new(Label { slot: 2, stream: Stream::Stdout, format: LogFormat::Text })
+        Queue::new(Label {
+            slot: Some(2),
+            pid: None,
+            stream: Stream::Stdout,
+            format: LogFormat::Text,
+            journal: false,
+        })
     }
 
     /// Everything that waits, written.
@@ -138,40 +173,58 @@ mod tests {
         let mut queue = queue();
         let lines: Vec<_> = (0..900).map(|number| format!("[2] {number}\n")).collect();
         for line in &lines {
-            queue.push(line.as_bytes());
+            queue.push(line.as_bytes(), "");
         }
         assert!(queue.batch().len() > LONGEST - 16);
         assert_eq!(all(&mut queue), lines.concat());
-        assert!(queue.is_empty());
+        assert!(!queue.has_lines());
     }
 
     #[test]
     fn too_many_are_dropped_and_the_gap_says_how_many() {
         let mut queue = queue();
         let line = [&[b'x'; 1023][..], b"\n"].concat();
-        for _ in 0..64 + 9 {
-            queue.push(&line);
+        for _ in 0..MOST / line.len() + 9 {
+            queue.push(&line, "");
         }
         // A little room is not enough, so that there are few gaps.
         let len = queue.batch().len();
         queue.written(len);
-        assert!(queue.is_full_for(&line));
-        queue.push(&line);
+        assert!(queue.is_full());
+        queue.push(&line, "");
         let said = all(&mut queue);
         assert!(said.ends_with("(10 lines of worker 2 dropped)\n"), "{said}");
-        queue.push(b"[2] again\n");
+        queue.push(b"[2] again\n", "");
         assert_eq!(all(&mut queue), "[2] again\n");
+    }
+
+    #[test]
+    fn what_is_missing_in_the_log_is_said_in_its_format() {
+        let gap = |format, journal| {
+            let mut queue = Queue::new(Label::of_log(format, journal));
+            queue.push(b"a line\n", "now");
+            queue.lost(7);
+            queue.miss(2);
+            all(&mut queue)
+        };
+        assert_eq!(gap(LogFormat::Text, false), "(3 log lines dropped)\n");
+        assert_eq!(gap(LogFormat::Text, true), "<4>(3 log lines dropped)\n");
+        let json: serde_json::Value = serde_json::from_str(&gap(LogFormat::Json, false)).unwrap();
+        let whole = json!({
+            "timestamp": "now", "level": "WARN", "message": "(3 log lines dropped)",
+        });
+        assert_eq!(json, whole);
     }
 
     #[test]
     fn what_cannot_be_written_is_counted_once_gaps_included() {
         let mut queue = queue();
         for attempt in 1..=3 {
-            queue.push(b"[2] a\n");
-            queue.push(b"[2] b\n");
+            queue.push(b"[2] a\n", "");
+            queue.push(b"[2] b\n", "");
             let len = queue.batch().len();
             queue.lost(len);
-            assert_eq!((queue.dropped, queue.gaps.len()), (2 * attempt, 0));
+            assert_eq!((queue.unwritten(), queue.gaps.len()), (2 * attempt, 0));
         }
         assert_eq!(all(&mut queue), "[2] (6 lines of worker 2 dropped)\n");
     }

@@ -13,6 +13,7 @@ pub mod proxies;
 pub mod reply;
 pub mod rolling;
 pub mod supervisor;
+pub mod terminal;
 pub mod worker;
 pub mod worker_body;
 

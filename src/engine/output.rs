@@ -1,10 +1,7 @@
 //! The output of workers, when lines are to say whose they are: read from pipes, written to our own.
 //!
-//! Nobody is held up: not the workers, whose pipes are always read, nor the loop, which reads little at
-//! a time and writes only where there is room (`outlet`).
-
-mod outlet;
-pub(super) mod part;
+//! Nobody is held up: not the loop, which reads little at a time and leaves writing to others (`standard`),
+//! nor the workers, whose pipes are always read, or a moment later if what waits to be written is much.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -14,18 +11,18 @@ use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use self::outlet::Outlet;
-use self::part::Part;
 use super::tokens::Subject;
 use super::upgrade::{Keeper, Kept};
 use crate::logic::Worker;
-use crate::logic::config::OutputConfig;
+use crate::logic::config::{LogFormat, OutputConfig};
 use crate::logic::output::{Cutter, Label, Queue, Stream};
 use crate::logic::time::Time;
 use crate::os::pipe::{Got, Pipe};
+use crate::os::{clock, standard};
 
 /// How long processes that a worker left behind may go on writing.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -33,6 +30,10 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 const BATCH: usize = 16 * 1024;
 /// Read in one turn of the loop, from all pipes together.
 const TURN: usize = 32 * 1024;
+/// How long a pipe is left unread while the lines before it are written, before some are dropped.
+const PATIENCE: Duration = Duration::from_millis(20);
+/// How often it is looked meanwhile whether there is room.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// As much as a pipe usually holds, read of a worker that has ended.
 const WHOLE_PIPE: usize = 64 * 1024;
 
@@ -47,7 +48,8 @@ pub(super) struct Output {
     readable: VecDeque<u32>,
     /// Those to close, and when: their workers have ended.
     ending: VecDeque<(Time, u32)>,
-    outlet: Outlet,
+    /// Those that have to wait until there is room for their lines, and when to look again.
+    held: Option<(Time, Vec<u32>)>,
 }
 
 /// One stream of a worker.
@@ -58,6 +60,8 @@ struct Source {
     cutter: Cutter,
     /// Whether it is among those that can be read.
     readable: bool,
+    /// Until when it waits for room at most, and since then.
+    held_until: Option<Time>,
 }
 
 /// The output in a state.
@@ -67,6 +71,9 @@ pub(super) struct SavedOutput {
     /// The workers of those that are to be closed, and when.
     ending: Vec<(Time, Worker)>,
     queues: Vec<Queue>,
+    /// Lines of the log that were not written.
+    #[serde(default)]
+    unlogged: u64,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -84,7 +91,7 @@ impl Output {
             next: 0,
             readable: VecDeque::new(),
             ending: VecDeque::new(),
-            outlet: Outlet::new(),
+            held: None,
         }
     }
 
@@ -99,10 +106,16 @@ impl Output {
     }
 
     /// A worker has been started with these pipes.
-    pub(super) fn started(&mut self, registry: &Registry, worker: Worker, pipes: [Pipe; 2]) {
+    pub(super) fn started(
+        &mut self,
+        registry: &Registry,
+        worker: Worker,
+        pid: Pid,
+        pipes: [Pipe; 2],
+    ) {
         for (stream, pipe) in [Stream::Stdout, Stream::Stderr].into_iter().zip(pipes) {
-            let format = self.config.format;
-            let cutter = Cutter::new(Label { slot: worker.slot, stream, format });
+            let (slot, pid, format) = (Some(worker.slot), Some(pid.as_raw()), self.config.format);
+            let cutter = Cutter::new(Label { slot, pid, stream, format, journal: false });
             if let Err(error) = self.add(registry, worker, pipe, cutter) {
                 warn!("cannot wait for output of {worker}, it cannot write any: {error}");
             }
@@ -117,18 +130,20 @@ impl Output {
         cutter: Cutter,
     ) -> io::Result<()> {
         let number = self.next;
-        let token = Subject::Output(Part::Pipe(number)).into();
+        let token = Subject::Output(number).into();
         registry.register(&mut SourceFd(&pipe.as_raw_fd()), token, Interest::READABLE)?;
         self.next += 1;
-        self.pipes.insert(number, Source { worker, pipe, cutter, readable: false });
+        self.pipes
+            .insert(number, Source { worker, pipe, cutter, readable: false, held_until: None });
         Ok(())
     }
 
-    /// The loop tells of something.
-    pub(super) fn hear(&mut self, registry: &Registry, part: Part) {
-        match part {
-            Part::Pipe(number) => self.became_readable(number),
-            Part::Room(stream) => self.outlet.write_waiting(registry, stream),
+    /// The loop tells that a pipe can be read.
+    pub(super) fn became_readable(&mut self, number: u32) {
+        if let Some(source) = self.pipes.get_mut(&number)
+            && !mem::replace(&mut source.readable, true)
+        {
+            self.readable.push_back(number);
         }
     }
 
@@ -137,49 +152,64 @@ impl Output {
         !self.readable.is_empty()
     }
 
-    /// When the next pipe is to be closed.
+    /// When the next pipe is to be read or closed.
     pub(super) fn due(&self) -> Option<Time> {
-        self.ending.front().map(|(at, _)| *at)
+        let closes = self.ending.front().map(|(at, _)| *at);
+        closes.into_iter().chain(self.held.as_ref().map(|(at, _)| *at)).min()
     }
 
     /// Reads some of what there is, of one pipe after the other, and closes those that are due.
-    pub(super) fn read_some(&mut self, registry: &Registry, now: Time) {
+    pub(super) fn read_some(&mut self, now: Time) {
+        if let Some((_, numbers)) = self.held.take_if(|(at, _)| *at <= now) {
+            self.readable.extend(numbers);
+        }
         let mut left = TURN;
         while left > 0
             && let Some(number) = self.readable.pop_front()
         {
-            left -= self.read(registry, number, left.min(BATCH));
+            if self.has_to_wait(now, number) {
+                self.held.get_or_insert((now + LOOK_AGAIN, Vec::new())).1.push(number);
+                continue;
+            }
+            left -= self.read(number, left.min(BATCH));
             if self.pipes.get(&number).is_some_and(|source| source.readable) {
                 self.readable.push_back(number);
             }
         }
         while let Some((_, number)) = self.ending.pop_front_if(|(at, _)| *at <= now) {
-            self.read(registry, number, WHOLE_PIPE);
-            self.close(registry, number);
+            self.read(number, WHOLE_PIPE);
+            self.close(number);
         }
     }
 
     /// A worker has ended, so that only what it left behind can write any more.
-    pub(super) fn ended(&mut self, registry: &Registry, now: Time, worker: Worker) {
+    pub(super) fn ended(&mut self, now: Time, worker: Worker) {
         for number in self.of_worker(worker) {
             self.became_readable(number);
-            self.read(registry, number, WHOLE_PIPE);
+            self.read(number, WHOLE_PIPE);
             if self.pipes.contains_key(&number) {
                 self.ending.push_back((now + LAST_WORDS, number));
             }
         }
     }
 
-    /// Everything ends: what is there is read, and written as far as there is room.
-    pub(super) fn finish(&mut self, registry: &Registry) {
+    /// Whether a pipe is to be left alone for a moment, since there is no room for its lines.
+    fn has_to_wait(&mut self, now: Time, number: u32) -> bool {
+        let Some(source) = self.pipes.get_mut(&number) else { return false };
+        if !standard::is_full(source.cutter.label().stream, source.worker.slot) {
+            source.held_until = None;
+            return false;
+        }
+        now < *source.held_until.get_or_insert(now + PATIENCE)
+    }
+
+    /// Everything ends: what is there is read.
+    pub(super) fn finish(&mut self) {
         let numbers: Vec<_> = self.pipes.keys().copied().collect();
         for number in numbers {
             self.became_readable(number);
-            self.read(registry, number, WHOLE_PIPE);
-            self.close(registry, number);
-        }
-        for stream in [Stream::Stdout, Stream::Stderr] {
-            self.outlet.write_waiting(registry, stream);
+            self.read(number, WHOLE_PIPE);
+            self.close(number);
         }
     }
 
@@ -191,9 +221,11 @@ impl Output {
             cutter: source.cutter.clone(),
         };
         let ends = |(at, number): &(Time, u32)| Some((*at, self.pipes.get(number)?.worker));
+        let (queues, unlogged) = standard::unwritten();
         SavedOutput {
             ending: self.ending.iter().filter_map(ends).collect(),
-            queues: self.outlet.save(),
+            queues,
+            unlogged,
             pipes: self.pipes.values().map(save).collect(),
         }
     }
@@ -213,7 +245,7 @@ impl Output {
             let numbers = output.of_worker(worker).into_iter().map(|number| (at, number));
             output.ending.extend(numbers);
         }
-        output.outlet.restore(registry, saved.queues);
+        standard::restore(saved.queues, saved.unlogged);
         Ok(output)
     }
 
@@ -222,16 +254,8 @@ impl Output {
         its.map(|(number, _)| *number).collect()
     }
 
-    fn became_readable(&mut self, number: u32) {
-        if let Some(source) = self.pipes.get_mut(&number)
-            && !mem::replace(&mut source.readable, true)
-        {
-            self.readable.push_back(number);
-        }
-    }
-
     /// Reads at most so many bytes from a pipe and returns how many. One that has ended is closed.
-    fn read(&mut self, registry: &Registry, number: u32, most: usize) -> usize {
+    fn read(&mut self, number: u32, most: usize) -> usize {
         let mut buffer = [0; 4096];
         let mut read = 0;
         while read < most {
@@ -242,23 +266,32 @@ impl Output {
                 Got::Bytes(len) => {
                     read += len;
                     let mut lines = Vec::new();
-                    source.cutter.push(&buffer[..len], |line| lines.push(line));
-                    let label = source.cutter.label();
-                    self.outlet.say(registry, label, &lines);
+                    let time = timestamp(self.config.format);
+                    source.cutter.push(&buffer[..len], &time, |line| lines.push(line));
+                    standard::say(source.cutter.label(), &lines, &time);
                 }
                 Got::Nothing => source.readable = false,
-                Got::End => self.close(registry, number),
+                Got::End => self.close(number),
             }
         }
         read.min(most)
     }
 
-    fn close(&mut self, registry: &Registry, number: u32) {
+    fn close(&mut self, number: u32) {
         let Some(mut source) = self.pipes.remove(&number) else { return };
         // Nobody else has this end, so that the kernel forgets it with the close.
         let mut last = None;
-        source.cutter.finish(|line| last = Some(line));
-        self.outlet.say(registry, source.cutter.label(), last.as_slice());
+        let time = timestamp(self.config.format);
+        source.cutter.finish(&time, |line| last = Some(line));
+        standard::say(source.cutter.label(), last.as_slice(), &time);
+    }
+}
+
+/// The time that lines say which are read now, if they say any.
+fn timestamp(format: LogFormat) -> String {
+    match format {
+        LogFormat::Text => String::new(),
+        LogFormat::Json => clock::timestamp(),
     }
 }
 
@@ -270,7 +303,6 @@ mod tests {
     use mio::Poll;
 
     use super::*;
-    use crate::logic::config::LogFormat;
 
     #[test]
     fn pipes_and_unfinished_lines_go_over_to_another_program() {
@@ -280,10 +312,10 @@ mod tests {
         let mut output = Output::new(config);
         let worker = Worker { slot: 3, generation: 7 };
         let (ours, theirs) = output.pipes().unwrap().unwrap();
-        output.started(registry, worker, ours);
+        output.started(registry, worker, Pid::this(), ours);
         let [mut stdout, stderr] = theirs.map(File::from);
         stdout.write_all(b"unfin").unwrap();
-        output.ended(registry, Time::default(), worker);
+        output.ended(Time::default(), worker);
         let saved = rmp_serde::to_vec(&output.save(&mut Keeper::default())).unwrap();
         let due = output.due();
         assert!(due.is_some());
@@ -297,8 +329,8 @@ mod tests {
         };
         assert_eq!((cutters(&output), output.due()), (cutters(&before), due));
         drop((stdout, stderr));
-        output.hear(other.registry(), Part::Pipe(1));
-        output.read_some(other.registry(), Time::default());
+        output.became_readable(1);
+        output.read_some(Time::default());
         assert_eq!(output.pipes.len(), 1, "the one that has ended is closed");
     }
 }
