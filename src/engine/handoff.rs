@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::mem;
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -360,7 +361,7 @@ impl Engine {
         let client = connection.client;
         match self.send_connection(connection, &give) {
             Ok(()) => {
-                debug!("{:?} to {}: {:?}", client, give.worker, give.reason);
+                debug!("a connection {} goes to {}: {}", of(client), give.worker, give.reason);
                 self.count_given(give.worker);
                 if self.router.is_worth_a_look(give.worker) {
                     self.look_at(give.worker);
@@ -377,4 +378,9 @@ impl Engine {
             }
         }
     }
+}
+
+/// Whose a connection is, for the log.
+pub(super) fn of(client: Option<SocketAddr>) -> String {
+    client.map_or("of a Unix socket".to_owned(), |client| format!("of {client}"))
 }

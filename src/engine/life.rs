@@ -4,6 +4,7 @@
 use std::io;
 use std::time::Duration;
 
+use nix::unistd::Pid;
 use tracing::{debug, info, warn};
 
 use super::Engine;
@@ -53,10 +54,14 @@ impl Engine {
 
     /// Tells everybody what the fleet has to tell.
     pub(super) fn report(&mut self, event: &Event) {
+        let worker = event.worker();
+        let pid = worker.and_then(|worker| self.workers.pid_of(worker)).map(Pid::as_raw);
+        let told = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+        let worker = worker.map(|worker| worker.slot);
         if event.is_trouble() {
-            warn!("{event}{}", self.limit_behind(event));
+            warn!(worker, pid, "{event}{}{told}", self.limit_behind(event));
         } else {
-            info!("{event}");
+            info!(worker, pid, "{event}{told}");
         }
         match event {
             Event::Replacing(Replacing::Restarted { .. }) => self.fallback = None,

@@ -165,6 +165,7 @@ impl Engine {
             acted |= !matches!(action, Action::Ping(_));
             self.carry_out(action)?;
         }
+        self.workers.forget_buried();
         if acted {
             self.settling.changed(self.now);
             self.tell_manager();

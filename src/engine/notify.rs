@@ -106,6 +106,7 @@ impl Notifier {
             Replacing::Restarted { .. } => self.reloaded(now, None),
             Replacing::RestartFailed { .. } => self.reloaded(now, Some(&replacing.to_string())),
             Replacing::Waits { .. }
+            | Replacing::RestartOver { .. }
             | Replacing::Worn { .. }
             | Replacing::WornFailed { .. }
             | Replacing::Draining { .. }

@@ -22,7 +22,8 @@ use crate::logic::config::{Command, ProcessConfig, with_slot};
 use crate::logic::fleet::{Exit, Input};
 use crate::logic::route::OwnedByAnother;
 use crate::logic::throttle::Throttle;
-use crate::os::reap;
+use crate::os::reap::{self, Change, Changed};
+use crate::os::signals;
 use crate::os::spawn::{Launch, SpawnError, Spawner};
 
 /// So many children are reaped before connections are looked after: a few milliseconds.
@@ -40,6 +41,8 @@ pub(super) struct Workers {
     readable: BTreeSet<Worker>,
     /// Those of which the loop tells when they pick something up.
     watched: BTreeSet<Worker>,
+    /// The processes of those that have ended, until all was said about it.
+    buried: BTreeMap<Worker, Pid>,
     /// How many slots there are.
     pub(super) slots: u16,
     /// Workers that are to be told `DRAIN` once no connection is on its way to them.
@@ -66,11 +69,20 @@ pub(super) struct Live {
     pub(super) worker: Worker,
     pub(super) link: Link,
     pub(super) told_off: Throttle,
+    paused: Paused,
     /// How many connections it was given.
     pub(super) given: u64,
     /// This program has started it, and not the one that it was before an upgrade.
     is_own: bool,
     pid: Pid,
+}
+
+/// What is said of a worker that a signal has stopped.
+#[derive(Debug, Default)]
+struct Paused {
+    throttle: Throttle,
+    /// It was said, and not yet that it goes on.
+    is_said: bool,
 }
 
 impl Live {
@@ -107,6 +119,7 @@ impl Workers {
             spawner,
             command,
             live: BTreeMap::new(),
+            buried: BTreeMap::new(),
             channels,
             readable: BTreeSet::new(),
             watched: BTreeSet::new(),
@@ -151,7 +164,8 @@ impl Workers {
             let link = link.restore(shared)?;
             self.channels.add(worker, link.as_raw_fd())?;
             let (told_off, pid) = (Throttle::default(), Pid::from_raw(pid));
-            let live = Live { worker, link, told_off, given, is_own: false, pid };
+            let paused = Paused::default();
+            let live = Live { worker, link, told_off, paused, given, is_own: false, pid };
             self.live.insert(worker, live);
             // Whatever came before the change has to be read without another event.
             self.readable.insert(worker);
@@ -266,6 +280,16 @@ impl Workers {
         self.live.get_mut(&worker)
     }
 
+    /// The process of a worker, also of one about whose end something is still to be said.
+    pub(super) fn pid_of(&self, worker: Worker) -> Option<Pid> {
+        self.get(worker).map(Live::pid).or_else(|| self.buried.get(&worker).copied())
+    }
+
+    /// All was said about those that have ended.
+    pub(super) fn forget_buried(&mut self) {
+        self.buried.clear();
+    }
+
     fn of_pid(&self, pid: Pid) -> Option<Worker> {
         self.all().find(|live| live.pid == pid).map(|live| live.worker)
     }
@@ -308,7 +332,8 @@ impl Engine {
         }
         let registered = self.workers.channels.add(worker, link.as_raw_fd());
         let told_off = Throttle::default();
-        let live = Live { worker, link, told_off, given: 0, is_own: true, pid };
+        let paused = Paused::default();
+        let live = Live { worker, link, told_off, paused, given: 0, is_own: true, pid };
         self.workers.live.insert(worker, live);
         if let Err(error) = registered {
             // Without events nothing of it would ever be heard, so it goes the way of a worker
@@ -340,7 +365,8 @@ impl Engine {
 
     /// A worker became ready, and may have ended since then.
     pub(super) fn place(&mut self, worker: Worker) {
-        info!(worker = worker.slot, "{worker} is ready");
+        let pid = self.workers.pid_of(worker).map_or(0, Pid::as_raw);
+        info!(worker = worker.slot, pid, "{worker} is ready (pid {pid})");
         if self.fleet.is_ready(worker) {
             self.router.ready(self.now, worker);
             self.begin_placing(worker);
@@ -367,29 +393,68 @@ impl Engine {
     pub(super) fn reap_children(&mut self) {
         self.workers.unreaped = false;
         for _ in 0..REAPED_AT_ONCE {
-            let ended = match reap::next_ended() {
-                Ok(Some(ended)) => ended,
+            let Changed { pid, change } = match reap::next_change() {
+                Ok(Some(changed)) => changed,
                 Ok(None) => return,
                 Err(error) => return warn!("cannot wait for children: {error}"),
             };
-            let worker = self.workers.of_pid(ended.pid);
-            if let Some(worker) = worker {
-                self.read_channel(worker, Channels::All);
-            }
-            if let Err(error) = reap::reap(ended.pid, worker.is_some()) {
-                warn!("cannot end what pid {} left behind: {error}", ended.pid);
-            }
-            match worker {
-                Some(worker) => self.bury(worker, ended.exit),
-                None => self.hear_upgrade_answer(ended.pid, ended.exit),
+            match change {
+                Change::Ended(exit) => self.hear_child_end(pid, exit),
+                Change::Stopped(signal) => self.hear_pause(pid, Some(signal)),
+                Change::Continued => self.hear_pause(pid, None),
             }
         }
         self.workers.unreaped = true;
     }
 
+    /// A child has ended.
+    fn hear_child_end(&mut self, pid: Pid, exit: Exit) {
+        let worker = self.workers.of_pid(pid);
+        if let Some(worker) = worker {
+            self.read_channel(worker, Channels::All);
+        }
+        if let Err(error) = reap::reap(pid, worker.is_some()) {
+            warn!("cannot end what pid {pid} left behind: {error}");
+        }
+        match worker {
+            Some(worker) => self.bury(worker, exit),
+            None => self.hear_upgrade_answer(pid, exit),
+        }
+    }
+
+    /// A signal has stopped a child, or it goes on.
+    fn hear_pause(&mut self, pid: Pid, stopped_by: Option<i32>) {
+        let now = self.now;
+        let Some(worker) = self.workers.of_pid(pid) else {
+            let Some(signal) = stopped_by else { return };
+            let signal = signals::name(signal);
+            return info!("a child that is no worker is stopped by {signal} (pid {pid})");
+        };
+        let Some(live) = self.workers.get_mut(worker) else { return };
+        let (slot, pid) = (worker.slot, pid.as_raw());
+        match stopped_by {
+            Some(signal) => {
+                let Some(before) = live.paused.throttle.say(now) else { return };
+                live.paused.is_said = true;
+                let signal = signals::name(signal);
+                warn!(
+                    worker = slot,
+                    pid,
+                    "{worker} is stopped by {signal} and serves nobody until kill -CONT {pid} \
+                     ({before} earlier ones not shown)"
+                );
+            }
+            None if mem::take(&mut live.paused.is_said) => {
+                info!(worker = slot, pid, "{worker} goes on (pid {pid})");
+            }
+            None => {}
+        }
+    }
+
     /// A worker was reaped.
     fn bury(&mut self, worker: Worker, exit: Exit) {
         if let Some(live) = self.workers.remove(worker) {
+            self.workers.buried.insert(worker, live.pid);
             self.recover(worker, live.link);
         }
         self.output.ended(self.now, worker);
@@ -443,7 +508,10 @@ impl Engine {
         if let Some(live) = self.workers.get_mut(worker)
             && let Some(before) = live.told_off.say(now)
         {
-            warn!("{worker} misuses its channel: {what} ({before} earlier ones not shown)");
+            let pid = live.pid;
+            warn!(
+                "{worker} misuses its channel: {what} (pid {pid}, {before} earlier ones not shown)"
+            );
         }
     }
 }

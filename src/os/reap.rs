@@ -1,46 +1,87 @@
-//! Children that have ended.
+//! Children: what has become of them, and signals to them.
 
 use std::io;
 use std::mem::MaybeUninit;
 
 use nix::errno::Errno;
-use nix::libc;
+use nix::libc::{self, c_int};
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 use crate::logic::fleet::Exit;
 
-/// A child that has ended and was not yet reaped, so that its pid cannot be used again.
+/// A child that is not as it was.
 #[derive(Clone, Copy, Debug)]
-pub struct Ended {
+pub struct Changed {
     /// Its process id.
     pub pid: Pid,
-    /// How it ended.
-    pub exit: Exit,
+    /// What has become of it.
+    pub change: Change,
 }
 
-/// The next child that has ended, if there is one. It stays a zombie until [`reap`].
+/// What can become of a child.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Change {
+    /// It has ended like this. It stays a zombie until [`reap`], so that its pid cannot be used again.
+    Ended(Exit),
+    /// The signal with this number has stopped it.
+    Stopped(i32),
+    /// It goes on.
+    Continued,
+}
+
+/// The next child that has changed, if there is one.
 ///
 /// The call is made by hand since a child may have ended by any signal, real-time ones included
 /// (`signal(7)`), for which the wrapper of nix has no name.
-#[expect(unsafe_code, reason = "waitid(2) tells in a union how a child ended")]
-pub fn next_ended() -> io::Result<Option<Ended>> {
-    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
-    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-    // SAFETY: `info` is valid for writes, and zeros are valid for it where nothing is written.
-    let (pid, status, code) = unsafe {
-        if libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), options) != 0 {
-            return match Errno::last() {
-                Errno::ECHILD | Errno::EINTR => Ok(None),
-                errno => Err(errno.into()),
-            };
+pub fn next_change() -> io::Result<Option<Changed>> {
+    let all = libc::WEXITED | libc::WSTOPPED | libc::WCONTINUED;
+    let Some((pid, status, code)) = wait_for(libc::P_ALL, 0, all | libc::WNOWAIT)? else {
+        return Ok(None);
+    };
+    let change = match code {
+        libc::CLD_EXITED => Change::Ended(Exit::Code(status)),
+        libc::CLD_CONTINUED => Change::Continued,
+        libc::CLD_STOPPED => Change::Stopped(status),
+        _ => Change::Ended(Exit::Signal(status)),
+    };
+    match change {
+        Change::Ended(_) => {}
+        Change::Stopped(_) | Change::Continued => {
+            // It would be told again and again.
+            let id = libc::id_t::try_from(pid).expect("a pid of a child is positive");
+            wait_for(libc::P_PID, id, libc::WSTOPPED | libc::WCONTINUED)?;
         }
+    }
+    Ok(Some(Changed { pid: Pid::from_raw(pid), change }))
+}
+
+/// The pid, the status and the code of a child that has changed, if there is one.
+#[expect(unsafe_code, reason = "waitid(2) tells in a union what has become of a child")]
+fn wait_for(
+    which: libc::idtype_t,
+    id: libc::id_t,
+    options: c_int,
+) -> io::Result<Option<(i32, i32, c_int)>> {
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    loop {
+        // SAFETY: `info` is valid for writes.
+        if unsafe { libc::waitid(which, id, info.as_mut_ptr(), options | libc::WNOHANG) } == 0 {
+            break;
+        }
+        match Errno::last() {
+            Errno::EINTR => {}
+            Errno::ECHILD => return Ok(None),
+            errno => return Err(errno.into()),
+        }
+    }
+    // SAFETY: zeros are valid for it where nothing was written.
+    let (pid, status, code) = unsafe {
         let info = info.assume_init();
         (info.si_pid(), info.si_status(), info.si_code)
     };
-    let exit = if code == libc::CLD_EXITED { Exit::Code(status) } else { Exit::Signal(status) };
-    Ok((pid != 0).then_some(Ended { pid: Pid::from_raw(pid), exit }))
+    Ok((pid != 0).then_some((pid, status, code)))
 }
 
 /// Reaps a child that has ended. If it led a process group, what is left of that is ended before.
@@ -67,14 +108,16 @@ pub fn adopt_orphans(whether: bool) -> io::Result<()> {
     }
 }
 
-/// Asks a child to end.
+/// Asks a child to end, also one that is stopped, which gets no other signal until it goes on.
 pub fn terminate(pid: Pid) -> io::Result<()> {
-    signal(pid, Signal::SIGTERM)
+    signal(pid, Signal::SIGTERM)?;
+    ignore_gone(killpg(pid, Signal::SIGCONT))
 }
 
 /// Has a child end at once, with a core dump where that is set up.
 pub fn abort(pid: Pid) -> io::Result<()> {
-    signal(pid, Signal::SIGABRT)
+    signal(pid, Signal::SIGABRT)?;
+    ignore_gone(killpg(pid, Signal::SIGCONT))
 }
 
 /// Sends a signal to a child.

@@ -196,6 +196,11 @@ pub fn forwardable(name: &str) -> Result<Signal, String> {
     Err(format!("{signal} cannot be forwarded: {why}"))
 }
 
+/// What a signal is called.
+pub fn name(signal: i32) -> String {
+    Signal::try_from(signal).map_or_else(|_| format!("signal {signal}"), |known| known.to_string())
+}
+
 /// The signal mask and the ignored signals with which the supervisor was started.
 ///
 /// A worker starts with the same, as if the supervisor did not stand between (`signal(7)`: both

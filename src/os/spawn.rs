@@ -1,4 +1,4 @@
-//! Starting a worker: its own process group, its channel and stdio, and nothing else of ours; as who,
+//! Starting a worker: its own session, its channel and stdio, and nothing else of ours; as who,
 //! where and with which limits it was asked for.
 
 use std::ffi::{CString, OsString};
@@ -16,7 +16,7 @@ use nix::sys::prctl::{set_no_new_privs, set_pdeathsig};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Gid, Pid, Uid, chdir, getppid, setgroups, setresgid, setresuid};
+use nix::unistd::{Gid, Pid, Uid, chdir, getppid, setgroups, setresgid, setresuid, setsid};
 
 use super::capabilities::hand_on_none;
 use super::limits::FileLimit;
@@ -117,9 +117,9 @@ impl Spawner {
         output: Option<[OwnedFd; 2]>,
     ) -> io::Result<process::Child> {
         let mut command = process::Command::new(&launch.program);
-        command.args(&launch.arguments).process_group(0);
+        command.args(&launch.arguments);
         if io::stdin().is_terminal() {
-            // A worker is in the background there, and reading would stop it (`SIGTTIN`).
+            // What is typed there is for the shell.
             command.stdin(null::input()?);
         }
         if let Some([stdout, stderr]) = output {
@@ -156,6 +156,7 @@ impl Spawner {
         let groups: Vec<Gid> = groups.copied().map(Gid::from_raw).collect();
         move || {
             end_with(supervisor)?;
+            leave_terminal()?;
             keep_only_stdio_and(channel)?;
             let limited = set_limits(files, &process.limits);
             limited.map_err(|errno| Step::Limits.encode(errno))?;
@@ -219,6 +220,13 @@ fn become_account(account: &Account, groups: &[Gid]) -> nix::Result<()> {
     setresuid(uid, uid, uid)
 }
 
+/// Makes this process, a new child, the leader of its own session and process group. So it has no
+/// terminal: none can stop it that it writes to (`stty tostop`) or would like to read (`tty(4)`), and
+/// what is typed there is for the supervisor alone.
+fn leave_terminal() -> io::Result<()> {
+    Ok(setsid().map(drop)?)
+}
+
 /// Has this process, a new child, be killed when its parent ends.
 pub(super) fn end_with(parent: Pid) -> io::Result<()> {
     set_pdeathsig(Signal::SIGKILL)?;
@@ -234,7 +242,7 @@ pub(super) fn with_hook(
     command: &mut process::Command,
     hook: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
 ) -> &mut process::Command {
-    // SAFETY: the supervisor has one thread, and the hook neither allocates nor locks: it makes
+    // SAFETY: the hook neither allocates nor locks, which other threads might be doing: it makes
     // plain system calls on values that were captured before the fork.
     unsafe { command.pre_exec(hook) }
 }

@@ -185,7 +185,7 @@ fn in_the_journal_json_and_the_lines_of_workers_are_as_elsewhere() {
     let named = variables.iter().find(|(name, _)| name == "JOURNAL_STREAM").expect("it is set");
     supervisor.wait_for_log(&format!("\n[0] {}\n", named.1));
     assert_eq!(supervisor.stop().code(), Some(0));
-    assert!(supervisor.whole_log().contains("\n<6>worker 0 is ready\n"));
+    assert!(supervisor.whole_log().contains("\n<6>worker 0 is ready (pid "));
 }
 
 #[test]

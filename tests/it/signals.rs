@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::os::fd::OwnedFd;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::support::{SOON, eventually, get, proc, sticky_run, terminal, worker};
+use crate::support::{SOON, Supervisor, eventually, get, proc, sticky_run, terminal, worker};
 
 /// A worker that says which signals it gets, and its child, which must get none.
 const LISTENING: [&str; 3] = [
@@ -83,14 +84,17 @@ fn a_fault_ends_the_supervisor_and_every_worker_with_it() {
 }
 
 #[test]
-fn a_terminal_that_stops_writers_in_the_background_does_not_stop_the_log() {
+fn a_terminal_that_stops_those_in_the_background_stops_neither_the_log_nor_workers() {
     let (master, slave) = terminal::new();
     let log = slave.try_clone().expect("room for a descriptor");
     // A shell with job control leads the session, and puts the supervisor into the background.
     let shell =
         "exec setsid --ctty sh -c 'stty tostop; set -m; \"$0\" \"$@\" & wait' \"$0\" \"$@\";";
     let command = worker::command();
-    let words: Vec<_> = command.iter().map(String::as_str).collect();
+    // A worker may use the terminal as well: it writes to it, and has none to read.
+    let uses = "echo a worker writes >&2; read word </dev/tty; exec \"$0\" \"$@\"";
+    let words = ["sh", "-c", uses].into_iter().chain(command.iter().map(String::as_str));
+    let words: Vec<_> = words.collect();
     let builder = sticky_run(1, &[]).command(&words).stdin(slave).log_to(log);
     let mut supervisor = builder.after(shell).spawn();
     let (lines, seen) = mpsc::channel();
@@ -154,5 +158,54 @@ fn signals_interrupt_nobody_who_is_served() {
         done.store(true, Ordering::Relaxed);
     });
     assert_eq!(supervisor.count_log("ERROR"), 0);
+    assert_eq!(supervisor.stop().code(), Some(0));
+}
+
+#[test]
+fn a_worker_that_is_stopped_is_named_and_holds_up_no_stop() {
+    let mut supervisor = sticky_run(2, &["--grace", "1h"]).start();
+    let pid = supervisor.pid_of(1);
+    proc::signal(pid, Signal::SIGSTOP);
+    supervisor.wait_for_log("worker 1 is stopped by SIGSTOP");
+    assert_eq!(supervisor.count_log(&format!("kill -CONT {pid}")), 1);
+    assert_eq!(supervisor.stop().code(), Some(0));
+    assert_eq!(supervisor.count_log("killing"), 0);
+}
+
+/// A supervisor on a terminal, that `after` starts.
+fn on_terminal(after: &str) -> (Supervisor, OwnedFd) {
+    let (master, slave) = terminal::new();
+    let supervisor = sticky_run(2, &[]).stdin(slave).after(after).start();
+    (supervisor, master)
+}
+
+#[test]
+fn a_supervisor_whose_terminal_goes_stops_in_order() {
+    // The kernel tells the leader of the session, and a shell passes it on to those in the background.
+    let passes_on = "exec setsid --ctty sh -c 'trap \"kill -HUP \\$!; wait\" HUP; \"$0\" \"$@\" & \
+                     wait; wait' \"$0\" \"$@\";";
+    for after in ["exec setsid --ctty \"$0\" \"$@\";", passes_on] {
+        let (mut supervisor, terminal) = on_terminal(after);
+        drop(terminal);
+        supervisor.wait_for_log("the terminal is gone");
+        supervisor.wait();
+        eventually("it has stopped", || (supervisor.count_log(" stopped") > 0).then_some(()));
+        assert_eq!(supervisor.count_log("restarting"), 0);
+    }
+}
+
+#[test]
+fn a_users_hup_on_a_terminal_restarts_and_nohup_outlives_it() {
+    let (supervisor, _terminal) = on_terminal("exec setsid --ctty \"$0\" \"$@\";");
+    supervisor.signal(Signal::SIGHUP);
+    supervisor.wait_for_log("restarted workers: 2");
+    drop(supervisor);
+
+    let (mut supervisor, terminal) = on_terminal("trap '' HUP; exec setsid --ctty \"$0\" \"$@\";");
+    drop(terminal);
+    supervisor.wait_for_log("the terminal is gone: going on");
+    get(supervisor.address(), "/");
+    supervisor.signal(Signal::SIGHUP);
+    supervisor.wait_for_log("restarted workers: 2");
     assert_eq!(supervisor.stop().code(), Some(0));
 }

@@ -41,7 +41,7 @@ fn replaced_in_turns(supervisor: &Supervisor, reason: &str) {
         if line.contains(" started (pid ") {
             booting += 1;
             started += 1;
-        } else if line.ends_with(" is ready") {
+        } else if line.contains(" is ready (pid ") {
             booting -= 1;
         }
         assert!(started <= WORKERS || booting <= 1, "two at once: {log}");

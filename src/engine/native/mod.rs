@@ -172,7 +172,8 @@ impl Engine {
                 true
             }
             Err(error) => {
-                debug!("cannot tell {worker} {message:?}: {error}");
+                let message = String::from_utf8_lossy(message.encode(&mut buffer)).into_owned();
+                debug!("cannot tell {worker} {}: {error}", message.trim_end());
                 false
             }
         }

@@ -11,6 +11,7 @@ use tracing::{debug, warn};
 use super::{NodeLink, Parcel};
 use crate::channel::node::{Serialization, ToNode, Way};
 use crate::engine::connection::SavedConnection;
+use crate::engine::handoff::of;
 use crate::engine::upgrade::Keeper;
 use crate::engine::{Connection, Engine};
 use crate::logic::Worker;
@@ -249,7 +250,7 @@ impl Engine {
             self.router.closed(worker, 1);
         }
         if !taken {
-            debug!("{worker} does not take {:?}", connection.client);
+            debug!("{worker} does not take a connection {}", of(connection.client));
             self.handoff.take_back(connection, Returned::Back(worker));
         }
         self.look_at(worker);

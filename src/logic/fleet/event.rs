@@ -123,6 +123,32 @@ pub enum Refused {
 }
 
 impl Event {
+    /// The worker that it is about, if it is about one.
+    pub fn worker(&self) -> Option<Worker> {
+        match self {
+            Self::FailedStart { worker, .. }
+            | Self::Ended { worker, .. }
+            | Self::LeaveTimeout { worker }
+            | Self::KillTimeout { worker, .. }
+            | Self::BootTimeout { worker, .. }
+            | Self::GaveUp { worker, .. }
+            | Self::Hung { worker, .. }
+            | Self::LeftBehind { worker } => Some(*worker),
+            Self::Replacing(event) => event.worker(),
+            // One that is still to come.
+            Self::Restarting { .. }
+            | Self::Resized { .. }
+            | Self::ResizedLater { .. }
+            | Self::NotResized { .. }
+            | Self::TooLate(_)
+            | Self::Stopping { .. }
+            | Self::Waiting { .. }
+            | Self::SameStop
+            | Self::Hurrying
+            | Self::Killing { .. } => None,
+        }
+    }
+
     /// Whether something went wrong.
     pub fn is_trouble(&self) -> bool {
         match self {

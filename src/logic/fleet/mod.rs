@@ -215,6 +215,9 @@ pub struct Fleet {
     /// Whether a rolling restart has not come to its end.
     #[serde(default)]
     is_rolling: bool,
+    /// A rolling restart has come to its end but for the workers that it has replaced: so many are new.
+    #[serde(default)]
+    winding_up: Option<usize>,
     /// Whether it was said that the restart stands still, since so many workers drain.
     #[serde(default)]
     waits: bool,
@@ -240,6 +243,7 @@ impl Fleet {
             phase: Phase::Running,
             stop_asked: None,
             is_rolling: false,
+            winding_up: None,
             waits: false,
             ever_ready: false,
             warned_of_limit: false,

@@ -29,6 +29,11 @@ pub enum Replacing {
         /// So many workers are ready and new.
         workers: usize,
     },
+    /// The workers that a rolling restart has replaced have all ended.
+    RestartOver {
+        /// So many were replaced.
+        workers: usize,
+    },
     /// A rolling restart came to nothing: the workers that were not replaced yet go on.
     RestartFailed {
         /// The successor that did not become ready.
@@ -94,6 +99,24 @@ pub enum Replacing {
 }
 
 impl Replacing {
+    /// The worker that it is about, if there is one and it has or had a process.
+    pub fn worker(&self) -> Option<Worker> {
+        match self {
+            Self::RestartFailed { worker, .. }
+            | Self::Worn { worker, .. }
+            | Self::WornEarly { worker, .. }
+            | Self::WornFailed { worker, .. }
+            | Self::Draining { worker, .. }
+            | Self::DrainTimeout { worker }
+            | Self::Ended { worker, .. }
+            | Self::DrainEnded { worker, .. } => Some(*worker),
+            Self::RestartBegan { .. }
+            | Self::Waits { .. }
+            | Self::Restarted { .. }
+            | Self::RestartOver { .. } => None,
+        }
+    }
+
     /// Whether something went wrong.
     pub fn is_trouble(&self) -> bool {
         match self {
@@ -106,6 +129,7 @@ impl Replacing {
             Self::Waits { time, .. } => time.is_none(),
             Self::RestartBegan { .. }
             | Self::Restarted { .. }
+            | Self::RestartOver { .. }
             | Self::Worn { .. }
             | Self::Draining { .. }
             | Self::Ended { .. } => false,
@@ -134,6 +158,9 @@ impl fmt::Display for Replacing {
                 }
             }
             Self::Restarted { workers } => write!(f, "restarted workers: {workers}"),
+            Self::RestartOver { workers } => {
+                write!(f, "the restart is over: all former workers have ended, new ones: {workers}")
+            }
             Self::RestartFailed { worker, why, left } => {
                 write!(f, "the restart has failed: the successor of {worker} {why}; workers ")?;
                 write!(f, "that go on as before: {left}; mend the command and restart again")

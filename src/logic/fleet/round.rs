@@ -22,6 +22,7 @@ impl Fleet {
             return;
         }
         let anew = std::mem::replace(&mut self.is_rolling, true);
+        self.winding_up = None;
         let staying = usize::from(self.size_to_be());
         self.report(Replacing::RestartBegan { workers: staying, anew });
         for index in 0..usize::from(self.size) {
@@ -104,10 +105,16 @@ impl Fleet {
             self.is_rolling = false;
             let workers = self.in_use().iter().filter(|slot| slot.is_renewed()).count();
             self.report(Replacing::Restarted { workers });
+            self.winding_up = Some(workers);
             self.before = None;
             self.remove_those_that_go(now);
         }
         self.say_if_it_waits();
+        if self.slots.iter().all(|slot| slot.former.is_empty())
+            && let Some(workers) = self.winding_up.take()
+        {
+            self.report(Replacing::RestartOver { workers });
+        }
     }
 
     /// Says that the restart stands still until one of those that drain has ended.

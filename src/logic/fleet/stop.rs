@@ -84,6 +84,7 @@ impl Fleet {
     /// Closes both ways in: for connections and for workers.
     fn start_no_more(&mut self) {
         self.is_rolling = false;
+        self.winding_up = None;
         self.staying = None;
         self.before = None;
         let slots = &mut self.slots;

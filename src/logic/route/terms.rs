@@ -1,5 +1,6 @@
 //! What the router is asked and what it answers.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -138,6 +139,19 @@ pub enum Reason {
     OwnerGone,
     /// It came back unserved from another worker.
     Moved,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OwnedKey => "its key lives there",
+            Self::NewKey => "its key is new",
+            Self::UnknownSid => "nobody knows its session",
+            Self::NoKey => "it has no key",
+            Self::OwnerGone => "the worker of its key is gone",
+            Self::Moved => "another worker did not serve it",
+        })
+    }
 }
 
 /// What a look at a channel tells of its worker.

@@ -229,7 +229,9 @@ fn a_worker_that_dies_beside_its_successor_is_not_replaced_twice() {
         assert_eq!(world.pass(5_000), []);
         let mut failing = world.fleet.clone();
         assert_eq!(world.handle(Input::Ready(new)), [Action::Place(new)]);
-        assert_eq!(world.line(), "restarted workers: 1");
+        let restarted = world.events.contains(&Replacing::Restarted { workers: 1 }.into());
+        let over = world.events.contains(&Replacing::RestartOver { workers: 1 }.into());
+        assert_eq!((restarted, over), (true, !leaves));
         // If it fails, this is as any failed start.
         failing.handle(world.now, Input::Exited(new, CODE_1));
         assert!(failing.poll_timeout().is_some());
@@ -371,4 +373,26 @@ fn a_fleet_that_was_written_down_in_the_middle_of_a_round_goes_on_the_same() {
     }
     assert_eq!(format!("{:?}", world.fleet), format!("{:?}", read.fleet));
     assert_eq!(world.events, read.events);
+}
+
+#[test]
+fn a_restart_is_over_when_the_last_former_worker_has_ended() {
+    let mut world = World::ready(2, 25_000);
+    let over = Event::from(Replacing::RestartOver { workers: 2 });
+    world.handle(Input::Restart);
+    for slot in [0, 1] {
+        world.boot(worker(slot, 1));
+    }
+    assert_eq!(world.line(), "restarted workers: 2");
+    world.handle(Input::Exited(worker(1, 0), CODE_0));
+    assert!(!world.events.contains(&over));
+    // What is begun anew is over when that is.
+    world.handle(Input::Restart);
+    world.handle(Input::Exited(worker(0, 0), CODE_0));
+    assert!(!world.events.contains(&over));
+    for slot in [0, 1] {
+        world.boot(worker(slot, 2));
+        world.handle(Input::Exited(worker(slot, 1), CODE_0));
+    }
+    assert_eq!(world.events.last(), Some(&over));
 }

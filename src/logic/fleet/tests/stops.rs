@@ -209,7 +209,9 @@ fn a_drained_worker_is_asked_to_end_and_gets_term_if_it_handles_it_or_hears_noth
             assert_eq!(world.pass(1), [Action::Kill(old)]);
             assert_eq!(world.line(), "worker 0 has not ended in time: killing it");
             world.handle(Input::Exited(old, KILLED));
-            assert_eq!(world.line(), "the former worker 0 has ended: signal 9");
+            let lines: Vec<_> = world.events.iter().rev().take(2).map(Event::to_string).collect();
+            assert_eq!(lines[1], "the former worker 0 has ended: signal 9");
+            assert_eq!(lines[0], "the restart is over: all former workers have ended, new ones: 1");
         }
     }
 }
