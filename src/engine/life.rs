@@ -21,6 +21,8 @@ const LOOK_AT_MEMORY: Duration = Duration::from_secs(5);
 pub(super) struct Worn {
     /// When to look at their memory again.
     look_at: Option<Time>,
+    /// Whether it was said that it cannot be seen.
+    is_hidden: bool,
 }
 
 impl Worn {
@@ -129,8 +131,15 @@ impl Engine {
                     self.fleet.handle(self.now, Input::Recycle(worker, Wear::Memory));
                 }
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => warn!("cannot look how much memory {worker} holds: {error}"),
+                Err(error) if self.worn.is_hidden => debug!("{worker}: {error}"),
+                // It is not reaped yet, so it has to be there.
+                Err(error) => {
+                    self.worn.is_hidden = true;
+                    warn!(
+                        "--max-memory has no effect: {error}; /proc has to be mounted, and where it hides \
+                         the processes of others (hidepid), with gid= of a group that the supervisor is in"
+                    );
+                }
             }
         }
     }

@@ -252,8 +252,9 @@ fn start_node(
         let key = random::bytes().context("cannot get random bytes from the kernel")?;
         config.route.mint = Some(MintKey(key));
     }
-    let node = Node::new(now, node.clone(), listeners.given());
-    Ok(Some(node.context("cannot write the files of the preload")?))
+    let account = config.process.account.clone();
+    let node = Node::new(now, node.clone(), listeners.given(), account);
+    Ok(Some(node.context("cannot write the files of the preload anywhere")?))
 }
 
 fn restore_node(
@@ -264,7 +265,8 @@ fn restore_node(
 ) -> anyhow::Result<Option<Node>> {
     match (&config.handoff, saved) {
         (config::Handoff::Node(node), Some(saved)) => {
-            Ok(Some(Node::restore(now, node.clone(), saved, shared)?))
+            let account = config.process.account.clone();
+            Ok(Some(Node::restore(now, node.clone(), account, saved, shared)?))
         }
         (config::Handoff::Channel, None) => Ok(None),
         (config::Handoff::Node(_), None) | (config::Handoff::Channel, Some(_)) => {

@@ -6,11 +6,16 @@ use std::ops::Range;
 
 use nix::unistd::{Pid, SysconfVar, sysconf};
 
+use super::errors;
+
 /// The resident memory of a process in bytes (the second number of `/proc/PID/statm`, `proc(5)`).
 ///
-/// `NotFound` means that there is no such process any more, or no `/proc`.
+/// `NotFound` means that there is no such process any more, or no `/proc`, or one that hides it.
 pub fn resident(pid: Pid) -> io::Result<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/statm"))?;
+    let path = format!("/proc/{pid}/statm");
+    let text = fs::read_to_string(&path).map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot read {path}: {}", errors::text(&error)))
+    })?;
     let pages = text.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
     let pages = pages.ok_or_else(|| io::Error::other("statm is not as expected"))?;
     let size = sysconf(SysconfVar::PAGE_SIZE)?.and_then(|size| u64::try_from(size).ok());

@@ -1,7 +1,10 @@
 //! Sandboxes and roots that lack what a machine of today has.
 
 use std::env;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 
 use nix::libc;
@@ -12,8 +15,11 @@ use seccompiler::{
     SeccompRule, apply_filter,
 };
 
-use crate::privileges::is_root;
-use crate::support::{Supervisor, get, proc, sticky_run};
+use tempfile::TempDir;
+
+use crate::privileges::{AS_SOMEBODY, SLEEP, is_root};
+use crate::support::supervisor::Builder;
+use crate::support::{Supervisor, get, node, proc, sticky_run};
 
 /// The variable that has the test binary refuse some calls with this error and become what stands in
 /// [`WORDS`], one a line.
@@ -131,4 +137,57 @@ fn without_a_null_device_workers_start_at_a_terminal_too() {
 #[test]
 fn without_a_null_device_standard_input_and_output_may_be_closed() {
     goes_through_life(sticky_run(1, &[]).after(&without_devices("<&- >&-")).start());
+}
+
+/// A worker of Node that is another user, with its files below this directory if that will do. The program
+/// is in the other one.
+fn node_with(temporary: &Path) -> Option<(TempDir, Builder)> {
+    let node = node::binary().filter(|_| is_root())?;
+    let home = TempDir::new().expect("room for a directory");
+    fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let server = home.path().join("server.js");
+    let text = "require('http').createServer((_, answer) => answer.end()).listen(0, '127.0.0.1')";
+    fs::write(&server, text).expect("room for a file");
+    let server = server.to_str().expect("its path is text");
+    let builder = sticky_run(1, &AS_SOMEBODY).command(&[&node, server]);
+    Some((home, builder.env("TMPDIR", temporary.to_str().expect("its path is text"))))
+}
+
+#[test]
+fn the_preload_is_where_its_workers_can_read_it() {
+    // As pam_tmpdir makes it: for root alone.
+    let private = TempDir::new().expect("room for a directory");
+    for temporary in [private.path(), Path::new("/no/such/directory"), Path::new("/proc")] {
+        let Some((_home, builder)) = node_with(temporary) else { return };
+        builder.start();
+        let rest = fs::read_dir(private.path()).expect("it is ours");
+        assert_eq!(rest.count(), 0);
+    }
+}
+
+#[test]
+fn no_place_for_the_preload_is_one_line_that_says_what_to_set() {
+    let Some((_home, builder)) = node_with(Path::new("/tmp")) else { return };
+    let before = "exec unshare -m sh -c 'for place in /tmp /var/tmp /dev/shm /run; do \
+                  mount --bind $place $place && mount -o remount,ro,bind $place; done; \
+                  exec \"$0\" \"$@\"' \"$0\" \"$@\";";
+    let mut supervisor = builder.after(before).spawn();
+    assert_eq!(supervisor.wait().code(), Some(1), "{}", supervisor.log());
+    let log = supervisor.whole_log();
+    let line = log.lines().last().expect("a line");
+    assert!(line.contains("/tmp: read-only file system"), "{line}");
+    assert!(line.contains("set TMPDIR to a directory that workers can read"), "{line}");
+}
+
+#[test]
+fn a_proc_that_hides_workers_makes_max_memory_a_warning() {
+    if !is_root() {
+        return;
+    }
+    let flags = [&AS_SOMEBODY[..], &["--max-memory", "1G"]].concat();
+    let before = "exec unshare -m sh -c 'mount -t proc -o hidepid=2 proc /proc && exec setpriv --regid 1 --clear-groups \"$0\" \"$@\"' \
+                  \"$0\" \"$@\";";
+    let supervisor = sticky_run(2, &flags).command(&SLEEP).after(before).listening();
+    supervisor.wait_for_log("--max-memory has no effect: cannot read /proc/");
+    assert_eq!(supervisor.count_log("--max-memory"), 1);
 }

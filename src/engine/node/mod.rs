@@ -30,7 +30,7 @@ use super::channels::ChannelPoll;
 use super::{Connection, Engine};
 use crate::channel::node::{Frames, Ledger, Outbox, Package, Primary, Serialization};
 use crate::logic::Worker;
-use crate::logic::config::{NodeConfig, PackageConfig};
+use crate::logic::config::{Account, NodeConfig, PackageConfig};
 use crate::logic::pace::Pace;
 use crate::logic::route::Give;
 use crate::logic::time::Time;
@@ -121,9 +121,15 @@ impl Parcel {
 }
 
 impl Node {
-    pub(super) fn new(now: Time, config: NodeConfig, given: BTreeSet<u32>) -> io::Result<Self> {
+    /// For workers that are this account, if they are somebody else.
+    pub(super) fn new(
+        now: Time,
+        config: NodeConfig,
+        given: BTreeSet<u32>,
+        account: Option<Account>,
+    ) -> io::Result<Self> {
         let preload = match config.preload {
-            Some(_) => Some(Scratch::new(launch::PRELOAD)?),
+            Some(_) => Some(Scratch::new(launch::PRELOAD, account)?),
             None => None,
         };
         Ok(Self::with(now, config, preload, Ports::new(given), Resting::default()))

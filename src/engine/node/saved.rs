@@ -11,7 +11,7 @@ use super::{Node, NodeLink, Parcel, launch};
 use crate::channel::node::{Data, Frames, Ledger, Outbox, Primary, Serialization};
 use crate::engine::connection::SavedConnection;
 use crate::engine::upgrade::{Keeper, Kept, Shared};
-use crate::logic::config::NodeConfig;
+use crate::logic::config::{Account, NodeConfig};
 use crate::logic::route::Give;
 use crate::logic::time::Time;
 use crate::os::scratch::{Place, Scratch};
@@ -94,6 +94,7 @@ impl Node {
     pub(in crate::engine) fn restore(
         now: Time,
         mut config: NodeConfig,
+        account: Option<Account>,
         saved: SavedNode,
         shared: &mut Shared,
     ) -> io::Result<Self> {
@@ -102,7 +103,7 @@ impl Node {
         // Workers that were started with it need it to their end, and so do their own children.
         let needed = preload.is_some() || config.preload.is_some();
         let preload =
-            needed.then(|| Scratch::restore(launch::PRELOAD, preload.unwrap_or_default()));
+            needed.then(|| Scratch::restore(launch::PRELOAD, account, preload.unwrap_or_default()));
         let ports = Ports::restore(ports, shared)?;
         let resting = Resting::restore(resting)?;
         Ok(Self {
@@ -274,7 +275,7 @@ mod tests {
     #[test]
     fn ports_and_resting_connections_are_those_of_before() {
         let config = NodeConfig { serialization: Serialization::Json, ..NodeConfig::default() };
-        let mut node = Node::new(Time::default(), config, [0, 1].into()).unwrap();
+        let mut node = Node::new(Time::default(), config, [0, 1].into(), None).unwrap();
         let udp: Rc<OwnedFd> = Rc::new(UdpSocket::bind("127.0.0.1:0").unwrap().into());
         let mut port = |name: &str, opened| {
             node.ports.ports.insert(name.to_owned(), Port { opened, data: None });
@@ -290,7 +291,7 @@ mod tests {
         let mut shared = Shared::default();
         let now = Time::since_zero(Duration::from_secs(1));
         // Another serialization was asked for meanwhile.
-        let node = Node::restore(now, NodeConfig::default(), saved, &mut shared).unwrap();
+        let node = Node::restore(now, NodeConfig::default(), None, saved, &mut shared).unwrap();
         assert_eq!(node.config.serialization, Serialization::Json);
         assert_eq!(node.resting.ends(), Some(until));
         assert!(node.ports.has(1) && node.ports.has(5) && !node.ports.has(3));

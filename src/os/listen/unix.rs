@@ -245,7 +245,8 @@ mod tests {
         let (victim, aside) = (directory.path().join("victim"), directory.path().join("aside"));
         fs::write(&victim, "").unwrap();
         fs::set_permissions(&victim, Permissions::from_mode(0o640)).unwrap();
-        let listener = open_unix(&path, 8, Some(0o700)).unwrap();
+        // Without a mode: the mask of a process is that of all its tests.
+        let listener = open_unix(&path, 8, None).unwrap();
         fs::rename(&path, &aside).unwrap();
         let put: [&dyn Fn(); 3] = [
             &|| std::os::unix::fs::symlink(&victim, &path).unwrap(),
