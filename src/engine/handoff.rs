@@ -222,12 +222,15 @@ impl Engine {
     }
 
     /// The time for the head of a connection is over. Where the server may be the one to speak first,
-    /// nothing was to be expected but a PROXY header.
+    /// nothing was to be expected but a PROXY header. On a Unix socket a head in many small pieces fills the
+    /// buffer of its sender, which nobody here can see: that is no client of the network that is late.
     pub(super) fn give_up_waiting(&mut self, conn: Conn) {
         if let Some(peer) = self.pending.prefaced(conn) {
             self.tell_of_missing_preface(peer, "the header did not come in time");
             self.close_pending(conn);
-        } else if self.listeners.may_speak_first(self.pending.listener(conn)) {
+        } else if self.listeners.may_speak_first(self.pending.listener(conn))
+            || self.pending.is_local(conn)
+        {
             self.head_grew(conn, true);
         } else {
             self.close_pending(conn);
@@ -292,7 +295,15 @@ impl Engine {
         let door = Door(connection.listener.unwrap_or_default());
         let count = preface + bytes.len();
         let arrival = Arrival { conn, door, ip, bytes, last, returned };
-        let verdict = self.router.route(self.now, &arrival);
+        let mut verdict = self.router.route(self.now, &arrival);
+        let socket = connection.socket.as_fd();
+        if matches!(verdict, Verdict::More)
+            && !bytes.is_empty()
+            && !peek::has_room(socket, bytes.len(), MAX_HEAD)
+        {
+            // No more will come, just as if the head were too long.
+            verdict = self.router.route(self.now, &Arrival { last: true, ..arrival });
+        }
         self.say_if_too_long();
         Some((count, self.decide(verdict)))
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use mio::unix::SourceFd;
@@ -15,6 +15,7 @@ use super::tokens::Subject;
 use super::upgrade::Keeper;
 use crate::logic::route::Conn;
 use crate::logic::time::Time;
+use crate::os::peek;
 
 /// The head timeout while others wait for a place or for the end: enough for an honest client, and
 /// little for those that only hold a place.
@@ -148,6 +149,14 @@ impl Pending {
     /// The listener that a connection came to.
     pub(super) fn listener(&self, conn: Conn) -> Option<u32> {
         self.connections.get(&conn)?.connection.listener
+    }
+
+    /// Whether it came by a Unix socket and has sent some of its head.
+    pub(super) fn is_local(&self, conn: Conn) -> bool {
+        let started = self.connections.get(&conn).filter(|pending| pending.started);
+        started.is_some_and(|pending| {
+            peek::is_unix(pending.connection.socket.as_fd()).unwrap_or(false)
+        })
     }
 
     /// The peer of a connection whose PROXY header is still to come.

@@ -1,7 +1,17 @@
 //! Request heads as they come over the wire.
 
+use std::fs;
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CloneFlags, unshare};
+use tempfile::TempDir;
 
 use crate::support::worker_body::Digest;
 use crate::support::{Supervisor, connect, eventually, proc, read_reply, sticky_run};
@@ -105,4 +115,84 @@ fn requests_and_bodies_in_the_first_segment_arrive_in_full() {
     for _ in 0..6 {
         assert_eq!(arrive_untouched(&supervisor, &[&bytes]), home);
     }
+}
+
+/// A head of this length, the cookie at its end.
+fn long_head(length: usize) -> Vec<u8> {
+    let (start, end) = ("GET / HTTP/1.1\r\nCookie: ", "session=ann\r\n\r\n");
+    let filler = "k=v; ".repeat(length / 5);
+    let filler = &filler[..length - start.len() - end.len() - 2];
+    format!("{start}{filler}; {end}").into_bytes()
+}
+
+/// Runs this in a network of its own, where receive windows have these sizes.
+fn with_windows(sizes: &str, test: impl FnOnce() + Send) {
+    let alone = || {
+        if unshare(CloneFlags::CLONE_NEWNET).is_err() {
+            eprintln!("not tested: only root can have a network of its own");
+            return;
+        }
+        fs::write("/proc/sys/net/ipv4/tcp_rmem", sizes).expect("it is ours");
+        let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
+        assert!(up.expect("ip(8) is there").success());
+        test();
+    };
+    // A network belongs to a thread, and to the children that it starts.
+    thread::scope(|scope| scope.spawn(alone).join()).expect("the test succeeds");
+}
+
+const PATIENT: [&str; 6] =
+    ["--by", "cookie:session", "--balance", "round-robin", "--head-timeout", "1h"];
+
+#[test]
+fn a_window_that_is_smaller_than_a_head_is_made_larger_where_the_host_lets_it() {
+    with_windows("4096 16060 262144", || {
+        let supervisor = sticky_run(3, &PATIENT).start();
+        let homes = [300, 12_000, 14_000, 16_000, 24_000, 60_000].map(|length| {
+            let mut stream = send(&supervisor, &[&long_head(length)]);
+            read_reply(&mut stream).expect("an answer").slot
+        });
+        assert_eq!(homes, [homes[0]; 6], "the key is at the end");
+    });
+}
+
+#[test]
+fn a_head_that_fills_the_window_goes_to_a_worker_as_far_as_it_is_there() {
+    with_windows("4096 16060 16060", || {
+        let supervisor = sticky_run(3, &PATIENT).start();
+        for (length, piece) in [(14_000, 14_000), (60_000, 60_000), (24_000, 100), (30_000, 1400)] {
+            let head = long_head(length);
+            let pieces: Vec<&[u8]> = head.chunks(piece).collect();
+            read_reply(&mut send(&supervisor, &pieces)).expect("an answer");
+        }
+    });
+}
+
+/// Sends a head in pieces over a Unix socket, each when the kernel says that there is room, and reads the
+/// answer.
+fn send_when_writable(path: &Path, head: &[u8], piece: usize) {
+    let mut stream = UnixStream::connect(path).expect("a connection");
+    for piece in head.chunks(piece) {
+        let mut writable = [PollFd::new(stream.as_fd(), PollFlags::POLLOUT)];
+        poll(&mut writable, PollTimeout::NONE).expect("it can be polled");
+        stream.write_all(piece).expect("somebody reads");
+    }
+    read_reply(&mut stream).expect("an answer");
+}
+
+#[test]
+fn a_head_that_fills_the_buffer_of_a_unix_socket_goes_to_a_worker_as_far_as_it_is_there() {
+    let directory = TempDir::new().expect("room for a directory");
+    let path = directory.path().join("a.sock");
+    let listen = ["--listen", &format!("unix:{}", path.display())].map(str::to_owned);
+    let listen = listen.each_ref().map(String::as_str);
+    let supervisor = sticky_run(1, &[&listen[..], &PATIENT].concat()).start();
+    for length in [1000, 50_000, 60_000] {
+        send_when_writable(&path, &long_head(length), 4096);
+    }
+    drop(supervisor);
+    // Nobody can see that very small pieces have filled it.
+    let hurried = ["--by", "cookie:session", "--head-timeout", "300ms"];
+    let _supervisor = sticky_run(1, &[&listen[..], &hurried].concat()).start();
+    send_when_writable(&path, &long_head(1000), 1);
 }

@@ -178,7 +178,8 @@ pub(in crate::cli) struct Args {
     /// How long a client has for its first bytes
     ///
     /// It counts while the key is not yet known, so it never counts with --by ip or none, which hand
-    /// over at once. A client that is late is disconnected. It is a second at most while others may wait
+    /// over at once. A client that is late is disconnected; on a Unix socket, one that
+    /// has sent some of its request is handed over as it is. It is a second at most while others may wait
     /// for its place: at --max-connections or the limit on open files, and in a stop.
     #[arg(long, value_name = "TIME", env = "STICKY_HEAD_TIMEOUT", hide_env_values = true,
         default_value = "10s", value_parser = some_time)]
