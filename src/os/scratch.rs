@@ -4,11 +4,11 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
 use serde::{Deserialize, Serialize};
 
@@ -40,7 +40,7 @@ pub struct Scratch {
     reader: Option<Account>,
     place: Place,
     /// Held for as long as the directory is needed, where there is one and nobody is in the way.
-    lock: Option<Flock<File>>,
+    lock: Option<File>,
     /// What is in the directory was written by another program.
     stale: bool,
 }
@@ -55,21 +55,34 @@ impl Scratch {
     /// Directories that others like this one left behind there are removed. The error says why each
     /// place is none.
     pub fn new(files: Files, reader: Option<Account>) -> io::Result<Self> {
-        let mut scratch = Self::restore(files, reader, Place::default());
+        let mut scratch = Self::restore(files, reader, Place::default(), None);
         scratch.complete()?;
         Ok(scratch)
     }
 
     /// Goes on with the directory that another program had for its own. These files are written when
     /// the first of them is asked for: no want of room is a reason not to go on.
-    pub fn restore(files: Files, reader: Option<Account>, place: Place) -> Self {
-        let lock = if place.is_there() { lock(place.directory()) } else { None };
+    ///
+    /// A lock that it held is held without a break, or others would take the directory for left behind.
+    pub fn restore(
+        files: Files,
+        reader: Option<Account>,
+        place: Place,
+        held: Option<OwnedFd>,
+    ) -> Self {
+        let held = held.map(File::from);
+        let lock = if place.is_there() { held.or_else(|| lock(place.directory())) } else { None };
         Self { files, reader, place, lock, stale: true }
     }
 
     /// Where it is, for another program.
     pub fn place(&self) -> &Place {
         &self.place
+    }
+
+    /// What holds the lock, for another program.
+    pub fn lock(&self) -> Option<&File> {
+        self.lock.as_ref()
     }
 
     /// Where a file is. All of them are there again afterwards, if somebody who tidies up has
@@ -98,7 +111,7 @@ impl Scratch {
     }
 
     /// A new directory with all files, at the first place that will do.
-    fn begin(&self) -> io::Result<(Place, Option<Flock<File>>)> {
+    fn begin(&self) -> io::Result<(Place, Option<File>)> {
         let mut reasons = Vec::new();
         let mut bases = vec![env::temp_dir()];
         bases.extend(BASES.map(PathBuf::from));
@@ -122,7 +135,7 @@ impl Scratch {
         )))
     }
 
-    fn begin_below(&self, base: &Path) -> io::Result<(Place, Option<Flock<File>>)> {
+    fn begin_below(&self, base: &Path) -> io::Result<(Place, Option<File>)> {
         if let Some(reader) = &self.reader {
             check_reader(base, reader)?;
         }
@@ -167,8 +180,9 @@ impl Place {
 
 /// Has those who tidy up after some days leave a directory alone (`tmpfiles.d(5)`, on aging), and others
 /// like this program. It is no more than a courtesy: anybody can hold a lock of their own there.
-fn lock(directory: &Path) -> Option<Flock<File>> {
-    Flock::lock(File::open(directory).ok()?, FlockArg::LockSharedNonblock).ok()
+fn lock(directory: &Path) -> Option<File> {
+    let opened = File::open(directory).ok()?;
+    opened.try_lock_shared().is_ok().then_some(opened)
 }
 
 /// Removes directories of this user that hold files like these and that no process has locked: whoever
@@ -184,7 +198,7 @@ fn remove_left_behind(base: &Path, files: Files) {
             continue;
         }
         let Ok(directory) = File::open(&path) else { continue };
-        if let Ok(_unused) = Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
+        if directory.try_lock().is_ok() {
             _ = fs::remove_dir_all(&path);
         }
     }
@@ -235,7 +249,10 @@ fn write(directory: &Path, name: &str, text: &str) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    // Each test that leaves a directory without a lock has names of its own: others remove it else.
     const FILES: &[(&str, &str)] = &[("a.cjs", "one"), ("b.cjs", "two")];
+    const OTHERS: &[(&str, &str)] = &[("c.cjs", "one"), ("d.cjs", "two")];
+    const LOCKED: &[(&str, &str)] = &[("e.cjs", "one")];
 
     #[test]
     fn files_that_were_tidied_away_come_back_and_all_go_in_the_end() {
@@ -256,8 +273,8 @@ mod tests {
     fn a_directory_that_somebody_else_made_is_left_alone() {
         let link = |to: &Path, path: &Path| std::os::unix::fs::symlink(to, path).unwrap();
         for is_link in [false, true] {
-            let mut scratch = Scratch::new(FILES, None).unwrap();
-            let (path, place) = (scratch.path("a.cjs").unwrap(), scratch.place().clone());
+            let mut scratch = Scratch::new(OTHERS, None).unwrap();
+            let (path, place) = (scratch.path("c.cjs").unwrap(), scratch.place().clone());
             let directory = place.directory();
             // Ours is not gone, or its number could be given to another one at once.
             let ours = directory.with_extension("ours");
@@ -267,17 +284,21 @@ mod tests {
             } else {
                 fs::create_dir(directory).unwrap()
             }
-            for name in ["a.cjs", "b.cjs"] {
+            for name in ["c.cjs", "d.cjs"] {
                 fs::write(directory.join(name), "evil").unwrap();
             }
-            let mut after = Scratch::restore(FILES, None, place.clone());
+            // Or they would look as if this very program had left them behind.
+            for directory in [directory, &ours] {
+                fs::write(directory.join("more"), "").unwrap();
+            }
+            let mut after = Scratch::restore(OTHERS, None, place.clone(), None);
             for scratch in [&mut scratch, &mut after] {
-                let anew = scratch.path("a.cjs").unwrap();
+                let anew = scratch.path("c.cjs").unwrap();
                 assert_ne!(anew, path);
                 assert_eq!(fs::read_to_string(anew).unwrap(), "one");
             }
             drop(scratch);
-            drop(Scratch::restore(FILES, None, place.clone()));
+            drop(Scratch::restore(OTHERS, None, place.clone(), None));
             assert_eq!(fs::read_to_string(&path).unwrap(), "evil");
             fs::remove_dir_all(ours).unwrap();
             if is_link { fs::remove_file(directory) } else { fs::remove_dir_all(directory) }
@@ -289,12 +310,12 @@ mod tests {
     fn another_program_goes_on_with_the_directory() {
         let mut before = Scratch::new(FILES, None).unwrap();
         let path = before.path("a.cjs").unwrap();
-        let mut after = Scratch::restore(&[("a.cjs", "newer")], None, before.place().clone());
+        let mut after = Scratch::restore(&[("a.cjs", "newer")], None, before.place().clone(), None);
         assert_eq!(after.path("a.cjs").unwrap(), path);
         assert_eq!(fs::read_to_string(&path).unwrap(), "newer");
         drop(after);
         assert!(!path.exists());
-        let mut anew = Scratch::restore(FILES, None, before.place().clone());
+        let mut anew = Scratch::restore(FILES, None, before.place().clone(), None);
         assert_eq!(fs::read_to_string(anew.path("b.cjs").unwrap()).unwrap(), "two");
     }
 
@@ -354,11 +375,22 @@ mod tests {
     }
 
     #[test]
+    fn nobody_takes_a_directory_for_left_behind_while_it_goes_over_to_another_program() {
+        let base = tempfile::tempdir().unwrap();
+        let begun = Scratch::restore(FILES, None, Place::default(), None);
+        let (place, held) = begun.begin_below(base.path()).unwrap();
+        let mut after = Scratch::restore(FILES, None, place, held.map(OwnedFd::from));
+        remove_left_behind(base.path(), FILES);
+        assert!(after.path("a.cjs").unwrap().starts_with(base.path()));
+        assert!(after.lock().is_some_and(|lock| lock.try_lock_shared().is_ok()));
+    }
+
+    #[test]
     fn somebody_elses_lock_is_no_reason_not_to_go_on() {
-        let mut scratch = Scratch::new(FILES, None).unwrap();
+        let mut scratch = Scratch::new(LOCKED, None).unwrap();
         (scratch.lock, scratch.stale) = (None, true);
         let directory = File::open(scratch.place().directory()).unwrap();
-        let _held = Flock::lock(directory, FlockArg::LockExclusiveNonblock).unwrap();
-        assert_eq!(fs::read_to_string(scratch.path("a.cjs").unwrap()).unwrap(), "one");
+        directory.try_lock().unwrap();
+        assert_eq!(fs::read_to_string(scratch.path("e.cjs").unwrap()).unwrap(), "one");
     }
 }

@@ -24,6 +24,9 @@ pub(in crate::engine) struct SavedNode {
     serialization: Serialization,
     /// Where the preload is.
     preload: Option<Place>,
+    /// What holds the lock on that.
+    #[serde(default)]
+    preload_lock: Option<Kept>,
     ports: SavedPorts,
     resting: SavedResting,
     guessed: bool,
@@ -84,6 +87,7 @@ impl Node {
         SavedNode {
             serialization: self.config.serialization,
             preload: self.preload.as_ref().map(|scratch| scratch.place().clone()),
+            preload_lock: self.preload.as_ref().and_then(Scratch::lock).map(|it| keeper.keep(it)),
             ports: self.ports.save(keeper),
             resting: self.resting.save(keeper),
             guessed: self.guessed,
@@ -98,12 +102,13 @@ impl Node {
         saved: SavedNode,
         shared: &mut Shared,
     ) -> io::Result<Self> {
-        let SavedNode { serialization, preload, ports, resting, guessed } = saved;
+        let SavedNode { serialization, preload, preload_lock, ports, resting, guessed } = saved;
         config.serialization = serialization;
         // Workers that were started with it need it to their end, and so do their own children.
         let needed = preload.is_some() || config.preload.is_some();
-        let preload =
-            needed.then(|| Scratch::restore(launch::PRELOAD, account, preload.unwrap_or_default()));
+        let held = preload_lock.map(|lock| lock.take_over()).transpose()?;
+        let place = preload.unwrap_or_default();
+        let preload = needed.then(|| Scratch::restore(launch::PRELOAD, account, place, held));
         let ports = Ports::restore(ports, shared)?;
         let resting = Resting::restore(resting)?;
         Ok(Self {
