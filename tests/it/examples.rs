@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::Signal;
 
+use crate::support::reply::{Kept, POLLING, sid_of};
 use crate::support::{Supervisor, eventually, proc, programs, sticky_run};
 
 /// What curl gets from there; none, said on standard error, without curl.
@@ -92,11 +93,23 @@ fn whoami_and_chat_serve_alone_as_well() {
     assert!(page.contains("<title>chat</title>"), "{page}");
 }
 
+/// The page colours its dots by these headers, and needs nothing that is not in it.
 #[test]
-fn chat_under_the_supervisor_gives_its_page() {
+fn chat_says_of_each_answer_which_worker_gave_it_and_over_which_connection() {
     let supervisor = sticky_run(2, &[]).command(&[&programs::example("chat")]).start();
-    let Some(page) = curl(supervisor.address()) else { return };
-    assert!(page.contains("<title>chat</title>"), "{page}");
+    let mut kept = Kept::open(supervisor.address());
+    let page = kept.get("/").expect("a page");
+    let text = page.text();
+    assert!(text.contains("<title>chat</title>") && text.contains(r#"rel="icon" href="data:"#));
+    let sid = sid_of(&kept.get(POLLING).expect("a handshake"));
+    let answers: Vec<_> =
+        (0..5).map(|_| kept.get(&format!("/who?sid={sid}")).expect("an answer")).collect();
+    let told = |name: &str| -> BTreeSet<_> {
+        answers.iter().map(|answer| answer.header(name).expect("it is told").to_owned()).collect()
+    };
+    assert_eq!((told("x-worker").len(), told("x-connection").len()), (1, 1));
+    assert_eq!(told("x-connection").first().map(String::as_str), page.header("x-connection"));
+    assert!(answers.iter().all(|answer| answer.status == 200));
 }
 
 fn python_worker() -> String {
