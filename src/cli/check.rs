@@ -25,9 +25,10 @@ const COLUMN: usize = 40;
 /// Looks for the command, and says what would be run with.
 ///
 /// # Errors
-/// The command cannot be run, which is a [`CommandError`], or a value is no text.
+/// The command or its script cannot be run, which is a [`CommandError`], or a value is no text.
 pub(super) fn check(config: &Config, origins: &Origins) -> anyhow::Result<String> {
     find(config)?;
+    find_script(config)?;
     let mut text = String::new();
     let declared = Args::command();
     for arg in settings(&declared) {
@@ -51,6 +52,16 @@ pub(super) fn find(config: &Config) -> anyhow::Result<()> {
             Ok(())
         }
         Err(error) => Err(CommandError::new(config.command.program.clone(), error).into()),
+    }
+}
+
+/// Looks for the script of an interpreter. The error is a [`CommandError`].
+fn find_script(config: &Config) -> anyhow::Result<()> {
+    let program = &config.command.program;
+    match command::missing_script(&config.command) {
+        Ok(None) => Ok(()),
+        Ok(Some(path)) => Err(CommandError::no_script(program.clone(), &path).into()),
+        Err(error) => Err(CommandError::new(program.clone(), error).into()),
     }
 }
 

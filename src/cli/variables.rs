@@ -13,9 +13,10 @@ use super::file::{is_switch, nearest};
 /// What our variables begin with.
 const PREFIX: &str = "STICKY_";
 /// Those that a supervisor sets for its workers, of which a sticky-run may be one, and for itself.
-const NO_FLAGS: [&str; 6] = [
+const NO_FLAGS: [&str; 7] = [
     "STICKY_CHANNEL",
     "STICKY_CHANNEL_INODE",
+    "STICKY_CHANNEL_KEYS",
     "STICKY_NODE",
     "STICKY_PROTOCOL",
     "STICKY_UPGRADE",

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::path::{Path, PathBuf};
 
 use nix::libc;
 
@@ -15,12 +16,20 @@ pub struct CommandError {
     pub(super) program: OsString,
     pub(super) step: Step,
     pub(super) error: io::Error,
+    /// The script that is not there, of an interpreter that is.
+    pub(super) script: Option<PathBuf>,
 }
 
 impl CommandError {
     /// About this program, with an error as of `execve(2)`.
     pub fn new(program: OsString, error: io::Error) -> Self {
-        Self { program, step: Step::Start, error }
+        Self { program, step: Step::Start, error, script: None }
+    }
+
+    /// About this interpreter, whose script is not there.
+    pub fn no_script(program: OsString, script: &Path) -> Self {
+        let script = Some(script.to_owned());
+        Self { script, ..Self::new(program, io::Error::from_raw_os_error(libc::ENOENT)) }
     }
 
     /// Whether there is no such command.
@@ -44,6 +53,9 @@ impl CommandError {
     }
 
     fn reason_of_start(&self) -> String {
+        if let Some(script) = &self.script {
+            return format!("its script {} is not there (check the name)", script.display());
+        }
         match self.error.raw_os_error() {
             Some(libc::ENOENT | libc::ENOTDIR) => {
                 "not found (check the name and PATH; for a script, the interpreter in its first line)"

@@ -8,6 +8,7 @@ use nix::unistd::Pid;
 use tracing::{debug, info, warn};
 
 use super::Engine;
+use crate::logic::config::Handoff;
 use crate::logic::fleet::{Event, Input, Replacing, Wear};
 use crate::logic::time::Time;
 use crate::logic::{Worker, wear};
@@ -61,7 +62,7 @@ impl Engine {
         let told = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
         let worker = worker.map(|worker| worker.slot);
         if event.is_trouble() {
-            warn!(worker, pid, "{event}{}{told}", self.limit_behind(event));
+            warn!(worker, pid, "{event}{}{told}", self.advice_on(event));
         } else {
             info!(worker, pid, "{event}{told}");
         }
@@ -79,17 +80,39 @@ impl Engine {
         self.notifier.heard(self.now, event);
     }
 
-    /// What the limit is that an event says may be too low.
-    fn limit_behind(&self, event: &Event) -> String {
-        let Event::Replacing(Replacing::WornEarly { wear, .. }) = event else {
-            return String::new();
-        };
+    /// What the fleet does not know and somebody who has to do something about an event wants to.
+    fn advice_on(&self, event: &Event) -> String {
+        match event {
+            Event::GaveUp { .. } => format!("; {}", self.how_to_be_ready()),
+            Event::Replacing(Replacing::WornEarly { wear, .. }) => self.limit_of(*wear),
+            _ => String::new(),
+        }
+    }
+
+    /// What a worker has to do under this handoff, and where that is written.
+    fn how_to_be_ready(&self) -> &'static str {
+        match &self.config.handoff {
+            Handoff::Channel => {
+                "with --handoff channel a worker does not listen but says READY on its channel, see \
+                 sticky-run-channel(7); a Node server behind a script or another program needs \
+                 --handoff node"
+            }
+            Handoff::Node(_) => {
+                "with --handoff node a worker is ready when its server listens, see \
+                 sticky-run-node(7); the command alone, without sticky-run, ends in the same way if \
+                 the fault is its own"
+            }
+        }
+    }
+
+    /// What the limit is that may be too low.
+    fn limit_of(&self, wear: Wear) -> String {
         let limit = match wear {
             Wear::Connections => self.config.wear.connections,
             Wear::Memory => self.config.wear.memory,
             Wear::Lifetime => None,
         };
-        let unit = if *wear == Wear::Memory { " bytes" } else { "" };
+        let unit = if wear == Wear::Memory { " bytes" } else { "" };
         limit.map(|limit| format!(" (now {limit}{unit})")).unwrap_or_default()
     }
 

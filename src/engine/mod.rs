@@ -114,7 +114,11 @@ impl Engine {
             self.act()?;
             if let Some(outcome) = self.outcome {
                 self.output.finish();
-                info!("stopped");
+                match outcome {
+                    Outcome::Stopped => info!("stopped"),
+                    // The last line is the one that says why.
+                    Outcome::NeverReady => {}
+                }
                 return Ok(outcome);
             }
             if self.may_become_upgraded() {

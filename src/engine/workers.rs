@@ -312,7 +312,8 @@ impl Engine {
             [libc::EAGAIN, libc::ENOMEM, libc::EMFILE, libc::ENFILE, libc::ETXTBSY, libc::EINTR];
         let SpawnError { step, error } = error;
         let temporary = error.raw_os_error().is_none_or(|errno| passing.contains(&errno));
-        let error = CommandError { program: self.workers.command.program.clone(), step, error };
+        let program = self.workers.command.program.clone();
+        let error = CommandError { program, step, error, script: None };
         if !temporary && !self.workers.started {
             return Err(error.into());
         }

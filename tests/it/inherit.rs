@@ -7,8 +7,8 @@ use nix::sys::signal::Signal;
 
 use crate::support::{Supervisor, client, eventually, get, proc, sticky_run, worker};
 
-/// A command that is only looked at from outside: it never becomes ready.
-const SLEEP: [&str; 2] = ["sleep", "100"];
+/// A command that is only looked at from outside.
+const SLEEP: [&str; 3] = ["bash", "-c", "printf 'READY\\n' >&$STICKY_CHANNEL; exec sleep 100"];
 
 /// Starts workers that only sleep, after these words of a shell.
 fn sleeping(before: &str) -> Supervisor {
@@ -76,18 +76,21 @@ fn a_worker_has_the_limits_on_files_that_the_supervisor_had() {
 #[test]
 fn a_worker_has_the_signals_that_the_supervisor_had() {
     let signals = "--ignore-signal=INT,USR2,CHLD --block-signal=USR1,TERM,CHLD";
-    let mut supervisor = sleeping(&format!("exec env {signals} \"$0\" \"$@\";"));
-    for slot in [0, 1] {
-        let worker = supervisor.pid_of(slot);
-        let ignored = set(&[Signal::SIGINT, Signal::SIGUSR2, Signal::SIGCHLD]);
-        assert_eq!(ignored_by(worker), ignored_here() | ignored);
-        let blocked = set(&[Signal::SIGUSR1, Signal::SIGTERM, Signal::SIGCHLD]);
-        assert_eq!(proc::signals(worker, "SigBlk"), Some(blocked));
-        assert_eq!(proc::signals(worker, "SigCgt"), Some(0));
-    }
+    let before = format!("exec env {signals} \"$0\" \"$@\";");
+    // No shell, which would look after CHLD by itself.
+    let builder = sticky_run(1, &[]).command(&["sleep", "100"]);
+    let mut supervisor = builder.after(&before).listening();
+    supervisor.wait_for_log("worker 0 started");
+    let worker = supervisor.pid_of(0);
+    eventually("it runs its command", || (proc::name(worker) == "sleep").then_some(()));
+    let ignored = set(&[Signal::SIGINT, Signal::SIGUSR2, Signal::SIGCHLD]);
+    assert_eq!(ignored_by(worker), ignored_here() | ignored);
+    let blocked = set(&[Signal::SIGUSR1, Signal::SIGTERM, Signal::SIGCHLD]);
+    assert_eq!(proc::signals(worker, "SigBlk"), Some(blocked));
+    assert_eq!(proc::signals(worker, "SigCgt"), Some(0));
     // The supervisor itself hears what it has to hear all the same.
-    proc::signal(supervisor.pid_of(1), Signal::SIGKILL);
-    supervisor.wait_for_log_times("worker 1 started", 2);
+    proc::signal(worker, Signal::SIGKILL);
+    supervisor.wait_for_log_times("worker 0 started", 2);
     supervisor.signal(Signal::SIGTERM);
     supervisor.wait_for_log("stopping");
     proc::watch(crate::stop::ONE_STOP);

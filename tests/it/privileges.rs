@@ -17,7 +17,7 @@ pub const USER: u32 = 54_321;
 pub const GROUP: u32 = 54_322;
 pub const AS_SOMEBODY: [&str; 4] = ["--user", "54321", "--group", "54322"];
 /// A command that is only looked at from outside.
-pub const SLEEP: [&str; 2] = ["sleep", "100"];
+pub const SLEEP: [&str; 3] = ["bash", "-c", "printf 'READY\\n' >&$STICKY_CHANNEL; exec sleep 100"];
 /// `CAP_KILL`, `CAP_SETGID`, `CAP_SETUID` and `CAP_NET_BIND_SERVICE`, `capabilities(7)`.
 const NEEDED: u64 = 1 << 5 | 1 << 6 | 1 << 7 | 1 << 10;
 const CAP_NET_BIND_SERVICE: u64 = 1 << 10;
@@ -255,7 +255,7 @@ fn workers_run_where_and_with_what_they_were_asked_to() {
     let flags = ["--chdir", path.to_str().unwrap(), "--umask", "027"];
     let flags = [&flags[..], &["--rlimit", "nofile=100:200", "--rlimit", "core=0"]].concat();
     let flags = [&flags[..], &["--env", "NAME=w{id}{id}", "--env", "JSON={\"id\":1}"]].concat();
-    let command = ["sh", "-c", "exec sleep 100", "{id}", "{\"id\":{id}}"];
+    let command = [&SLEEP[..], &["{id}", "{\"id\":{id}}"]].concat();
     let supervisor = sticky_run(2, &flags).command(&command).listening();
     supervisor.wait_for_log("worker 1 started");
     runs(&supervisor, "sleep");
@@ -277,7 +277,8 @@ fn workers_run_where_and_with_what_they_were_asked_to() {
 
 #[test]
 fn arguments_have_the_slot_where_they_ask_for_it() {
-    let script = "echo \"arguments $*\" >&2; exec sleep 100";
+    // As long as none is ready, one slot tries after the other.
+    let script = "echo \"arguments $*\" >&2; exit 1";
     let command = ["sh", "-c", script, "sh", "--port=300{id}", "{\"id\":1}"];
     let supervisor = sticky_run(2, &[]).command(&command).listening();
     supervisor.wait_for_log("arguments --port=3000 {\"id\":1}");
@@ -296,7 +297,7 @@ fn the_directory_is_entered_as_the_user() {
     let mut supervisor = sticky_run(1, &flags).command(&SLEEP).spawn();
     assert_eq!(supervisor.wait().code(), Some(126));
     let log = supervisor.whole_log();
-    assert!(log.contains("cannot run sleep: cannot change to its directory: permission"), "{log}");
+    assert!(log.contains("cannot run bash: cannot change to its directory: permission"), "{log}");
     // It belongs to them, so the supervisor may not, without the capabilities that it gave up.
     chown(&private, Some(USER), Some(GROUP)).unwrap();
     let supervisor = sticky_run(1, &flags).command(&SLEEP).listening();

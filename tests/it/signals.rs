@@ -15,9 +15,10 @@ use crate::support::{SOON, Supervisor, eventually, get, proc, sticky_run, termin
 
 /// A worker that says which signals it gets, and its child, which must get none.
 const LISTENING: [&str; 3] = [
-    "sh",
+    "bash",
     "-c",
-    "for s in USR1 WINCH URG ALRM; do trap \"echo worker {id} got $s >&2\" $s; done; \
+    "printf 'READY\\n' >&$STICKY_CHANNEL; \
+     for s in USR1 WINCH URG ALRM; do trap \"echo worker {id} got $s >&2\" $s; done; \
      sh -c 'for s in USR1 WINCH URG ALRM; do trap \"echo a child got $s >&2\" $s; done; \
      echo a child listens >&2; while :; do sleep 100 & wait; done' & \
      while :; do wait; done",

@@ -290,9 +290,54 @@ fn a_port_below_1024_without_the_right_is_1_and_one_line() {
 }
 
 #[test]
+fn a_script_that_is_not_there_is_127_for_check() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    for name in ["there.py", "there.js", "index.js"] {
+        fs::write(path(name), "").unwrap();
+    }
+    let (node, python) = (path("bin/node"), path("bin/python3.11"));
+    fs::create_dir(path("bin")).unwrap();
+    for program in [&node, &python] {
+        fs::copy("/bin/true", program).unwrap();
+    }
+    let script = |name: &str| path(name);
+    for (command, missing) in [
+        (vec![&*node, &script("gone.js")], "gone.js"),
+        (vec![&*node, "--max-old-space-size=99", "-r", "x", &script("gone.js"), "x"], "gone.js"),
+        (vec!["env", "A=b", &*node, &script("gone")], "gone"),
+        (vec!["sh", "-c", &format!("exec {node} {}", script("gone.js"))], "gone.js"),
+        (vec![&*python, &script("gone.py")], "gone.py"),
+        (vec![&*python, "-u", &script("gone.py")], "gone.py"),
+        (vec![&*node, &script("there.js")], ""),
+        (vec![&*node, &script("there")], ""),
+        (vec![&*node, &path("")], ""),
+        (vec![&*node, "-e", "1", &script("gone.js")], ""),
+        (vec![&*python, &script("there.py")], ""),
+        (vec![&*python, "-m", "gone.py"], ""),
+        (vec![&*python, "-X", "dev", &script("gone.py")], ""),
+    ] {
+        let words = [&["--check", "--"], &command[..]].concat();
+        if missing.is_empty() {
+            assert_eq!(run(&words).status.code(), Some(0), "{words:?}");
+        } else {
+            fails(
+                &words,
+                127,
+                &["cannot run ", &format!("its script {} is not there", path(missing))],
+            );
+        }
+    }
+}
+
+#[test]
 fn no_worker_that_ever_became_ready_is_1_and_says_so() {
-    let (code, log) = ends(sticky_run(2, &[]).env("TEST_WORKER", "exit=3").spawn());
+    let (code, log) = ends(sticky_run(4, &[]).env("TEST_WORKER", "exit=3").spawn());
     assert_eq!(code, Some(1));
-    assert_eq!(log.matches("no worker ever became ready: giving up after 5").count(), 1, "{log}");
-    assert!(log.contains("run the command by itself to see what it says"), "{log}");
+    let last = log.lines().last().unwrap_or_default();
+    let why = "no worker ever became ready: giving up after 5 starts, the last one ended before it \
+               was ready: exit code 3; with --handoff channel";
+    let words = [why, "sticky-run-channel(7)", "--handoff node"];
+    assert!(words.iter().all(|word| last.contains(word)), "{last}");
+    assert_eq!(log.matches("started (pid").count(), 5, "one worker alone was tried: {log}");
 }

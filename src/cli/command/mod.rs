@@ -23,6 +23,7 @@ mod package;
 mod place;
 mod prefix;
 mod program;
+mod script;
 mod shell;
 #[cfg(test)]
 mod tests;
@@ -68,13 +69,7 @@ pub(super) struct NodeCommand {
 /// The file that is run as `command`, from where the supervisor is. An error is what `execve(2)` would
 /// say.
 pub(super) fn find(command: &Command) -> io::Result<PathBuf> {
-    let mut place = Place::of(command.directory.as_deref())?;
-    for (name, value) in &command.environment {
-        match value {
-            Some(value) => place.set(name, value),
-            None => place.unset(name),
-        }
-    }
+    let place = place_of(command)?;
     let path = place.find(&command.program)?;
     if let Some(interpreter) = program::interpreter_of(&path) {
         // The kernel searches nowhere for it.
@@ -83,11 +78,39 @@ pub(super) fn find(command: &Command) -> io::Result<PathBuf> {
     Ok(path)
 }
 
+/// The script that this command's interpreter would look for in vain, as far as one can tell.
+pub(super) fn missing_script(command: &Command) -> io::Result<Option<PathBuf>> {
+    let mut walk = Walk::new(place_of(command)?);
+    let found = walk.find(words(command));
+    let other = || script::missing(&walk.place, &name(&command.program), &command.arguments);
+    Ok(match found {
+        Ok(Some(_)) => walk.missing,
+        Ok(None) => other(),
+        // Another file has refused it already, if it is to be.
+        Err(Refusal(_)) => None,
+    })
+}
+
+/// Where this command runs.
+fn place_of(command: &Command) -> io::Result<Place> {
+    let mut place = Place::of(command.directory.as_deref())?;
+    for (name, value) in &command.environment {
+        match value {
+            Some(value) => place.set(name, value),
+            None => place.unset(name),
+        }
+    }
+    Ok(place)
+}
+
+fn words(command: &Command) -> Vec<OsString> {
+    [command.program.clone()].into_iter().chain(command.arguments.iter().cloned()).collect()
+}
+
 /// Says what `command` is when it is started in `place`.
 pub(super) fn recognise(command: &Command, place: Place) -> Recognised {
-    let words = [command.program.clone()].into_iter().chain(command.arguments.iter().cloned());
-    let mut walk = Walk { place: place.clone(), notes: Vec::new(), steps: 0, changed: None };
-    match walk.find(words.collect()) {
+    let mut walk = Walk::new(place.clone());
+    match walk.find(words(command)) {
         Ok(Some(Found { words, node })) => {
             let mut words = words.into_iter();
             let Some(program) = words.next() else { return Recognised::Other };
@@ -115,6 +138,8 @@ struct Walk {
     steps: u8,
     /// What was resolved such that the words as they were typed would not do any more.
     changed: Option<String>,
+    /// The script that Node would look for in vain.
+    missing: Option<PathBuf>,
 }
 
 /// Words that run Node.
@@ -133,6 +158,10 @@ struct Refusal(String);
 type Finding = Result<Option<Found>, Refusal>;
 
 impl Walk {
+    fn new(place: Place) -> Self {
+        Self { place, notes: Vec::new(), steps: 0, changed: None, missing: None }
+    }
+
     /// What these words run.
     fn find(&mut self, words: Vec<OsString>) -> Finding {
         let Some((program, arguments)) = words.split_first() else { return Ok(None) };
@@ -160,7 +189,7 @@ impl Walk {
     }
 
     /// `node` itself, unless it only looks after another process that runs the script.
-    fn node(&self, words: Vec<OsString>) -> Finding {
+    fn node(&mut self, words: Vec<OsString>) -> Finding {
         if self.place.program(&words[0]).is_some_and(|path| program::is_no_node(&path)) {
             return Ok(None);
         }
@@ -170,6 +199,7 @@ impl Walk {
         if let Some(script) = arguments.get(options) {
             wrapper::check_script(Path::new(script), &arguments[options + 1..])?;
         }
+        self.missing = script::missing_for_node(&self.place, arguments, options);
         Ok(Some(Found { words, node: Some(1) }))
     }
 }

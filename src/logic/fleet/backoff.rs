@@ -28,8 +28,14 @@ pub(super) struct Backoff {
 impl Backoff {
     /// The rest before the next start, which counts as one more restart.
     pub(super) fn next(&mut self, rng: &mut Rng) -> Duration {
-        let doubled = FIRST.saturating_mul(1_u32.checked_shl(self.restarts).unwrap_or(u32::MAX));
+        let rest = Self::rest(self.restarts, rng);
         self.restarts = self.restarts.saturating_add(1);
+        rest
+    }
+
+    /// The rest after so many others.
+    pub(super) fn rest(others: u32, rng: &mut Rng) -> Duration {
+        let doubled = FIRST.saturating_mul(1_u32.checked_shl(others).unwrap_or(u32::MAX));
         doubled.min(LONGEST) * (WHOLE - JITTER + rng.below(2 * JITTER + 1)) / WHOLE
     }
 

@@ -18,7 +18,8 @@ pub enum Event {
         worker: Worker,
         /// Why not.
         why: FailedStart,
-        /// The failed starts of this slot in a row, this one included.
+        /// The failed starts of this slot in a row, this one included; of all slots, as long as no worker
+        /// has been ready.
         failed: u32,
         /// How many of them are allowed. `None` once any worker has been ready: then all are.
         allowed: Option<u32>,
@@ -42,6 +43,13 @@ pub enum Event {
         /// How long the slot rests.
         rest: Duration,
     },
+    /// No worker was ever ready, and this slot tries next.
+    Trying {
+        /// Its number.
+        slot: u16,
+        /// How long after the one before.
+        rest: Duration,
+    },
     /// A worker was not ready in time and is being ended.
     BootTimeout {
         /// The worker.
@@ -49,11 +57,11 @@ pub enum Event {
         /// The time it had.
         had: Duration,
     },
-    /// No worker of any slot ever became ready: this slot had all the failed starts allowed.
+    /// No worker ever became ready: a slot had all the failed starts allowed.
     GaveUp {
-        /// The last worker of that slot.
-        worker: Worker,
-        /// Its failed starts.
+        /// Why the last one failed.
+        why: FailedStart,
+        /// How many there were.
         failed: u32,
     },
     /// Something about a worker that another one replaces.
@@ -131,12 +139,13 @@ impl Event {
             | Self::LeaveTimeout { worker }
             | Self::KillTimeout { worker, .. }
             | Self::BootTimeout { worker, .. }
-            | Self::GaveUp { worker, .. }
             | Self::Hung { worker, .. }
             | Self::LeftBehind { worker } => Some(*worker),
             Self::Replacing(event) => event.worker(),
             // One that is still to come.
             Self::Restarting { .. }
+            | Self::Trying { .. }
+            | Self::GaveUp { .. }
             | Self::Resized { .. }
             | Self::ResizedLater { .. }
             | Self::NotResized { .. }
@@ -163,6 +172,7 @@ impl Event {
             | Self::LeftBehind { .. } => true,
             Self::Replacing(event) => event.is_trouble(),
             Self::Restarting { .. }
+            | Self::Trying { .. }
             | Self::Resized { .. }
             | Self::ResizedLater { .. }
             | Self::NotResized { .. }
@@ -210,13 +220,16 @@ impl fmt::Display for Event {
             Self::Restarting { worker, rest } => {
                 write!(f, "{worker} restarts in {} ms", rest.as_millis())
             }
+            Self::Trying { slot, rest } => {
+                write!(f, "trying worker {slot} in {} ms", rest.as_millis())
+            }
             Self::BootTimeout { worker, had } => {
                 write!(f, "{worker} was not ready within {had:?}: ending it; {HOW_TO_BE_READY}")
             }
-            Self::GaveUp { worker, failed } => {
+            Self::GaveUp { why, failed } => {
                 write!(
                     f,
-                    "no worker ever became ready: giving up after {failed} failed starts of {worker}; {HOW_TO_SEE_WHY}"
+                    "no worker ever became ready: giving up after {failed} starts, the last one {why}"
                 )
             }
             Self::Stopping { grace } => {
@@ -241,8 +254,6 @@ impl fmt::Display for Event {
 
 /// What to do about a boot timeout.
 const HOW_TO_BE_READY: &str = "it has to say READY on its channel, or to listen if it is Node, or needs a longer --boot-timeout";
-/// What to do about a command that never works.
-const HOW_TO_SEE_WHY: &str = "run the command by itself to see what it says";
 /// What to do about a process that survives KILL.
 const WHERE_IT_HANGS: &str = "it is in uninterruptible sleep, see its state in /proc";
 
@@ -262,6 +273,12 @@ mod tests {
         let later =
             Event::FailedStart { worker, why: FailedStart::NotInTime, failed: 7, allowed: None };
         assert_eq!(later.to_string(), "worker 2 ended after its boot timeout (7 in a row)");
+        let gave_up = Event::GaveUp { why, failed: 5 };
+        assert_eq!(
+            gave_up.to_string(),
+            "no worker ever became ready: giving up after 5 starts, the last one ended before it was \
+             ready: exit code 1"
+        );
         let restarting = Event::Restarting { worker, rest: Duration::from_micros(104_900) };
         assert_eq!(restarting.to_string(), "worker 2 restarts in 104 ms");
         let late = Event::BootTimeout { worker, had: Duration::from_secs(60) };

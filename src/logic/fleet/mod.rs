@@ -99,9 +99,12 @@
 //!
 //! # The fleet
 //!
-//! - **Running**: every slot is to have a ready worker. If no worker of any slot has ever been ready
-//!   and one slot has had [`MAX_FIRST_TRIES`] failed starts, it gives up: Ending, KILL after 1 s, and
-//!   the outcome is [`Outcome::NeverReady`]. Once any worker has been ready it never gives up.
+//! - **Running**: every slot is to have a ready worker. As long as no worker has ever been ready, one slot at a
+//!   time has one, so that a start which cannot work fails once and not in every slot. After a failed start the next slot
+//!   tries, since the fault may be that slot's own, after a rest that doubles with every try. When one is ready, all
+//!   others start at once: a worker that takes long to boot makes this first start twice as long, and no later one.
+//!   After [`MAX_FIRST_TRIES`] it gives up: Ending, KILL after 1 s, and the outcome is
+//!   [`Outcome::NeverReady`]. Once any worker has been ready it never gives up, and no start waits for another one.
 //! - **Stopping**, by `Stop`: the listeners close, ready workers get `Drain`, draining ones go on without
 //!   a time of their own, booting ones get TERM, resting slots stay empty, a `Spawn` that nobody has fetched yet is
 //!   taken back, nobody is replaced or watched any more. The deadline is the grace
@@ -178,7 +181,7 @@ use crate::logic::Worker;
 use crate::logic::rng::Rng;
 use crate::logic::time::Time;
 
-/// So many failed starts of one slot are allowed while no worker of any slot was ever ready.
+/// So many failed starts are allowed while no worker was ever ready.
 pub const MAX_FIRST_TRIES: u32 = 5;
 /// More copies than this on one machine are a mistake.
 pub const MOST_WORKERS: u16 = 1024;
@@ -232,7 +235,7 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// A fleet that wants a worker in every slot.
+    /// A fleet that wants a worker in every slot, and one of them first.
     pub fn new(now: Time, config: FleetConfig) -> Self {
         let mut fleet = Self {
             rng: Rng::new(config.seed),
@@ -250,9 +253,7 @@ impl Fleet {
             actions: VecDeque::new(),
             config,
         };
-        for index in 0..fleet.slots.len() {
-            fleet.start(now, index);
-        }
+        fleet.start(now, 0);
         fleet
     }
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use super::backoff::Backoff;
 use super::news::Change;
+use super::slot::Slot;
 use super::{Action, Event, FailedStart, Fleet, MAX_FIRST_TRIES};
 use crate::logic::Worker;
 use crate::logic::rng::Rng;
@@ -47,7 +49,7 @@ impl Fleet {
 
     /// Gives connections to a worker that became ready.
     pub(super) fn place(&mut self, now: Time, worker: Worker) {
-        self.ever_ready = true;
+        let is_first = !std::mem::replace(&mut self.ever_ready, true);
         self.slots[usize::from(worker.slot)].failed = 0;
         let lifetime = self.config.lifetime.map(|lifetime| jittered(lifetime, &mut self.rng));
         if let Some(life) = self.life_mut(worker) {
@@ -55,18 +57,58 @@ impl Fleet {
         }
         self.actions.push_back(Action::Place(worker));
         self.watch(now, worker);
+        if is_first {
+            self.start_those_that_waited(now);
+        }
     }
 
-    /// Counts a failed start: the slot rests, or the fleet gives up.
+    /// Starts a worker in each slot that has none and rests for none: a worker has been ready for the
+    /// first time.
+    fn start_those_that_waited(&mut self, now: Time) {
+        for index in 0..usize::from(self.size) {
+            let slot = &self.slots[index];
+            if slot.tries() {
+                continue;
+            }
+            if self.is_rolling {
+                self.start_rolled(now, index);
+            } else {
+                self.start(now, index);
+            }
+        }
+    }
+
+    /// Whether this slot may have a worker: until one has been ready, only if no other slot tries.
+    pub(super) fn may_start(&self, index: usize) -> bool {
+        let tries = |(other, slot): (usize, &Slot)| other != index && slot.tries();
+        self.ever_ready || !self.slots.iter().enumerate().any(tries)
+    }
+
+    /// Sees that some slot tries, if the one that did was taken away.
+    pub(super) fn keep_trying(&mut self, now: Time) {
+        if !self.ever_ready && !self.slots.iter().any(Slot::tries) {
+            self.start(now, 0);
+        }
+    }
+
+    /// Counts a failed start: the slot rests. Before any was ready the next one tries, or the fleet gives up.
     pub(super) fn start_failed(&mut self, now: Time, worker: Worker, why: FailedStart) {
         let failed = self.slots[usize::from(worker.slot)].failed_start();
-        let allowed = (!self.ever_ready).then_some(MAX_FIRST_TRIES);
+        if self.ever_ready {
+            self.report(Event::FailedStart { worker, why, failed, allowed: None });
+            return self.rest(now, worker);
+        }
+        let failed = self.slots.iter().map(|slot| slot.failed).sum();
+        let allowed = Some(MAX_FIRST_TRIES);
         self.report(Event::FailedStart { worker, why, failed, allowed });
-        if allowed.is_some_and(|allowed| failed >= allowed) {
-            self.report(Event::GaveUp { worker, failed });
+        if failed >= MAX_FIRST_TRIES {
+            self.report(Event::GaveUp { why, failed });
             self.enter(now, self.phase.give_up(now));
-        } else {
-            self.rest(now, worker);
+        } else if self.may_start(usize::from(worker.slot)) {
+            let next = (worker.slot + 1) % self.size_to_be();
+            let rest = Backoff::rest(failed - 1, &mut self.rng);
+            self.slots[usize::from(next)].next_start = Some(now + rest);
+            self.report(Event::Trying { slot: next, rest });
         }
     }
 

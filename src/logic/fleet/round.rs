@@ -33,13 +33,19 @@ impl Fleet {
             }
             self.abandon_successor(now, index);
         }
+        if !self.ever_ready {
+            // Nobody waits for a turn any more.
+            self.slots.iter_mut().for_each(|slot| slot.next_start = None);
+        }
         for index in 0..staying {
             match self.slots[index].stage() {
                 Some(Stage::Spawning | Stage::Booting | Stage::Ready) => {}
                 Some(Stage::Draining | Stage::Outgoing) | None => {
                     self.slots[index].step_down();
                     self.slots[index].forget_failures();
-                    self.start_rolled(now, index);
+                    if self.may_start(index) {
+                        self.start_rolled(now, index);
+                    }
                 }
             }
         }
@@ -109,6 +115,7 @@ impl Fleet {
             self.before = None;
             self.remove_those_that_go(now);
         }
+        self.keep_trying(now);
         self.say_if_it_waits();
         if self.slots.iter().all(|slot| slot.former.is_empty())
             && let Some(workers) = self.winding_up.take()
@@ -296,7 +303,7 @@ impl Fleet {
     }
 
     /// A worker for an empty slot, which the restart waits for.
-    fn start_rolled(&mut self, now: Time, index: usize) {
+    pub(super) fn start_rolled(&mut self, now: Time, index: usize) {
         self.start(now, index);
         if let Some(life) = &mut self.slots[index].present {
             life.rolled = true;

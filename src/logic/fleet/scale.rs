@@ -56,7 +56,7 @@ impl Fleet {
         }
     }
 
-    /// One slot more, at the end, with a worker that starts now.
+    /// One slot more, at the end, with a worker that starts now, or with all others after the first.
     pub(super) fn more(&mut self, now: Time) {
         if self.refuses(Refused::Resize) {
             return;
@@ -123,7 +123,9 @@ impl Fleet {
         }
         self.resized(self.size + 1);
         self.slots[index].forget_failures();
-        self.start(now, index);
+        if self.may_start(index) {
+            self.start(now, index);
+        }
     }
 
     fn remove_slot(&mut self, now: Time) {

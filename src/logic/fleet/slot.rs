@@ -195,6 +195,11 @@ impl Slot {
             }
     }
 
+    /// Whether it has a worker or is about to.
+    pub(super) fn tries(&self) -> bool {
+        self.present.is_some() || self.next_start.is_some()
+    }
+
     /// Whether the present worker is ready and came with the restart or after it.
     pub(super) fn is_renewed(&self) -> bool {
         self.stage() == Some(Stage::Ready) && !self.is_stale()

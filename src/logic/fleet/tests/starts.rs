@@ -3,14 +3,17 @@
 use super::*;
 
 #[test]
-fn a_start_spawns_every_slot_and_then_sleeps() {
-    let mut world = World::new(2, 1_000);
-    let (first, second) = (worker(0, 0), worker(1, 0));
-    assert_eq!(world.actions(), [Action::Spawn(first), Action::Spawn(second)]);
-    for worker in [first, second] {
+fn a_start_spawns_one_worker_then_all_others_and_then_sleeps() {
+    let mut world = World::new(3, 1_000);
+    let [first, second, third] = [0, 1, 2].map(|slot| worker(slot, 0));
+    assert_eq!(world.actions(), [Action::Spawn(first)]);
+    let others = [Action::Place(first), Action::Spawn(second), Action::Spawn(third)];
+    for (worker, expected) in
+        [(first, &others[..]), (third, &[Action::Place(third)]), (second, &[Action::Place(second)])]
+    {
         assert_eq!(world.handle(Input::Spawned(worker)), []);
         assert!(!world.fleet.is_ready(worker));
-        assert_eq!(world.handle(Input::Ready(worker)), [Action::Place(worker)]);
+        assert_eq!(world.handle(Input::Ready(worker)), expected);
         assert!(world.fleet.is_ready(worker));
         assert_eq!(world.handle(Input::Ready(worker)), []);
     }
@@ -94,41 +97,68 @@ fn a_worker_that_is_late_gets_term_then_kill_and_counts_as_failed() {
 
 #[test]
 fn a_ready_that_waited_for_a_late_supervisor_is_in_time() {
-    let mut world = World::new(2, 1_000);
+    let mut world = World::new(1, 1_000);
     world.actions();
     world.handle(Input::Spawned(worker(0, 0)));
-    world.handle(Input::Spawned(worker(1, 0)));
     world.now = world.now + Duration::from_secs(300);
     assert_eq!(world.handle(Input::Ready(worker(0, 0))), [Action::Place(worker(0, 0))]);
-    assert_eq!(world.handle(Input::Ready(worker(1, 0))), [Action::Place(worker(1, 0))]);
     assert_eq!(world.pass(1_000), []);
 }
 
 #[test]
 fn it_gives_up_when_no_worker_was_ever_ready() {
+    let mut world = World::new(4, 25_000);
+    assert_eq!(world.actions(), [Action::Spawn(worker(0, 0))]);
+    // The fault may be that of a slot alone, so each one has its try.
+    let tries = [(0, 0), (1, 0), (2, 0), (3, 0), (0, 1)].map(|(slot, number)| worker(slot, number));
+    for (failed, next) in tries.into_iter().zip(&tries[1..]) {
+        assert_eq!(world.fail(failed), [Action::Retire(failed)]);
+        assert_eq!(world.pass(1_000), [Action::Spawn(*next)]);
+    }
+    let last =
+        [Action::Retire(worker(0, 1)), Action::CloseListeners, Action::Finish(Outcome::NeverReady)];
+    assert_eq!(world.fail(worker(0, 1)), last);
+    let why = FailedStart::Exited(Exit::Code(1));
+    assert_eq!(world.events.last(), Some(&Event::GaveUp { why, failed: 5 }));
+    assert!(world.fleet.is_stopping());
+}
+
+#[test]
+fn one_slot_that_cannot_start_keeps_no_other_from_starting() {
+    let mut world = World::new(3, 25_000);
+    world.actions();
+    world.fail(worker(0, 0));
+    assert_eq!(world.pass(120), [Action::Spawn(worker(1, 0))]);
+    let others = [Action::Spawn(worker(0, 1)), Action::Spawn(worker(2, 0))];
+    let expected = [&[Action::Place(worker(1, 0))], &others[..]].concat();
+    assert_eq!(world.handle(Input::Ready(worker(1, 0))), expected);
+    for generation in 1..9 {
+        assert_eq!(world.fail(worker(0, generation)), [Action::Retire(worker(0, generation))]);
+        assert_eq!(world.pass(20_000), [Action::Spawn(worker(0, generation + 1))]);
+    }
+}
+
+#[test]
+fn whatever_is_asked_for_one_slot_alone_tries_until_a_worker_has_been_ready() {
     let mut world = World::new(2, 25_000);
     world.actions();
+    world.fail(worker(0, 0));
+    assert_eq!(world.handle(Input::More), [Action::Resized(3)]);
+    assert_eq!(world.handle(Input::Fewer), [Action::Resized(2)]);
+    assert_eq!(world.pass(120), [Action::Spawn(worker(1, 0))]);
     world.handle(Input::Spawned(worker(1, 0)));
-    for generation in 0..4 {
-        assert_eq!(world.fail(worker(0, generation)), [Action::Retire(worker(0, generation))]);
-        assert_eq!(world.pass(2_000), [Action::Spawn(worker(0, generation + 1))]);
-    }
-    let other = worker(1, 0);
-    let last = [
-        Action::Retire(worker(0, 4)),
-        Action::CloseListeners,
-        Action::Retire(other),
-        Action::Terminate(other),
-    ];
-    assert_eq!(world.fail(worker(0, 4)), last);
-    assert_eq!(world.events.last(), Some(&Event::GaveUp { worker: worker(0, 4), failed: 5 }));
-    assert!(world.fleet.is_stopping());
-    assert_eq!(world.handle(Input::Ready(other)), []);
-    assert_eq!(world.handle(Input::Stop), []);
-    assert_eq!(world.pass(999), []);
-    assert_eq!(world.pass(1), [Action::Kill(other)]);
-    let finish = [Action::Finish(Outcome::NeverReady)];
-    assert_eq!(world.handle(Input::Exited(other, KILLED)), finish);
+    let ended = [Action::Retire(worker(1, 0)), Action::Terminate(worker(1, 0))];
+    let expected = [&ended[..], &[Action::Resized(1), Action::Spawn(worker(0, 1))]].concat();
+    assert_eq!(world.handle(Input::Fewer), expected, "somebody has to try");
+    assert_eq!(world.handle(Input::More), [Action::Resized(2)]);
+    world.fail(worker(0, 1));
+    // Somebody has mended something, so there is no rest.
+    assert_eq!(world.handle(Input::Restart), [Action::Spawn(worker(0, 2))]);
+    let expected = [Action::Place(worker(0, 2)), Action::Spawn(worker(1, 1))];
+    assert_eq!(world.handle(Input::Ready(worker(0, 2))), expected);
+    // One that was ready once is no reason to wait any more.
+    world.handle(Input::Exited(worker(0, 2), KILLED));
+    assert_eq!(world.handle(Input::More), [Action::Resized(3), Action::Spawn(worker(2, 0))]);
 }
 
 #[test]

@@ -100,19 +100,19 @@ fn stops_within_half_a_second_are_one_in_every_phase() {
 #[test]
 fn a_stop_meets_workers_in_every_state_of_their_start() {
     let mut world = World::new(5, 25_000);
-    let [spawning, booting, resting, ready, late] = [0, 1, 2, 3, 4].map(|slot| worker(slot, 0));
+    let [ready, spawning, booting, resting, late] = [0, 1, 2, 3, 4].map(|slot| worker(slot, 0));
     world.actions();
+    world.handle(Input::Ready(ready));
     world.handle(Input::Spawned(late));
     world.pass(59_000);
     world.handle(Input::Spawned(booting));
-    world.handle(Input::Ready(ready));
     world.pass(1_000);
     world.fail(resting);
     let drain = [
         Action::CloseListeners,
+        Action::Drain(ready),
         Action::Retire(booting),
         Action::Terminate(booting),
-        Action::Drain(ready),
     ];
     assert_eq!(world.handle(Input::Stop), drain);
     let end = [Action::Retire(spawning), Action::Terminate(spawning)];

@@ -27,6 +27,8 @@ struct Life {
     born: bool,
     /// There was an answer to its `Spawn`.
     answered: bool,
+    /// Its slot was taken away before that.
+    given_up: bool,
     placed: bool,
     withdrawn: bool,
     /// Its slot was taken away, so nobody asked how many drain.

@@ -98,6 +98,8 @@ impl Walk {
                     assert!(self.stop.is_none() && size > 0, "{about}");
                     assert!(size.abs_diff(self.size) == 1, "{about}");
                     assert!(size > self.size || !self.to_shrink, "{about}");
+                    let gone = self.lives.iter_mut().filter(|(worker, _)| worker.slot >= size);
+                    gone.for_each(|(_, life)| life.given_up |= !life.answered);
                     self.size = size;
                 }
                 Action::CloseListeners => _ = self.stop.get_or_insert((self.now, GIVING_UP)),
@@ -135,6 +137,10 @@ impl Walk {
     /// ready or is, and only for a slot that there is.
     fn spawn(&mut self, worker: Worker, about: &str) {
         assert!(self.stop.is_none() && worker.slot < self.size, "{about}");
+        let starts =
+            |life: &Life| !life.retired && (life.alive || !life.answered && !life.given_up);
+        let alone = !self.lives.values().any(starts);
+        assert!(self.ever_ready || alone, "{about}: nobody has been ready");
         let others = self.lives.iter().filter(|(other, _)| other.slot == worker.slot);
         for (other, life) in others {
             assert!(other.generation < worker.generation, "{about}: after {other:?}");
