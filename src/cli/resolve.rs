@@ -16,7 +16,7 @@ use super::args::{Args, LifeArgs, ProxyArgs, SocketArgs};
 use super::command::{Recognised, node_options, recognise};
 use super::values::{self, WorkerCount};
 use crate::logic::config::{
-    Command, Config, Handoff, KeepAlive, Listen, NodeConfig, OutputConfig, ProxyConfig,
+    Command, Config, Handoff, KeepAlive, Listen, NodeConfig, NodeKeys, OutputConfig, ProxyConfig,
     SocketConfig, WearConfig,
 };
 use crate::logic::fleet::FleetConfig;
@@ -45,12 +45,12 @@ const LEEWAY_OF_NODE: u32 = 4;
 pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
     let workers = workers(args.workers)?;
     let process = process::process(&args.process)?;
-    let (command, handoff) = command(&args)?;
+    let proxy = proxy(&args.proxy)?;
+    let (command, handoff) = command(&args, &proxy)?;
     let is_node = matches!(handoff, Handoff::Node(_));
     let passed = systemd::passed(args.systemd.listen_fds, &variable)?;
     let listen = listen(passed, &args.listen, is_node)?;
     let socket = socket(&args.socket, &listen)?;
-    let proxy = proxy(&args.proxy)?;
     let config = Config {
         asked: Vec::new(),
         command,
@@ -106,7 +106,7 @@ fn fleet(life: &LifeArgs, workers: u16, is_node: bool) -> FleetConfig {
 }
 
 /// What to run, and how connections get into it.
-fn command(args: &Args) -> anyhow::Result<(Command, Handoff)> {
+fn command(args: &Args, proxy: &ProxyConfig) -> anyhow::Result<(Command, Handoff)> {
     let Some((program, arguments)) = args.command.split_first() else {
         bail!(
             "COMMAND is missing: write it after --, or as command = [...] in the file of --config"
@@ -134,7 +134,7 @@ fn command(args: &Args) -> anyhow::Result<(Command, Handoff)> {
             }
             let words = found.node_arguments.and_then(|at| found.command.arguments.get(at..));
             let options = options.or_else(|| node_options(&there, words?));
-            let config = node(args, options.unwrap_or_default(), found.node_arguments);
+            let config = node(args, proxy, options.unwrap_or_default(), found.node_arguments);
             let mut command = found.command;
             command.directory = command.directory.or(typed.directory);
             command.environment = [typed.environment, command.environment].concat();
@@ -142,7 +142,7 @@ fn command(args: &Args) -> anyhow::Result<(Command, Handoff)> {
         }
         Recognised::Other if args.handoff == values::Handoff::Auto => Ok((typed, Handoff::Channel)),
         Recognised::Other => {
-            let config = node(args, own_options.unwrap_or_default(), None);
+            let config = node(args, proxy, own_options.unwrap_or_default(), None);
             Ok((typed, Handoff::Node(config)))
         }
         Recognised::Refused(line) => Err(anyhow!(line)),
@@ -159,17 +159,35 @@ fn warn_of_sids(args: &Args) {
     }
 }
 
-fn node(args: &Args, options: OsString, arguments_at: Option<usize>) -> NodeConfig {
+fn node(
+    args: &Args,
+    proxy: &ProxyConfig,
+    options: OsString,
+    arguments_at: Option<usize>,
+) -> NodeConfig {
     warn_of_sids(args);
-    // Where sids do not matter, a kept-alive connection may stay where it is.
-    let keep_alive = if args.by.has_sid() { args.keep_alive.into() } else { KeepAlive::Ignore };
+    // Where no keys matter, a kept-alive connection may stay where it is.
+    let keep_alive = if args.by.is_empty() { KeepAlive::Ignore } else { args.keep_alive.into() };
     NodeConfig {
         serialization: args.node_serialization.into(),
         package: args.node_package.into(),
         preload: (!args.no_node_preload).then_some(keep_alive),
-        answered: args.by.answered(),
+        keys: node_keys(args, proxy),
         options,
         arguments_at,
+    }
+}
+
+/// The keys of requests, for workers. They do not see PROXY headers, which say once and for all of a
+/// connection's requests who its client is.
+fn node_keys(args: &Args, proxy: &ProxyConfig) -> NodeKeys {
+    let trust = if proxy.protocol { Trust::default() } else { proxy.trust.clone() };
+    NodeKeys {
+        by: args.by.names(),
+        trust: trust.peers(),
+        forwarded: trust.header().map(str::to_owned),
+        session_idle: args.limits.session_idle,
+        key_idle: args.limits.key_idle,
     }
 }
 

@@ -122,6 +122,8 @@ pub enum FromNode {
     /// `NODE_STICKY`, `handles-term`: the answer to [`ToNode::Close`](super::ToNode::Close) of a worker whose app
     /// handles TERM itself.
     HandlesTerm,
+    /// `NODE_STICKY`, `streams`: it serves HTTP on streams of its own, which cannot be given back.
+    Streams,
     /// `NODE_STICKY`, `pong`: the answer to [`ToNode::Ping`](super::ToNode::Ping).
     Pong,
     /// `NODE_STICKY`, `handback`, inside [`FromNode::Handle`]: a connection to route again.
@@ -320,8 +322,9 @@ fn preload(fields: &Fields<'_>) -> Option<FromNode> {
         "unheard" => {
             Some(FromNode::Unheard { name: text(Field::Name)?, message: text(Field::Message)? })
         }
-        "session" => Some(FromNode::Session { key: key(fields, Field::Key)? }),
-        "end" => Some(FromNode::End { key: key(fields, Field::Key)? }),
+        "session" => Some(FromNode::Session { key: key_or_bytes(fields)? }),
+        "end" => Some(FromNode::End { key: key_or_bytes(fields)? }),
+        "streams" => Some(FromNode::Streams),
         "closed" => Some(FromNode::Closed { count: fields.number(Field::Count)? }),
         "taken" => Some(FromNode::Taken {
             count: fields.number(Field::Count)?,
@@ -355,6 +358,13 @@ fn user(fields: &Fields<'_>) -> Option<FromNode> {
         "close" => Some(FromNode::StickySessionClose),
         _ => None,
     }
+}
+
+/// A key of the preload, which has those that are no ASCII as bytes.
+fn key_or_bytes(fields: &Fields<'_>) -> Option<Box<[u8]>> {
+    let bytes = || BASE64_STANDARD.decode(&*fields.text(Field::Bytes)?).ok();
+    let bytes = || bytes().filter(|key| !key.is_empty()).map(Vec::into_boxed_slice);
+    key(fields, Field::Key).or_else(bytes)
 }
 
 /// A session's id, if it is one that clients can present. Its length is the engine's to judge.

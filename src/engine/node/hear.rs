@@ -121,6 +121,7 @@ impl Engine {
             FromNode::Package { name, message } => self.hear_package(worker, &name, message),
             FromNode::Closed { count } => self.hear_closed(worker, count),
             FromNode::Adapter(adapter) => self.relay(worker, &adapter, &frame),
+            FromNode::Streams => self.say_streams(worker),
             FromNode::Quiet => self.router.quiet(worker),
             FromNode::Busy => self.router.busy(worker),
             FromNode::Pong => self.fleet.handle(self.now, Input::Pong(worker)),
@@ -147,6 +148,17 @@ impl Engine {
         warn!(
             "nobody hears what {name} in {worker} says to its primary: {message}; no code of a primary \
              runs here, see Messages in sticky-run-node(7)"
+        );
+    }
+
+    /// What comes over such a stream stays where it is.
+    fn say_streams(&mut self, worker: Worker) {
+        if mem::replace(&mut self.node_mut().streams, true) {
+            return;
+        }
+        warn!(
+            "{worker} serves HTTP on streams of its own, such as TLS that the app ends itself: a request \
+             there which belongs to another worker cannot go on to it; use --by ip, or end TLS in front"
         );
     }
 

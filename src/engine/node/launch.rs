@@ -6,6 +6,7 @@ use std::io;
 use std::iter;
 use std::os::fd::AsRawFd;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -13,7 +14,7 @@ use super::NodeLink;
 use crate::channel::node::Serialization;
 use crate::engine::Engine;
 use crate::logic::Worker;
-use crate::logic::config::{KeepAlive, with_slot};
+use crate::logic::config::{KeepAlive, NodeKeys, with_slot};
 use crate::logic::inspect::{Inspect, for_worker, is_restricted};
 use crate::logic::route::mint::MintKey;
 use crate::os::listen::Listener;
@@ -31,7 +32,9 @@ pub(super) const PRELOAD: &[(&str, &str)] = &[
     ("environment.cjs", include_str!("../../../workers/node/preload/environment.cjs")),
     ("handback.cjs", include_str!("../../../workers/node/preload/handback.cjs")),
     ("handles.cjs", include_str!("../../../workers/node/preload/handles.cjs")),
+    ("homes.cjs", include_str!("../../../workers/node/preload/homes.cjs")),
     ("http2.cjs", include_str!("../../../workers/node/preload/http2.cjs")),
+    ("keys.cjs", include_str!("../../../workers/node/preload/keys.cjs")),
     ("loading.cjs", include_str!("../../../workers/node/preload/loading.cjs")),
     ("messages.cjs", include_str!("../../../workers/node/preload/messages.cjs")),
     ("packages.cjs", include_str!("../../../workers/node/preload/packages.cjs")),
@@ -96,10 +99,8 @@ impl Engine {
                 add(&mut options, &option("--allow-fs-read=", &files));
             }
             add(&mut options, &option("--require ", &path));
-            set(
-                "STICKY_NODE",
-                settings(keep_alive, &config.answered, &ports, incarnation, &key).into(),
-            );
+            let settings = settings(keep_alive, &config.keys, &ports, incarnation, &key);
+            set("STICKY_NODE", settings.into());
         }
         if !options.is_empty() {
             set("NODE_OPTIONS", options);
@@ -135,7 +136,7 @@ fn option(name: &str, path: &Path) -> String {
 /// What the preload is told, as JSON.
 fn settings(
     keep_alive: KeepAlive,
-    answered: &[String],
+    keys: &NodeKeys,
     ports: &BTreeSet<u16>,
     incarnation: u16,
     MintKey(key): &MintKey,
@@ -146,8 +147,19 @@ fn settings(
         KeepAlive::Ignore => "off",
     };
     let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-    json!({ "incarnation": incarnation, "key": key, "keepAlive": keep_alive, "keys": answered, "ports": ports })
-        .to_string()
+    let NodeKeys { by, trust, forwarded, session_idle, key_idle } = keys;
+    let millis = |time: &Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1);
+    json!({
+        "incarnation": incarnation,
+        "key": key,
+        "keepAlive": keep_alive,
+        "ports": ports,
+        "by": by,
+        "trust": trust,
+        "forwarded": forwarded,
+        "memory": { "announced": millis(session_idle), "presented": millis(key_idle) },
+    })
+    .to_string()
 }
 
 #[cfg(test)]

@@ -63,6 +63,8 @@ pub(super) struct Node {
     elsewhere: BTreeMap<Worker, Time>,
     /// It was said that nobody hears what apps say to their primary.
     unheard: bool,
+    /// It was said that workers serve HTTP on streams of their own.
+    streams: bool,
     /// It was said that the watchdog cannot see some workers.
     unwatched: bool,
     /// When to write again, after the kernel had no room at all.
@@ -156,6 +158,7 @@ impl Node {
             guessed: false,
             unheard: false,
             elsewhere: BTreeMap::new(),
+            streams: false,
             unwatched: false,
             retry_at: None,
             pace: Pace::new(now),

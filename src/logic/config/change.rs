@@ -275,12 +275,12 @@ impl NodeConfig {
     }
 
     fn adopt(&mut self, new: Self) {
-        let Self { serialization: _, package: _, preload, answered, options, arguments_at } = new;
+        let Self { serialization: _, package: _, preload, keys, options, arguments_at } = new;
         // Its files are written, and its secret made, at the start or never.
         if let (Some(old), Some(new)) = (&mut self.preload, preload) {
             *old = new;
         }
-        self.answered = answered;
+        self.keys = keys;
         self.options = options;
         self.arguments_at = arguments_at;
     }

@@ -130,12 +130,28 @@ pub struct NodeConfig {
     pub package: PackageConfig,
     /// What the preload does, unless there is none.
     pub preload: Option<KeepAlive>,
-    /// The keys that the preload looks for in answers; see `KeyList::answered`.
-    pub answered: Vec<String>,
+    /// What identifies a client, for the preload, which sees the later requests of connections.
+    #[serde(default)]
+    pub keys: NodeKeys,
     /// The options that Node gets from the environment, `NODE_OPTIONS`.
     pub options: OsString,
     /// Where the words after `node` begin among the arguments of the command, if that is known.
     pub arguments_at: Option<usize>,
+}
+
+/// What identifies a client, as text.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct NodeKeys {
+    /// The sources of keys, as in `--by`.
+    pub by: Vec<String>,
+    /// The peers that name their clients in a header.
+    pub trust: Vec<String>,
+    /// That header.
+    pub forwarded: Option<String>,
+    /// For how long an announced key is remembered that nobody uses.
+    pub session_idle: Duration,
+    /// Likewise any other key.
+    pub key_idle: Duration,
 }
 
 /// Which package takes the connections of the workers.

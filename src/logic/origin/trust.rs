@@ -1,5 +1,6 @@
 //! Whose word about clients counts.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -44,6 +45,16 @@ impl Trust {
     /// Trusts these peers, who name their clients in this header.
     pub fn new(peers: Vec<Peers>, header: ForwardedHeader) -> Self {
         Self { peers, header }
+    }
+
+    /// The peers, as they are written.
+    pub fn peers(&self) -> Vec<String> {
+        self.peers.iter().map(Peers::to_string).collect()
+    }
+
+    /// The name of the header in which they name their clients.
+    pub fn header(&self) -> Option<&'static str> {
+        self.header.name()
     }
 
     /// Whether nobody is trusted.
@@ -91,6 +102,15 @@ impl Trust {
             }
         }
         origin
+    }
+}
+
+impl fmt::Display for Peers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(network) => write!(f, "{network}"),
+            Self::Unix => f.write_str("unix"),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Keys: what identifies a client, and where in a connection it stands.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
@@ -86,14 +87,14 @@ impl KeyList {
         self.sources.contains(&Source::Sid)
     }
 
-    /// The keys that a client has from an answer, as they are written in a list: headers and cookies.
-    pub fn answered(&self) -> Vec<String> {
-        let name = |source: &Source| match source {
-            Source::Header(name) => Some(format!("header:{name}")),
-            Source::Cookie(name) => Some(format!("cookie:{name}")),
-            Source::Sid | Source::Ip | Source::Query(_) => None,
-        };
-        self.sources.iter().filter_map(name).collect()
+    /// Whether no source is asked.
+    pub fn is_empty(&self) -> bool {
+        self.sources.is_empty()
+    }
+
+    /// The sources as they are written in a list.
+    pub fn names(&self) -> Vec<String> {
+        self.sources.iter().map(Source::to_string).collect()
     }
 
     /// What workers are to look for in the next requests of connections that they keep, in the form of
@@ -162,6 +163,18 @@ impl FromStr for Source {
             ("cookie", name) => named(name.unwrap_or_default()).map(Self::Cookie),
             ("none", None) => Err(WrongKey::NoneStandsAlone),
             _ => Err(WrongKey::Unknown(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sid => f.write_str("sid"),
+            Self::Ip => f.write_str("ip"),
+            Self::Query(name) => write!(f, "query:{name}"),
+            Self::Header(name) => write!(f, "header:{name}"),
+            Self::Cookie(name) => write!(f, "cookie:{name}"),
         }
     }
 }
@@ -252,9 +265,10 @@ mod tests {
     }
 
     #[test]
-    fn headers_and_cookies_are_what_a_client_has_from_an_answer() {
-        let keys: KeyList = "sid,cookie:connect.sid,query:a,header:Mcp-Id,ip".parse().unwrap();
-        assert_eq!(keys.answered(), ["cookie:connect.sid", "header:Mcp-Id"]);
+    fn a_list_is_written_as_it_is_read() {
+        let list = "sid,cookie:connect.sid,query:a,header:Mcp-Id,ip";
+        assert_eq!(list.parse::<KeyList>().unwrap().names().join(","), list);
+        assert!("none".parse::<KeyList>().unwrap().is_empty());
     }
 
     #[test]

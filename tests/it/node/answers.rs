@@ -46,3 +46,48 @@ fn a_header_that_nobody_announces_does_not() {
     let (counts, _) = third_requests(&running, 12);
     assert!(counts.iter().any(|count| count != "3"), "{counts:?}");
 }
+
+/// How a client shows its session in a request.
+type Shown = fn(&str) -> String;
+
+/// Sessions that share a few kept connections, as those of a browser or of a proxy do: each of them
+/// comes by another connection each time, and finds itself.
+#[track_caller]
+fn sessions_share_connections(app: App, flags: &[&str], shown: Shown) {
+    let running = app.flags(flags).flags(&["-b", "round-robin"]).start(3);
+    let mut kept: Vec<_> = (0..3).map(|_| Kept::open(running.address())).collect();
+    let mut ask = |connection: usize, header: String| {
+        let kept = &mut kept[connection % 3];
+        let head = format!("GET / HTTP/1.1\r\nHost: test\r\n{header}\r\n");
+        kept.write(head.as_bytes()).expect("it is open");
+        kept.reply().expect("an answer")
+    };
+    let openings: Vec<_> = (0..9).map(|client| ask(client, String::new())).collect();
+    let workers: BTreeSet<_> = openings.iter().map(Reply::pid).collect();
+    assert_eq!(workers.len(), 3, "sessions begin everywhere");
+    for round in 2..6_usize {
+        for (client, opening) in openings.iter().enumerate() {
+            let answer = ask(client + round, shown(&opening.value("session")));
+            assert_eq!(answer.value("count"), round.to_string(), "{client}: {}", answer.text());
+        }
+    }
+}
+
+#[test]
+fn sessions_by_cookie_share_kept_connections() {
+    for mode in ["close", "handback"] {
+        let Some(app) = App::new("header.js") else { return };
+        let flags = ["--by", "cookie:id", "--keep-alive", mode];
+        sessions_share_connections(app.env("COOKIE", "id"), &flags, |id| {
+            format!("Cookie: id={id}\r\n")
+        });
+    }
+}
+
+#[test]
+fn sessions_by_header_share_kept_connections() {
+    let Some(app) = App::new("header.js") else { return };
+    sessions_share_connections(app, &["--by", "header:mcp-session-id"], |id| {
+        format!("MCP-Session-Id: {id}\r\n")
+    });
+}

@@ -1,13 +1,13 @@
 //! Connections that carry more than one request, and so perhaps more than one session.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
 use super::load::{count, talk};
 use super::packages::setup_worker;
 use crate::support::node::{App, Running};
-use crate::support::reply::{self, Kept, POLLING, Session};
+use crate::support::reply::{self, Kept, POLLING, Session, handshake, sid_of};
 
 fn scene(mode: &str) -> Option<Running> {
     let app = App::new("socketio.js")?.flags(&["--keep-alive", mode, "-b", "round-robin"]);
@@ -152,5 +152,58 @@ fn sessions_with_ids_of_the_app_may_share_one_pool() {
         let options = json!({ "transport": "polling", "agent": "shared" });
         let Some(verdict) = talk(&running, &options) else { return };
         verdict.assert_right(count(), "polling");
+    }
+}
+
+#[test]
+fn sessions_that_begin_on_one_kept_connection_are_placed_one_by_one() {
+    let Some(running) = scene("handback") else { return };
+    let mut kept = Kept::open(running.address());
+    let mut each = BTreeMap::new();
+    for _ in 0..6 {
+        let sid = sid_of(&kept.get(POLLING).expect("the connection stays open"));
+        let session = Session::greet(running.address(), sid);
+        *each.entry(session.pid).or_insert(0) += 1;
+    }
+    assert_eq!(each.len(), 3, "{each:?}");
+}
+
+/// The supervisor cannot wait for bytes where a server may speak first, so the worker looks.
+#[test]
+fn sessions_behind_a_server_of_another_protocol_stick() {
+    let Some(app) = App::new("mux.js") else { return };
+    let running = app.flags(&["--keep-alive", "handback", "-b", "round-robin"]).start(3);
+    let sids: Vec<_> = (0..6).map(|_| handshake(running.address())).collect();
+    let greet = |sid| Session::greet(running.address(), sid);
+    let sessions: Vec<_> = sids.into_iter().map(greet).collect();
+    let workers: BTreeSet<i32> = sessions.iter().map(|session| session.pid).collect();
+    assert_eq!(workers.len(), 3);
+    let mut kept = Kept::open(running.address());
+    for session in &sessions {
+        let answer = kept.post(&session.path(), b"6").expect("the connection stays open");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    let mut line = Kept::open(running.address());
+    line.write(b"#\n").expect("it is open");
+    assert!(line.end().expect("it ends").starts_with(b"line "));
+}
+
+/// A trusted proxy has a pool for all its clients.
+#[test]
+fn clients_of_one_connection_of_a_proxy_are_told_apart_by_address() {
+    let Some(app) = App::new("http.js") else { return };
+    let running = app.flags(&["--by", "ip", "--trust", "127.0.0.1", "-b", "round-robin"]).start(3);
+    let ask = |kept: &mut Kept, client: u8| {
+        let header = format!("X-Forwarded-For: 192.0.2.{client}\r\n");
+        let head = format!("GET / HTTP/1.1\r\nHost: test\r\n{header}\r\n");
+        kept.write(head.as_bytes()).expect("it is open");
+        kept.reply().expect("an answer").pid()
+    };
+    let mut kept = Kept::open(running.address());
+    let workers: Vec<_> = (0..6).map(|client| ask(&mut kept, client)).collect();
+    assert_eq!(workers.iter().collect::<BTreeSet<_>>().len(), 3);
+    let mut another = Kept::open(running.address());
+    for (client, worker) in (0..6).zip(&workers).rev() {
+        assert_eq!((ask(&mut kept, client), ask(&mut another, client)), (*worker, *worker));
     }
 }

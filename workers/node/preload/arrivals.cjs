@@ -8,7 +8,7 @@
  */
 "use strict";
 
-const { CMD } = require("./supervisor.cjs");
+const { CMD, overtaking } = require("./supervisor.cjs");
 
 class Arrivals {
   /** How many have arrived and were not told. */
@@ -71,7 +71,8 @@ class Arrivals {
   }
 
   #say(message) {
-    if (process.connected) this.#send.call(process, message, undefined, { swallowErrors: true }, () => {});
+    if (!process.connected) return;
+    overtaking(() => this.#send.call(process, message, undefined, { swallowErrors: true }, () => {}));
   }
 }
 

@@ -1,6 +1,7 @@
 /**
  * Has engine.io (3 to 6) mint ids of ours, and knows which sessions it has. Its own method is replaced on the prototype when the module
- * is loaded; an app that sets another on its server, as the documentation allows, still wins.
+ * is loaded; an app that sets another on its server, as the documentation allows, still wins. Its ids are announced
+ * when their sessions open, before anything of them is written.
  */
 "use strict";
 
@@ -14,6 +15,7 @@ function install({ sids, sessions }) {
     if (!prototype || seen.has(prototype)) return;
     seen.add(prototype);
     mintIds(prototype, sids);
+    announceOwn(exports.Socket?.prototype, sessions);
     noticeSessions(prototype, sessions);
   });
 }
@@ -28,6 +30,18 @@ function minter(exports) {
 function mintIds(prototype, sids) {
   prototype.generateId = function generateId() {
     return sids.mint();
+  };
+}
+
+/** However an id was made, a socket has it when it opens. */
+function announceOwn(prototype, sessions) {
+  const onOpen = prototype?.onOpen;
+  if (typeof onOpen !== "function") return;
+  prototype.onOpen = function () {
+    // Engine.IO 3 has its options in the server itself.
+    const { pingInterval = 25_000, pingTimeout = 20_000 } = this.server?.opts ?? this.server ?? {};
+    if (typeof this.id === "string") sessions.begin({ sid: this.id, patience: pingInterval + pingTimeout });
+    return onOpen.apply(this, arguments);
   };
 }
 

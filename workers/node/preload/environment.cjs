@@ -15,7 +15,8 @@ const KEEP_ALIVE = ["close", "handback", "off"];
  *
  * @param {NodeJS.ProcessEnv} environment
  * @param {string} self the real path of the entry file
- * @returns {{incarnation: number, key: string, keepAlive: "close" | "handback" | "off", keys: string[], ports: number[]} | null}
+ * @returns {{incarnation: number, key: string, keepAlive: "close" | "handback" | "off", by: string[], trust: string[],
+ *   forwarded: string | null, ports: number[], memory: {announced: number, presented: number}} | null}
  *   null if there is none, or none that can be understood
  */
 function takeConfig(environment, self) {
@@ -35,14 +36,16 @@ function parseConfig(text) {
   } catch {
     return null;
   }
-  const { incarnation, key, keepAlive, keys, ports = [] } = config ?? {};
+  const { incarnation, key, keepAlive, by, trust, forwarded, memory, ports = [] } = config ?? {};
+  const texts = (list) => Array.isArray(list) && list.every((name) => typeof name === "string");
   const valid =
     Number.isInteger(incarnation) && incarnation >= 0 && incarnation < 1 << 14 &&
     typeof key === "string" && /^[0-9a-f]{64}$/i.test(key) &&
     KEEP_ALIVE.includes(keepAlive) &&
-    Array.isArray(keys) && keys.every((name) => typeof name === "string") &&
+    texts(by) && texts(trust) && (forwarded === null || typeof forwarded === "string") &&
+    memory?.announced > 0 && memory.presented > 0 &&
     Array.isArray(ports);
-  return valid ? { incarnation, key, keepAlive, keys, ports } : null;
+  return valid ? { incarnation, key, keepAlive, by, trust, forwarded, memory, ports } : null;
 }
 
 /**

@@ -20,6 +20,9 @@ const UPGRADE = 2;
 /** Requests whose connections are about to be given back. */
 const leaving = new WeakSet();
 
+/** Connections that another worker gave back, and the supervisor passed on because of their next request. */
+const passed = new WeakSet();
+
 const ignore = () => {};
 
 /**
@@ -98,6 +101,7 @@ function whenAnswered(socket, then) {
 function install({ packages, servers }) {
   hear("conn", ({ head, port }, socket) => {
     if (!socket) return;
+    passed.add(socket);
     const server = servers.find(port);
     if (server) receive(server, socket);
     else if (!packages.receive(socket)) return void socket.destroy();
@@ -105,9 +109,15 @@ function install({ packages, servers }) {
   });
 }
 
+/** Whether the supervisor has seen the next request of `socket`, whichever server accepted it. */
+function wasPassed(socket) {
+  return passed.has(socket);
+}
+
 /** Makes `socket` a connection of `server`, as if it had been accepted. */
 function receive(server, socket) {
-  socket.allowHalfOpen = true;
+  socket.allowHalfOpen = server.allowHalfOpen;
+  if (server.pauseOnConnect) socket.pause();
   // A package's server does not listen and counts nothing: with the end of the first connection that
   // it counted, it would be closed.
   if (server._handle || server._connections > 0) {
@@ -117,4 +127,4 @@ function receive(server, socket) {
   server.emit("connection", socket);
 }
 
-module.exports = { give, hasLeft, install, leave };
+module.exports = { give, hasLeft, install, leave, wasPassed };

@@ -6,8 +6,9 @@
  *
  * - `engine.cjs` has engine.io mint session ids (`sids.cjs`) that tell which worker they live on;
  * - `sessions.cjs` keeps the ids that were made otherwise, and announces them;
- * - `connections.cjs` looks at the requests of each HTTP connection (`requests.cjs` reads them);
+ * - `connections.cjs` looks at the requests of each HTTP connection (`requests.cjs` and `keys.cjs` read them);
  * - `answers.cjs` announces cookies and headers of answers that the supervisor goes by;
+ * - `homes.cjs` knows which keys belong here;
  * - `handback.cjs` gives back a connection whose next request belongs to another worker, and takes one in;
  * - `arrivals.cjs` says of many connections at once that they have arrived;
  * - `drain.cjs` lets its sessions end while another worker takes its place, `close.cjs` ends the worker;
@@ -40,7 +41,7 @@ function isWorker() {
   return cluster.isWorker && Boolean(cluster.worker) && process.connected === true;
 }
 
-function install({ incarnation, key, keepAlive, keys, ports }) {
+function install({ incarnation, key, keepAlive, by, trust, forwarded, memory, ports }) {
   const { answerPings, tell } = require("./supervisor.cjs");
   tell("hello", { version: VERSION });
 
@@ -48,13 +49,17 @@ function install({ incarnation, key, keepAlive, keys, ports }) {
   const { Close } = require("./close.cjs");
   const { Drain } = require("./drain.cjs");
   const { Handles } = require("./handles.cjs");
+  const { Homes } = require("./homes.cjs");
+  const { KeyList } = require("./keys.cjs");
   const { Packages } = require("./packages.cjs");
   const { Servers } = require("./servers.cjs");
   const { Sessions } = require("./sessions.cjs");
   const { Sids } = require("./sids.cjs");
   const sids = new Sids(incarnation, Buffer.from(key, "hex"));
-  const parts = { keepAlive, keys, ports, sids };
+  const parts = { identities: new WeakMap(), keepAlive, memory, ports, sids };
+  parts.keyList = new KeyList(by, trust, forwarded);
   parts.sessions = new Sessions(sids);
+  parts.homes = new Homes(parts);
   parts.handles = new Handles();
   parts.servers = new Servers();
   parts.packages = new Packages();

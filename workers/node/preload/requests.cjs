@@ -1,8 +1,11 @@
 /** Reading and writing as much of HTTP and Engine.IO as is needed. Nothing here has a side effect. */
 "use strict";
 
-/** How much of a handshake's answer is looked at, in characters; the session's id stands in front. */
-const LOOK = 1024;
+const zlib = require("zlib");
+const { MAX_KEY, queryValue } = require("./keys.cjs");
+
+/** How much of a handshake's answer is looked at, in bytes; the session's id stands in front, perhaps escaped. */
+const LOOK = 4 * MAX_KEY;
 
 /**
  * What a request line asks of Engine.IO.
@@ -11,33 +14,62 @@ const LOOK = 1024;
  * @returns {{sid: string | null, polling: boolean} | null} null if it is not for Engine.IO
  */
 function readUrl(url) {
-  if (url.indexOf("EIO=") === -1) return null;
-  const start = url.indexOf("?");
-  if (start === -1) return null;
-  const fragment = url.indexOf("#", start);
-  const query = new URLSearchParams(url.slice(start + 1, fragment === -1 ? url.length : fragment));
-  const transport = query.get("transport");
-  if (!transport || !query.has("EIO")) return null;
-  return { sid: query.get("sid") || null, polling: transport === "polling" };
+  if (!url.includes("EIO=") || queryValue(url, "EIO") === null) return null;
+  const transport = queryValue(url, "transport");
+  return transport === null ? null : { sid: queryValue(url, "sid"), polling: transport === "polling" };
 }
 
 /**
  * The session that the answer to a handshake opens: `0{"sid":"..."`, with a length in front in
- * protocol 3, and with escaped quotes in JSONP.
+ * protocol 3, and inside a string in JSONP.
  *
- * @param {unknown} body
+ * @param {Buffer} body its beginning, as it is sent
+ * @param {unknown} [encoding] its Content-Encoding
  * @returns {{sid: string, patience: number} | null} patience: after how many milliseconds of
  *   silence the session is over
  */
-function readHandshake(body) {
-  let text;
-  if (typeof body === "string") text = body.slice(0, LOOK);
-  else if (body instanceof Uint8Array) text = Buffer.from(body.subarray(0, LOOK)).toString("latin1");
-  else return null;
-  const found = /0\{\\?"sid\\?":\\?"([^"\\]+)/.exec(text);
+function readHandshake(body, encoding) {
+  const text = decompress(body.subarray(0, LOOK), encoding).toString();
+  return readPacket(text) ?? readPacket(unescape(text));
+}
+
+function readPacket(text) {
+  const found = /0\{"sid":("(?:[^"\\]|\\.)+")/.exec(text);
   if (!found) return null;
-  const number = (name, otherwise) => Number(new RegExp(`${name}\\\\?":(\\d{1,9})`).exec(text)?.[1] ?? otherwise);
-  return { sid: found[1], patience: number("pingInterval", 25_000) + number("pingTimeout", 20_000) };
+  const number = (name, otherwise) => Number(new RegExp(`"${name}":(\\d{1,9})`).exec(text)?.[1] ?? otherwise);
+  const patience = number("pingInterval", 25_000) + number("pingTimeout", 20_000);
+  try {
+    return { sid: JSON.parse(found[1]), patience };
+  } catch {
+    return null;
+  }
+}
+
+/** The string that a script of JSONP is about, `___eio[0]("...")`. */
+function unescape(text) {
+  const [string] = /"(?:[^"\\]|\\.)+"/.exec(text) ?? ['""'];
+  try {
+    return JSON.parse(string);
+  } catch {
+    return "";
+  }
+}
+
+/** As much as can be read of what is compressed. */
+function decompress(body, encoding) {
+  const [inflate, flush] =
+    {
+      gzip: [zlib.gunzipSync, zlib.constants.Z_SYNC_FLUSH],
+      deflate: [zlib.inflateSync, zlib.constants.Z_SYNC_FLUSH],
+      br: [zlib.brotliDecompressSync, zlib.constants.BROTLI_OPERATION_FLUSH],
+      zstd: [zlib.zstdDecompressSync, zlib.constants.ZSTD_e_flush],
+    }[encoding] ?? [];
+  if (!inflate) return body;
+  try {
+    return inflate(body, { finishFlush: flush });
+  } catch {
+    return Buffer.alloc(0);
+  }
 }
 
 /**
@@ -53,4 +85,4 @@ function writeHead(request) {
   return Buffer.from(`${head}\r\n`, "latin1");
 }
 
-module.exports = { readHandshake, readUrl, writeHead };
+module.exports = { LOOK, readHandshake, readUrl, writeHead };

@@ -91,15 +91,15 @@ class Servers {
   }
 
   /**
-   * The HTTP server for a connection that came to `port`.
+   * The server for a connection of HTTP that came to `port`. One of `net` finds the HTTP server itself.
    *
    * @param {number | null} port
-   * @returns {import("http").Server | undefined}
+   * @returns {import("net").Server | undefined}
    */
   find(port) {
-    const candidates = [...this.#listening].filter((server) => server instanceof http.Server);
+    const candidates = [...this.#listening].filter((server) => kind(server) !== "tls");
     const exact = candidates.find((server) => port !== null && server.address()?.port === port);
-    return exact ?? this.#latest?.deref() ?? candidates[0];
+    return exact ?? this.#latest?.deref() ?? candidates.find((server) => server instanceof http.Server);
   }
 
   /**

@@ -8,16 +8,18 @@
  */
 "use strict";
 
-const { tell } = require("./supervisor.cjs");
+const { bytesOf } = require("./keys.cjs");
+const { tellKey } = require("./supervisor.cjs");
 
-/** The supervisor takes no longer keys, in bytes. */
-const MAX_SID = 128;
 /** How often silent sessions are looked for, in milliseconds. */
 const SWEEP = 5_000;
 
 class Sessions {
   #sids;
-  /** @type {Map<string, {patience: number, heard: number, held: number}>} */
+  /**
+   * By the bytes of their ids. `waiting`: who wants to know that it is told, until it is.
+   * @type {Map<string, {patience: number, heard: number, held: number, waiting: (() => void)[] | null}>}
+   */
   #announced = new Map();
   #timer = null;
   /** How many there are whose ids were minted here. */
@@ -31,34 +33,41 @@ class Sessions {
     this.#sids = sids;
   }
 
-  /** Whether `sid` was made by this worker. One that was announced is forgotten with its session. */
+  /** Whether a session lives here whose id, as the key `sid`, was announced. */
   has(sid) {
-    return this.#announced.has(sid) || this.#sids.isMine(sid);
+    return this.#announced.has(sid);
   }
 
   /**
-   * A session begins.
+   * A session begins, or did so already.
    *
    * @param {{sid: string, patience: number}} session patience in milliseconds
-   * @param {() => void} done called when the client may learn the id
+   * @param {() => void} [done] called when the client may learn the id
    */
-  begin({ sid, patience }, done) {
-    if (this.has(sid) || Buffer.byteLength(sid) > MAX_SID) return done();
-    this.#announced.set(sid, { patience, heard: performance.now(), held: 0 });
+  begin({ sid, patience }, done = () => {}) {
+    const key = bytesOf(sid);
+    const known = this.#announced.get(key);
+    if (known?.waiting) return void known.waiting.push(done);
+    if (known || this.#sids.isMine(key)) return done();
+    const session = { patience, heard: performance.now(), held: 0, waiting: [done] };
+    this.#announced.set(key, session);
     this.#timer ??= setInterval(() => this.#sweep(), SWEEP).unref();
-    tell("session", { key: sid }, undefined, done);
+    tellKey("session", key, () => {
+      session.waiting.forEach((done) => done());
+      session.waiting = null;
+    });
     this.#changed();
   }
 
   /** A request of `sid` came. */
   hear(sid) {
-    const session = this.#announced.get(sid);
+    const session = this.#announced.size > 0 && this.#announced.get(bytesOf(sid));
     if (session) session.heard = performance.now();
   }
 
   /** `sid` lives at least as long as `socket`, its WebSocket, is open. */
   hold(sid, socket) {
-    const session = this.#announced.get(sid);
+    const session = this.#announced.get(bytesOf(sid));
     if (!session) return;
     session.held++;
     socket.once("close", () => {
@@ -69,10 +78,11 @@ class Sessions {
 
   /** `sid` lives exactly as long as `socket`, its session in engine.io. */
   follow(sid, socket) {
-    const session = this.#announced.get(sid);
+    const key = bytesOf(sid);
+    const session = this.#announced.get(key);
     if (session) {
       session.held++;
-      socket.once("close", () => this.#end(sid));
+      socket.once("close", () => this.#end(key));
       return;
     }
     this.#minted++;
@@ -100,9 +110,9 @@ class Sessions {
     this.#watcher(this.#any);
   }
 
-  #end(sid) {
-    if (!this.#announced.delete(sid)) return;
-    tell("end", { key: sid });
+  #end(key) {
+    if (!this.#announced.delete(key)) return;
+    tellKey("end", key);
     this.#changed();
     if (this.#announced.size > 0) return;
     clearInterval(this.#timer);
@@ -111,8 +121,8 @@ class Sessions {
 
   #sweep() {
     const now = performance.now();
-    for (const [sid, { patience, heard, held }] of this.#announced) {
-      if (held === 0 && now - heard > 2 * patience) this.#end(sid);
+    for (const [key, { patience, heard, held }] of this.#announced) {
+      if (held === 0 && now - heard > 2 * patience) this.#end(key);
     }
   }
 }

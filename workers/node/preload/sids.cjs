@@ -30,10 +30,16 @@ class Sids {
     return random + this.#number(random);
   }
 
-  /** Whether this worker minted `sid`. */
+  /** Whether this worker minted `sid`, wherever it stands in a request. */
   isMine(sid) {
-    if (sid.length !== RANDOM + NUMBER) return false;
+    if (sid.length !== RANDOM + NUMBER || !this.#names(sid)) return false;
     return sid.slice(RANDOM) === this.#number(sid.slice(0, RANDOM));
+  }
+
+  /** Whether `sid` names this worker, if it was minted at all. That is soon seen. */
+  #names(sid) {
+    const high = ALPHABET.indexOf(sid[RANDOM]) << 8;
+    return (high | (ALPHABET.indexOf(sid[RANDOM + 1]) << 2) | (ALPHABET.indexOf(sid[RANDOM + 2]) >> 4)) === this.#incarnation;
   }
 
   /** The last characters of the id that begins with `random`. */

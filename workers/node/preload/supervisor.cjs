@@ -27,7 +27,37 @@ const listeners = new Map();
  */
 function tell(act, fields, socket, done = ignore) {
   // With a function to tell it to, Node does not make an error an event.
-  send.call(process, { cmd: CMD, act, ...fields }, socket, {}, () => done());
+  const say = () => send.call(process, { cmd: CMD, act, ...fields }, socket, {}, () => done());
+  if (socket) say();
+  else overtaking(say);
+}
+
+/**
+ * Says something before the descriptors that wait for their turn. Node sends one at a time and keeps
+ * everything else back until that has arrived, so that what a client must not overtake would be late.
+ *
+ * @param {() => void} say sends no descriptor
+ */
+function overtaking(say) {
+  const queue = process._handleQueue;
+  process._handleQueue = null;
+  try {
+    say();
+  } finally {
+    process._handleQueue = queue;
+  }
+}
+
+/**
+ * Says something about a key.
+ *
+ * @param {string} act
+ * @param {string} key a character for each byte
+ * @param {() => void} [done] see `tell`
+ */
+function tellKey(act, key, done) {
+  const plain = !/[^\x00-\x7f]/.test(key);
+  tell(act, plain ? { key } : { bytes: Buffer.from(key, "latin1").toString("base64") }, undefined, done);
 }
 
 /**
@@ -55,4 +85,4 @@ function connected() {
   return process.connected === true;
 }
 
-module.exports = { CMD, answerPings, connected, hear, tell };
+module.exports = { CMD, answerPings, connected, hear, overtaking, tell, tellKey };

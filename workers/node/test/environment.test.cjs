@@ -51,13 +51,24 @@ test("our require is known through a symbolic link", (t) => {
   assert.strictEqual(withoutRequire(`--a --require "${folder}/link/index.cjs"`, self), "--a");
 });
 
+const CONFIG = {
+  incarnation: 7,
+  key: KEY,
+  keepAlive: "handback",
+  by: ["sid", "cookie:id"],
+  trust: ["10.0.0.0/8"],
+  forwarded: "x-forwarded-for",
+  memory: { announced: 2, presented: 1 },
+  ports: [80],
+};
+
 test("the configuration is taken out of the environment", () => {
   const environment = {
-    STICKY_NODE: JSON.stringify({ incarnation: 7, key: KEY, keepAlive: "handback", keys: ["cookie:id"], ports: [80] }),
+    STICKY_NODE: JSON.stringify({ ...CONFIG, other: 1 }),
     NODE_OPTIONS: `--require "${SELF}"`,
     OTHER: "1",
   };
-  assert.deepStrictEqual(takeConfig(environment, SELF), { incarnation: 7, key: KEY, keepAlive: "handback", keys: ["cookie:id"], ports: [80] });
+  assert.deepStrictEqual(takeConfig(environment, SELF), CONFIG);
   assert.deepStrictEqual(environment, { OTHER: "1" });
 });
 
@@ -68,18 +79,20 @@ test("without our variable nothing is touched", () => {
 });
 
 test("a configuration that makes no sense is taken out and not used", () => {
-  const good = { incarnation: 0, key: KEY, keepAlive: "off", keys: [] };
   for (const bad of [
     "",
     "null",
     "[]",
-    JSON.stringify({ ...good, incarnation: 16384 }),
-    JSON.stringify({ ...good, incarnation: -1 }),
-    JSON.stringify({ ...good, incarnation: "1" }),
-    JSON.stringify({ ...good, key: "0f" }),
-    JSON.stringify({ ...good, keepAlive: "maybe" }),
-    JSON.stringify({ ...good, keys: "cookie:id" }),
-    JSON.stringify({ ...good, keys: [1] }),
+    JSON.stringify({ ...CONFIG, incarnation: 16384 }),
+    JSON.stringify({ ...CONFIG, incarnation: -1 }),
+    JSON.stringify({ ...CONFIG, incarnation: "1" }),
+    JSON.stringify({ ...CONFIG, key: "0f" }),
+    JSON.stringify({ ...CONFIG, keepAlive: "maybe" }),
+    JSON.stringify({ ...CONFIG, by: "cookie:id" }),
+    JSON.stringify({ ...CONFIG, by: [1] }),
+    JSON.stringify({ ...CONFIG, trust: undefined }),
+    JSON.stringify({ ...CONFIG, forwarded: 1 }),
+    JSON.stringify({ ...CONFIG, memory: { announced: 1 } }),
   ]) {
     const environment = { STICKY_NODE: bad };
     assert.strictEqual(takeConfig(environment, SELF), null, bad);

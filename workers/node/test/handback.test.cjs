@@ -53,7 +53,8 @@ test("what is not for another worker stays", async (t) => {
   const { dial, backs } = await pair(t);
   const client = await dial(0);
   // The first request was routed by the supervisor, whatever it carries.
-  for (const target of [url(mint(1)), url(mint(0)), "/", "/?sid=x", "/?EIO=4&sid=x", "/?EIO=4&transport=polling&sid="]) {
+  // The supervisor led its key here a moment ago.
+  for (const target of [url(mint(1)), url(mint(0)), "/", "/?sid=", "/?SID=x", "/x#sid=x", "/?sid=", url(mint(0))]) {
     client.write(get(target));
     assert.strictEqual((await client.answers(1))[0].id, "0", target);
   }
@@ -181,6 +182,52 @@ test("a client that goes away meanwhile harms nobody", async (t) => {
   assert.strictEqual((await client.answers(1))[0].id, "1");
   assert.deepStrictEqual(workers.map(({ child }) => child.exitCode), [null, null]);
 });
+
+const cookie = (value) => get("/", `Cookie: a=1; id=${value}\r\n`);
+const login = (value) => get("/", `Set: id=${value}\r\n`);
+const header = (value) => get("/", `x-id: ${value}\r\n`);
+const from = (ip) => get("/", `X-Forwarded-For: ${ip}\r\n`);
+const opening = get("/?EIO=4&transport=polling");
+const PROXY = { by: ["ip"], trust: ["127.0.0.0/8"], forwarded: "x-forwarded-for" };
+const STRANGER = { ...PROXY, trust: ["10.0.0.0/8"] };
+/** By options: what requests on one connection show, the requests, and which of them go to the other worker. */
+const cases = [
+  [{ by: ["cookie:id"] }, [
+    ["clients without a cookie stay", [get("/"), get("/")], []],
+    ["an unknown cookie goes", [get("/"), cookie("a")], [1]],
+    ["a cookie that was routed here stays", [cookie("b"), cookie("b")], []],
+    ["and comes back by any connection", [get("/"), cookie("b")], []],
+    ["a cookie that was given out here stays", [login("c"), cookie("c")], []],
+    ["a client without a cookie does not share the connection of one that has it", [login("d"), get("/")], [1]],
+    ["a minted id is a key in a cookie", [get("/"), cookie(mint(0)), cookie(mint(1))], [2]],
+    ["a handshake by websocket goes", [get("/"), get("/?EIO=4&transport=websocket")], [1]],
+  ]],
+  [{ by: ["header:X-Id", "sid"] }, [
+    ["a minted id is a key in a header", [get("/"), header(mint(0)), header(mint(1))], [2]],
+    ["a handshake by polling goes", [get("/"), opening], [1]],
+    ["the first key that is present decides", [header("a"), header("a").replace("/", url(mint(1)))], []],
+  ]],
+  [{ by: ["sid", "ip"] }, [["a handshake stays where the address decides", [opening, opening, get("/")], []]]],
+  [PROXY, [["another client of a proxy goes", [from("10.0.0.1"), from("10.0.0.1"), from("10.0.0.2")], [2]]]],
+  [STRANGER, [["what others say is nothing", [from("10.0.0.1"), from("10.0.0.2")], []]]],
+];
+for (const [options, each] of cases) {
+  test(`a request goes where the supervisor would bring it by ${options.by} (${options.trust ?? "nobody"} trusted)`, async (t) => {
+    const { dial, backs } = await pair(t, options);
+    for (const [name, requests, goes] of each) {
+      const client = await dial(0);
+      const seen = [];
+      for (const [number, request] of requests.entries()) {
+        const before = backs().length;
+        client.write(request);
+        await client.answers(1);
+        if (backs().length > before) seen.push(number);
+      }
+      assert.deepStrictEqual(seen, goes, name);
+      client.socket.destroy();
+    }
+  });
+}
 
 test("the giver's server forgets the connection and the taker's knows it", async (t) => {
   const { dial, workers } = await pair(t);

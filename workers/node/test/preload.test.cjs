@@ -40,7 +40,7 @@ test("a process that is no worker is left alone", async (t) => {
     env: {
       ...process.env,
       NODE_OPTIONS: `--require "${PRELOAD}"`,
-      STICKY_NODE: JSON.stringify({ incarnation: 1, key: KEY, keepAlive: "close", keys: [] }),
+      STICKY_NODE: JSON.stringify({ incarnation: 1, key: KEY, keepAlive: "close" }),
     },
   });
   t.after(() => child.kill("SIGKILL"));

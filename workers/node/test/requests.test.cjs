@@ -2,6 +2,7 @@
 
 const assert = require("node:assert");
 const { test } = require("node:test");
+const zlib = require("node:zlib");
 const { readHandshake, readUrl, writeHead } = require("../preload/requests.cjs");
 
 test("the sid is the first parameter of exactly this name, as the supervisor reads it", () => {
@@ -26,22 +27,42 @@ test("a request is for Engine.IO if it has its parameters", () => {
   }
 });
 
+const OPEN = '0{"sid":"a-b_c","upgrades":["websocket"],"pingInterval":300,"pingTimeout":200,"maxPayload":1000000}';
+const read = (text, encoding) => readHandshake(Buffer.from(text), encoding);
+
 test("the session is read off the answer to a handshake, of every protocol", () => {
-  const open = '0{"sid":"a-b_c","upgrades":["websocket"],"pingInterval":300,"pingTimeout":200,"maxPayload":1000000}';
   const session = { sid: "a-b_c", patience: 500 };
-  assert.deepStrictEqual(readHandshake(open), session);
-  assert.deepStrictEqual(readHandshake(Buffer.from(open)), session);
-  assert.deepStrictEqual(readHandshake(`${open.length}:${open}2:40`), session);
-  assert.deepStrictEqual(readHandshake(`___eio[0](${JSON.stringify(open)});`), session);
-  const binary = Buffer.concat([Buffer.from([0, 9, 7, 255]), Buffer.from(open)]);
+  assert.deepStrictEqual(read(OPEN), session);
+  assert.deepStrictEqual(read(`${OPEN.length}:${OPEN}2:40`), session);
+  assert.deepStrictEqual(read(`___eio[0](${JSON.stringify(OPEN)});`), session);
+  const binary = Buffer.concat([Buffer.from([0, 9, 7, 255]), Buffer.from(OPEN)]);
   assert.deepStrictEqual(readHandshake(binary), session);
-  assert.deepStrictEqual(readHandshake('0{"sid":"a"}'), { sid: "a", patience: 45_000 });
+  assert.deepStrictEqual(read('0{"sid":"a"}'), { sid: "a", patience: 45_000 });
+});
+
+test("an id may hold any characters and be long", () => {
+  for (const sid of ['a"b\\c', "\u00e9\u20ac", "a b/+=&%#", "x".repeat(4096)]) {
+    const packet = `0${JSON.stringify({ sid, pingInterval: 1, pingTimeout: 1 })}`;
+    for (const text of [packet, `___eio[0](${JSON.stringify(packet)});`]) {
+      assert.deepStrictEqual(read(text), { sid, patience: 2 }, text);
+    }
+  }
+});
+
+test("a handshake is read also where it is compressed, and as soon as it can be", () => {
+  const encodings = { gzip: zlib.gzipSync, deflate: zlib.deflateSync, br: zlib.brotliCompressSync };
+  for (const [encoding, compress] of Object.entries(encodings)) {
+    const whole = compress(OPEN);
+    assert.strictEqual(read(whole, encoding)?.sid, "a-b_c", encoding);
+    assert.strictEqual(read(whole.subarray(0, 5), encoding), null, encoding);
+    assert.strictEqual(read(whole.subarray(0, -4), encoding)?.sid, "a-b_c", encoding);
+    assert.strictEqual(read(OPEN, encoding), null, encoding);
+  }
 });
 
 test("another answer opens no session", () => {
-  const texts = ["", "ok", "3probe", '{"sid":"a"}', '4{"sid":"a"}', '0{"sid":""}'];
-  for (const body of [...texts, undefined, null, 5, Buffer.alloc(9), () => {}]) {
-    assert.strictEqual(readHandshake(body), null);
+  for (const body of ["", "ok", "3probe", '{"sid":"a"}', '4{"sid":"a"}', '0{"sid":""}', '0{"sid":"\\x"}', Buffer.alloc(9)]) {
+    assert.strictEqual(read(body), null);
   }
 });
 

@@ -8,6 +8,8 @@ const path = require("node:path");
 
 const PRELOAD = path.join(__dirname, "..", "preload", "index.cjs");
 const KEY = "5a".repeat(32);
+/** For how long the supervisor remembers keys, in milliseconds. */
+const memory = { announced: 86_400_000, presented: 3_600_000 };
 /** How long a test waits for anything, in milliseconds. */
 const DEADLINE = 20_000;
 
@@ -16,7 +18,7 @@ class Worker extends EventEmitter {
   #sequence = 0;
   #waiting = new Map();
 
-  constructor(app, { keepAlive = "handback", incarnation = 1, keys = [], env = {}, options = "" } = {}) {
+  constructor(app, { keepAlive = "handback", incarnation = 1, by = ["sid"], trust = [], forwarded = null, env = {}, options = "" } = {}) {
     super();
     this.said = [];
     this.child = fork(path.join(__dirname, "apps", app), {
@@ -24,7 +26,7 @@ class Worker extends EventEmitter {
         ...process.env,
         NODE_UNIQUE_ID: "1",
         NODE_OPTIONS: `${options} --require "${PRELOAD}"`.trim(),
-        STICKY_NODE: JSON.stringify({ incarnation, key: KEY, keepAlive, keys }),
+        STICKY_NODE: JSON.stringify({ incarnation, key: KEY, keepAlive, by, trust, forwarded, memory }),
         ...env,
       },
     });
@@ -100,7 +102,7 @@ class Worker extends EventEmitter {
   }
 }
 
-/** `count` workers of `app` that listen, and a `dial` that connects a client to the one of a number. */
+/** `count` workers of `app` that listen, and a `dial` that connects a client, or its mere socket, to the one of a number. */
 async function start(t, app, count, options = {}) {
   const workers = [];
   for (let id = 0; id < count; id++) {
@@ -113,13 +115,13 @@ async function start(t, app, count, options = {}) {
   });
   const ready = workers.map((worker) => soon(once(worker, "listening"), "a worker that listens"));
   await Promise.all([...ready, once(server.listen(0, "127.0.0.1"), "listening")]);
-  const dial = async (id) => {
+  const dial = async (id, raw = false) => {
     const arrived = once(server, "connection");
     const client = net.connect(server.address().port, "127.0.0.1");
     const [[socket]] = await Promise.all([arrived, once(client, "connect")]);
     await soon(workers[id].connect(socket), "an accepted connection");
     t.after(() => client.destroy());
-    return new Client(client);
+    return raw ? client : new Client(client);
   };
   return { workers, dial };
 }

@@ -3,6 +3,7 @@
 mod balance;
 mod doors;
 mod drain;
+mod examples;
 mod limits;
 mod saved;
 

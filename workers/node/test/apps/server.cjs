@@ -7,6 +7,7 @@ const http = require("node:http");
 const server = http.createServer((request, response) => {
   if (request.url.startsWith("/handshake")) return void response.end('0{"sid":"own-id","pingInterval":50,"pingTimeout":50}');
   if (request.url.startsWith("/big")) response.write(Buffer.alloc(4 << 20, "b"));
+  if (request.headers.set) response.setHeader("Set-Cookie", `${request.headers.set}; Path=/`);
   const hash = createHash("sha256");
   let length = 0;
   request.on("data", (chunk) => hash.update(chunk) && (length += chunk.length));
