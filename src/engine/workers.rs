@@ -438,11 +438,12 @@ impl Engine {
                 let Some(before) = live.paused.throttle.say(now) else { return };
                 live.paused.is_said = true;
                 let signal = signals::name(signal);
+                let more =
+                    if before == 0 { String::new() } else { format!(" ({before} times before)") };
                 warn!(
                     worker = slot,
                     pid,
-                    "{worker} is stopped by {signal} and serves nobody until kill -CONT {pid} \
-                     ({before} earlier ones not shown)"
+                    "{worker} is stopped by {signal} and serves nobody until kill -CONT {pid}{more}"
                 );
             }
             None if mem::take(&mut live.paused.is_said) => {

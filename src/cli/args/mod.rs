@@ -279,16 +279,20 @@ Configuration file:
   are too many drain when the others are new.
 
 Signals:
-  TERM, INT, QUIT  stop in order (see --grace); once more: stop fast
+  TERM, INT, QUIT  stop in order (see --grace); half a second later or more,
+                   once more: stop fast
   PWR              likewise; LXC sends it to process 1
   ALRM, PROF,      likewise, since whoever started the supervisor may have
   VTALRM, XCPU     set a timer or a limit for it
-  HUP              restart the workers, one after the other
+  HUP              restart the workers, one after the other; from a terminal
+                   that is gone: stop, unless it was ignored at the start
+                   (nohup)
   USR2             upgrade in place, see below
   TTIN, TTOU       one worker more, one worker less
   USR1             forwarded to the first process of each worker, and so are
                    those of --forward
-  CHLD             a child has ended and is reaped, whoever it was
+  CHLD             a child has ended and is reaped, whoever it was, or it is
+                   stopped, which is said
   PIPE, WINCH, XFSZ, IO, STKFLT and the real-time signals
                    ignored
   TSTP, CONT       stop and continue the supervisor alone
@@ -299,6 +303,9 @@ Signals:
   As process 1 all of this is the same, except that ABRT and its like, TSTP
   and KILL do nothing if a process of its own container sends them. Workers
   start with the signals as the supervisor found them; PIPE has its default.
+  They have no terminal to read: each leads a session of its own, so that no
+  terminal stops them, and Ctrl-C and Ctrl-Z are for the supervisor. A worker
+  that a signal has stopped goes on (CONT) when it is to end.
 
 Upgrade in place:
   On USR2 the program that is at the path of this one now is asked whether it
