@@ -66,7 +66,11 @@ class Close {
   #leaveToApp() {
     this.#asked = true;
     this.#servers.sayClose();
-    process.prependOnceListener("SIGTERM", () => this.#servers.release());
+    process.prependOnceListener("SIGTERM", () => {
+      this.#servers.release();
+      // The app's is gone meanwhile: without ours, this signal would have ended the process.
+      if (process.listenerCount("SIGTERM") === 0) process.kill(process.pid, "SIGTERM");
+    });
     cluster.worker.exitedAfterDisconnect = true;
     process.once("beforeExit", () => connected() && process.disconnect());
     tell("handles-term", {});
