@@ -125,7 +125,7 @@ function bytesOf(value) {
   return /[^\x00-\x7f]/.test(value) ? Buffer.from(value).toString("latin1") : value;
 }
 
-/** The first parameter `name` of a query, decoded as `application/x-www-form-urlencoded`; an empty one is none. */
+/** The first parameter `name` of a query, as the bytes that it stands for; an empty one is none. */
 function queryValue(url, name) {
   const mark = url.indexOf("?");
   if (mark === -1) return null;
@@ -137,14 +137,15 @@ function queryValue(url, name) {
     const equals = url.indexOf("=", start);
     const nameEnd = equals === -1 || equals > next ? next : equals;
     if (decoded(url.slice(start, nameEnd)) === name && nameEnd > start) {
-      return bytesOf(decoded(url.slice(nameEnd + 1, next))) || null;
+      return decoded(url.slice(nameEnd + 1, next)) || null;
     }
   }
   return null;
 }
 
 function decoded(value) {
-  return /[%+]/.test(value) ? new URLSearchParams(`a=${value}`).get("a") : value;
+  if (!/[%+]/.test(value)) return value;
+  return value.replace(/\+/g, " ").replace(/%([\da-f]{2})/gi, (_, hex) => String.fromCharCode(parseInt(hex, 16)));
 }
 
 /** The values of all headers `name`, which is in lower case, without the white space around them. */

@@ -59,15 +59,15 @@ class Sessions {
     this.#changed();
   }
 
-  /** A request of `sid` came. */
+  /** A request with the key `sid` came. */
   hear(sid) {
-    const session = this.#announced.size > 0 && this.#announced.get(bytesOf(sid));
+    const session = this.#announced.get(sid);
     if (session) session.heard = performance.now();
   }
 
-  /** `sid` lives at least as long as `socket`, its WebSocket, is open. */
+  /** The key `sid` lives at least as long as `socket`, its WebSocket, is open. */
   hold(sid, socket) {
-    const session = this.#announced.get(bytesOf(sid));
+    const session = this.#announced.get(sid);
     if (!session) return;
     session.held++;
     socket.once("close", () => {
