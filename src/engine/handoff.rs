@@ -299,7 +299,7 @@ impl Engine {
         let socket = connection.socket.as_fd();
         if matches!(verdict, Verdict::More)
             && !bytes.is_empty()
-            && !peek::has_room(socket, bytes.len(), MAX_HEAD)
+            && !peek::has_room(&socket, bytes.len(), MAX_HEAD)
         {
             // No more will come, just as if the head were too long.
             verdict = self.router.route(self.now, &Arrival { last: true, ..arrival });

@@ -6,12 +6,13 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::libc;
 use nix::sys::socket::{MsgFlags, recv};
 use nix::sys::stat::fstat;
-use socket2::{Domain, SockRef, Type};
+use socket2::{SockRef, Type};
 
-use super::listen::{Mode, set_number};
+pub use sticky_worker::room::{has_room, is_unix};
+
+use super::listen::Mode;
 
 /// What a look found.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -48,70 +49,6 @@ pub fn peek(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Peeked> {
         Ok(count) => Ok(Peeked::Bytes(count)),
         Err(Errno::EAGAIN | Errno::EINTR) => Ok(Peeked::Nothing),
         Err(errno) => Err(errno.into()),
-    }
-}
-
-/// Whether more bytes can come before some are read, of which `seen` are there and `wanted` at most are of
-/// interest.
-///
-/// What was only looked at stays in its buffer, and when that is full, nothing more comes. A buffer that is
-/// too small is made larger first, as far as the host lets it. Where nobody can tell, there is room.
-pub fn has_room(socket: BorrowedFd<'_>, seen: usize, wanted: usize) -> bool {
-    // Packets take more room than their bytes.
-    let enough = 2 * u32::try_from(wanted).unwrap_or(u32::MAX / 2);
-    let room = || -> io::Result<bool> {
-        let mut memory = Memory::of(socket)?;
-        if is_unix(socket)? {
-            // Senders have the bytes in their own buffers, which most likely are as large as this one, and
-            // wait for three quarters of it to be free (`unix(7)`). The messages need some more.
-            return Ok(seen < memory.send as usize / 4 * 3 / 4);
-        }
-        if memory.most < enough {
-            // To want so much at once has the kernel see to room for it (`SO_RCVLOWAT` of `socket(7)`), up
-            // to the most of `tcp_rmem` (`tcp(7)`). That stays when it is taken back.
-            let wanted = i32::try_from(enough).map_err(io::Error::other)?;
-            set_number(&socket, libc::SOL_SOCKET, libc::SO_RCVLOWAT, wanted)?;
-            set_number(&socket, libc::SOL_SOCKET, libc::SO_RCVLOWAT, 1)?;
-            memory = Memory::of(socket)?;
-        }
-        // A window is shut when less is free than a packet needs, measured at up to a fifth.
-        Ok(memory.used < memory.most / 4 * 3)
-    };
-    room().unwrap_or(true)
-}
-
-/// Whether it is a Unix socket.
-pub fn is_unix(socket: BorrowedFd<'_>) -> io::Result<bool> {
-    Ok(SockRef::from(&socket).domain()? == Domain::UNIX)
-}
-
-/// What a socket holds in its buffers, and may hold (`SO_MEMINFO`, since Linux 4.12).
-struct Memory {
-    used: u32,
-    most: u32,
-    send: u32,
-}
-
-impl Memory {
-    #[expect(unsafe_code, reason = "no crate has a getter for this option")]
-    fn of(socket: BorrowedFd<'_>) -> io::Result<Self> {
-        // SK_MEMINFO_RMEM_ALLOC, RCVBUF, WMEM_ALLOC, SNDBUF and others of `linux/sock_diag.h`.
-        let mut numbers = [0_u32; 9];
-        let size = libc::socklen_t::try_from(size_of_val(&numbers)).map_err(io::Error::other)?;
-        let mut got = size;
-        // SAFETY: the kernel writes at most `size` bytes, which `numbers` has, and both outlive the call.
-        let done = unsafe {
-            libc::getsockopt(
-                socket.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_MEMINFO,
-                numbers.as_mut_ptr().cast(),
-                &raw mut got,
-            )
-        };
-        Errno::result(done)?;
-        let [used, most, _, send, ..] = numbers;
-        Ok(Self { used, most, send })
     }
 }
 

@@ -11,9 +11,11 @@ use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockaddrLike, SockaddrStorage, getsockname};
 
 use crate::core::{Arrival, Open};
+use crate::head::MAX_HEAD;
 use crate::keepalive::{Kept, Look, MayRead};
 use crate::patience::{self, SHORTEST};
 use crate::peek::{self, Wait};
+use crate::room::has_room;
 
 /// The socket of a connection, in blocking mode.
 #[derive(Debug)]
@@ -126,7 +128,14 @@ impl Connection {
         })?;
         match look {
             Look::Read | Look::Unanswered => Ok(()),
-            Look::Incomplete => self.wait_for_more(watched, count),
+            Look::Incomplete if has_room(&self.stream, count, MAX_HEAD) => {
+                self.wait_for_more(watched, count)
+            }
+            // No more will come before some is read.
+            Look::Incomplete => {
+                watched.kept().set_free();
+                Ok(())
+            }
             Look::Elsewhere => {
                 watched.kept().leave();
                 self.leave()

@@ -50,6 +50,8 @@
 #[doc(hidden)]
 pub mod head;
 pub mod message;
+#[doc(hidden)]
+pub mod room;
 
 mod channel;
 mod coalesce;

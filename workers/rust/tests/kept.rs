@@ -9,6 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
 
+use nix::sys::socket::{setsockopt, sockopt};
 use sticky_worker::{Connection, Worker};
 use support::{Supervisor, owned, read_all, supervisor};
 
@@ -118,6 +119,21 @@ fn a_head_in_pieces_is_awaited_and_a_read_that_has_a_limit_keeps_it() {
     assert_eq!(supervisor.next(), "READY");
     let whole = "GET / HTTP/1.1\r\nCookie: a=b\r\n\r\n";
     assert_eq!(read_exactly(came_back(&supervisor), whole.len()), whole);
+}
+
+#[test]
+fn a_head_that_fills_the_buffer_is_read_as_far_as_it_is_there() {
+    let (supervisor, channel) = supervisor();
+    let worker = Worker::with_keys(channel, "cookie:a").unwrap();
+    let client = supervisor.hand_over();
+    let connection = worker.accept().unwrap().unwrap();
+    serve(&connection, &client, &get("/"));
+    setsockopt(connection.stream(), sockopt::RcvBuf, &8192).unwrap();
+    let head = format!("GET / HTTP/1.1\r\nCookie: {}a=b\r\n\r\n", "k=v; ".repeat(8000));
+    thread::scope(|scope| {
+        scope.spawn(|| (&client).write_all(head.as_bytes()).unwrap());
+        assert_eq!(read_exactly(&connection, head.len()), head);
+    });
 }
 
 #[test]

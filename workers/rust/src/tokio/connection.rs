@@ -11,8 +11,10 @@ use ::tokio::net::{TcpStream, UnixStream};
 
 use crate::connection as blocking;
 use crate::core::Open;
+use crate::head::MAX_HEAD;
 use crate::keepalive::{Kept, Look, MayRead};
 use crate::peek::{self, Wait};
+use crate::room::has_room;
 
 /// The socket of a connection, in non-blocking mode.
 #[derive(Debug)]
@@ -107,16 +109,18 @@ impl Connection {
             ready!(self.stream.poll_read_ready(context))?;
             let fd = self.stream.as_fd();
             let look = self.stream.try_read_with(|| {
-                let look = peek::peek(&fd, Wait::Never, |bytes| match bytes {
+                let (look, count) = peek::peek(&fd, Wait::Never, |bytes| match bytes {
                     [] => {
                         kept.set_free();
-                        Look::Read
+                        (Look::Read, 0)
                     }
-                    bytes => kept.look(bytes, &looking, true),
+                    bytes => (kept.look(bytes, &looking, true), bytes.len()),
                 })?;
                 match look {
-                    // That was all, and the server is to see it.
-                    Look::Incomplete if peek::has_ended(&fd) => kept.set_free(),
+                    // That was all, or no more comes before some is read, and the server is to see it.
+                    Look::Incomplete if peek::has_ended(&fd) || !has_room(&fd, count, MAX_HEAD) => {
+                        kept.set_free();
+                    }
                     Look::Incomplete => return Err(io::ErrorKind::WouldBlock.into()),
                     Look::Read | Look::Unanswered | Look::Elsewhere => {}
                 }
