@@ -235,6 +235,17 @@ mod tests {
     }
 
     #[test]
+    fn only_a_preload_that_hears_it_is_asked_to_end() {
+        let mut primary = Primary::default();
+        for (version, hears) in [(1, false), (2, true)] {
+            primary.meet_preload(version);
+            assert_eq!((primary.has_preload(), primary.hears_close()), (true, hears));
+        }
+        primary.boot();
+        assert!(!primary.hears_close());
+    }
+
+    #[test]
     fn adapters_are_known_and_missed() {
         let mut primary = Primary::default();
         assert!(primary.farewell(1).is_empty());

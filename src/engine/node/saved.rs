@@ -11,6 +11,7 @@ use super::{Node, NodeLink, Parcel, launch};
 use crate::channel::node::{Data, Frames, Ledger, Outbox, Primary, Serialization};
 use crate::engine::connection::SavedConnection;
 use crate::engine::upgrade::{Keeper, Kept, Shared};
+use crate::logic::Worker;
 use crate::logic::config::{Account, NodeConfig};
 use crate::logic::route::Give;
 use crate::logic::time::Time;
@@ -30,6 +31,8 @@ pub(in crate::engine) struct SavedNode {
     ports: SavedPorts,
     resting: SavedResting,
     guessed: bool,
+    #[serde(default)]
+    elsewhere: Vec<(Worker, Time)>,
 }
 
 /// A link in a state.
@@ -91,6 +94,7 @@ impl Node {
             ports: self.ports.save(keeper),
             resting: self.resting.save(keeper),
             guessed: self.guessed,
+            elsewhere: self.elsewhere.iter().map(|(worker, at)| (*worker, *at)).collect(),
         }
     }
 
@@ -102,7 +106,8 @@ impl Node {
         saved: SavedNode,
         shared: &mut Shared,
     ) -> io::Result<Self> {
-        let SavedNode { serialization, preload, preload_lock, ports, resting, guessed } = saved;
+        let SavedNode { serialization, preload, preload_lock, ports, resting, guessed, elsewhere } =
+            saved;
         config.serialization = serialization;
         // Workers that were started with it need it to their end, and so do their own children.
         let needed = preload.is_some() || config.preload.is_some();
@@ -113,6 +118,7 @@ impl Node {
         let resting = Resting::restore(resting)?;
         Ok(Self {
             guessed,
+            elsewhere: elsewhere.into_iter().collect(),
             // What no channel had room for may have room now, and what the router had widened is
             // made narrow again.
             retry_at: Some(now),
