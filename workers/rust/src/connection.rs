@@ -16,6 +16,7 @@ use crate::keepalive::{Kept, Look, MayRead};
 use crate::patience::{self, SHORTEST};
 use crate::peek::{self, Wait};
 use crate::room::has_room;
+use crate::session::wait_sent;
 
 /// The socket of a connection, in blocking mode.
 #[derive(Debug)]
@@ -171,6 +172,18 @@ impl Connection {
         peek::replace(&self.stream, dead_end)
     }
 
+    /// Announces what is about to be given out, before the client can know it.
+    fn announce(&self, buffers: &[IoSlice<'_>]) {
+        let Some(watched) = &self.watched else { return };
+        let announced = self.open.announce(&watched.kept(), buffers, self.client.is_some());
+        // A client is answered also when there is no supervisor any more.
+        if let Some((core, ticket)) = announced
+            && let Err(error) = wait_sent(core, ticket)
+        {
+            core.complain("announce a key", &error);
+        }
+    }
+
     fn wrote(&self, bytes: &[u8]) {
         if let Some(watched) = &self.watched {
             watched.kept().wrote(bytes);
@@ -317,12 +330,14 @@ impl Read for &Connection {
 
 impl Write for &Connection {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.announce(&[IoSlice::new(bytes)]);
         let count = (&self.stream).write(bytes)?;
         self.wrote(&bytes[..count]);
         Ok(count)
     }
 
     fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.announce(buffers);
         let count = (&self.stream).write_vectored(buffers)?;
         let mut left = count;
         for buffer in buffers {

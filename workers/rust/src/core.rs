@@ -2,7 +2,7 @@
 //! meaning of what comes in. Nothing here waits.
 
 use std::error;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::channel::{Channel, Received, Until};
 use crate::coalesce::{self, Bell, Left};
 use crate::error::Error;
-use crate::keepalive::Looking;
+use crate::keepalive::{Kept, Looking};
 use crate::keys::Keys;
 use crate::message::{FromWorker, Key, MAX_MESSAGE, ToWorker};
 use crate::outbox::{Flushed, Outbox, Ticket};
@@ -177,6 +177,10 @@ impl Core {
                 | FromWorker::Pong => {}
             }
         }
+        self.send(message, fd)
+    }
+
+    fn send(&self, message: FromWorker, fd: Option<OwnedFd>) -> Result<Ticket, Error> {
         let ticket = self.outbox.push(message, fd);
         if self.outbox.flush(&self.channel)? != Flushed::Everything {
             self.bell.ring();
@@ -192,6 +196,17 @@ impl Core {
 
     fn owned(&self) -> MutexGuard<'_, OwnedKeys> {
         self.owned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the supervisor of keys that an answer gives out. They are its to remember: here they count as
+    /// routed, since nobody says when they are over.
+    fn announce_given(&self, keys: Vec<Box<[u8]>>) -> Result<Option<Ticket>, Error> {
+        let mut ticket = None;
+        // A longer one is nobody's.
+        for key in keys.into_iter().filter_map(Key::new) {
+            ticket = Some(self.send(FromWorker::Session(key), None)?);
+        }
+        Ok(ticket)
     }
 
     /// Gives a connection back for its next request.
@@ -295,6 +310,31 @@ impl Open {
         let core = self.core.as_ref()?;
         let keys = core.keys.as_ref()?;
         Some(Looking { keys, owned: &core.owned, now: patience::now(), has_address })
+    }
+
+    /// Whether a message found no room in the channel yet. Nobody has to wait for one that nobody hears.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_to_be_sent(&self, ticket: Ticket) -> bool {
+        let Some(core) = &self.core else { return false };
+        core.flush().is_ok() && matches!(core.is_sent(ticket), Ok(false))
+    }
+
+    /// Announces what an answer that is about to be written gives out. The ticket is to be sent before.
+    pub(crate) fn announce(
+        &self,
+        kept: &Kept,
+        buffers: &[IoSlice<'_>],
+        has_address: bool,
+    ) -> Option<(&Arc<Core>, Ticket)> {
+        let core = self.core.as_ref()?;
+        let looking = self.looking(has_address).filter(|looking| looking.keys.are_given_out())?;
+        match core.announce_given(kept.gives_out(buffers, &looking)) {
+            Ok(ticket) => ticket.map(|ticket| (core, ticket)),
+            Err(error) => {
+                core.complain("announce a key", &error);
+                None
+            }
+        }
     }
 
     /// Gives the connection back for its next request. If that cannot be, it ends here as one that

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use httparse::Header;
+
 use crate::head::{Answer, Head};
 
 /// Where keys stand, in the order in which they are looked for: the first one present decides.
@@ -43,6 +45,31 @@ impl Keys {
     pub(crate) fn parse(list: &str) -> Option<Self> {
         let sources: Vec<_> = list.split(',').map(Source::parse).collect::<Option<_>>()?;
         sources.iter().any(|source| *source != Source::Ip).then_some(Self(sources))
+    }
+
+    /// Whether clients may learn keys from answers.
+    pub(crate) fn are_given_out(&self) -> bool {
+        self.0.iter().any(|source| matches!(source, Source::Header(_) | Source::Cookie(_)))
+    }
+
+    /// The keys that an answer with these headers gives to its client.
+    pub(crate) fn given_out(&self, headers: &[Header<'_>]) -> Vec<Box<[u8]>> {
+        let named = |name: &str| {
+            let name = name.to_owned();
+            headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(&name))
+        };
+        let mut given = Vec::new();
+        for source in &self.0 {
+            match source {
+                Source::Header(name) => given.extend(named(name).map(|header| header.value)),
+                Source::Cookie(name) => {
+                    given.extend(named("set-cookie").filter_map(|header| set(header.value, name)));
+                }
+                Source::Sid | Source::Ip | Source::Query(_) | Source::Forwarded(_) => {}
+            }
+        }
+        let given = given.into_iter().map(<[u8]>::trim_ascii).filter(|key| !key.is_empty());
+        given.map(Box::from).collect()
     }
 
     /// What a whole head says; `has_address` of a client that has one.
@@ -91,6 +118,22 @@ impl Source {
     }
 }
 
+/// The value to which a `Set-Cookie` header sets the cookie of this name; none if it takes it away by
+/// its age, as servers do besides giving it a day in the past.
+fn set<'a>(header: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let mut parts = header.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+    let value =
+        parts.next()?.strip_prefix(name.as_bytes())?.trim_ascii_start().strip_prefix(b"=")?;
+    let value = value.trim_ascii();
+    let quoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+    let is_over = |part: &[u8]| {
+        let part = part.to_ascii_lowercase();
+        let over: [&[u8]; 3] = [b"max-age=0", b"max-age=-", b"expires=thu, 01 jan 1970"];
+        over.iter().any(|over| part.starts_with(over))
+    };
+    (!parts.any(is_over)).then_some(quoted.unwrap_or(value))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,6 +168,32 @@ mod tests {
         assert_eq!(find("sid", &head("EIO=4&sid=a"), true), "a");
         assert_eq!(find("sid", &head("transport=polling"), true), "nothing");
         assert_eq!(find("cookie:a", &head("EIO=4"), true), "nothing");
+    }
+
+    fn given_out(keys: &str, headers: &[(&'static str, &'static str)]) -> Vec<String> {
+        let header =
+            |(name, value): &(&'static str, &'static str)| Header { name, value: value.as_bytes() };
+        let headers: Vec<_> = headers.iter().map(header).collect();
+        let given = Keys::parse(keys).unwrap().given_out(&headers);
+        given.into_iter().map(|key| String::from_utf8(key.into()).unwrap()).collect()
+    }
+
+    #[test]
+    fn an_answer_gives_out_what_the_client_sends_back() {
+        let keys = "sid,cookie:a,header:Mcp-Session-Id,ip";
+        let headers = [
+            ("set-cookie", "a=one; Path=/; HttpOnly"),
+            ("Set-Cookie", "ab=no"),
+            ("Set-Cookie", "a = \"two\""),
+            ("mcp-session-id", " three "),
+            ("Cookie", "a=no"),
+        ];
+        assert_eq!(given_out(keys, &headers), ["one", "two", "three"]);
+        for over in ["a=", "a=x; max-age=0", "a=x; Expires=Thu, 01 Jan 1970 00:00:00 GMT"] {
+            assert_eq!(given_out(keys, &[("Set-Cookie", over)]), Vec::<String>::new(), "{over}");
+        }
+        assert!(Keys::parse(keys).unwrap().are_given_out());
+        assert!(!Keys::parse("sid,query:a,ip").unwrap().are_given_out());
     }
 
     #[test]

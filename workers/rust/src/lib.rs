@@ -36,6 +36,10 @@
 //! is placed anew as well, and one without a key behind one with a key. What lives here is what the server has announced,
 //! and what the supervisor has sent here in the last ten seconds.
 //!
+//! With `--by cookie:NAME` and `header:NAME`, what an answer of HTTP/1 gives out in `Set-Cookie` or in that header is
+//! announced before it is written, so a login or the session of an MCP server needs no code. The supervisor
+//! forgets such a key after `--session-idle`.
+//!
 //! A server has to do nothing for this but to read and write through the connection. From a socket
 //! that it has taken out ([`Connection::into_parts`]) and behind TLS nobody sees requests: answer with `Connection: close`
 //! there, wherever a client may send requests of several sessions. The same is so under a

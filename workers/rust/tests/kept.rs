@@ -11,11 +11,9 @@ use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt};
 use sticky_worker::{Connection, Worker};
-use support::{Supervisor, owned, read_all, supervisor};
+use support::{Supervisor, owned, supervisor};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-/// The last answer of a test.
-const BYE: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 3\r\n\r\nbye";
 
 fn get(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -97,6 +95,36 @@ fn a_session_that_has_ended_is_nobodys_and_a_worker_without_keys_looks_at_nothin
         serve(&connection, &client, &get("/"));
         serve(&connection, &client, &get("/?sid=other"));
     }
+}
+
+#[test]
+fn what_an_answer_gives_out_is_announced_before_the_client_has_it() {
+    let (supervisor, channel) = supervisor();
+    let worker = Worker::with_keys(channel, "cookie:a,header:Mcp-Session-Id").unwrap();
+    let mut client = supervisor.hand_over();
+    let connection = worker.accept().unwrap().unwrap();
+    assert_eq!(supervisor.next(), "READY");
+    let serve = |mut client: &TcpStream, request: &str, parts: &[&str]| {
+        client.write_all(request.as_bytes()).unwrap();
+        assert_eq!(read_exactly(&connection, request.len()), request);
+        parts.iter().for_each(|part| (&connection).write_all(part.as_bytes()).unwrap());
+        let answer = parts.concat();
+        assert_eq!(read_exactly(client, answer.len()), answer);
+    };
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n";
+    let login = format!("{head}set-cookie: a=one; Path=/\r\nMCP-Session-ID: two\r\n\r\n");
+    serve(&client, &get("/"), &[&login]);
+    assert_eq!(supervisor.next(), "SESSION one");
+    assert_eq!(supervisor.next(), "SESSION two");
+    // Once, and what a client has come with not at all.
+    let known = "GET / HTTP/1.1\r\nCookie: a=one\r\n\r\n";
+    serve(&client, known, &[head, "Set-Cookie: a=one\r", "\n\r\n"]);
+    assert!(supervisor.is_quiet());
+    // Also with the last answer of a connection.
+    let last = "GET / HTTP/1.1\r\nCookie: a=one\r\nConnection: close\r\n\r\n";
+    serve(&client, last, &["HTTP/1.1 302 Found\r\nSet-Coo", "kie: a=three\r\n\r\n"]);
+    assert_eq!(supervisor.next(), "SESSION three");
+    client.write_all(b"x").unwrap();
 }
 
 #[test]
@@ -195,12 +223,19 @@ mod with_tokio {
     use axum::extract::RawQuery;
     use axum::routing::any;
     use sticky_worker::tokio::{Listener, Worker};
+    use support::read_all;
     use tokio::sync::Semaphore;
 
     use super::*;
 
+    /// The last answer of a test.
+    const BYE: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 3\r\n\r\nbye";
     /// Holds up answers to requests for `wait`.
     static GATE: Semaphore = Semaphore::const_new(0);
+
+    async fn login() -> ([(&'static str, &'static str); 1], &'static str) {
+        ([("set-cookie", "a=one; Path=/")], "welcome")
+    }
 
     async fn answer(RawQuery(query): RawQuery, body: Bytes) -> String {
         let query = query.unwrap_or_default();
@@ -216,7 +251,7 @@ mod with_tokio {
         tokio::runtime::Runtime::new().unwrap().block_on(async {
             let worker = Worker::with_keys(channel, keys).unwrap();
             worker.sessions().announce("mine").await.unwrap();
-            let app = Router::new().fallback(any(answer));
+            let app = Router::new().route("/login", any(login)).fallback(any(answer));
             let gone = worker.gone();
             let serving = axum::serve(Listener::Worker(worker), app).with_graceful_shutdown(gone);
             let client = tokio::task::spawn_blocking(move || {
@@ -273,6 +308,18 @@ mod with_tokio {
             other.write_all(BYE.as_bytes()).unwrap();
             drop(other);
             assert_eq!(read_all(&client), BYE, "nobody else has the connection");
+        });
+    }
+
+    #[test]
+    fn a_login_is_announced_and_its_client_stays() {
+        serve_with("cookie:a", |supervisor| {
+            let mut client = supervisor.hand_over();
+            client.write_all(get("/login").as_bytes()).unwrap();
+            assert_eq!(read_answer(&client), "welcome");
+            assert_eq!(supervisor.next(), "SESSION one");
+            client.write_all(b"GET /?x HTTP/1.1\r\nHost: a\r\nCookie: a=one\r\n\r\n").unwrap();
+            assert_eq!(read_answer(&client), "x 0");
         });
     }
 

@@ -1,6 +1,7 @@
 //! The answers on a connection: whether all that are due are written.
 
 use std::collections::VecDeque;
+use std::io::IoSlice;
 
 use httparse::{EMPTY_HEADER, Response, Status};
 
@@ -57,6 +58,20 @@ impl Answers {
         self.due.back().is_some_and(|due| due.may_upgrade)
     }
 
+    /// The head of an answer that these bytes will complete, if they do.
+    pub(super) fn head_with(&self, buffers: &[IoSlice<'_>]) -> Option<Vec<u8>> {
+        let State::Head(written) = &self.state else { return None };
+        let mut head = written.clone();
+        for buffer in buffers {
+            head.extend_from_slice(&buffer[..buffer.len().min(MAX_HEAD)]);
+            if let Some(end) = end_of(&head) {
+                head.truncate(end);
+                return Some(head);
+            }
+        }
+        None
+    }
+
     /// The server has written this.
     pub(super) fn wrote(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
@@ -106,6 +121,8 @@ impl Answers {
 
     /// Reads a head, if it is whole, and says how long it is.
     fn take_head(&mut self, bytes: &[u8]) -> Result<Option<usize>, Unclear> {
+        // A long body may be there as well.
+        let bytes = end_of(bytes).map_or(bytes, |end| &bytes[..end]);
         let mut headers = vec![EMPTY_HEADER; lines(bytes)];
         let mut answer = Response::new(&mut headers);
         let Status::Complete(length) = answer.parse(bytes).map_err(|_| Unclear)? else {
@@ -134,6 +151,11 @@ impl Answers {
         self.state = if body.is_over() { State::default() } else { State::Body(body) };
         Ok(Some(length))
     }
+}
+
+/// Where a head ends, which ends in an empty line.
+fn end_of(bytes: &[u8]) -> Option<usize> {
+    bytes.windows(4).position(|four| four == b"\r\n\r\n").map(|start| start + 4)
 }
 
 #[cfg(test)]

@@ -17,8 +17,11 @@ mod request;
 #[cfg(test)]
 mod tests;
 
+use std::io::IoSlice;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
+
+use httparse::{EMPTY_HEADER, Response};
 
 use self::answer::Answers;
 use self::body::{Body, Chunked};
@@ -83,6 +86,8 @@ enum Next {
     Head(Vec<u8>),
     /// More of a body in chunks.
     Chunks(Chunked),
+    /// Nothing that matters: no request follows the one whose answer is due.
+    Last,
     /// Nobody looks.
     Free,
     /// The connection is not this worker's any more.
@@ -100,7 +105,7 @@ impl Kept {
     pub(crate) fn may_read(&self) -> MayRead {
         match &self.next {
             Next::Gone => MayRead::Nothing,
-            Next::Free => MayRead::All,
+            Next::Last | Next::Free => MayRead::All,
             Next::Head(_) | Next::Chunks(_) if self.seen > 0 => MayRead::UpTo(self.seen),
             Next::Head(_) | Next::Chunks(_) => MayRead::AfterALook,
         }
@@ -111,7 +116,7 @@ impl Kept {
     /// in if an answer is not written yet.
     pub(crate) fn look(&mut self, bytes: &[u8], looking: &Looking<'_>, may_wait: bool) -> Look {
         match &mut self.next {
-            Next::Free | Next::Gone => Look::Read,
+            Next::Last | Next::Free | Next::Gone => Look::Read,
             Next::Chunks(chunked) => {
                 match chunked.take(bytes) {
                     Ok(taken) => self.seen = taken as u64,
@@ -200,7 +205,7 @@ impl Kept {
         self.seen = (request.head - before) as u64;
         self.answers.expect(request.due);
         self.next = match request.body {
-            _ if request.is_last => Next::Free,
+            _ if request.is_last => Next::Last,
             Body::Chunked(chunked) => Next::Chunks(chunked),
             Body::Length(length) => {
                 self.seen = self.seen.saturating_add(length);
@@ -214,12 +219,36 @@ impl Kept {
         self.seen = self.seen.saturating_sub(count as u64);
     }
 
+    /// The keys in the head of an answer that is about to be written, if these bytes complete it. The client
+    /// may come back with them as soon as they are written. Those that it has come with are known.
+    pub(crate) fn gives_out(
+        &self,
+        buffers: &[IoSlice<'_>],
+        looking: &Looking<'_>,
+    ) -> Vec<Box<[u8]>> {
+        match self.next {
+            Next::Free | Next::Gone => return Vec::new(),
+            Next::Head(_) | Next::Chunks(_) | Next::Last => {}
+        }
+        let Some(head) = self.answers.head_with(buffers) else { return Vec::new() };
+        let mut headers = vec![EMPTY_HEADER; request::lines(&head)];
+        let mut answer = Response::new(&mut headers);
+        if answer.parse(&head).is_err() {
+            return Vec::new();
+        }
+        let mut given = looking.keys.given_out(answer.headers);
+        let mut owned = looking.owned.lock().unwrap_or_else(PoisonError::into_inner);
+        given.retain(|key| !owned.has(looking.now, key));
+        given.iter().for_each(|key| owned.route(looking.now, key));
+        given
+    }
+
     /// The server has written this. Returns whether nothing is due any more, so that a request which
     /// had to wait may be looked at again.
     pub(crate) fn wrote(&mut self, bytes: &[u8]) -> bool {
         match self.next {
             Next::Free | Next::Gone => return false,
-            Next::Head(_) | Next::Chunks(_) => self.answers.wrote(bytes),
+            Next::Head(_) | Next::Chunks(_) | Next::Last => self.answers.wrote(bytes),
         }
         if self.answers.are_over() {
             self.next = Next::Free;

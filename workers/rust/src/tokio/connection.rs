@@ -13,6 +13,7 @@ use crate::connection as blocking;
 use crate::core::Open;
 use crate::head::MAX_HEAD;
 use crate::keepalive::{Kept, Look, MayRead};
+use crate::outbox::Ticket;
 use crate::peek::{self, Wait};
 use crate::room::has_room;
 
@@ -44,6 +45,8 @@ struct Watched {
     kept: Kept,
     /// Who reads, while the next request waits for an answer to be written.
     reader: Option<Waker>,
+    /// What has to be said before more is written.
+    announced: Option<Ticket>,
 }
 
 impl Connection {
@@ -129,6 +132,26 @@ impl Connection {
             match look {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 look => return Poll::Ready(look),
+            }
+        }
+    }
+
+    /// Announces what is about to be given out, before the client can know it.
+    fn poll_announce(&mut self, context: &mut Context<'_>, buffers: &[IoSlice<'_>]) -> Poll<()> {
+        let Some(watched) = self.watched.as_deref_mut() else { return Poll::Ready(()) };
+        if watched.announced.is_none() {
+            let announced = self.open.announce(&watched.kept, buffers, self.client.is_some());
+            watched.announced = announced.map(|(_, ticket)| ticket);
+        }
+        match watched.announced {
+            // The channel is full, which the supervisor ends at once.
+            Some(ticket) if self.open.is_to_be_sent(ticket) => {
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Some(_) | None => {
+                watched.announced = None;
+                Poll::Ready(())
             }
         }
     }
@@ -268,6 +291,7 @@ impl AsyncWrite for Connection {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.check_here()?;
+        ready!(this.poll_announce(context, &[IoSlice::new(bytes)]));
         let count = ready!(match &mut this.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
             Stream::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
@@ -283,6 +307,7 @@ impl AsyncWrite for Connection {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.check_here()?;
+        ready!(this.poll_announce(context, buffers));
         let count = ready!(match &mut this.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, buffers),
             Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(context, buffers),
