@@ -247,10 +247,11 @@ pub(super) fn with_hook(
     unsafe { command.pre_exec(hook) }
 }
 
-/// Marks everything above stdio close-on-exec that this process has inherited, so that no worker has
-/// it. What it opens itself has the mark already.
+/// Marks everything above stdio close-on-exec that this process has inherited, if a worker that starts
+/// cannot do that: so that no worker has it. What the process opens itself has the mark already.
 pub fn mark_inherited() {
-    if mark_all().is_ok() {
+    // From the last number on, which is nothing.
+    if mark_from(libc::c_uint::MAX).is_ok() {
         return;
     }
     // Linux before 5.11 cannot do it at once, nor can who is not allowed to, such as by an old
@@ -267,7 +268,7 @@ pub fn mark_inherited() {
 /// Has the channel stay open, and nothing else above stdio, whoever opened it.
 fn keep_only_stdio_and(channel: RawFd) -> io::Result<()> {
     // Where it cannot be done, `mark_inherited` has done it for all that could lack the mark.
-    _ = mark_all();
+    _ = mark_from(3);
     // SAFETY: the channel is open: the parent holds it while it spawns.
     #[expect(unsafe_code, reason = "a number becomes a descriptor")]
     let channel = unsafe { BorrowedFd::borrow_raw(channel) };
@@ -276,11 +277,10 @@ fn keep_only_stdio_and(channel: RawFd) -> io::Result<()> {
 }
 
 #[expect(unsafe_code, reason = "close_range(2) has no safe wrapper")]
-fn mark_all() -> nix::Result<()> {
+fn mark_from(first: libc::c_uint) -> nix::Result<()> {
+    let (last, flag) = (libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
     // SAFETY: setting the flag closes nothing in this process image.
-    let marked = unsafe {
-        libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC)
-    };
+    let marked = unsafe { libc::syscall(libc::SYS_close_range, first, last, flag) };
     Errno::result(marked).map(drop)
 }
 
