@@ -10,7 +10,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
-use crate::support::{Supervisor, eventually, get, proc, sticky_run, terminal};
+use crate::support::{Supervisor, eventually, get, proc, sticky_run, terminal, worker};
 
 /// A supervisor that logs there; its address has to be known without the log.
 fn logging_to(place: impl Into<OwnedFd>) -> (Supervisor, SocketAddr) {
@@ -21,7 +21,13 @@ fn logging_with(flags: &[&str], place: impl Into<OwnedFd>) -> (Supervisor, Socke
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address");
     let flags = [&["--listen", "fd:3", "--by", "none"], flags].concat();
-    let builder = sticky_run(2, &flags).log_to(place.into());
+    // With --prefix-output this goes the same way as the log.
+    let script = "yes 'some words of output' 2>&- | head -n 20000 >&2; exec \"$0\" \"$@\"";
+    let script = if flags.contains(&"--prefix-output") { script } else { "exec \"$0\" \"$@\"" };
+    let command = worker::command();
+    let words = ["sh", "-c", script].into_iter().chain(command.iter().map(String::as_str));
+    let words: Vec<_> = words.collect();
+    let builder = sticky_run(2, &flags).command(&words).log_to(place.into());
     let supervisor = builder.inherit(listener.into()).spawn();
     get(address, "/");
     (supervisor, address)
