@@ -1,4 +1,4 @@
-//! Starting a worker: its own session, its channel and stdio, and nothing else of ours; as who,
+//! Starting a worker: its own process group, its channel and stdio, and nothing else of ours; as who,
 //! where and with which limits it was asked for.
 
 use std::ffi::{CString, OsString};
@@ -16,12 +16,14 @@ use nix::sys::prctl::{set_no_new_privs, set_pdeathsig};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Gid, Pid, Uid, chdir, getppid, setgroups, setresgid, setresuid, setsid};
+use nix::unistd::{
+    Gid, Pid, Uid, chdir, getppid, setgroups, setpgid, setresgid, setresuid, setsid,
+};
 
 use super::capabilities::hand_on_none;
 use super::limits::FileLimit;
-use super::null;
 use super::signals::Inherited;
+use super::{null, terminal};
 use crate::logic::config::{Account, Limit, ProcessConfig};
 
 /// The variable that tells a program what to do with the state of an upgrade, and where that is.
@@ -220,11 +222,19 @@ fn become_account(account: &Account, groups: &[Gid]) -> nix::Result<()> {
     setresuid(uid, uid, uid)
 }
 
-/// Makes this process, a new child, the leader of its own session and process group. So it has no
-/// terminal: none can stop it that it writes to (`stty tostop`) or would like to read (`tty(4)`), and
-/// what is typed there is for the supervisor alone.
+/// Makes this process, a new child, the leader of its own process group, without a terminal: none can
+/// stop it that it writes to (`stty tostop`) or would like to read (`tty(4)`), and what is typed there
+/// is for the supervisor alone.
+///
+/// A session of its own would do as well, but then the kernel would schedule each worker as a group of
+/// its own (autogroup, `sched(7)`), and wake it up for each single connection.
 fn leave_terminal() -> io::Result<()> {
-    Ok(setsid().map(drop)?)
+    match terminal::give_up() {
+        Ok(()) => setpgid(Pid::from_raw(0), Pid::from_raw(0))?,
+        // Such as where `/dev/tty` is missing.
+        Err(_) => setsid().map(drop)?,
+    }
+    Ok(())
 }
 
 /// Has this process, a new child, be killed when its parent ends.

@@ -303,9 +303,9 @@ Signals:
   As process 1 all of this is the same, except that ABRT and its like, TSTP
   and KILL do nothing if a process of its own container sends them. Workers
   start with the signals as the supervisor found them; PIPE has its default.
-  They have no terminal to read: each leads a session of its own, so that no
-  terminal stops them, and Ctrl-C and Ctrl-Z are for the supervisor. A worker
-  that a signal has stopped goes on (CONT) when it is to end.
+  They have given up the terminal, so that none stops them, and Ctrl-C and
+  Ctrl-Z are for the supervisor. A worker that a signal has stopped goes on
+  (CONT) when it is to end.
 
 Upgrade in place:
   On USR2 the program that is at the path of this one now is asked whether it
