@@ -8,6 +8,7 @@
 
 mod accept;
 mod channels;
+mod children;
 mod command_error;
 mod connection;
 mod handoff;
@@ -20,6 +21,7 @@ mod origin;
 mod output;
 mod pending;
 mod privileges;
+mod said;
 mod settling;
 mod source;
 mod start;

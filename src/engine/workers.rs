@@ -1,33 +1,29 @@
-//! Workers: started and buried as the fleet says.
+//! Workers: started and ended as the fleet says.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::mem;
 use std::os::fd::AsRawFd;
 
 use nix::libc;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
-use sticky_worker::message::{ENV_WORKER_ID, ENV_WORKERS, MAX_KEY};
+use sticky_worker::message::{ENV_WORKER_ID, ENV_WORKERS};
 use tracing::{info, warn};
 
+use super::Engine;
 use super::channels::ChannelPoll;
+use super::children::Paused;
 use super::command_error::CommandError;
 use super::link::{Link, SavedLink};
+use super::said::Said;
 use super::upgrade::{Keeper, Shared};
-use super::{Channels, Engine};
 use crate::logic::Worker;
 use crate::logic::config::{Command, ProcessConfig, with_slot};
-use crate::logic::fleet::{Exit, Input};
-use crate::logic::route::OwnedByAnother;
+use crate::logic::fleet::Input;
 use crate::logic::throttle::Throttle;
-use crate::os::reap::{self, Change, Changed};
-use crate::os::signals;
+use crate::os::reap;
 use crate::os::spawn::{Launch, SpawnError, Spawner};
-
-/// So many children are reaped before connections are looked after: a few milliseconds.
-const REAPED_AT_ONCE: usize = 256;
 
 /// All live workers and how they are started.
 #[derive(Debug)]
@@ -42,25 +38,16 @@ pub(super) struct Workers {
     /// Those of which the loop tells when they pick something up.
     watched: BTreeSet<Worker>,
     /// The processes of those that have ended, until all was said about it.
-    buried: BTreeMap<Worker, Pid>,
+    pub(super) buried: BTreeMap<Worker, Pid>,
     /// How many slots there are.
     pub(super) slots: u16,
     /// Workers that are to be told `DRAIN` once no connection is on its way to them.
     drains: Vec<Worker>,
     /// Whether the command could ever be started.
     started: bool,
-    said: Said,
+    pub(super) said: Said,
     /// Whether children may have ended that were left for the next turn.
     pub(super) unreaped: bool,
-}
-
-/// What was said once about keys that workers announce.
-#[derive(Debug, Default)]
-struct Said {
-    /// That one is too long.
-    too_long: bool,
-    /// That one lives on another worker.
-    shared: bool,
 }
 
 /// A worker whose process exists.
@@ -69,20 +56,12 @@ pub(super) struct Live {
     pub(super) worker: Worker,
     pub(super) link: Link,
     pub(super) told_off: Throttle,
-    paused: Paused,
+    pub(super) paused: Paused,
     /// How many connections it was given.
     pub(super) given: u64,
     /// This program has started it, and not the one that it was before an upgrade.
     is_own: bool,
     pid: Pid,
-}
-
-/// What is said of a worker that a signal has stopped.
-#[derive(Debug, Default)]
-struct Paused {
-    throttle: Throttle,
-    /// It was said, and not yet that it goes on.
-    is_said: bool,
 }
 
 impl Live {
@@ -191,7 +170,7 @@ impl Workers {
     }
 
     /// A worker is gone.
-    fn remove(&mut self, worker: Worker) -> Option<Live> {
+    pub(super) fn remove(&mut self, worker: Worker) -> Option<Live> {
         self.readable.remove(&worker);
         self.watched.remove(&worker);
         self.live.remove(&worker)
@@ -290,7 +269,7 @@ impl Workers {
         self.buried.clear();
     }
 
-    fn of_pid(&self, pid: Pid) -> Option<Worker> {
+    pub(super) fn of_pid(&self, pid: Pid) -> Option<Worker> {
         self.all().find(|live| live.pid == pid).map(|live| live.worker)
     }
 }
@@ -386,134 +365,6 @@ impl Engine {
             if live && !self.tell_drain(worker) {
                 self.workers.drain_later(worker);
             }
-        }
-    }
-
-    /// Buries the children that have ended: workers, and as PID 1 anybody. Where there are many, some
-    /// are left for the next turn.
-    pub(super) fn reap_children(&mut self) {
-        self.workers.unreaped = false;
-        for _ in 0..REAPED_AT_ONCE {
-            let Changed { pid, change } = match reap::next_change() {
-                Ok(Some(changed)) => changed,
-                Ok(None) => return,
-                Err(error) => return warn!("cannot wait for children: {error}"),
-            };
-            match change {
-                Change::Ended(exit) => self.hear_child_end(pid, exit),
-                Change::Stopped(signal) => self.hear_pause(pid, Some(signal)),
-                Change::Continued => self.hear_pause(pid, None),
-            }
-        }
-        self.workers.unreaped = true;
-    }
-
-    /// A child has ended.
-    fn hear_child_end(&mut self, pid: Pid, exit: Exit) {
-        let worker = self.workers.of_pid(pid);
-        if let Some(worker) = worker {
-            self.read_channel(worker, Channels::All);
-        }
-        if let Err(error) = reap::reap(pid, worker.is_some()) {
-            warn!("cannot end what pid {pid} left behind: {error}");
-        }
-        match worker {
-            Some(worker) => self.bury(worker, exit),
-            None => self.hear_upgrade_answer(pid, exit),
-        }
-    }
-
-    /// A signal has stopped a child, or it goes on.
-    fn hear_pause(&mut self, pid: Pid, stopped_by: Option<i32>) {
-        let now = self.now;
-        let Some(worker) = self.workers.of_pid(pid) else {
-            let Some(signal) = stopped_by else { return };
-            let signal = signals::name(signal);
-            return info!("a child that is no worker is stopped by {signal} (pid {pid})");
-        };
-        let Some(live) = self.workers.get_mut(worker) else { return };
-        let (slot, pid) = (worker.slot, pid.as_raw());
-        match stopped_by {
-            Some(signal) => {
-                let Some(before) = live.paused.throttle.say(now) else { return };
-                live.paused.is_said = true;
-                let signal = signals::name(signal);
-                let more =
-                    if before == 0 { String::new() } else { format!(" ({before} times before)") };
-                warn!(
-                    worker = slot,
-                    pid,
-                    "{worker} is stopped by {signal} and serves nobody until kill -CONT {pid}{more}"
-                );
-            }
-            None if mem::take(&mut live.paused.is_said) => {
-                info!(worker = slot, pid, "{worker} goes on (pid {pid})");
-            }
-            None => {}
-        }
-    }
-
-    /// A worker was reaped.
-    fn bury(&mut self, worker: Worker, exit: Exit) {
-        if let Some(live) = self.workers.remove(worker) {
-            self.workers.buried.insert(worker, live.pid);
-            self.recover(worker, live.link);
-        }
-        self.output.ended(self.now, worker);
-        self.router.gone(self.now, worker);
-        self.fleet.handle(self.now, Input::Exited(worker, exit));
-        self.settling.changed(self.now);
-    }
-
-    /// A worker announces a key. Two may do so innocently: when ids collide, or when clients present
-    /// what is the same for all of them.
-    pub(super) fn hear_session(&mut self, worker: Worker, key: &[u8]) {
-        if self.fleet.is_outgoing(worker) {
-            // Nobody new is sent there, and whoever is there already stays.
-        } else if !self.fleet.is_ready(worker) {
-            self.tell_off(worker, "SESSION came before READY");
-        } else if key.len() > MAX_KEY {
-            let length = key.len();
-            if !mem::replace(&mut self.workers.said.too_long, true) {
-                warn!(
-                    "{worker} announces a key of {length} bytes: only {MAX_KEY} are taken, so clients \
-                     that present it may reach another worker; use shorter ids (said once)"
-                );
-            }
-        } else if let Err(OwnedByAnother(owner)) = self.router.session(self.now, worker, key)
-            && !mem::replace(&mut self.workers.said.shared, true)
-        {
-            warn!(
-                "{worker} announces a key that lives on {owner}, where everybody who presents it goes: \
-                 several clients seem to share it, such as a cookie with the same value for all, or ids \
-                 that collide; have --by name a key that each client has for itself (said once)"
-            );
-        }
-    }
-
-    /// A worker has finished so many connections.
-    pub(super) fn hear_closed(&mut self, worker: Worker, count: u32) {
-        if !self.router.closed(worker, count) {
-            self.tell_off(worker, "it closed more connections than it was given");
-        }
-    }
-
-    /// Ends a worker with which nothing can be exchanged any more.
-    pub(super) fn end_unusable(&mut self, worker: Worker, error: &io::Error) {
-        self.tell_off(worker, &format!("it shut its channel down, so it is ended: {error}"));
-        self.workers.kill(worker);
-    }
-
-    /// Says in the log what a worker did wrong, at a limited rate.
-    pub(super) fn tell_off(&mut self, worker: Worker, what: &str) {
-        let now = self.now;
-        if let Some(live) = self.workers.get_mut(worker)
-            && let Some(before) = live.told_off.say(now)
-        {
-            let pid = live.pid;
-            warn!(
-                "{worker} misuses its channel: {what} (pid {pid}, {before} earlier ones not shown)"
-            );
         }
     }
 }

@@ -1,0 +1,102 @@
+//! What became of children: those that have ended are reaped, those that a signal has stopped are named.
+
+use std::mem;
+
+use nix::unistd::Pid;
+use tracing::{info, warn};
+
+use super::{Channels, Engine};
+use crate::logic::Worker;
+use crate::logic::fleet::{Exit, Input};
+use crate::logic::throttle::Throttle;
+use crate::os::reap::{self, Change, Changed};
+use crate::os::signals;
+
+/// So many children are reaped before connections are looked after: a few milliseconds.
+const REAPED_AT_ONCE: usize = 256;
+
+/// What is said of a worker that a signal has stopped.
+#[derive(Debug, Default)]
+pub(super) struct Paused {
+    throttle: Throttle,
+    /// It was said, and not yet that it goes on.
+    is_said: bool,
+}
+
+impl Engine {
+    /// Buries the children that have ended: workers, and as PID 1 anybody. Where there are many, some
+    /// are left for the next turn.
+    pub(super) fn reap_children(&mut self) {
+        self.workers.unreaped = false;
+        for _ in 0..REAPED_AT_ONCE {
+            let Changed { pid, change } = match reap::next_change() {
+                Ok(Some(changed)) => changed,
+                Ok(None) => return,
+                Err(error) => return warn!("cannot wait for children: {error}"),
+            };
+            match change {
+                Change::Ended(exit) => self.hear_child_end(pid, exit),
+                Change::Stopped(signal) => self.hear_pause(pid, Some(signal)),
+                Change::Continued => self.hear_pause(pid, None),
+            }
+        }
+        self.workers.unreaped = true;
+    }
+
+    /// A child has ended.
+    fn hear_child_end(&mut self, pid: Pid, exit: Exit) {
+        let worker = self.workers.of_pid(pid);
+        if let Some(worker) = worker {
+            self.read_channel(worker, Channels::All);
+        }
+        if let Err(error) = reap::reap(pid, worker.is_some()) {
+            warn!("cannot end what pid {pid} left behind: {error}");
+        }
+        match worker {
+            Some(worker) => self.bury(worker, exit),
+            None => self.hear_upgrade_answer(pid, exit),
+        }
+    }
+
+    /// A signal has stopped a child, or it goes on.
+    fn hear_pause(&mut self, pid: Pid, stopped_by: Option<i32>) {
+        let now = self.now;
+        let Some(worker) = self.workers.of_pid(pid) else {
+            let Some(signal) = stopped_by else { return };
+            let signal = signals::name(signal);
+            return info!("a child that is no worker is stopped by {signal} (pid {pid})");
+        };
+        let Some(live) = self.workers.get_mut(worker) else { return };
+        let (slot, pid) = (worker.slot, pid.as_raw());
+        match stopped_by {
+            Some(signal) => {
+                let Some(before) = live.paused.throttle.say(now) else { return };
+                live.paused.is_said = true;
+                let signal = signals::name(signal);
+                let more =
+                    if before == 0 { String::new() } else { format!(" ({before} times before)") };
+                warn!(
+                    worker = slot,
+                    pid,
+                    "{worker} is stopped by {signal} and serves nobody until kill -CONT {pid}{more}"
+                );
+            }
+            None if mem::take(&mut live.paused.is_said) => {
+                info!(worker = slot, pid, "{worker} goes on (pid {pid})");
+            }
+            None => {}
+        }
+    }
+
+    /// A worker was reaped.
+    fn bury(&mut self, worker: Worker, exit: Exit) {
+        if let Some(live) = self.workers.remove(worker) {
+            self.workers.buried.insert(worker, live.pid());
+            self.recover(worker, live.link);
+        }
+        self.output.ended(self.now, worker);
+        self.router.gone(self.now, worker);
+        self.fleet.handle(self.now, Input::Exited(worker, exit));
+        self.settling.changed(self.now);
+    }
+}
