@@ -57,6 +57,13 @@ fn children_and_threads_of_a_worker_see_nothing_of_the_preload() {
 }
 
 #[test]
+fn a_program_without_a_file_is_a_worker_as_any_other() {
+    let Some(app) = App::new("inherited.js") else { return };
+    let seen = inherited(app.command(&["{node}", "--eval", "require('{app}')"]));
+    assert_eq!(seen.worker.names, OF_EVERY_WORKER, "{seen:?}");
+}
+
+#[test]
 fn the_users_own_node_options_stay_as_they_are() {
     let own = r#"--no-deprecation  --title="a  title""#;
     let Some(app) = App::new("inherited.js") else { return };

@@ -38,7 +38,18 @@ if (config && isWorker()) install(config);
 /** Whether the process at the other end of the channel plays Node's cluster primary for us. */
 function isWorker() {
   const cluster = require("cluster");
+  enter(cluster);
   return cluster.isWorker && Boolean(cluster.worker) && process.connected === true;
+}
+
+/**
+ * Makes a program without a file, such as `node -e`, a worker of the cluster. Node makes one of a script
+ * only, and leaves the others waiting for an answer that they do not read.
+ */
+function enter(cluster) {
+  if (process.argv[1] || cluster.worker || !process.env.NODE_UNIQUE_ID || !process.connected) return;
+  cluster._setupWorker?.();
+  delete process.env.NODE_UNIQUE_ID;
 }
 
 function install({ incarnation, key, keepAlive, by, trust, forwarded, memory, ports }) {
