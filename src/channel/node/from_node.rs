@@ -130,8 +130,6 @@ pub enum FromNode {
     Handback {
         /// What was read of it, and is to be read again.
         head: Vec<u8>,
-        /// The server that it came to, as the supervisor named it.
-        server: Option<String>,
     },
     /// A message of `@socket.io/cluster-adapter`; its frame is to be relayed to other workers.
     Adapter(Adapter),
@@ -336,7 +334,7 @@ fn preload(fields: &Fields<'_>) -> Option<FromNode> {
         "pong" => Some(FromNode::Pong),
         "handback" => {
             let head = BASE64_STANDARD.decode(&*fields.text(Field::Head)?).ok()?;
-            Some(FromNode::Handback { head, server: text(Field::Server) })
+            Some(FromNode::Handback { head })
         }
         _ => None,
     }

@@ -98,6 +98,8 @@ pub enum ToNode<'a> {
     Conn {
         /// What was read of it, and is to be read again.
         head: &'a [u8],
+        /// The worker's name of its server; absent where a package or the worker has to find it.
+        server: Option<&'a str>,
         /// The local port; absent for a Unix socket.
         port: Option<u16>,
     },
@@ -182,8 +184,8 @@ impl ToNode<'_> {
                 to.number("count", count);
             }
             Self::Package(message) => handle(to, "net.Socket", |to| package(to, message)),
-            Self::Conn { head, port } => handle(to, "net.Socket", |to| {
-                to.object("msg", |to| conn(to, head, port));
+            Self::Conn { head, server, port } => handle(to, "net.Socket", |to| {
+                to.object("msg", |to| conn(to, head, server, port));
             }),
             Self::SoftDrain => preload(to, "drain"),
             Self::Close { at_once } => preload(to, if at_once { "close-now" } else { "close" }),
@@ -254,9 +256,13 @@ fn package(to: &mut Object<'_>, message: PackageMessage<'_>) {
     }
 }
 
-fn conn(to: &mut Object<'_>, head: &[u8], port: Option<u16>) {
+fn conn(to: &mut Object<'_>, head: &[u8], server: Option<&str>, port: Option<u16>) {
     preload(to, "conn");
     to.text("head", &BASE64_STANDARD.encode(head));
+    match server {
+        Some(key) => to.text("server", key),
+        None => to.null("server"),
+    }
     match port {
         Some(port) => to.number("port", port),
         None => to.null("port"),

@@ -264,7 +264,11 @@ fn frame(
     serialization: Serialization,
 ) -> Option<(Vec<u8>, Option<u32>)> {
     if let Some(head) = &connection.head {
-        let message = ToNode::Conn { head, port: connection.port() };
+        let server = match connection.listener.and_then(|listener| link.primary.way(listener)) {
+            Some(Way::Server(key)) => Some(key),
+            Some(Way::Package(_)) | None => None,
+        };
+        let message = ToNode::Conn { head, server, port: connection.port() };
         return Some((message.encode(serialization), None));
     }
     let seq = link.primary.seq();

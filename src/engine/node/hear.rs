@@ -232,7 +232,7 @@ impl Engine {
         };
         self.answer_handle(worker, ToNode::HandleAck);
         match message {
-            FromNode::Handback { head, .. } => self.hear_handback(worker, descriptor, head),
+            FromNode::Handback { head } => self.hear_handback(worker, descriptor, head),
             _ => debug!("{worker} sends a descriptor that is for nobody here"),
         }
     }

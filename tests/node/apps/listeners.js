@@ -1,4 +1,4 @@
-// Listens on everything in LISTEN, a JSON list of `{"name", "kind"?, ...what listen() takes}`, and says on standard error
+// Listens on everything in LISTEN, a JSON list of `{"name", "kind"?, "keep"?, ...what listen() takes}`, and says on standard error
 // what came of each: `listener NAME {...}`.
 "use strict";
 const dgram = require("node:dgram");
@@ -24,7 +24,7 @@ for (const { name, kind = "http", ...options } of JSON.parse(process.env.LISTEN)
 
 function listen(name, kind, options) {
   const server = kinds[kind]((request, response) => {
-    response.setHeader("Connection", "close");
+    if (!options.keep) response.setHeader("Connection", "close");
     response.end(who(request, { listener: name }));
   }, options);
   server.on("error", ({ code }) => say(name, { error: code }));

@@ -58,9 +58,8 @@ function hasLeft(server, request) {
  * @param {import("http").IncomingMessage} request its next request
  * @param {import("net").Socket} socket
  * @param {Buffer} rest everything that was read behind the head of `request`
- * @param {string | null} server the key of the listener that it came from
  */
-function give(request, socket, rest, server) {
+function give(request, socket, rest) {
   // Node took its own listeners away with the parser.
   socket.on("error", ignore);
   whenAnswered(socket, () => {
@@ -70,7 +69,7 @@ function give(request, socket, rest, server) {
     const unread = socket.readableLength > 0 ? socket.read() : null;
     const head = Buffer.concat([writeHead(request), rest, unread ?? Buffer.alloc(0)]).toString("base64");
     socket.once("close", () => {
-      tell("handback", { head, server }, new net.Socket({ handle, manualStart: true }));
+      tell("handback", { head }, new net.Socket({ handle, manualStart: true }));
     });
     socket.destroy();
   });
@@ -99,10 +98,10 @@ function whenAnswered(socket, then) {
  * @param {object} parts see index.cjs
  */
 function install({ packages, servers }) {
-  hear("conn", ({ head, port }, socket) => {
+  hear("conn", ({ head, server: key, port }, socket) => {
     if (!socket) return;
     passed.add(socket);
-    const server = servers.find(port);
+    const server = servers.find(key, port);
     if (server) receive(server, socket);
     else if (!packages.receive(socket)) return void socket.destroy();
     socket.unshift(Buffer.from(head, "base64"));

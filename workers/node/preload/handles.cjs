@@ -10,8 +10,7 @@ const { tell } = require("./supervisor.cjs");
 const GATHER = 10;
 
 class Handles {
-  /** The key of the listener that each came from; null for those that came by another message. */
-  #keys = new WeakMap();
+  #ours = new WeakSet();
   #closed = 0;
   #open = 0;
   #emptied = null;
@@ -22,23 +21,18 @@ class Handles {
   install() {
     process.on("internalMessage", (message, handle) => {
       if (message.cmd !== "NODE_HANDLE" || !handle) return;
-      if (message.type === "net.Native" || message.type === "net.Socket") this.#arrive(message.msg, handle);
+      if (message.type === "net.Native" || message.type === "net.Socket") this.#arrive(handle);
     });
   }
 
   /** Whether the supervisor gave us `handle`. */
   has(handle) {
-    return this.#keys.has(handle);
+    return this.#ours.has(handle);
   }
 
-  /** The key of the listener that `handle` came from, or null. */
-  key(handle) {
-    return this.#keys.get(handle) ?? null;
-  }
-
-  #arrive(message, handle) {
+  #arrive(handle) {
     this.#open++;
-    this.#keys.set(handle, message?.act === "newconn" ? message.key : null);
+    this.#ours.add(handle);
     handle.close = this.#close;
     handle.reset = this.#reset;
   }

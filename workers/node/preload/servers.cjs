@@ -11,8 +11,10 @@ const net = require("net");
 const { Http2 } = require("./http2.cjs");
 
 class Servers {
-  /** @type {Set<import("net").Server>} those that listen, by the supervisor */
-  #listening = new Set();
+  /** @type {Map<import("net").Server, string>} those that listen, by the supervisor, and its name of each */
+  #listening = new Map();
+  /** The name in the answer that Node reads. */
+  #answered = null;
   /** @type {WeakSet<import("net").Server>} */
   #known = new WeakSet();
   /** @type {Set<WeakRef<import("net").Server>>} all that listened, for they may have connections still */
@@ -26,6 +28,9 @@ class Servers {
 
   install() {
     const servers = this;
+    process.prependListener("internalMessage", (message) => {
+      if (message.cmd === "NODE_CLUSTER" && message.ack !== undefined) this.#answered = message.key;
+    });
     const getServer = cluster._getServer;
     cluster._getServer = function (server, options, callback) {
       if (!(server instanceof net.Server) || !options) return getServer.apply(this, arguments);
@@ -44,7 +49,7 @@ class Servers {
 
   /** `server` listens, until `handle` closes. Of an event it would be seen that somebody listens to it. */
   #begin(server, handle) {
-    this.#listening.add(server);
+    this.#listening.set(server, this.#answered);
     if (!this.#known.has(server)) {
       this.#known.add(server);
       this.#all.add(new WeakRef(server));
@@ -79,7 +84,7 @@ class Servers {
 
   /** Whether an app sees connections before their first byte. Of HTTP, Node itself is the one listener. */
   showAtOnce() {
-    for (const server of this.#listening) {
+    for (const server of this.#listening.keys()) {
       if (!(server instanceof http.Server) || server.listenerCount("connection") > 1) return true;
     }
     return false;
@@ -91,14 +96,16 @@ class Servers {
   }
 
   /**
-   * The server for a connection of HTTP that came to `port`. One of `net` finds the HTTP server itself.
+   * The server for a connection of HTTP. One of `net` finds the HTTP server itself.
    *
+   * @param {string | null} key the supervisor's name of the server, unless a package takes the connection
    * @param {number | null} port
    * @returns {import("net").Server | undefined}
    */
-  find(port) {
-    const candidates = [...this.#listening].filter((server) => kind(server) !== "tls");
-    const exact = candidates.find((server) => port !== null && server.address()?.port === port);
+  find(key, port) {
+    const candidates = [...this.#listening.keys()].filter((server) => kind(server) !== "tls");
+    const named = candidates.find((server) => typeof key === "string" && this.#listening.get(server) === key);
+    const exact = named ?? candidates.find((server) => port !== null && server.address()?.port === port);
     return exact ?? this.#latest?.deref() ?? candidates.find((server) => server instanceof http.Server);
   }
 

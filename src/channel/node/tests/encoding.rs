@@ -120,12 +120,13 @@ fn everything_else_is_said() {
     expect(ToNode::Package(PackageMessage::Connection), handle("net.Socket", package));
     let text = "\"quoted\" \\ \n \u{1} connection";
     expect(ToNode::Package(PackageMessage::Text(text)), handle("net.Socket", json!(text)));
-    let conn =
-        |port| json!({"cmd": "NODE_STICKY", "act": "conn", "head": "R0VUAP8=", "port": port});
+    let conn = |server: Value, port: Value| json!({"cmd": "NODE_STICKY", "act": "conn", "head": "R0VUAP8=", "server": server, "port": port});
     let head = b"GET\0\xFF";
     let port = Some(3000);
-    expect(ToNode::Conn { head, port }, handle("net.Socket", conn(json!(3000))));
-    expect(ToNode::Conn { head, port: None }, handle("net.Socket", conn(json!(null))));
+    let to_port = ToNode::Conn { head, server: None, port };
+    expect(to_port, handle("net.Socket", conn(json!(null), json!(3000))));
+    let to_server = ToNode::Conn { head, server: Some(key), port: None };
+    expect(to_server, handle("net.Socket", conn(json!(key), json!(null))));
     let preload = |act: &str| json!({"cmd": "NODE_STICKY", "act": act});
     expect(ToNode::SoftDrain, preload("drain"));
     expect(ToNode::Close { at_once: false }, preload("close"));

@@ -107,15 +107,10 @@ fn handles_are_unwrapped_once() {
     expect(handle(json!(["NODE_HANDLE"])), boxed(FromNode::User));
     expect(json!({"cmd": "NODE_HANDLE"}), boxed(FromNode::User));
     expect(handle(handle(json!({}))), boxed(FromNode::OtherInternal));
-    let handback = |head, server| json!({"cmd": "NODE_STICKY", "act": "handback", "head": head, "server": server});
-    let back = |server: Option<&str>| {
-        boxed(FromNode::Handback { head: b"GET\0\xFF".into(), server: server.map(Into::into) })
-    };
-    expect(handle(handback("R0VUAP8=", "k")), back(Some("k")));
-    let no_server =
-        json!({"cmd": "NODE_STICKY", "act": "handback", "head": "R0VUAP8=", "server": null});
-    expect(handle(no_server), back(None));
-    expect(handle(handback("R0VU!", "k")), boxed(FromNode::OtherInternal));
+    let handback = |head| json!({"cmd": "NODE_STICKY", "act": "handback", "head": head});
+    let back = boxed(FromNode::Handback { head: b"GET\0\xFF".into() });
+    expect(handle(handback("R0VUAP8=")), back);
+    expect(handle(handback("R0VU!")), boxed(FromNode::OtherInternal));
     expect(json!({"cmd": "NODE_HANDLE_ACK"}), FromNode::HandleAck);
     expect(json!({"cmd": "NODE_HANDLE_NACK"}), FromNode::HandleNack);
 }
