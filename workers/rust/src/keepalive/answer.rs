@@ -12,7 +12,7 @@ use super::request::{Due, is_last, lines};
 const MAX_HEAD: usize = 64 * 1024;
 
 /// What was written, and what is still due.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Answers {
     /// Requests without their whole answer, oldest first.
     due: VecDeque<Due>,
@@ -21,7 +21,7 @@ pub(super) struct Answers {
     continued: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum State {
     /// In a head, of which this much was written.
     Head(Vec<u8>),
@@ -58,24 +58,24 @@ impl Answers {
         self.due.back().is_some_and(|due| due.may_upgrade)
     }
 
-    /// The head of an answer that these bytes will complete, if they do.
-    pub(super) fn head_with(&self, buffers: &[IoSlice<'_>]) -> Option<Vec<u8>> {
-        let State::Head(written) = &self.state else { return None };
-        let mut head = written.clone();
+    /// The heads of answers that these bytes will complete, in order.
+    pub(super) fn heads_with(&self, buffers: &[IoSlice<'_>]) -> Vec<Vec<u8>> {
+        let (mut ahead, mut heads) = (self.clone(), Vec::new());
         for buffer in buffers {
-            head.extend_from_slice(&buffer[..buffer.len().min(MAX_HEAD)]);
-            if let Some(end) = end_of(&head) {
-                head.truncate(end);
-                return Some(head);
-            }
+            ahead.go_over(buffer, |head| heads.push(head.to_vec()));
         }
-        None
+        heads
     }
 
     /// The server has written this.
-    pub(super) fn wrote(&mut self, mut bytes: &[u8]) {
+    pub(super) fn wrote(&mut self, bytes: &[u8]) {
+        self.go_over(bytes, |_| {});
+    }
+
+    /// Reads on, and tells of each head that is complete.
+    fn go_over(&mut self, mut bytes: &[u8], mut see: impl FnMut(&[u8])) {
         while !bytes.is_empty() {
-            match self.go_on(bytes) {
+            match self.go_on(bytes, &mut see) {
                 Ok(taken) => bytes = &bytes[taken..],
                 Err(Unclear) => {
                     self.state = State::Over;
@@ -85,7 +85,7 @@ impl Answers {
         }
     }
 
-    fn go_on(&mut self, bytes: &[u8]) -> Result<usize, Unclear> {
+    fn go_on(&mut self, bytes: &[u8], see: impl FnMut(&[u8])) -> Result<usize, Unclear> {
         match &mut self.state {
             State::Over => Ok(bytes.len()),
             State::Body(body) => {
@@ -95,7 +95,7 @@ impl Answers {
                 }
                 Ok(taken)
             }
-            State::Head(written) if written.is_empty() => match self.take_head(bytes)? {
+            State::Head(written) if written.is_empty() => match self.take_head(bytes, see)? {
                 Some(length) => Ok(length),
                 None => {
                     self.state = State::Head(bytes.to_vec());
@@ -106,7 +106,7 @@ impl Answers {
                 let before = written.len();
                 let mut whole = std::mem::take(written);
                 whole.extend_from_slice(bytes);
-                match self.take_head(&whole)? {
+                match self.take_head(&whole, see)? {
                     // An earlier look has found that the head does not end in what was there then.
                     Some(length) => Ok(length.saturating_sub(before)),
                     None if whole.len() > MAX_HEAD => Err(Unclear),
@@ -120,7 +120,11 @@ impl Answers {
     }
 
     /// Reads a head, if it is whole, and says how long it is.
-    fn take_head(&mut self, bytes: &[u8]) -> Result<Option<usize>, Unclear> {
+    fn take_head(
+        &mut self,
+        bytes: &[u8],
+        mut see: impl FnMut(&[u8]),
+    ) -> Result<Option<usize>, Unclear> {
         // A long body may be there as well.
         let bytes = end_of(bytes).map_or(bytes, |end| &bytes[..end]);
         let mut headers = vec![EMPTY_HEADER; lines(bytes)];
@@ -128,6 +132,7 @@ impl Answers {
         let Status::Complete(length) = answer.parse(bytes).map_err(|_| Unclear)? else {
             return Ok(None);
         };
+        see(&bytes[..length]);
         let due = *self.due.front().ok_or(Unclear)?;
         let body = match answer.code {
             Some(101) | None => return Err(Unclear),

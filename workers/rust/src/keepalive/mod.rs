@@ -219,7 +219,7 @@ impl Kept {
         self.seen = self.seen.saturating_sub(count as u64);
     }
 
-    /// The keys in the head of an answer that is about to be written, if these bytes complete it. The client
+    /// The keys in the heads of answers that these bytes, which are about to be written, complete. The client
     /// may come back with them as soon as they are written. Those that it has come with are known.
     pub(crate) fn gives_out(
         &self,
@@ -230,13 +230,14 @@ impl Kept {
             Next::Free | Next::Gone => return Vec::new(),
             Next::Head(_) | Next::Chunks(_) | Next::Last => {}
         }
-        let Some(head) = self.answers.head_with(buffers) else { return Vec::new() };
-        let mut headers = vec![EMPTY_HEADER; request::lines(&head)];
-        let mut answer = Response::new(&mut headers);
-        if answer.parse(&head).is_err() {
-            return Vec::new();
+        let mut given = Vec::new();
+        for head in self.answers.heads_with(buffers) {
+            let mut headers = vec![EMPTY_HEADER; request::lines(&head)];
+            let mut answer = Response::new(&mut headers);
+            if answer.parse(&head).is_ok() {
+                given.extend(looking.keys.given_out(answer.headers));
+            }
         }
-        let mut given = looking.keys.given_out(answer.headers);
         let mut owned = looking.owned.lock().unwrap_or_else(PoisonError::into_inner);
         given.retain(|key| !owned.has(looking.now, key));
         given.iter().for_each(|key| owned.route(looking.now, key));

@@ -41,6 +41,15 @@ impl World {
         self
     }
 
+    /// The keys in what is about to be written, in parts.
+    fn gives_out(&self, parts: &[&str]) -> Vec<String> {
+        let looking =
+            Looking { keys: &self.keys, owned: &self.owned, now: now(), has_address: true };
+        let buffers: Vec<_> = parts.iter().map(|part| IoSlice::new(part.as_bytes())).collect();
+        let given = self.kept.gives_out(&buffers, &looking);
+        given.into_iter().map(|key| String::from_utf8(key.into()).unwrap()).collect()
+    }
+
     /// One read with a buffer of this size, when something is there.
     fn read_some(&mut self, size: usize) -> Got {
         let looking =
@@ -278,4 +287,27 @@ proptest! {
         prop_assert_eq!(got, expected);
         prop_assert_eq!(String::from_utf8(world.unread).unwrap(), left);
     }
+}
+
+#[test]
+fn keys_in_every_answer_of_one_write_are_given_out_before_it() {
+    let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+    let answer = |cookie: &str, body: &str| {
+        let length = body.len();
+        format!(
+            "HTTP/1.1 200 OK\r\nSet-Cookie: c={cookie}\r\nContent-Length: {length}\r\n\r\n{body}"
+        )
+    };
+    let last = format!("HTTP/1.1 200 OK\r\nSet-Cookie: c=last\r\nConnection: close\r\n\r\n{OK:?}");
+    let mut world = World::new("cookie:c");
+    world.send(&"GET / HTTP/1.1\r\n\r\n".repeat(4));
+    while matches!(world.read_some(100), Got::Bytes(_)) && !world.unread.is_empty() {}
+    let written =
+        [hints.to_owned(), answer("one", "set-cookie: c=no\r\n\r\n"), answer("two", "")].concat();
+    let begun = answer("three", "of two parts");
+    let (begun, rest) = begun.split_at(begun.len() - 3);
+    assert_eq!(world.gives_out(&[&written, begun]), ["one", "two", "three"]);
+    world.kept.wrote(written.as_bytes());
+    world.kept.wrote(begun.as_bytes());
+    assert_eq!(world.gives_out(&[rest, &last]), ["last"]);
 }
