@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigSet, SigmaskHow};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::{capabilities, clock};
@@ -143,10 +143,8 @@ impl Place {
             return;
         }
         if !state.started {
-            let thread = thread::Builder::new().name(format!("{:?}", self.stream));
-            let thread = thread.stack_size(STACK).spawn(|| self.write_for_ever());
-            state.started = thread.is_ok();
-            if thread.is_err() {
+            state.started = self.start().is_ok();
+            if !state.started {
                 // There is no room for a thread, so there may be a wait.
                 while let Some(rest) = self.write_next(state) {
                     state = rest;
@@ -157,9 +155,18 @@ impl Place {
         self.changed.notify_all();
     }
 
-    fn write_for_ever(&self) {
+    /// Starts the thread. No signal may come to it, not even at first: nobody would hear of it if this
+    /// process became another one then.
+    fn start(&'static self) -> io::Result<()> {
         // Those of a fault cannot be blocked, and the others are for the loop.
-        _ = SigSet::all().thread_block();
+        let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
+        let thread = thread::Builder::new().name(format!("{:?}", self.stream));
+        let thread = thread.stack_size(STACK).spawn(|| self.write_for_ever());
+        before.thread_set_mask()?;
+        thread.map(drop)
+    }
+
+    fn write_for_ever(&self) {
         // Who is not root has none to give up.
         _ = capabilities::give_up_all();
         let mut state = self.lock();
