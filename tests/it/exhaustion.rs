@@ -1,6 +1,6 @@
 //! Too few descriptors: nobody is lost that was not refused, nothing spins, and it passes.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::support::client::{self, connect, read_answer, request};
+use crate::support::client::{self, connect, read_answer, read_reply, request};
 use crate::support::{
     Answer, SOON, Supervisor, eventually, get, proc, programs, sticky_run, uninterrupted,
 };
@@ -70,6 +70,20 @@ fn without_a_free_descriptor_a_worker_that_dies_is_replaced_later() {
     proc::wait_for_rest(pid);
     assert_eq!(proc::open_files(pid), before);
     get(address, "/");
+}
+
+#[test]
+fn a_connection_that_is_lost_on_its_way_back_is_not_waited_for() {
+    let mut supervisor = sticky_run(1, &["--grace", "1h"]).start();
+    let pid = supervisor.pid();
+    let mut stream = client::send(supervisor.address(), "GET /next HTTP/1.1\r\n\r\n");
+    read_reply(&mut stream).expect("an answer");
+    proc::wait_for_rest(pid);
+    limit_files(pid, proc::lowest_free(pid));
+    stream.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("a request");
+    supervisor.wait_for_log("is lost: too many open files");
+    limit_files(pid, 1024);
+    assert!(supervisor.stop().success());
 }
 
 #[test]

@@ -70,6 +70,7 @@ impl Engine {
                 Some(socket) => self.hear_back(worker, socket, next),
                 None if received.lost => {
                     warn!("a connection that {worker} gave back is lost: too many open files");
+                    self.hear_closed(worker, 1);
                 }
                 None => self.tell_off(worker, "BACK came without a connection"),
             },
