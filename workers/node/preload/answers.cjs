@@ -26,12 +26,12 @@ function install(parts) {
   http.ServerResponse.prototype._storeHeader = function () {
     const result = storeHeader.apply(this, arguments);
     // The head is complete, and nothing of it has left.
-    announce(fields(this._header), this.req, parts);
+    read(this._header, this.req, parts);
     return result;
   };
   // What is said before the answer proper, such as early hints.
   http.ServerResponse.prototype._writeRaw = function (data) {
-    if (!this._header && typeof data === "string") announce(fields(data), this.req, parts);
+    if (!this._header && typeof data === "string") read(data, this.req, parts);
     return writeRaw.apply(this, arguments);
   };
   const { _getServer: getServer } = cluster;
@@ -90,12 +90,17 @@ function watchSocket(request, socket, parts) {
       if (head !== null && (typeof chunk === "string" || chunk instanceof Uint8Array)) {
         head += Buffer.from(chunk, typeof encoding === "string" ? encoding : "utf8").toString("latin1");
         const end = head.indexOf("\r\n\r\n");
-        if (end !== -1) announce(fields(head.slice(0, end + 2)), request, parts);
+        if (end !== -1) read(head.slice(0, end + 2), request, parts);
         if (end !== -1 || head.length > MOST) head = null;
       }
       return original.apply(this, arguments);
     };
   }
+}
+
+/** Reads the head of an answer, if there is anything in it that counts: in most there is not. */
+function read(head, request, parts) {
+  if (parts.keyList.mayBeGivenIn(head)) announce(fields(head), request, parts);
 }
 
 /** The names and values in a head. */

@@ -23,6 +23,8 @@ class KeyList {
   /** Whether peers over a Unix socket are trusted. */
   #unix;
   #forwarded;
+  /** The beginning of a line in an answer that gives out a key. */
+  #giving;
 
   /**
    * @param {string[]} names `sid`, `ip`, `query:NAME`, `header:NAME`, `cookie:NAME`
@@ -45,6 +47,13 @@ class KeyList {
     this.headers = named(names, "header").map((name) => name.toLowerCase());
     this.cookies = named(names, "cookie");
     this.isGivenOut = this.headers.length + this.cookies.length > 0;
+    const lines = this.cookies.length > 0 ? ["set-cookie", ...this.headers] : this.headers;
+    this.#giving = new RegExp(`^(?:${lines.map((line) => line.replace(/[^\w-]/g, "\\$&")).join("|")}):`, "im");
+  }
+
+  /** Whether the head of an answer may give out a key. */
+  mayBeGivenIn(head) {
+    return this.isGivenOut && this.#giving.test(head);
   }
 
   /**
@@ -169,6 +178,7 @@ function cookieValues(rawHeaders, name) {
   for (const header of allValues(rawHeaders, "cookie")) {
     if (!header.includes(name)) continue;
     for (const part of header.split(";")) {
+      if (!part.includes(name)) continue;
       const cookie = trimmed(part);
       if (!cookie.startsWith(`${name}=`)) continue;
       const value = unquoted(cookie.slice(name.length + 1));

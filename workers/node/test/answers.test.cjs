@@ -9,7 +9,10 @@ const { KeyList } = require("../preload/keys.cjs");
 const { soon, start } = require("./supervisor.cjs");
 
 const wanted = new KeyList(["cookie:id", "header:Mcp-Session-Id"]);
-const found = (lines, sent = []) => given(fields(["HTTP/1.1 200 OK", ...lines, "", ""].join("\r\n")), sent, wanted);
+const found = (lines, sent = []) => {
+  const head = ["HTTP/1.1 200 OK", ...lines, "", ""].join("\r\n");
+  return wanted.mayBeGivenIn(head) ? given(fields(head), sent, wanted) : [];
+};
 
 test("keys are the cookies and headers that are wanted, as clients send them back", () => {
   const cases = [
@@ -24,6 +27,14 @@ test("keys are the cookies and headers that are wanted, as clients send them bac
     [[`Set-Cookie: id=${"x".repeat(300)}`, "Mcp-Session-Id: \u00e4", "Mcp-Session-Id: two words"], ["x".repeat(300), "\u00e4", "two words"]],
   ];
   for (const [lines, keys] of cases) assert.deepStrictEqual(found(lines), keys, lines);
+});
+
+test("an answer without a line that could give out a key is not read", () => {
+  const head = (line) => `HTTP/1.1 200 OK\r\nDate: now\r\n${line}\r\n\r\n`;
+  for (const line of ["Content-Length: 0", "X-Set-Cookie: id=a", "X: Mcp-Session-Id: 17"]) assert(!wanted.mayBeGivenIn(head(line)), line);
+  for (const line of ["SET-COOKIE: other=a", "mcp-session-id: 17"]) assert(wanted.mayBeGivenIn(head(line)), line);
+  assert(!new KeyList(["sid", "ip"]).mayBeGivenIn(head("Set-Cookie: id=a")));
+  assert(!new KeyList(["header:a.b"]).mayBeGivenIn(head("axb: 1")));
 });
 
 test("a key that the client has sent is not told again", () => {
