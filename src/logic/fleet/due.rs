@@ -1,11 +1,24 @@
 //! What is due for slots and workers.
 
+use std::cell::OnceCell;
+use std::fmt;
+
 use super::input::Wear;
 use super::news::Due;
 use super::slot::Role;
 use super::{Event, Fleet, Replacing, TERM_TO_KILL};
 use crate::logic::Worker;
 use crate::logic::time::Time;
+
+/// When something is due next, until something may have changed it. It is no part of the state.
+#[derive(Clone, Default)]
+pub(super) struct NextDue(pub(super) OnceCell<Option<Time>>);
+
+impl fmt::Debug for NextDue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NextDue(..)")
+    }
+}
 
 impl Fleet {
     /// Does what is due in each slot, but for the watchdog.

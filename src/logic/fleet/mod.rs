@@ -167,6 +167,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use action::{Action, Outcome};
+use due::NextDue;
 pub use event::{Event, Refused};
 pub use failed::FailedStart;
 pub use input::{Exit, FleetConfig, Input, Wear};
@@ -232,6 +233,10 @@ pub struct Fleet {
     /// What is still to be fetched by `poll_action`. It is not written down.
     #[serde(skip)]
     actions: VecDeque<Action>,
+    /// What [`next_due`](Self::next_due) said: there can be a thousand slots, and the loop asks in each
+    /// turn.
+    #[serde(skip)]
+    due: NextDue,
 }
 
 impl Fleet {
@@ -251,6 +256,7 @@ impl Fleet {
             ever_ready: false,
             warned_of_limit: false,
             actions: VecDeque::new(),
+            due: NextDue::default(),
             config,
         };
         fleet.start(now, 0);
@@ -268,12 +274,17 @@ impl Fleet {
     /// when time changes nothing: an idle fleet without a watchdog never wakes up.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
+        *self.due.0.get_or_init(|| self.next_due())
+    }
+
+    fn next_due(&self) -> Option<Time> {
         self.slots.iter().filter_map(Slot::timeout).chain(self.phase.timeout()).min()
     }
 
     /// Takes in what was heard. Time does nothing here: a supervisor that comes late must not end
     /// workers whose `READY` is the next thing it would have read.
     pub fn handle(&mut self, now: Time, input: Input) {
+        self.due.0.take();
         match input {
             Input::Spawned(worker) => self.hear(now, worker, News::Spawned),
             Input::SpawnFailed(worker) => self.hear(now, worker, News::SpawnFailed),
@@ -301,6 +312,7 @@ impl Fleet {
         if self.poll_timeout().is_none_or(|due| now < due) {
             return;
         }
+        self.due.0.take();
         self.forgive_if_late(now);
         // Phases only move down, so this ends; a grace of zero goes through several at once.
         loop {

@@ -37,6 +37,7 @@ impl Fleet {
     }
 
     fn take_over(&mut self, now: Time, config: FleetConfig, later: bool) {
+        self.due.0.take();
         let before = std::mem::replace(&mut self.config, config);
         // Limits may be others now.
         self.warned_of_limit = false;

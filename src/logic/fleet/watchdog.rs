@@ -41,7 +41,7 @@ impl Fleet {
     /// Forgives all that owe an answer, if this call comes much later than it was due.
     pub(super) fn forgive_if_late(&mut self, now: Time) {
         let Some(time) = self.config.watchdog else { return };
-        if self.poll_timeout().is_some_and(|due| now - due > time / 8) {
+        if self.next_due().is_some_and(|due| now - due > time / 8) {
             let lives = self.slots.iter_mut().flat_map(|slot| slot.lives_mut());
             for pulse in lives.filter_map(|life| life.pulse.as_mut()) {
                 pulse.forgive(now, time);

@@ -233,6 +233,7 @@ impl Walk {
         let millis = [10, 300, 4_000, 70_000][self.rng.below(4) as usize];
         let then = self.now + Duration::from_millis(u64::from(self.rng.below(millis)));
         let timeout = self.fleet.poll_timeout();
+        assert_eq!(timeout, self.fleet.next_due(), "seed {}", self.seed);
         let late = self.stop.is_none() && self.rng.below(20) == 0;
         let watchdog = self.config.watchdog.unwrap_or_default();
         self.seen.late += u32::from(late);
