@@ -13,8 +13,9 @@ use crate::support::{
     client, connect, full, get, one_of_three, proc, read_reply, sticky_run, uninterrupted,
 };
 
-/// With the slow ones fewer than the 4096 of the usual `somaxconn`: the kernel lets all that it holds
-/// back in at one moment, and tries again after 3 and 7 seconds with those for whom there is no room.
+/// The kernel tries again with all that it holds back at one moment, after 1, 3 and 7 seconds, and the
+/// queue of the loopback device takes 1000 packets (`netdev_max_backlog`). With 5,000 clients more than
+/// fit were left for the second time, and some for the third.
 const SILENT: usize = 3_000;
 const SLOW: usize = 500;
 const OTHERS: usize = 20;
