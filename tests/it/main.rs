@@ -6,8 +6,6 @@
 /// What the tests stand on: the supervisor as a child, clients, and the worker.
 mod support;
 
-/// Workers that misuse their channel.
-mod abuse;
 /// Announced keys: the second look, who owns them, and when they are free.
 mod announced;
 /// Connections that workers give back.
@@ -36,18 +34,23 @@ mod exhaustion;
 mod forwarded;
 /// The manual page and the completions.
 mod generated;
+/// What a supervisor that has given up root cannot do any more.
 mod given_up;
-/// Placement without memory.
+/// Headers from a real HAProxy.
 mod haproxy;
+/// Placement without memory.
 mod hash;
 /// Request heads as they come over the wire.
 mod heads;
+/// Nobody outside and no worker inside can stop the supervisor.
+mod hostile;
 /// What it costs when nothing happens.
 mod idle;
 /// What a worker inherits.
 mod inherit;
-/// Each source of keys with each placement.
+/// Connections that are kept open to workers of the crate.
 mod kept;
+/// Each source of keys with each placement.
 mod keys;
 /// Listening sockets, and what workers are told about them.
 mod listeners;

@@ -21,8 +21,6 @@ mod examples;
 mod frameworks;
 /// Connections whose worker is in trouble, leaves, or tells nothing of them.
 mod handover;
-/// Workers that misuse their channel.
-mod hostile;
 /// What goes over a connection that is kept.
 mod keepalive;
 /// Everything that can be listened on.

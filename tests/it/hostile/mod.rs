@@ -1,0 +1,7 @@
+//! Nobody outside and no worker inside can stop the supervisor: each kind of attacker, with honest
+//! clients beside.
+
+/// Workers with the handoff `channel` that misuse it.
+mod native;
+/// Node workers that misuse their channel.
+mod node;
