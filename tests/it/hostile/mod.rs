@@ -5,3 +5,5 @@
 mod native;
 /// Node workers that misuse their channel.
 mod node;
+/// All of it at random, for long.
+mod storm;

@@ -1,40 +1,79 @@
 //! What a worker can do wrong with its channel, by name: `/abuse/NAME` in a request.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, pipe};
 use std::net::{Shutdown, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::Path;
+use std::time::Duration;
+use std::{process, thread};
 
 use sendfd::SendWithFd;
+use sticky_run::logic::rng::Rng;
 
 /// The most descriptors that one message can carry (`SCM_MAX_FD` of `unix(7)`).
 const MOST_DESCRIPTORS: usize = 253;
 /// Half a megabyte, and the most that is tried as one datagram.
 const HALF_A_MEGABYTE: usize = 512 * 1024;
 
+type Abuse = fn(&UnixDatagram, usize) -> io::Result<()>;
+
+/// All that a worker can do wrong, by name.
+const ABUSES: [(&str, Abuse); 18] = [
+    ("garbage", garbage),
+    ("empty", |channel, count| repeat(channel, b"", count)),
+    ("flood", |channel, count| {
+        repeat(channel, &[&b"PONG "[..], &[b'x'; 1018], b"\n"].concat(), count)
+    }),
+    ("line", |channel, count| repeat(channel, &[b'x'; 1024], count)),
+    ("giant", giant),
+    ("sessions", sessions),
+    ("closed", |channel, count| repeat(channel, b"CLOSED 4000000000\n", count)),
+    ("back", |channel, count| repeat(channel, b"BACK\n", count)),
+    ("back-file", |channel, count| back(channel, &File::open("/dev/null")?, count)),
+    ("back-pipe", |channel, count| back(channel, &pipe()?.0, count)),
+    ("back-listener", |channel, count| back(channel, &TcpListener::bind("127.0.0.1:0")?, count)),
+    ("back-datagrams", |channel, count| back(channel, &connected_udp()?, count)),
+    ("back-own", |channel, count| back(channel, &UnixStream::pair()?.0, count)),
+    ("back-channel", |channel, count| back(channel, channel, count)),
+    ("descriptors", descriptors),
+    ("shut-write", |channel, _| channel.shutdown(Shutdown::Write)),
+    ("shut-read", |channel, _| channel.shutdown(Shutdown::Read)),
+    ("shut-both", |channel, _| channel.shutdown(Shutdown::Both)),
+];
+/// How often a worker looks whether it storms.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// One of so many of a storm shuts the channel down, or nothing else would be seen of it.
+const RARE: u32 = 50;
+/// So often something is done at once in a storm, at most.
+const AT_ONCE: u32 = 2_000;
+
 /// Misuses the channel in the way named; `count` times where that makes sense.
 pub fn abuse(channel: &UnixDatagram, what: &str, count: usize) -> io::Result<()> {
-    match what {
-        "garbage" => garbage(channel, count),
-        "empty" => repeat(channel, b"", count),
-        "flood" => repeat(channel, &[&b"PONG "[..], &[b'x'; 1018], b"\n"].concat(), count),
-        "line" => repeat(channel, &[b'x'; 1024], count),
-        "giant" => giant(channel, count),
-        "sessions" => sessions(channel, count),
-        "closed" => repeat(channel, b"CLOSED 4000000000\n", count),
-        "back" => repeat(channel, b"BACK\n", count),
-        "back-file" => back(channel, &File::open("/dev/null")?, count),
-        "back-pipe" => back(channel, &pipe()?.0, count),
-        "back-listener" => back(channel, &TcpListener::bind("127.0.0.1:0")?, count),
-        "back-datagrams" => back(channel, &connected_udp()?, count),
-        "back-own" => back(channel, &UnixStream::pair()?.0, count),
-        "back-channel" => back(channel, channel, count),
-        "descriptors" => descriptors(channel, count),
-        "shut-write" => channel.shutdown(Shutdown::Write),
-        "shut-read" => channel.shutdown(Shutdown::Read),
-        "shut-both" => channel.shutdown(Shutdown::Both),
-        _ => Err(io::Error::other(format!("no such abuse: {what}"))),
+    let found = ABUSES.iter().find(|(name, _)| *name == what);
+    let (_, abuse) = found.ok_or_else(|| io::Error::other(format!("no such abuse: {what}")))?;
+    abuse(channel, count)
+}
+
+/// Misuses the channel in one way after the other for as long as there is this file, as the seed in it says.
+pub fn storm(channel: &UnixDatagram, sign: &Path) {
+    loop {
+        let seed = fs::read_to_string(sign).ok().and_then(|text| text.parse::<u64>().ok());
+        let Some(seed) = seed else {
+            thread::sleep(LOOK_AGAIN);
+            continue;
+        };
+        // The one that takes the place of this one does something else.
+        let mut rng = Rng::new(seed ^ u64::from(process::id()));
+        while sign.exists() {
+            let (name, abuse) = ABUSES[rng.below(ABUSES.len() as u32) as usize];
+            if name.starts_with("shut") && rng.below(RARE) > 0 {
+                continue;
+            }
+            // It fails where the channel is shut down, and that ends the worker.
+            _ = abuse(channel, rng.below(AT_ONCE) as usize);
+        }
     }
 }
 

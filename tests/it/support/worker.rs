@@ -24,6 +24,7 @@
 //! any more, `stubborn` ignores TERM and ABRT, `greet` speaks first, `early=ID` announces
 //! the key before it is ready, `stays` lives on when its channel has ended, `raw` reads to the end and
 //! answers with the length and digest of all bytes, `rests=MS` has slot 0 rest before each connection,
+//! `storms=FILE` has slot 0 misuse its channel for as long as there is this file,
 //! `polite` finishes after TERM what it has picked up. With `STICKY_TEST_LEDGER` it notes there
 //! whom it picks up, see `ledger.rs`.
 
@@ -171,6 +172,12 @@ impl Worker {
         }
         if !self.traits.contains_key("deaf") {
             self.channel.send(b"READY\n").unwrap();
+        }
+        if self.slot == 0 && self.traits.contains_key("storms") {
+            let worker = Arc::clone(self);
+            thread::spawn(move || {
+                super::abuse::storm(&worker.channel, Path::new(&worker.traits["storms"]))
+            });
         }
     }
 

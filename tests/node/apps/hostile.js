@@ -1,10 +1,11 @@
-// A worker that misuses its channel: `/NAME` does what is listed here, past Node, on the channel's own descriptor.
+// A worker that misuses its channel: `/NAME` does what is listed here, past Node, on the channel's own descriptor. In slot 0, for as
+// long as there is the file of `STORM`, it does one after the other by itself.
 "use strict";
-const { randomBytes } = require("node:crypto");
+const { randomBytes, randomInt } = require("node:crypto");
 const fs = require("node:fs");
 const http = require("node:http");
 const v8 = require("node:v8");
-const { who, where } = require("./who.js");
+const { slot, who, where } = require("./who.js");
 
 const advanced = process.env.SERIALIZATION !== "json";
 
@@ -78,6 +79,13 @@ function write(bytes) {
   }
 }
 
+/** Does one after the other, and looks after its clients in between. */
+function storm() {
+  const names = Object.keys(abuses);
+  if (fs.existsSync(process.env.STORM)) write(abuses[names[randomInt(names.length)]]());
+  setTimeout(storm, 5);
+}
+
 const server = http.createServer((request, response) => {
   const abuse = abuses[request.url.slice(1)];
   response.end(who(request), () => { if (abuse) write(abuse()); });
@@ -85,3 +93,4 @@ const server = http.createServer((request, response) => {
 // A connection that ends is one that the abuse has ended.
 server.keepAliveTimeout = 60_000;
 server.listen(where);
+if (process.env.STORM && slot === 0) storm();

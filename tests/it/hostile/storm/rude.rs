@@ -1,0 +1,190 @@
+//! Clients that do all that a client can do wrong, one after the other, as a seed says.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use sendfd::SendWithFd;
+use socket2::{SockRef, Socket};
+use sticky_run::logic::rng::Rng;
+
+/// So many connections a client keeps, at most; the oldest ends for a new one.
+const KEPT: usize = 100;
+/// An answer is read for so long; what a client does meanwhile is not worth more.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// Longer than any head may be.
+const TOO_LONG: usize = 70_000;
+/// So many descriptors are sent along, and each would take so long to close.
+const DESCRIPTORS: usize = 20;
+const LINGER: Duration = Duration::from_secs(20);
+/// So many of the other ends stay open.
+const UNREAD: usize = 200;
+
+/// Where it connects.
+#[derive(Clone, Debug)]
+enum Target {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+/// A client that is rude.
+#[derive(Debug)]
+pub(super) struct Rude {
+    rng: Rng,
+    target: Target,
+    kept: VecDeque<TcpStream>,
+    slow: Slow,
+}
+
+/// What makes sockets that are slow to close.
+#[derive(Debug)]
+struct Slow {
+    listener: TcpListener,
+    /// The other ends, which nobody reads.
+    unread: VecDeque<TcpStream>,
+}
+
+impl Rude {
+    pub(super) fn over_tcp(seed: u64, address: SocketAddr) -> Self {
+        Self::new(seed, Target::Tcp(address))
+    }
+
+    pub(super) fn over_unix(seed: u64, path: &Path) -> Self {
+        Self::new(seed, Target::Unix(path.to_owned()))
+    }
+
+    fn new(seed: u64, target: Target) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let slow = Slow { listener, unread: VecDeque::new() };
+        Self { rng: Rng::new(seed), target, kept: VecDeque::new(), slow }
+    }
+
+    /// Is rude until it is over.
+    pub(super) fn rage(mut self, over: &AtomicBool) {
+        while !over.load(Ordering::Relaxed) {
+            // That the supervisor defends itself is what is expected.
+            _ = self.act();
+        }
+    }
+
+    fn act(&mut self) -> io::Result<()> {
+        let mut stream = self.connect()?;
+        let number = self.rng.bits();
+        let whole = format!("GET /{number} HTTP/1.1\r\nHost: x\r\nCookie: stay={number}\r\n\r\n");
+        match self.rng.below(12) {
+            0 => {}
+            1 => reset(&stream)?,
+            2 => stream.write_all(&self.garbage())?,
+            3 => {
+                let cut = self.rng.below(whole.len() as u32) as usize;
+                stream.write_all(&whole.as_bytes()[..cut])?;
+            }
+            4 => {
+                stream.write_all(whole.as_bytes())?;
+                reset(&stream)?;
+            }
+            5 => stream
+                .write_all(&[b"GET / HTTP/1.1\r\nX: ".as_slice(), &[b'x'; TOO_LONG]].concat())?,
+            6 => {
+                stream.set_nodelay(true)?;
+                for byte in whole.bytes() {
+                    stream.write_all(&[byte])?;
+                }
+                self.listen(&mut stream);
+            }
+            7 => {
+                stream.write_all(whole.repeat(50).as_bytes())?;
+                self.listen(&mut stream);
+            }
+            8 => {
+                stream.write_all(whole.as_bytes())?;
+                stream.shutdown(std::net::Shutdown::Write)?;
+                self.listen(&mut stream);
+            }
+            9 => {
+                stream.write_all(b"PROXY TCP4 1.2.3.4 5.6.7.8 9 10\r\n")?;
+                stream.write_all(&self.garbage())?;
+            }
+            10 => self.send_more(&mut stream, &whole)?,
+            _ => {
+                let long = "k".repeat(self.rng.below(8_000) as usize);
+                let head = format!("GET / HTTP/1.1\r\nCookie: stay={long}\r\n\r\n");
+                stream.write_all(head.as_bytes())?;
+                self.listen(&mut stream);
+            }
+        }
+        self.keep(stream);
+        Ok(())
+    }
+
+    fn connect(&self) -> io::Result<TcpStream> {
+        match &self.target {
+            Target::Tcp(address) => TcpStream::connect(address),
+            // A TcpStream reads and writes a Unix socket as well.
+            Target::Unix(path) => Ok(OwnedFd::from(UnixStream::connect(path)?).into()),
+        }
+    }
+
+    /// Sends what goes beside the bytes: urgent data, or descriptors that take long to close.
+    fn send_more(&mut self, stream: &mut TcpStream, head: &str) -> io::Result<()> {
+        match self.target {
+            Target::Tcp(_) => {
+                SockRef::from(&*stream).send_out_of_band(b"!")?;
+                stream.write_all(head.as_bytes())
+            }
+            Target::Unix(_) => {
+                let slow = (0..DESCRIPTORS).map(|_| self.slow.socket());
+                let slow: Vec<_> = slow.collect::<Result<_, _>>()?;
+                let numbers: Vec<_> = slow.iter().map(AsRawFd::as_raw_fd).collect();
+                let cut = self.rng.below(head.len() as u32) as usize + 1;
+                let stream = UnixStream::from(OwnedFd::from(stream.try_clone()?));
+                stream.send_with_fd(&head.as_bytes()[..cut], &numbers).map(drop)
+            }
+        }
+    }
+
+    fn garbage(&mut self) -> Vec<u8> {
+        let length = 1 + self.rng.below(2_000);
+        (0..length).map(|_| self.rng.below(256) as u8).collect()
+    }
+
+    /// Reads an answer, if it comes soon.
+    fn listen(&self, stream: &mut TcpStream) {
+        let mut answer = [0; 1024];
+        _ = stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.read(&mut answer));
+    }
+
+    /// Keeps a connection until there are too many.
+    fn keep(&mut self, stream: TcpStream) {
+        self.kept.push_back(stream);
+        if self.kept.len() > KEPT {
+            self.kept.pop_front();
+        }
+    }
+}
+
+/// Has the connection end with a reset.
+fn reset(stream: &TcpStream) -> io::Result<()> {
+    SockRef::from(stream).set_linger(Some(Duration::ZERO))
+}
+
+impl Slow {
+    /// A socket with unsent data, whose last `close(2)` waits for that to be read.
+    fn socket(&mut self) -> io::Result<Socket> {
+        let stream = TcpStream::connect(self.listener.local_addr()?)?;
+        self.unread.push_back(self.listener.accept()?.0);
+        if self.unread.len() > UNREAD {
+            self.unread.pop_front();
+        }
+        stream.set_nonblocking(true)?;
+        while (&stream).write(&[0; 65536]).is_ok() {}
+        let socket = Socket::from(stream);
+        socket.set_linger(Some(LINGER))?;
+        Ok(socket)
+    }
+}
