@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use nix::libc;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::Parcel;
 use super::query::{
@@ -107,8 +107,13 @@ impl Engine {
         }
     }
 
-    /// A server of a worker wants to listen.
+    /// A server of a worker wants to listen. Nothing is opened any more for a worker that is to end, by a stop
+    /// or by itself. It gets no answer, as from Node's own primary: an error would end most apps at
+    /// once, and their connections with them.
     pub(super) fn answer_query(&mut self, worker: Worker, query: Query) {
+        if self.fleet.is_stopping() || self.fleet.is_outgoing(worker) {
+            return debug!("{worker} is to end: it cannot listen on {} any more", place(&query));
+        }
         let key = name(&query);
         let Some(link) = self.node_link(worker) else { return };
         let opened = if link.primary.is_serving(&key) {

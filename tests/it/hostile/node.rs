@@ -1,7 +1,9 @@
 //! Workers that misuse their channel: such a worker is replaced or told off, and nothing else
 //! happens.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
 
 use crate::support::node::{App, Running};
 use crate::support::reply::Kept;
@@ -141,4 +143,34 @@ fn connections_handed_back_without_any_are_survived() {
 #[test]
 fn messages_of_an_adapter_that_make_no_sense_are_survived() {
     is_survived("adapter", Fate::Either);
+}
+
+/// A worker that asks for one port after the other, and has a request that goes on.
+#[test]
+fn a_port_that_is_asked_for_during_a_stop_is_not_opened_and_delays_nothing() {
+    let Some(app) = App::new("hostile.js") else { return };
+    let mut running = app.flags(&["--grace", "15s"]).start(1);
+    let mut asked = Kept::open(running.address());
+    asked.get("/asks").expect("an answer");
+    running.wait_for_log_times("listening on 127.0.0.1:", 3);
+    asked.send("GET", "/slow", b"").expect("it is open");
+    assert_eq!(asked.reply_without_body().expect("a head").status, 200);
+    let asked_to_stop = Instant::now();
+    running.signal(Signal::SIGTERM);
+    assert!(running.wait().success());
+    let took = asked_to_stop.elapsed();
+    let log = running.log();
+    let (_, during) = log.split_once("got SIGTERM").expect("it was asked to stop");
+    assert!(!during.contains("listening on"), "{during}");
+    assert!(took < Duration::from_secs(5), "{took:?}: {during}");
+}
+
+#[test]
+fn a_port_that_a_worker_asks_for_after_it_has_left_is_not_opened() {
+    let Some(app) = App::new("hostile.js") else { return };
+    let running = app.start(1);
+    Kept::open(running.address()).get("/leaves").expect("an answer");
+    running.wait_for_log("worker 0 leaves");
+    running.wait_for_log("it closed more connections than it was given");
+    assert_eq!(running.count_log("listening on"), 1);
 }

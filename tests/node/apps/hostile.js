@@ -1,5 +1,6 @@
 // A worker that misuses its channel: `/NAME` does what is listed here, past Node, on the channel's own descriptor. In slot 0, for as
 // long as there is the file of `STORM`, it does one after the other by itself.
+// `/slow` takes its time.
 "use strict";
 const { randomBytes, randomInt } = require("node:crypto");
 const fs = require("node:fs");
@@ -67,6 +68,22 @@ const abuses = {
   ]),
 };
 
+/** What ends with its worker only, and so is not for the storm. */
+const lasting = {
+  asks: () => {
+    let index = 0;
+    setInterval(() => write(Buffer.concat([
+      cluster("queryServer", { address: "127.0.0.1", port: 0, addressType: 4, index: ++index }),
+      cluster("queryServer", { address: "127.0.0.1", port: 0, addressType: "udp4", index }),
+    ])), 50);
+    return Buffer.alloc(0);
+  },
+  leaves: () => Buffer.concat([
+    cluster("exitedAfterDisconnect"), cluster("queryServer", { address: "127.0.0.1", port: 0, addressType: 4, index: 1 }),
+    sticky("closed", { count: 9 }),
+  ]),
+};
+
 /** Writes all of it. The descriptor does not block, and the supervisor may take its time, but not for ever. */
 function write(bytes) {
   const deadline = Date.now() + 5000;
@@ -87,7 +104,13 @@ function storm() {
 }
 
 const server = http.createServer((request, response) => {
-  const abuse = abuses[request.url.slice(1)];
+  const name = request.url.slice(1);
+  const abuse = abuses[name] ?? lasting[name];
+  if (request.url === "/slow") {
+    response.flushHeaders();
+    setTimeout(() => response.end(), 400);
+    return;
+  }
   response.end(who(request), () => { if (abuse) write(abuse()); });
 });
 // A connection that ends is one that the abuse has ended.
