@@ -13,10 +13,13 @@ use crate::support::{
     client, connect, full, get, one_of_three, proc, read_reply, sticky_run, uninterrupted,
 };
 
-/// The kernel tries again with all that it holds back at one moment, after 1, 3 and 7 seconds, and the
-/// queue of the loopback device takes 1000 packets (`netdev_max_backlog`). With 5,000 clients more than
-/// fit were left for the second time, and some for the third.
-const SILENT: usize = 3_000;
+const SILENT: usize = 5_000;
+/// So many come at once. A second later the kernel asks all that came in one moment whether they are still
+/// there, and the queue of the loopback device takes 1000 packets (`netdev_max_backlog`): it asks those
+/// that find no room another two seconds later.
+const AT_ONCE: usize = 100;
+/// The time between two of those.
+const BETWEEN: Duration = Duration::from_millis(40);
 const SLOW: usize = 500;
 const OTHERS: usize = 20;
 /// The head timeout in seconds.
@@ -58,6 +61,9 @@ impl Crowd {
     fn new(address: SocketAddr, count: usize) -> Self {
         let poll = Poll::new().expect("epoll");
         let clients = (0..count).map(|number| {
+            if number % AT_ONCE == AT_ONCE - 1 {
+                proc::watch(BETWEEN);
+            }
             let opened = Instant::now();
             let stream = connect(address).expect("a connection");
             stream.set_nonblocking(true).expect("a mode");
@@ -134,8 +140,8 @@ fn thousands_of_silent_and_slow_clients_are_closed_in_time_and_slow_nobody_down(
     // The machine has moods of its own, and this one has no crowd.
     let other = sticky_run(4, &["--head-timeout", &time]).start();
 
-    let mut slow = Crowd::new(address, SLOW);
     let mut silent = Crowd::new(address, SILENT);
+    let mut slow = Crowd::new(address, SLOW);
     let start = Instant::now();
     let after = |second| start + Duration::from_secs(second);
     // What the others are answered takes its time, in which nobody would notice who is closed.
