@@ -34,7 +34,7 @@ use crate::os::listen::{ListenError, Listener};
 use crate::os::signals::{Inherited, Signals};
 use crate::os::spawn::{Spawner, mark_inherited};
 use crate::os::upgrade::{Program, StateFile};
-use crate::os::{clock, listen, random};
+use crate::os::{account, clock, listen, random};
 
 /// What an upgrade cannot do.
 const OTHER_HANDOFF: &str = "--handoff cannot change in an upgrade: stop, and start anew";
@@ -302,9 +302,11 @@ pub(super) fn open_listeners(
         config::Handoff::Channel => listen::Mode::Blocking,
         config::Handoff::Node(_) => listen::Mode::NonBlocking,
     };
+    let account = account::of_sockets(&config.socket, config.process.account.as_ref());
+    let owner = listen::Owner { account, is_helped: true, mode: config.socket.mode };
     let mut listeners = Vec::new();
     for listen in listen {
-        listeners.extend(listen::open(listen, defers, mode, config.socket.mode)?);
+        listeners.extend(listen::open(listen, defers, mode, &owner)?);
     }
     Ok(listeners)
 }

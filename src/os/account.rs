@@ -8,11 +8,11 @@ use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 
-use caps::{CapSet, Capability};
 use nix::unistd::{getegid, geteuid};
 
+use super::capabilities::may_be_others;
 use super::errors;
-use crate::logic::config::Account;
+use crate::logic::config::{Account, SocketConfig};
 
 const USERS: &str = "/etc/passwd";
 const GROUPS: &str = "/etc/group";
@@ -74,7 +74,7 @@ pub fn find(user: Option<&str>, group: Option<&str>) -> Result<Option<Account>, 
     }
     let (users, groups) = (read(USERS)?, read(GROUPS)?);
     let account = resolve(user, group, &parse_users(&users), &parse_groups(&groups))?;
-    if may_change() {
+    if may_be_others() {
         return Ok(Some(account));
     }
     // Who is that already has nothing to ask for.
@@ -96,6 +96,24 @@ pub fn owner(
     let unknown =
         || AccountError::Unknown { what: "socket-user", name: name.to_owned(), file: USERS };
     Ok((Some(number(name).ok_or_else(unknown)?), gid))
+}
+
+/// Whose the Unix sockets of `--listen` are, if not this process's and if it may give them to others: the
+/// workers' or those of whom it was asked for.
+pub fn of_sockets(asked: &SocketConfig, workers: Option<&Account>) -> Option<Account> {
+    let is_own = workers.is_none() && asked.uid.is_none() && asked.gid.is_none();
+    if is_own || !may_be_others() {
+        return None;
+    }
+    let (uid, gid) = (workers.and_then(|own| own.uid), workers.map(|own| own.gid));
+    let uid = asked.uid.or(uid);
+    let own = workers.filter(|own| own.uid == uid);
+    Some(Account {
+        uid,
+        gid: asked.gid.or(gid).unwrap_or_else(|| getegid().as_raw()),
+        groups: own.map(|own| own.groups.clone()).unwrap_or_default(),
+        home: None,
+    })
 }
 
 /// The file as it is; nobody has a name where there is none.
@@ -185,11 +203,6 @@ fn id(field: &[u8]) -> Option<u32> {
 fn is_own(account: &Account) -> bool {
     let is_own_user = account.uid.is_none_or(|uid| uid == geteuid().as_raw());
     is_own_user && account.gid == getegid().as_raw()
-}
-
-fn may_change() -> bool {
-    let has = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
-    has(Capability::CAP_SETUID) && has(Capability::CAP_SETGID)
 }
 
 #[cfg(test)]

@@ -81,6 +81,11 @@ pub fn may_read_everything() -> bool {
     has(Capability::CAP_DAC_OVERRIDE)
 }
 
+/// Whether this process may be somebody else.
+pub fn may_be_others() -> bool {
+    has(Capability::CAP_SETUID) && has(Capability::CAP_SETGID)
+}
+
 fn has(capability: Capability) -> bool {
     caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false)
 }

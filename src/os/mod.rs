@@ -17,6 +17,7 @@ pub mod peek;
 pub mod pipe;
 pub mod random;
 pub mod reap;
+pub mod rights;
 pub mod scratch;
 pub mod signals;
 pub mod spawn;

@@ -17,9 +17,13 @@ fn what_the_supervisor_cannot_do_any_more_is_said_at_the_start() {
     if !is_root() {
         return;
     }
-    let (_outer, private) = private_directory();
+    let (outer, private) = private_directory();
     let (file, program) = (private.join("s.toml"), private.join("run"));
-    let listen = format!("unix:{}", private.join("s.sock").display());
+    // Neither the workers' nor the supervisor's.
+    let others = outer.path().join("others");
+    fs::create_dir(&others).unwrap();
+    chown(&others, Some(USER + 1), Some(GROUP + 1)).unwrap();
+    let listen = format!("unix:{}", others.join("s.sock").display());
     fs::write(&file, format!("user = '54321'\ngroup = '54322'\nlisten = ['{listen}']\n")).unwrap();
     copy_program(&program);
     let flags = ["--config", file.to_str().unwrap()];
@@ -46,7 +50,7 @@ fn what_the_supervisor_cannot_do_any_more_is_said_at_the_start() {
     supervisor.signal(Signal::SIGUSR2);
     supervisor.wait_for_log("it does not start: permission denied");
     assert_eq!(supervisor.stop().code(), Some(0));
-    assert!(private.join("s.sock").exists());
+    assert!(others.join("s.sock").exists());
 }
 
 #[test]
@@ -114,11 +118,17 @@ fn a_socket_in_a_directory_of_the_supervisor_goes_although_it_is_the_users() {
         assert!(!path.exists());
         assert!(!supervisor.whole_log().contains("WARN"));
     }
-    // The user's own directory, where everybody removes their own.
+    // The user's own directories: where everybody removes their own, and where nobody else may be.
     chown(directory.path(), Some(USER), Some(GROUP)).unwrap();
-    let listen = format!("unix:{}", directory.path().join("app.sock").display());
-    let supervisor = sticky_run(1, &["--listen", &listen]).command(&SLEEP);
-    let supervisor =
-        supervisor.env("STICKY_USER", "54321").env("STICKY_GROUP", "54322").listening();
-    supervisor.wait_for_log("will stay behind after a stop");
+    for mode in [0o1777, 0o700] {
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).unwrap();
+        let path = directory.path().join("app.sock");
+        let listen = format!("unix:{}", path.display());
+        let supervisor = sticky_run(1, &["--listen", &listen]).command(&SLEEP);
+        let mut supervisor =
+            supervisor.env("STICKY_USER", "54321").env("STICKY_GROUP", "54322").listening();
+        assert_eq!(supervisor.stop().code(), Some(0));
+        assert!(!path.exists());
+        assert!(!supervisor.whole_log().contains("WARN"));
+    }
 }

@@ -23,7 +23,7 @@ use crate::logic::Worker;
 use crate::logic::route::Door;
 use crate::logic::time::Time;
 use crate::os::errors;
-use crate::os::listen::{Asked, Listener, Mode, open_asked, open_udp};
+use crate::os::listen::{Asked, Listener, Mode, Owner, open_asked, open_udp};
 
 /// What Node asks for when the app does not say how many connections may wait in the kernel.
 const BACKLOG: i32 = 511;
@@ -229,7 +229,12 @@ impl Engine {
         };
         let defer = speaks_http(query) && self.defers;
         let backlog = i32::try_from(query.backlog).ok().filter(|backlog| *backlog > 0);
-        let listener = open_asked(&asked, defer, backlog.unwrap_or(BACKLOG), Mode::NonBlocking)?;
+        let backlog = backlog.unwrap_or(BACKLOG);
+        // As if the worker itself had made it.
+        let process = &self.config.process;
+        let mode = process.umask.map(|mask| 0o777 & !mask);
+        let owner = Owner { account: process.account.clone(), is_helped: false, mode };
+        let listener = open_asked(&asked, defer, backlog, Mode::NonBlocking, &owner)?;
         listener.open_to_all(query.readable_all, query.writable_all)?;
         Ok(listener)
     }

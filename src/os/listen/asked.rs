@@ -9,7 +9,7 @@ use nix::libc;
 use socket2::{Domain, Socket, Type};
 
 use super::unix::open_unix;
-use super::{Listener, Mode, bind_tcp};
+use super::{Listener, Mode, Owner, bind_tcp};
 
 /// What a server asks to listen on.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -27,8 +27,15 @@ pub enum Asked {
     Unix(PathBuf),
 }
 
-/// Opens a listener that a worker asks for. Errors are those of `socket(2)`, `bind(2)` and `listen(2)`.
-pub fn open_asked(asked: &Asked, defer: bool, backlog: i32, mode: Mode) -> io::Result<Listener> {
+/// Opens a listener that a worker asks for; the file of a Unix socket has this owner. Errors are those of
+/// `socket(2)`, `bind(2)` and `listen(2)`.
+pub fn open_asked(
+    asked: &Asked,
+    defer: bool,
+    backlog: i32,
+    mode: Mode,
+    owner: &Owner,
+) -> io::Result<Listener> {
     let mut listener = match asked {
         Asked::Any(port) => {
             let v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, *port));
@@ -40,7 +47,7 @@ pub fn open_asked(asked: &Asked, defer: bool, backlog: i32, mode: Mode) -> io::R
             }
         }
         Asked::Tcp { address, only_v6 } => bind_tcp(*address, *only_v6, defer, backlog),
-        Asked::Unix(path) => open_unix(path, backlog, None),
+        Asked::Unix(path) => open_unix(path, backlog, owner),
     }?;
     listener.about.mode = mode;
     Ok(listener)

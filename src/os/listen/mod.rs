@@ -1,6 +1,7 @@
 //! Listening sockets and what they accept.
 
 mod asked;
+mod file;
 mod inherited;
 mod shut;
 mod unix;
@@ -19,10 +20,12 @@ use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 pub use self::asked::{Asked, open_asked, open_udp};
+pub use self::file::Owner;
+use self::file::SocketFile;
 pub use self::inherited::own_pidfd_id;
 use self::inherited::{adopt, adopt_passed};
 pub use self::unix::name_of_path;
-use self::unix::{SocketFile, address_of_abstract, open_unix, unix_path};
+use self::unix::{address_of_abstract, open_unix, unix_path};
 use super::errors;
 use crate::logic::config::Listen;
 
@@ -117,23 +120,23 @@ impl ListenError {
 
 /// Opens everything that one `--listen` asks for. `defer` asks the kernel to hold back TCP
 /// connections without a byte, for about [`DEFERRED`] (`TCP_DEFER_ACCEPT` of `tcp(7)`). The file of a
-/// Unix socket has `file_mode` from the beginning.
+/// Unix socket has this owner.
 pub fn open(
     listen: &Listen,
     defer: bool,
     mode: Mode,
-    file_mode: Option<u32>,
+    owner: &Owner,
 ) -> Result<Vec<Listener>, ListenError> {
     let mut listeners = match listen {
         Listen::Tcp(address) => vec![open_tcp(*address, defer)?],
         Listen::Port(port) => open_both_families(*port, defer)?,
         Listen::Unix(path) => {
-            let opened = open_unix(path, BACKLOG, file_mode);
+            let opened = open_unix(path, BACKLOG, owner);
             vec![opened.map_err(|error| ListenError::new(name_of_path(path), error))?]
         }
         Listen::Abstract(name) => {
             let address = address_of_abstract(name);
-            let opened = open_unix(&address, BACKLOG, None);
+            let opened = open_unix(&address, BACKLOG, owner);
             vec![opened.map_err(|error| ListenError::new(name_of_path(&address), error))?]
         }
         Listen::Inherited(fd) => {

@@ -1,6 +1,8 @@
 //! Nobody outside and no worker inside can stop the supervisor: each kind of attacker, with honest
 //! clients beside.
 
+/// Another user of this machine.
+mod local;
 /// Workers with the handoff `channel` that misuse it.
 mod native;
 /// Node workers that misuse their channel.

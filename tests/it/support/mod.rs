@@ -12,6 +12,7 @@ pub mod programs;
 pub mod proxies;
 pub mod reply;
 pub mod rolling;
+pub mod somebody;
 pub mod supervisor;
 pub mod terminal;
 pub mod worker;
