@@ -2,18 +2,22 @@
 //! nothing that they put in the way stops anything.
 
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use nix::libc;
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use serde_json::{Value, json};
 
 use crate::privileges::{AS_SOMEBODY, GROUP, SLEEP, USER, is_root, private_directory};
 use crate::support::node::{App, Running};
 use crate::support::programs::ROOT;
 use crate::support::somebody::{Attack, as_user};
-use crate::support::{full, sticky_run};
+use crate::support::{full, proc, sticky_run};
 
 /// The user, the group and the mode of a file.
 fn rights(path: &Path) -> (u32, u32, u32) {
@@ -117,6 +121,35 @@ fn a_node_worker_has_no_rights_of_root_but_to_low_ports() {
     }
     assert_eq!(rights(&left), (0, 0, 0o600));
     assert_eq!(said(&running, "low", 1)["port"], 1);
+}
+
+#[test]
+fn workers_start_after_an_upgrade_although_there_is_no_room_and_somebody_wants_the_lock() {
+    if !is_root() {
+        return;
+    }
+    let (outer, _private) = private_directory();
+    let list = json!([{ "name": "own", "port": 0, "host": "127.0.0.1" }]);
+    let Some(app) = listeners(outer.path(), &list) else { return };
+    // A small one of its own, which is reached through the supervisor.
+    let temporary = directory(outer.path().join("temporary"), 0o755);
+    let mount = format!("mount -t tmpfs -o size=2m,mode=1777 none {}", temporary.display());
+    let before = format!("exec unshare -m sh -c '{mount} && exec \"$0\" \"$@\"' \"$0\" \"$@\";");
+    let app = app.env("TMPDIR", temporary.to_str().expect("its path is text")).after(&before);
+    let running = app.start(1);
+    let inside = Path::new("/proc").join(running.pid().to_string()).join("root");
+    let inside = inside.join(temporary.strip_prefix("/").expect("it is absolute"));
+    let own = fs::read_dir(&inside).unwrap().next().expect("the preload is there").unwrap().path();
+    for name in ["sticky-run-fifo", "sticky-run-other"] {
+        mkfifo(&inside.join(name), Mode::S_IRWXU).unwrap();
+    }
+    let mut filler = File::create(inside.join("filler")).unwrap();
+    while filler.write_all(&[0; 4096]).is_ok() {}
+    running.upgrade();
+    assert!(File::open(&own).unwrap().try_lock().is_err(), "the lock is kept");
+    proc::signal(running.pid_of(0), Signal::SIGKILL);
+    running.wait_for_log_times("worker 0 is ready", 2);
+    assert_eq!(running.count_log("cannot"), 0);
 }
 
 /// Starts supervisors that listen at a path, each with these flags, while the user of the workers does
