@@ -79,6 +79,23 @@ fn a_key_at_the_end_of_a_head_of_64_kib_is_found() {
 }
 
 #[test]
+fn a_sid_is_found_wherever_some_server_would_find_it() {
+    let supervisor = sticky_run(3, &["--balance", "round-robin"]).env("TEST_WORKER", "raw").start();
+    let home = arrive_untouched(&supervisor, &[b"GET /?sid=mine HTTP/1.1\r\n\r\n"]);
+    for line in [
+        "GET  /?sid=mine HTTP/1.1",
+        "GET /?sid=mine HTTP/2.0",
+        "GET\t/?sid=mine",
+        "\r\n GET /?sid=mine HTTP/1.2",
+    ] {
+        let head = format!("{line}\r\n\r\n");
+        for _ in 0..2 {
+            assert_eq!(arrive_untouched(&supervisor, &[head.as_bytes()]), home, "{line:?}");
+        }
+    }
+}
+
+#[test]
 fn what_is_not_http_goes_to_a_worker_untouched() {
     let supervisor = sticky_run(2, &["--by", "sid,cookie:a"]).env("TEST_WORKER", "raw").start();
     let noise: Vec<u8> = (0..50_000_u32).map(|number| ((number * 7919) >> 3) as u8).collect();

@@ -1,0 +1,41 @@
+//! A head that is looked at while it grows.
+
+use super::{MAX_HEAD, fields, line};
+
+/// How far a growing head has come: some numbers, and none of its bytes.
+///
+/// Whoever keeps it has to look only at what is new, and reads the head when there is something to be
+/// known that was not before.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Growth {
+    line: line::Place,
+    fields: fields::Place,
+    seen: usize,
+}
+
+impl Growth {
+    /// How many bytes were seen.
+    pub fn seen(&self) -> usize {
+        self.seen
+    }
+
+    /// Sees the bytes that have come since the last time. Returns whether a question about the head may
+    /// have another answer than before.
+    pub fn see(&mut self, new: &[u8]) -> bool {
+        let before = (self.line, self.fields);
+        for byte in new {
+            if self.line.is_decided() {
+                self.fields = self.fields.step(*byte);
+            } else {
+                self.line = self.line.step(*byte);
+            }
+            if self.fields == fields::Place::End {
+                break;
+            }
+        }
+        self.seen += new.len();
+        let decided = self.line.is_decided() && !before.0.is_decided();
+        let ended = self.fields == fields::Place::End && before.1 != fields::Place::End;
+        decided || ended || self.seen >= MAX_HEAD
+    }
+}
