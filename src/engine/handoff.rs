@@ -200,14 +200,13 @@ impl Engine {
 
     /// More bytes of a pending connection may be there, or its end.
     pub(super) fn head_grew(&mut self, conn: Conn, closed: bool) {
-        if !closed && self.pending.rests(self.now, conn) {
+        if !closed && !self.pending.grew(self.now, conn, &mut self.handoff.head) {
             return;
         }
         let Some(mut pending) = self.pending.take(conn) else { return };
         let judged = self.judge(conn, &mut pending.connection, closed, None);
         let verdict = judged.map(|(count, verdict)| {
             pending.started |= count > 0;
-            pending.looked(self.now, count);
             verdict
         });
         if verdict == Some(Verdict::More) {
@@ -263,10 +262,7 @@ impl Engine {
         let silent = count == 0;
         let since = if silent && deferred { self.silent_since(&connection) } else { self.now };
         match PendingConnection::register(self.poll.registry(), conn, connection, since, !silent) {
-            Ok(mut pending) => {
-                pending.looked(self.now, count);
-                self.pending.put(conn, pending);
-            }
+            Ok(pending) => self.pending.put(conn, pending),
             Err(error) => warn!("cannot wait for the first bytes of a connection: {error}"),
         }
     }

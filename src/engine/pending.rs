@@ -14,14 +14,15 @@ use super::connection::{Connection, SavedConnection};
 use super::tokens::Subject;
 use super::upgrade::Keeper;
 use crate::logic::route::Conn;
+use crate::logic::route::head::{Growth, MAX_HEAD};
 use crate::logic::time::Time;
-use crate::os::peek;
+use crate::os::peek::{self, Peeked};
 
 /// The head timeout while others wait for a place or for the end: enough for an honest client, and
 /// little for those that only hold a place.
 const HURRIED: Duration = Duration::from_secs(1);
 
-/// A head up to this length, in bytes, is looked at as often as it grows.
+/// A look that copies so many bytes may follow the next one at once.
 const CHEAP: usize = 4096;
 
 /// A connection whose first bytes are awaited, and its place in the order of deadlines.
@@ -31,6 +32,8 @@ pub(super) struct PendingConnection {
     /// Whether a byte of it was seen.
     pub(super) started: bool,
     since: Time,
+    /// What the looks at its head have shown.
+    growth: Growth,
     /// No look before this time: the last one was dear.
     rests_until: Time,
 }
@@ -65,16 +68,28 @@ impl PendingConnection {
     ) -> io::Result<Self> {
         let fd = connection.socket.as_raw_fd();
         registry.register(&mut SourceFd(&fd), Subject::Pending(conn).into(), Interest::READABLE)?;
-        Ok(Self { connection, started, since, rests_until: since })
+        let growth = Growth::default();
+        Ok(Self { connection, started, since, growth, rests_until: since })
     }
 
-    /// Notes that a head of so many bytes was looked at.
+    /// Looks at what has come since the last time. Returns whether the connection is to be judged: what is
+    /// new may decide about it, or nothing is new, or no more can come.
     ///
-    /// Every look copies and reads all of it again, so a client that sends a long head byte by byte
-    /// would cost more with each byte. A long head rests in proportion to its length.
-    pub(super) fn looked(&mut self, now: Time, bytes: usize) {
-        let dear = bytes.saturating_sub(CHEAP) as u64;
-        self.rests_until = now + Duration::from_micros(dear);
+    /// Only what is new is read, or a client that sends a long head byte by byte would cost more with
+    /// each. Where it has to be copied together with the rest, the connection rests in proportion.
+    fn look(&mut self, now: Time, buffer: &mut [u8]) -> bool {
+        if self.connection.prefaced {
+            return true;
+        }
+        let (socket, seen) = (self.connection.socket.as_fd(), self.growth.seen());
+        let Ok((Peeked::Bytes(count), copied)) = peek::peek_behind(socket, seen, buffer) else {
+            return true;
+        };
+        self.started = true;
+        self.rests_until = now + Duration::from_micros(copied.saturating_sub(CHEAP) as u64);
+        count <= seen
+            || self.growth.see(&buffer[seen..count])
+            || !peek::has_room(&socket, count, MAX_HEAD)
     }
 
     /// Ends the events of a connection. They would go on after it was passed to a worker, since
@@ -116,12 +131,17 @@ impl Pending {
         Some(pending)
     }
 
-    /// Whether a connection has to rest before it is looked at. Then it is [`Self::rested`] later.
-    pub(super) fn rests(&mut self, now: Time, conn: Conn) -> bool {
-        let until = self.connections.get(&conn).map(|pending| pending.rests_until);
-        let Some(until) = until.filter(|until| now < *until) else { return false };
-        self.resting.insert((until, conn));
-        true
+    /// More bytes of a connection may be there. Returns whether it is to be judged now; one that has to rest
+    /// before is [`Self::rested`] later.
+    pub(super) fn grew(&mut self, now: Time, conn: Conn, buffer: &mut [u8]) -> bool {
+        let Some(pending) = self.connections.get_mut(&conn) else { return false };
+        let until = pending.rests_until;
+        if now < until {
+            self.resting.insert((until, conn));
+            return false;
+        }
+        self.resting.remove(&(until, conn));
+        pending.look(now, buffer)
     }
 
     /// One that has more bytes and has rested.

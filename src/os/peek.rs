@@ -6,13 +6,14 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::libc;
 use nix::sys::socket::{MsgFlags, recv};
 use nix::sys::stat::fstat;
 use socket2::{SockRef, Type};
 
 pub use sticky_worker::room::{has_room, is_unix};
 
-use super::listen::Mode;
+use super::listen::{Mode, set_number};
 
 /// What a look found.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -50,6 +51,31 @@ pub fn peek(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Peeked> {
         Err(Errno::EAGAIN | Errno::EINTR) => Ok(Peeked::Nothing),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// Likewise, for one who has seen the first `seen` bytes, so that what is in their place in `buffer` means
+/// nothing. Also tells how many bytes were copied: only new ones where the kernel can begin behind the others,
+/// as it can for TCP since Linux 6.9.
+pub fn peek_behind(
+    socket: BorrowedFd<'_>,
+    seen: usize,
+    buffer: &mut [u8],
+) -> io::Result<(Peeked, usize)> {
+    let begin_at =
+        |byte: libc::c_int| set_number(&socket, libc::SOL_SOCKET, libc::SO_PEEK_OFF, byte);
+    if begin_at(i32::try_from(seen).map_err(io::Error::other)?).is_err() {
+        return Ok(match peek(socket, buffer)? {
+            Peeked::Bytes(count) => (Peeked::Bytes(count), count),
+            nothing => (nothing, 0),
+        });
+    }
+    let new = peek(socket, &mut buffer[seen..]);
+    // Whoever looks next, or reads, begins where everybody does.
+    begin_at(-1)?;
+    Ok(match new? {
+        Peeked::Bytes(count) => (Peeked::Bytes(seen + count), count),
+        nothing => (nothing, 0),
+    })
 }
 
 /// Reads exactly as many bytes as fit into `buffer`, which a look has found to be there.

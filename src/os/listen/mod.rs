@@ -389,7 +389,12 @@ fn defer_accept(socket: &Socket) -> io::Result<()> {
 
 /// Sets an option that takes a number, `setsockopt(2)`.
 #[expect(unsafe_code, reason = "no crate has setters for these options")]
-fn set_number(socket: &Socket, level: i32, option: i32, number: libc::c_int) -> io::Result<()> {
+pub(super) fn set_number(
+    socket: &impl AsRawFd,
+    level: i32,
+    option: i32,
+    number: libc::c_int,
+) -> io::Result<()> {
     let size = libc::socklen_t::try_from(size_of_val(&number)).map_err(io::Error::other)?;
     // SAFETY: the option takes an int, `number` is one and outlives the call.
     let set = unsafe {

@@ -151,7 +151,7 @@ impl Connection {
         }
         let (start, timeout) = (patience::now(), self.stream.read_timeout()?);
         while peek::peek(&self.stream, Wait::ForMoreThan(count), <[u8]>::len)? <= count {
-            if peek::has_ended(&self.stream) {
+            if peek::has_ended(&self.stream) || !has_room(&self.stream, count, MAX_HEAD) {
                 watched.kept().set_free();
                 break;
             }

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// What a socket holds in its buffers, and may hold (`SO_MEMINFO`, since Linux 4.12).
 struct Memory {
@@ -20,10 +21,14 @@ struct Memory {
 /// interest.
 ///
 /// A buffer that is too small is made larger first, as far as the host lets it. Where nobody can tell,
-/// there is room.
+/// there is room. Behind urgent data there is none: no look goes further (`tcp(7)`), although a read does.
 pub fn has_room(socket: &impl AsFd, seen: usize, wanted: usize) -> bool {
     let socket = socket.as_fd();
     let room = || -> io::Result<bool> {
+        let mut urgent = [PollFd::new(socket, PollFlags::POLLPRI)];
+        if poll(&mut urgent, PollTimeout::ZERO)? > 0 {
+            return Ok(false);
+        }
         let mut memory = Memory::of(socket)?;
         if is_unix(socket)? {
             // Senders have the bytes in their own buffers, which most likely are as large as this one, and

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
 
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{MsgFlags, send, setsockopt, sockopt};
 use sticky_worker::{Connection, Worker};
 use support::{Supervisor, owned, supervisor};
 
@@ -162,6 +162,24 @@ fn a_head_that_fills_the_buffer_is_read_as_far_as_it_is_there() {
         scope.spawn(|| (&client).write_all(head.as_bytes()).unwrap());
         assert_eq!(read_exactly(&connection, head.len()), head);
     });
+}
+
+#[test]
+fn urgent_data_in_a_head_makes_nobody_wait() {
+    let (supervisor, channel) = supervisor();
+    let worker = Worker::with_keys(channel, "cookie:a").unwrap();
+    let client = supervisor.hand_over();
+    let connection = worker.accept().unwrap().unwrap();
+    serve(&connection, &client, &get("/"));
+    connection.stream().set_read_timeout(Some(support::DEADLINE)).unwrap();
+    let (first, second) = ("GET / HTTP/1.1\r\n", "Cookie: a=other\r\n\r\n");
+    for (bytes, flags) in
+        [(first, MsgFlags::empty()), ("!", MsgFlags::MSG_OOB), (second, MsgFlags::empty())]
+    {
+        send(client.as_raw_fd(), bytes.as_bytes(), flags).unwrap();
+    }
+    // Nobody can look behind it, so it is for the server, which reads what it would have read without us.
+    assert_eq!(read_exactly(&connection, first.len() + second.len()), [first, second].concat());
 }
 
 #[test]

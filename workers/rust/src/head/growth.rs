@@ -19,23 +19,23 @@ impl Growth {
         self.seen
     }
 
+    /// Whether all answers stay as they are, whatever comes.
+    fn is_over(&self) -> bool {
+        self.line.has_no_head() || self.fields == fields::Place::End || self.seen >= MAX_HEAD
+    }
+
     /// Sees the bytes that have come since the last time. Returns whether a question about the head may
-    /// have another answer than before.
+    /// have another answer than before, or none will have.
     pub fn see(&mut self, new: &[u8]) -> bool {
-        let before = (self.line, self.fields);
+        let was_decided = self.line.is_decided();
         for byte in new {
             if self.line.is_decided() {
                 self.fields = self.fields.step(*byte);
             } else {
                 self.line = self.line.step(*byte);
             }
-            if self.fields == fields::Place::End {
-                break;
-            }
         }
         self.seen += new.len();
-        let decided = self.line.is_decided() && !before.0.is_decided();
-        let ended = self.fields == fields::Place::End && before.1 != fields::Place::End;
-        decided || ended || self.seen >= MAX_HEAD
+        self.line.is_decided() != was_decided || self.is_over()
     }
 }

@@ -64,7 +64,12 @@ impl Place {
 
     /// Whether more bytes change nothing.
     pub(super) fn is_decided(self) -> bool {
-        matches!(self, Self::Whole | Self::Simple | Self::Wrong)
+        self == Self::Whole || self.has_no_head()
+    }
+
+    /// Whether no headers follow.
+    pub(super) fn has_no_head(self) -> bool {
+        matches!(self, Self::Simple | Self::Wrong)
     }
 }
 

@@ -26,7 +26,7 @@ use httparse::{EMPTY_HEADER, Response};
 use self::answer::Answers;
 use self::body::{Body, Chunked};
 use self::request::Request;
-use crate::head::{Head, MAX_HEAD};
+use crate::head::{Growth, Head, MAX_HEAD};
 use crate::keys::{Found, Keys};
 use crate::owned::OwnedKeys;
 
@@ -82,8 +82,8 @@ pub(crate) struct Kept {
 /// What comes next of the requests.
 #[derive(Debug)]
 enum Next {
-    /// A head. Of the first one, this much is read already.
-    Head(Vec<u8>),
+    /// A head. Of the first one, this much is read already; the next ones are looked at while they grow.
+    Head(Vec<u8>, Growth),
     /// More of a body in chunks.
     Chunks(Chunked),
     /// Nothing that matters: no request follows the one whose answer is due.
@@ -96,7 +96,7 @@ enum Next {
 
 impl Default for Next {
     fn default() -> Self {
-        Self::Head(Vec::new())
+        Self::Head(Vec::new(), Growth::default())
     }
 }
 
@@ -106,8 +106,8 @@ impl Kept {
         match &self.next {
             Next::Gone => MayRead::Nothing,
             Next::Last | Next::Free => MayRead::All,
-            Next::Head(_) | Next::Chunks(_) if self.seen > 0 => MayRead::UpTo(self.seen),
-            Next::Head(_) | Next::Chunks(_) => MayRead::AfterALook,
+            Next::Head(..) | Next::Chunks(_) if self.seen > 0 => MayRead::UpTo(self.seen),
+            Next::Head(..) | Next::Chunks(_) => MayRead::AfterALook,
         }
     }
 
@@ -127,12 +127,18 @@ impl Kept {
                 }
                 Look::Read
             }
-            Next::Head(read) if !self.has_begun => {
+            Next::Head(read, _) if !self.has_begun => {
                 let read = std::mem::take(read);
                 self.look_at_first(read, bytes, looking);
                 Look::Read
             }
-            Next::Head(_) => self.look_at_next(bytes, looking, may_wait),
+            Next::Head(_, growth) => {
+                let new = bytes.get(growth.seen()..).unwrap_or_default();
+                if growth.see(new) || self.answers.decide_what_follows() {
+                    return self.look_at_next(bytes, looking, may_wait);
+                }
+                Look::Incomplete
+            }
         }
     }
 
@@ -152,7 +158,7 @@ impl Kept {
             }
             Ok(None) if joined.len() < MAX_HEAD => {
                 self.seen = bytes.len() as u64;
-                self.next = Next::Head(joined);
+                self.next = Next::Head(joined, Growth::default());
             }
             Ok(None) | Err(_) => self.next = Next::Free,
         }
@@ -228,7 +234,7 @@ impl Kept {
     ) -> Vec<Box<[u8]>> {
         match self.next {
             Next::Free | Next::Gone => return Vec::new(),
-            Next::Head(_) | Next::Chunks(_) | Next::Last => {}
+            Next::Head(..) | Next::Chunks(_) | Next::Last => {}
         }
         let mut given = Vec::new();
         for head in self.answers.heads_with(buffers) {
@@ -249,7 +255,7 @@ impl Kept {
     pub(crate) fn wrote(&mut self, bytes: &[u8]) -> bool {
         match self.next {
             Next::Free | Next::Gone => return false,
-            Next::Head(_) | Next::Chunks(_) | Next::Last => self.answers.wrote(bytes),
+            Next::Head(..) | Next::Chunks(_) | Next::Last => self.answers.wrote(bytes),
         }
         if self.answers.are_over() {
             self.next = Next::Free;
