@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use clap::error::ErrorKind;
@@ -86,6 +86,11 @@ impl Given {
 }
 
 impl Origins {
+    /// The file, if there is one.
+    pub(super) fn file(&self) -> Option<&Path> {
+        self.file.as_ref().map(|file| &*file.path)
+    }
+
     /// Where the value of a flag, or the command, comes from.
     pub(super) fn of(&self, arg: &Arg) -> Origin {
         let name = arg.get_long().unwrap_or(COMMAND);

@@ -15,6 +15,7 @@ mod variables;
 use std::env;
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -68,8 +69,9 @@ fn supervise(words: Vec<OsString>, format: &mut LogFormat) -> anyhow::Result<Exi
         return print(check::check(&config, &origins)?.as_bytes());
     }
     let program = Program::own(words.clone(), variables());
-    let origin =
-        Origin { program, source: Box::new(Words { words, level, read: None, before: None }) };
+    let file = origins.file().map(Path::to_owned);
+    let source = Words { words, file, level, read: None, before: None };
+    let origin = Origin { program, source: Box::new(source) };
     let outcome = match handed_over {
         None => {
             check::find(&config)?;
@@ -104,6 +106,8 @@ fn handed_over() -> anyhow::Result<Option<(Task, StateFile)>> {
 #[derive(Debug)]
 struct Words {
     words: Vec<OsString>,
+    /// The path of their file.
+    file: Option<PathBuf>,
     /// How much the log says.
     level: Level,
     /// How much it is to say by what was read last.
@@ -123,6 +127,10 @@ impl Source for Words {
         tracing::subscriber::with_default(NoSubscriber::new(), || {
             configuration(Given::gather(&self.words)?)
         })
+    }
+
+    fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 
     fn adopted(&mut self) {

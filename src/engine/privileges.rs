@@ -8,6 +8,7 @@ use tracing::{error, info, warn};
 
 use super::Source;
 use crate::logic::config::{Account, Config, SocketConfig};
+use crate::os::exposed::weak_spot;
 use crate::os::listen::Listener;
 use crate::os::upgrade::Program;
 use crate::os::{capabilities, errors, limits, reap};
@@ -42,6 +43,7 @@ pub(super) fn settle<'a>(
                 kept.join(", ")
             );
             warn_of_loss(config, listeners, program, source);
+            warn_of_exposure(account, program, source);
         }
         Err(error) => error!(
             "workers run as {}, but the supervisor cannot give up its capabilities: {}",
@@ -90,10 +92,7 @@ fn warn_of_loss<'a>(
     source: &dyn Source,
 ) {
     let why = "since the supervisor has given up CAP_DAC_OVERRIDE (--user)";
-    let me = match geteuid() {
-        uid if uid.is_root() => "root".to_owned(),
-        uid => format!("user {uid}"),
-    };
+    let me = me();
     match source.rehearse() {
         Ok(again) if again.handoff.name() == config.handoff.name() => {}
         Ok(_) => warn!(
@@ -116,6 +115,35 @@ fn warn_of_loss<'a>(
                  {error}; let {me} write there, or have somebody else remove it"
             );
         }
+    }
+}
+
+/// Says what workers could change of what the supervisor runs and obeys with more rights than they have.
+fn warn_of_exposure(account: &Account, program: &Program, source: &dyn Source) {
+    if account.uid == Some(geteuid().as_raw()) {
+        return;
+    }
+    let things = [Some(("program", program.path())), source.file().map(|file| ("file", file))];
+    let weak = things.into_iter().flatten().filter_map(|(what, path)| {
+        let spot = weak_spot(path, account)?;
+        let by = if spot == path { String::new() } else { format!(" by {}", spot.display()) };
+        Some(format!("its {what} {}{by}", path.display()))
+    });
+    let weak: Vec<_> = weak.collect();
+    if !weak.is_empty() {
+        let (weak, me) = (weak.join(" and "), me());
+        warn!(
+            "workers can have the supervisor do what they like as {me} at the next HUP, USR2 or start: \
+             they can change {weak}; let only {me} write there"
+        );
+    }
+}
+
+/// Who this process is, for the log.
+fn me() -> String {
+    match geteuid() {
+        uid if uid.is_root() => "root".to_owned(),
+        uid => format!("user {uid}"),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::mem;
+use std::path::Path;
 
 use anyhow::Context;
 use tracing::{error, info, warn};
@@ -19,6 +20,9 @@ pub trait Source: Debug {
 
     /// What reading it would come to now; nothing of it is logged.
     fn rehearse(&self) -> anyhow::Result<Config>;
+
+    /// The file that it is read from, if there is one.
+    fn file(&self) -> Option<&Path>;
 
     /// What was read last holds from now on.
     fn adopted(&mut self);

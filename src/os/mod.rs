@@ -6,6 +6,7 @@ pub mod account;
 pub mod capabilities;
 pub mod clock;
 pub mod errors;
+pub mod exposed;
 pub mod fdpass;
 pub mod journal;
 pub mod limits;

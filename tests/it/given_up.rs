@@ -19,6 +19,7 @@ fn what_the_supervisor_cannot_do_any_more_is_said_at_the_start() {
     }
     let (outer, private) = private_directory();
     let (file, program) = (private.join("s.toml"), private.join("run"));
+    let home = private.display();
     // Neither the workers' nor the supervisor's.
     let others = outer.path().join("others");
     fs::create_dir(&others).unwrap();
@@ -40,10 +41,15 @@ fn what_the_supervisor_cannot_do_any_more_is_said_at_the_start() {
             program.display()
         ),
         format!("{listen} will stay behind after a stop, {why}cannot write to its directory"),
+        format!(
+            "they can change its program {} by {home} and its file {} by {home}; let only root",
+            program.display(),
+            file.display()
+        ),
     ] {
         assert_eq!(supervisor.count_log(&line), 1, "{line}");
     }
-    assert_eq!(supervisor.count_log("WARN"), 3);
+    assert_eq!(supervisor.count_log("WARN"), 4);
     // It is as it says.
     supervisor.signal(Signal::SIGHUP);
     supervisor.wait_for_log("ERROR configuration: cannot read the configuration file");
@@ -74,6 +80,40 @@ fn a_command_that_only_its_user_can_read_is_found_again_or_said_not_to_be() {
     supervisor.signal(Signal::SIGUSR2);
     supervisor.wait_for_log("upgraded from sticky-run");
     assert_eq!(supervisor.count_log("WARN"), 0);
+}
+
+#[test]
+fn workers_that_could_become_root_by_an_upgrade_are_named_and_no_others() {
+    if !is_root() {
+        return;
+    }
+    let home = public_program();
+    let (program, file) = (home.path().join("run"), home.path().join("s.toml"));
+    fs::write(&file, "listen = ['127.0.0.1:0']\n").unwrap();
+    let start = |flags: &[&str], before: &str| {
+        let flags = [flags, &["--config", file.to_str().unwrap()]].concat();
+        let builder = without_listener(1, &flags).command(&SLEEP).program(&program);
+        let supervisor = builder.after(before).listening();
+        supervisor.wait_for_log("worker 0 started");
+        supervisor
+    };
+    assert_eq!(start(&AS_SOMEBODY, "").count_log("WARN"), 0);
+    chown(&file, Some(USER), None).unwrap();
+    let line = format!(
+        "workers can have the supervisor do what they like as root at the next HUP, USR2 or start: they \
+         can change its file {}; let only root write there",
+        file.display()
+    );
+    let supervisor = start(&AS_SOMEBODY, "");
+    assert_eq!([&*line, "WARN"].map(|text| supervisor.count_log(text)), [1, 1]);
+    supervisor.signal(Signal::SIGUSR2);
+    supervisor.wait_for_log_times(&line, 2);
+    // Who has the rights of the supervisor already gains nothing, as in most containers.
+    chown(home.path(), Some(USER), None).unwrap();
+    let as_user = "exec setpriv --reuid 54321 --regid 54322 --clear-groups \"$0\" \"$@\";";
+    for (flags, before) in [(&[][..], as_user), (&AS_SOMEBODY, as_user), (&[], "")] {
+        assert_eq!(start(flags, before).count_log("WARN"), 0);
+    }
 }
 
 #[test]

@@ -22,7 +22,8 @@ pub(in crate::cli) struct ProcessArgs {
     /// CAP_SYS_RESOURCE if a --rlimit raises a limit. Workers cannot get the others back either. Without
     /// CAP_DAC_OVERRIDE, root too needs permission to read the files of --config and COMMAND (for HUP),
     /// to execute sticky-run (for USR2) and to write to the directories of Unix sockets where the user
-    /// may not (to remove them): what it may not is said at the start. Unix sockets that Node workers
+    /// may not (to remove them): what it may not is said at the start. So is it if the user can change
+    /// sticky-run or the file of --config, which would make it root at the next upgrade. Unix sockets that Node workers
     /// ask for are made with the rights of the user alone. Ports below 1024 are opened for them too:
     /// start the supervisor without CAP_NET_BIND_SERVICE if they should have none.
     #[arg(long, value_name = "NAME|UID", env = "STICKY_USER", hide_env_values = true)]
