@@ -207,3 +207,33 @@ fn clients_of_one_connection_of_a_proxy_are_told_apart_by_address() {
         assert_eq!((ask(&mut kept, client), ask(&mut another, client)), (*worker, *worker));
     }
 }
+
+/// The supervisor does not keep as much as a worker may read.
+#[test]
+fn a_request_whose_head_is_too_long_to_be_handed_back_is_served_where_it_came() {
+    let Some(app) = App::new("header.js") else { return };
+    let flags = ["--by", "header:mcp-session-id", "--keep-alive", "handback", "-b", "round-robin"];
+    let app = app.flags(&flags).env("NODE_OPTIONS", "--max-http-header-size=1000000");
+    let running = app.start(2);
+    let first = reply::get(running.address(), "/");
+    let session = first.header("mcp-session-id").expect("a session");
+    for (length, is_served_here) in [(200_000, false), (300_000, true)] {
+        let mut kept = Kept::open(running.address());
+        let other = loop {
+            let other = kept.get("/").expect("an answer").pid();
+            if other != first.pid() {
+                break other;
+            }
+            kept = Kept::open(running.address());
+        };
+        let fill = "x".repeat(length);
+        let head =
+            format!("GET / HTTP/1.1\r\nHost: a\r\nMcp-Session-Id: {session}\r\nX: {fill}\r\n");
+        for _ in 0..2 {
+            kept.write(format!("{head}\r\n").as_bytes()).expect("it is open");
+            let answer = kept.reply().expect("an answer");
+            let expected = if is_served_here { other } else { first.pid() };
+            assert_eq!((answer.status, answer.pid()), (200, expected), "{length} bytes");
+        }
+    }
+}

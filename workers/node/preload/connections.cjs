@@ -49,7 +49,7 @@ function install(parts) {
       attempt(() => meet(this, first));
       return result;
     } else if (event === "upgrade" && hasLeft(this, first)) {
-      give(first, second, third);
+      give(this, first, second, third);
       return true;
     } else if (event === "upgrade" || event === "connect") {
       attempt(() => watchSocket(first, second, parts));

@@ -17,6 +17,9 @@ const { hear, tell } = require("./supervisor.cjs");
 /** What Node's parser takes as "stop behind the head, it is an upgrade". */
 const UPGRADE = 2;
 
+/** The supervisor takes so much of a connection, in bytes; it ends a worker that wants more of it (`MAX_HANDED_BACK`). */
+const MOST = 256 * 1024;
+
 /** Requests whose connections are about to be given back. */
 const leaving = new WeakSet();
 
@@ -53,23 +56,31 @@ function hasLeft(server, request) {
 }
 
 /**
- * Gives `socket` back, once the answers to earlier requests are written.
+ * Gives `socket` back, once the answers to earlier requests are written. If more was read of it than the
+ * supervisor takes, this worker serves it.
  *
+ * @param {import("http").Server} server
  * @param {import("http").IncomingMessage} request its next request
  * @param {import("net").Socket} socket
  * @param {Buffer} rest everything that was read behind the head of `request`
  */
-function give(request, socket, rest) {
+function give(server, request, socket, rest) {
   // Node took its own listeners away with the parser.
   socket.on("error", ignore);
   whenAnswered(socket, () => {
     const handle = socket._handle;
     if (!handle || socket.destroyed || socket.writableEnded) return;
-    socket._handle = null;
     const unread = socket.readableLength > 0 ? socket.read() : null;
-    const head = Buffer.concat([writeHead(request), rest, unread ?? Buffer.alloc(0)]).toString("base64");
+    const head = Buffer.concat([writeHead(request), rest, unread ?? Buffer.alloc(0)]);
+    if (head.length > MOST) {
+      socket.removeListener("error", ignore);
+      passed.add(socket);
+      server.emit("connection", socket);
+      return void socket.unshift(head);
+    }
+    socket._handle = null;
     socket.once("close", () => {
-      tell("handback", { head }, new net.Socket({ handle, manualStart: true }));
+      tell("handback", { head: head.toString("base64") }, new net.Socket({ handle, manualStart: true }));
     });
     socket.destroy();
   });
