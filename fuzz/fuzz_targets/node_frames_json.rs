@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sticky_run::channel::node::{Frames, FromNode, Serialization::Json};
+use sticky_run::channel::node::{Cut, Frames, FromNode, Serialization::Json};
 
 fuzz_target!(|bytes: &[u8]| {
     // Without the framing, so that the fuzzer need not find lengths and newlines first.
@@ -10,7 +10,7 @@ fuzz_target!(|bytes: &[u8]| {
     let mut frames = Frames::new(Json);
     for chunk in bytes.chunks(7) {
         frames.extend(chunk);
-        while let Ok(Some(frame)) = frames.next_frame() {
+        while let Ok(Some(Cut::Frame(frame))) = frames.next_frame() {
             FromNode::parse(Json, &frame);
         }
     }

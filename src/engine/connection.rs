@@ -2,12 +2,14 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use super::upgrade::{Keeper, Kept};
+use crate::logic::burden::{Burden, Part};
 use crate::os::peek;
 
 /// A connection while it is with the supervisor.
@@ -21,9 +23,36 @@ pub(super) struct Connection {
     /// The number of the listener that it came from, unless a worker gave it back.
     pub(super) listener: Option<u32>,
     /// What a worker has read of it already.
-    pub(super) head: Option<Box<[u8]>>,
+    pub(super) head: Option<Head>,
     /// How many workers have died while it was on its way to them.
     pub(super) deaths: u8,
+}
+
+/// What a worker has read of a connection before it handed that back.
+#[derive(Debug)]
+pub(super) struct Head {
+    bytes: Box<[u8]>,
+    /// The connection is a part of what is kept because of that worker, if that is still there.
+    _part: Option<Part>,
+}
+
+/// What a connection costs that a worker hands back, besides its head, in bytes.
+const HANDED_BACK: usize = 1024;
+
+impl Head {
+    /// Of a connection that is kept because of this worker from now on.
+    pub(super) fn new(bytes: Vec<u8>, burden: &Burden) -> Self {
+        let part = Some(burden.add(bytes.len() + HANDED_BACK));
+        Self { bytes: bytes.into(), _part: part }
+    }
+}
+
+impl Deref for Head {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// A connection in a state.
@@ -69,7 +98,7 @@ impl SavedConnection {
             client: self.client,
             prefaced: self.prefaced,
             listener: self.listener,
-            head: self.head.map(|head| head.into_vec().into_boxed_slice()),
+            head: self.head.map(|head| Head { bytes: head.into_vec().into(), _part: None }),
             deaths: self.deaths,
         })
     }

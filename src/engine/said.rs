@@ -55,7 +55,17 @@ impl Engine {
 
     /// Ends a worker with which nothing can be exchanged any more.
     pub(super) fn end_unusable(&mut self, worker: Worker, error: &io::Error) {
-        self.tell_off(worker, &format!("it shut its channel down, so it is ended: {error}"));
+        self.end_for(worker, &format!("it shut its channel down: {error}"));
+    }
+
+    /// Ends a worker for what it did, which is said once, whatever was said of it before.
+    pub(super) fn end_for(&mut self, worker: Worker, what: &str) {
+        let Some(live) = self.workers.get_mut(worker) else { return };
+        if mem::replace(&mut live.ended, true) {
+            return;
+        }
+        let pid = live.pid();
+        warn!("{worker} misuses its channel: {what}; it is ended (pid {pid})");
         self.workers.kill(worker);
     }
 

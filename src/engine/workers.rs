@@ -56,6 +56,8 @@ pub(super) struct Live {
     pub(super) worker: Worker,
     pub(super) link: Link,
     pub(super) told_off: Throttle,
+    /// It was ended for what it did, and is not heard any more.
+    pub(super) ended: bool,
     pub(super) paused: Paused,
     /// How many connections it was given.
     pub(super) given: u64,
@@ -144,7 +146,8 @@ impl Workers {
             self.channels.add(worker, link.as_raw_fd())?;
             let (told_off, pid) = (Throttle::default(), Pid::from_raw(pid));
             let paused = Paused::default();
-            let live = Live { worker, link, told_off, paused, given, is_own: false, pid };
+            let live =
+                Live { worker, link, told_off, ended: false, paused, given, is_own: false, pid };
             self.live.insert(worker, live);
             // Whatever came before the change has to be read without another event.
             self.readable.insert(worker);
@@ -313,7 +316,8 @@ impl Engine {
         let registered = self.workers.channels.add(worker, link.as_raw_fd());
         let told_off = Throttle::default();
         let paused = Paused::default();
-        let live = Live { worker, link, told_off, paused, given: 0, is_own: true, pid };
+        let live =
+            Live { worker, link, told_off, ended: false, paused, given: 0, is_own: true, pid };
         self.workers.live.insert(worker, live);
         if let Err(error) = registered {
             // Without events nothing of it would ever be heard, so it goes the way of a worker

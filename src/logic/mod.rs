@@ -3,6 +3,7 @@
 //! No input or output, no clock, no randomness of its own. `now`, seeds and facts are arguments,
 //! actions are return values, and all state is plain data.
 
+pub mod burden;
 pub mod config;
 pub mod fleet;
 pub mod inspect;

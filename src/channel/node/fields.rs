@@ -45,6 +45,11 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Whether a field is longer than this, in bytes as it is written.
+    pub(super) fn is_longer(&self, name: Field, most: usize) -> bool {
+        self.value(name).is_some_and(|value| value.len() > most)
+    }
+
     /// A field that is a boolean.
     pub(super) fn boolean(&self, name: Field) -> Option<bool> {
         let value = self.value(name)?;

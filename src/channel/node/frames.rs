@@ -1,4 +1,7 @@
 //! A byte stream cut into whole frames, in time linear to the bytes, however they are chunked.
+//!
+//! A long frame is a message of the app, which may say to its primary what it wants: it is skipped, for nobody
+//! here needs it.
 
 use std::rc::Rc;
 
@@ -8,6 +11,8 @@ use super::Serialization;
 
 /// A frame is at most this long, in bytes, its end or length included.
 pub const MAX_FRAME: usize = 64 * 1024 * 1024;
+/// A frame that is longer than this, in bytes, is skipped.
+pub const MOST_WHOLE: usize = 16 * 1024 * 1024;
 /// The buffer gives back what it has above this many bytes once that is not needed any more.
 const KEPT: usize = 128 * 1024;
 /// The length before an advanced frame, big-endian.
@@ -28,6 +33,25 @@ pub struct Frames {
     start: usize,
     /// Up to here, no line of JSON ends after `start`.
     searched: usize,
+    skipping: Option<Skipping>,
+}
+
+/// What a stream is cut into.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Cut {
+    /// A whole frame as it stood there, with its newline or length.
+    Frame(Rc<[u8]>),
+    /// One that was longer than [`MOST_WHOLE`] was here, so many bytes.
+    Skipped(usize),
+}
+
+/// A frame that is too long to be handed out.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+struct Skipping {
+    /// Its length, where that stands before it.
+    length: Option<usize>,
+    /// So much of it is gone.
+    gone: usize,
 }
 
 /// What is kept of a stream in a state.
@@ -36,25 +60,28 @@ struct Unread {
     serialization: Serialization,
     #[serde(with = "serde_bytes")]
     bytes: Vec<u8>,
+    #[serde(default)]
+    skipping: Option<Skipping>,
 }
 
 impl Serialize for Frames {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let bytes = self.buffer[self.start..].to_vec();
-        Unread { serialization: self.serialization, bytes }.serialize(to)
+        let (serialization, skipping) = (self.serialization, self.skipping);
+        Unread { serialization, bytes, skipping }.serialize(to)
     }
 }
 
 impl From<Unread> for Frames {
-    fn from(Unread { serialization, bytes }: Unread) -> Self {
-        Self { buffer: bytes, ..Self::new(serialization) }
+    fn from(Unread { serialization, bytes, skipping }: Unread) -> Self {
+        Self { buffer: bytes, skipping, ..Self::new(serialization) }
     }
 }
 
 impl Frames {
     /// An empty stream.
     pub fn new(serialization: Serialization) -> Self {
-        Self { serialization, buffer: Vec::new(), start: 0, searched: 0 }
+        Self { serialization, buffer: Vec::new(), start: 0, searched: 0, skipping: None }
     }
 
     /// Adds what was read.
@@ -62,24 +89,45 @@ impl Frames {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next whole frame as it stood in the stream, with its newline or length; `None` until more
-    /// is read. Fails for good on a frame longer than [`MAX_FRAME`].
-    pub fn next_frame(&mut self) -> Result<Option<Rc<[u8]>>, TooLong> {
+    /// The next frame; `None` until more is read. Fails for good on a frame longer than [`MAX_FRAME`].
+    pub fn next_frame(&mut self) -> Result<Option<Cut>, TooLong> {
+        if let Some(skipping) = self.skipping {
+            return self.skip(skipping);
+        }
         let length = match self.serialization {
             Serialization::Json => self.line(),
             Serialization::Advanced => self.announced(),
         };
         let waiting = self.buffer.len() - self.start;
-        if length.unwrap_or(waiting) > MAX_FRAME {
+        let known = length.unwrap_or(waiting);
+        if known > MAX_FRAME {
             return Err(TooLong);
+        }
+        if known > MOST_WHOLE {
+            let length = length.filter(|_| self.serialization == Serialization::Advanced);
+            return self.skip(Skipping { length, gone: 0 });
         }
         let Some(length) = length.filter(|length| *length <= waiting) else {
             return Ok(None);
         };
         let frame = Rc::from(&self.buffer[self.start..self.start + length]);
-        self.start += length;
-        self.forget();
-        Ok(Some(frame))
+        self.drop_first(length);
+        Ok(Some(Cut::Frame(frame)))
+    }
+
+    /// Drops as much of a long frame as is there.
+    fn skip(&mut self, Skipping { length, gone }: Skipping) -> Result<Option<Cut>, TooLong> {
+        let waiting = self.buffer.len() - self.start;
+        let left = length.map_or_else(|| self.line(), |length| Some(length - gone));
+        let dropped = left.unwrap_or(waiting).min(waiting);
+        let gone = gone + dropped;
+        if gone > MAX_FRAME {
+            return Err(TooLong);
+        }
+        self.drop_first(dropped);
+        let is_over = left == Some(dropped);
+        self.skipping = (!is_over).then_some(Skipping { length, gone });
+        Ok(is_over.then_some(Cut::Skipped(gone)))
     }
 
     /// The length of the next line with its newline, as far as that has come.
@@ -99,8 +147,9 @@ impl Frames {
         Some(length.saturating_add(LENGTH))
     }
 
-    /// Drops the frames that were handed out, as soon as that moves fewer bytes than it drops.
-    fn forget(&mut self) {
+    /// Drops so many bytes that were handed out, as soon as that moves fewer bytes than it drops.
+    fn drop_first(&mut self, count: usize) {
+        self.start += count;
         let waiting = self.buffer.len() - self.start;
         if waiting > self.start {
             return;
@@ -132,8 +181,15 @@ mod tests {
         }
     }
 
+    fn whole(cut: Cut) -> Vec<u8> {
+        match cut {
+            Cut::Frame(frame) => frame.to_vec(),
+            Cut::Skipped(length) => panic!("{length} bytes are skipped"),
+        }
+    }
+
     fn drain(frames: &mut Frames) -> Vec<Vec<u8>> {
-        std::iter::from_fn(|| frames.next_frame().unwrap()).map(|frame| frame.to_vec()).collect()
+        std::iter::from_fn(|| frames.next_frame().unwrap()).map(whole).collect()
     }
 
     #[test]
@@ -159,17 +215,52 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_frame_is_whole_and_a_longer_one_an_error() {
+    fn a_long_frame_is_skipped_and_a_longer_one_an_error() {
         for (serialization, around) in [(Serialization::Json, 1), (Serialization::Advanced, LENGTH)]
         {
             let mut frames = Frames::new(serialization);
-            frames.extend(&frame(serialization, MAX_FRAME - around));
-            assert_eq!(frames.next_frame().unwrap().unwrap().len(), MAX_FRAME);
-            assert_eq!(frames.next_frame(), Ok(None));
+            let short = frame(serialization, 3);
+            let mut read = |length: usize| {
+                let stream = [&frame(serialization, length - around), &short[..]].concat();
+                let mut cuts = Vec::new();
+                let mut kept = 0;
+                for chunk in stream.chunks(64 * 1024) {
+                    frames.extend(chunk);
+                    cuts.extend(std::iter::from_fn(|| frames.next_frame().transpose()));
+                    kept = kept.max(frames.buffer.capacity());
+                }
+                (cuts, kept)
+            };
+            let (cuts, _) = read(MOST_WHOLE);
+            assert!(matches!(&cuts[0], Ok(Cut::Frame(frame)) if frame.len() == MOST_WHOLE));
+            for length in [MOST_WHOLE + 1, MAX_FRAME] {
+                let (cuts, kept) = read(length);
+                assert!(kept <= 2 * MOST_WHOLE, "{kept}");
+                let [Ok(Cut::Skipped(skipped)), Ok(Cut::Frame(next))] = &cuts[..] else {
+                    panic!("{} frames", cuts.len());
+                };
+                assert_eq!((*skipped, &**next), (length, &short[..]));
+            }
             frames.extend(&frame(serialization, MAX_FRAME - around + 1));
+            while frames.next_frame() == Ok(None) {}
             assert_eq!(frames.next_frame(), Err(TooLong));
             frames.extend(&frame(serialization, 1));
             assert_eq!(frames.next_frame(), Err(TooLong));
+        }
+    }
+
+    #[test]
+    fn a_frame_that_is_being_skipped_is_skipped_in_the_next_program_too() {
+        for serialization in [Serialization::Json, Serialization::Advanced] {
+            let stream = frame(serialization, MOST_WHOLE + 99);
+            let (first, second) = stream.split_at(MOST_WHOLE + 50);
+            let mut frames = Frames::new(serialization);
+            frames.extend(first);
+            assert_eq!(frames.next_frame(), Ok(None));
+            let saved = rmp_serde::to_vec_named(&frames).unwrap();
+            let mut frames: Frames = rmp_serde::from_slice(&saved).unwrap();
+            frames.extend(second);
+            assert_eq!(frames.next_frame(), Ok(Some(Cut::Skipped(stream.len()))));
         }
     }
 
@@ -235,8 +326,8 @@ mod tests {
                 let mut found = Vec::new();
                 for chunk in chunks {
                     frames.extend(chunk);
-                    while let Ok(Some(frame)) = frames.next_frame() {
-                        found.push(frame);
+                    while let Ok(Some(cut)) = frames.next_frame() {
+                        found.push(whole(cut));
                     }
                 }
                 found

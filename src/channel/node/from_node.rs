@@ -16,6 +16,17 @@ use super::fields::Fields;
 
 /// The beginning of the `cmd` of every internal message.
 const INTERNAL: &str = "NODE_";
+/// A name of a server, an address, the data of a port and the like is at most so long, in bytes as it is
+/// written.
+pub const MAX_NAME: usize = 8 * 1024;
+/// What was read of a connection that is handed back is at most so long, in bytes. The preload hands no
+/// longer one back.
+pub const MAX_HANDED_BACK: usize = 256 * 1024;
+/// The same in base64, with what stands around it.
+const MAX_HANDED_BACK_TEXT: usize = MAX_HANDED_BACK.div_ceil(3) * 4 + 8;
+/// The names of an adapter and its namespace, which clients may choose, are remembered up to this length
+/// together, in bytes.
+pub const MAX_ADAPTER: usize = 512;
 /// The `source` of what `@socket.io/cluster-adapter` says.
 pub(super) const ADAPTER: &str = "_sio_adapter";
 
@@ -131,6 +142,8 @@ pub enum FromNode {
         /// What was read of it, and is to be read again.
         head: Vec<u8>,
     },
+    /// One of the above in which this is longer than so many bytes, which no worker has to say.
+    TooLong(&'static str, usize),
     /// A message of `@socket.io/cluster-adapter`; its frame is to be relayed to other workers.
     Adapter(Adapter),
     /// Any other internal message, or one of the above that lacks what it needs. To be ignored.
@@ -229,7 +242,10 @@ impl FromNode {
         };
         if fields.text(Field::Cmd).as_deref() == Some("NODE_HANDLE") {
             let inner = fields.object(Field::Msg);
-            return Self::Handle(Box::new(inner.map_or(Self::User, |inner| Self::of(&inner))));
+            return match inner.map_or(Self::User, |inner| Self::of(&inner)) {
+                too_long @ Self::TooLong(..) => too_long,
+                inner => Self::Handle(Box::new(inner)),
+            };
         }
         Self::of(&fields)
     }
@@ -246,6 +262,9 @@ impl FromNode {
 }
 
 fn internal(cmd: &str, fields: &Fields<'_>) -> Option<FromNode> {
+    if let Some((what, most)) = too_long(cmd, fields) {
+        return Some(FromNode::TooLong(what, most));
+    }
     let key = || fields.text(Field::Key).map(Cow::into_owned);
     match cmd {
         "NODE_CLUSTER" => cluster(fields),
@@ -256,6 +275,22 @@ fn internal(cmd: &str, fields: &Fields<'_>) -> Option<FromNode> {
         "NODE_STICKY" => preload(fields),
         _ => None,
     }
+}
+
+/// What is too long of that which is kept or said again, and how long it may be.
+fn too_long(cmd: &str, fields: &Fields<'_>) -> Option<(&'static str, usize)> {
+    let names: &[_] = match cmd {
+        "NODE_CLUSTER" => {
+            &[(Field::Address, "address"), (Field::Data, "data"), (Field::Key, "key")]
+        }
+        "NODE_SOCKET_NOTIFY_CLOSE" | "NODE_SOCKET_GET_COUNT" => &[(Field::Key, "key")],
+        // The length of a session's key is the engine's to judge.
+        "NODE_STICKY" => &[(Field::Message, "message"), (Field::Name, "name")],
+        _ => &[],
+    };
+    let name = names.iter().find(|(field, _)| fields.is_longer(*field, MAX_NAME));
+    let head = || fields.is_longer(Field::Head, MAX_HANDED_BACK_TEXT);
+    name.map(|(_, name)| (*name, MAX_NAME)).or_else(|| head().then_some(("head", MAX_HANDED_BACK)))
 }
 
 fn cluster(fields: &Fields<'_>) -> Option<FromNode> {
@@ -343,10 +378,15 @@ fn preload(fields: &Fields<'_>) -> Option<FromNode> {
 fn user(fields: &Fields<'_>) -> Option<FromNode> {
     if fields.text(Field::Source).as_deref() == Some(ADAPTER) {
         let text = |name| fields.text(name).map(Cow::into_owned);
+        // A client may choose the name of a namespace.
+        let short = |name| (!fields.is_longer(name, MAX_ADAPTER)).then(|| text(name)).flatten();
+        if fields.is_longer(Field::Uid, MAX_ADAPTER) {
+            return None;
+        }
         return Some(FromNode::Adapter(Adapter {
             uid: text(Field::Uid),
-            nsp: text(Field::Nsp),
-            requester_uid: text(Field::RequesterUid),
+            nsp: short(Field::Nsp),
+            requester_uid: short(Field::RequesterUid),
             kind: fields.number(Field::Type),
         }));
     }

@@ -30,8 +30,10 @@ mod v8;
 mod writer;
 
 pub use crate::logic::config::Serialization;
-pub use frames::{Frames, MAX_FRAME, TooLong};
-pub use from_node::{Adapter, AddressType, Data, FromNode, Query, ServerKind};
+pub use frames::{Cut, Frames, MAX_FRAME, MOST_WHOLE, TooLong};
+pub use from_node::{
+    Adapter, AddressType, Data, FromNode, MAX_ADAPTER, MAX_HANDED_BACK, MAX_NAME, Query, ServerKind,
+};
 pub use ledger::Ledger;
 pub use outbox::Outbox;
 pub use primary::{Package, Primary, Way};

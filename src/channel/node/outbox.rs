@@ -11,11 +11,15 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::logic::burden::{Burden, Part};
+
 /// So many bytes may go before a descriptor while another one is not acknowledged: half of what Node
 /// reads at once.
 const BARRIER: usize = 32 * 1024;
 /// A frame with a descriptor up to this long is never cut together with others.
 const SHORT: usize = 4 * 1024;
+/// What a frame costs besides its bytes.
+const AROUND: usize = 128;
 
 /// What goes to one worker, in order. A descriptor is known by a number of the caller.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -37,6 +41,9 @@ struct Frame {
     bytes: Rc<[u8]>,
     written: usize,
     descriptor: Option<u64>,
+    /// Of one that the worker has asked for.
+    #[serde(skip)]
+    asked: Option<Part>,
 }
 
 /// An outbox in a state.
@@ -77,18 +84,26 @@ impl Outbox {
     pub fn push(&mut self, bytes: impl Into<Rc<[u8]>>, descriptor: Option<u64>) {
         let bytes = bytes.into();
         self.waiting += bytes.len();
-        self.frames.push_back(Frame { bytes, written: 0, descriptor });
+        self.frames.push_back(Frame { bytes, written: 0, descriptor, asked: None });
     }
 
-    /// Adds a frame without a descriptor that goes before all that have not begun. For answers that a
-    /// worker waits for before it says anything more: behind a descriptor that waits for the worker,
+    /// Adds a frame that the worker has asked for, which is a part of its burden until it is written.
+    pub fn answer(&mut self, bytes: impl Into<Rc<[u8]>>, descriptor: Option<u64>, burden: &Burden) {
+        self.push(bytes, descriptor);
+        if let Some(frame) = self.frames.back_mut() {
+            frame.asked = Some(burden.add(frame.bytes.len() + AROUND));
+        }
+    }
+
+    /// Adds an answer without a descriptor that goes before all frames that have not begun: one that a
+    /// worker waits for before it says anything more. Behind a descriptor that waits for the worker,
     /// they would wait for each other.
-    pub fn push_urgent(&mut self, bytes: impl Into<Rc<[u8]>>) {
-        let bytes = bytes.into();
-        self.waiting += bytes.len();
+    pub fn answer_at_once(&mut self, bytes: impl Into<Rc<[u8]>>, burden: &Burden) {
+        self.answer(bytes, None, burden);
         let begun = self.frames.front().is_some_and(|frame| frame.written > 0);
-        let frame = Frame { bytes, written: 0, descriptor: None };
-        self.frames.insert(usize::from(begun), frame);
+        if let Some(frame) = self.frames.pop_back() {
+            self.frames.insert(usize::from(begun), frame);
+        }
     }
 
     /// What can be written now; `None` when nothing waits, or what waits has to.
@@ -130,15 +145,16 @@ impl Outbox {
         whole.filter_map(|frame| frame.descriptor)
     }
 
-    /// How many bytes wait.
-    pub fn waiting(&self) -> usize {
-        self.waiting
+    /// What it costs to keep all that waits, in bytes.
+    pub fn cost(&self) -> usize {
+        self.waiting + self.frames.len() * AROUND
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::logic::burden::MOST_KEPT;
 
     fn outbox(frames: &[(usize, Option<u64>)]) -> Outbox {
         let mut outbox = Outbox::default();
@@ -163,7 +179,7 @@ mod tests {
     fn short_frames_with_descriptors_go_one_after_the_other() {
         let mut outbox = outbox(&[(100, Some(1)), (50, None), (100, Some(2)), (100, Some(3))]);
         assert_eq!(flush(&mut outbox, usize::MAX), [1, 2, 3]);
-        assert_eq!(outbox.waiting(), 0);
+        assert_eq!(outbox.waiting, 0);
     }
 
     #[test]
@@ -176,10 +192,10 @@ mod tests {
     fn after_many_bytes_a_descriptor_waits_for_those_before_it() {
         let mut outbox = outbox(&[(100, Some(1)), (BARRIER + 1, None), (100, Some(2)), (9, None)]);
         assert_eq!(flush(&mut outbox, 1_000), [1]);
-        assert_eq!(outbox.waiting(), 109);
+        assert_eq!(outbox.waiting, 109);
         outbox.acknowledged();
         assert_eq!(flush(&mut outbox, 1_000), [2]);
-        assert_eq!(outbox.waiting(), 0);
+        assert_eq!(outbox.waiting, 0);
     }
 
     #[test]
@@ -195,16 +211,16 @@ mod tests {
         let mut outbox = outbox(&[(100, Some(1)), (BARRIER + 1, None), (100, Some(2))]);
         flush(&mut outbox, 1_000);
         assert!(outbox.next().is_none());
-        outbox.push_urgent(*b"urgent");
+        outbox.answer_at_once(*b"urgent", &Burden::default());
         assert!(flush(&mut outbox, 1_000).is_empty());
-        assert_eq!(outbox.waiting(), 100);
+        assert_eq!(outbox.waiting, 100);
     }
 
     #[test]
     fn an_urgent_frame_cuts_no_other() {
         let mut outbox = outbox(&[(3, None)]);
         outbox.wrote(1);
-        outbox.push_urgent(*b"urgent");
+        outbox.answer_at_once(*b"urgent", &Burden::default());
         assert_eq!(outbox.next().unwrap().bytes, b"xx");
         outbox.wrote(2);
         assert_eq!(outbox.next().unwrap().bytes, b"urgent");
@@ -214,5 +230,17 @@ mod tests {
     fn many_bytes_alone_wait_for_nobody() {
         let mut outbox = outbox(&[(BARRIER + 1, None), (100, Some(1))]);
         assert_eq!(flush(&mut outbox, usize::MAX), [1]);
+    }
+
+    #[test]
+    fn what_a_worker_asked_for_is_its_burden_until_it_is_written() {
+        let (mut outbox, burden) = (outbox(&[(MOST_KEPT, None)]), Burden::default());
+        outbox.answer(vec![b'x'; MOST_KEPT - AROUND], None, &burden);
+        assert!(!burden.is_too_much());
+        outbox.answer_at_once(*b"x", &burden);
+        assert!(burden.is_too_much());
+        assert_eq!(outbox.cost(), 2 * MOST_KEPT + 1 + 2 * AROUND);
+        outbox.wrote(1);
+        assert!(!burden.is_too_much());
     }
 }

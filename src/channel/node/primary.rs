@@ -174,7 +174,8 @@ impl Primary {
 
     /// Whether the adapter with this number is this worker's.
     pub fn has_adapter(&self, uid: &str) -> bool {
-        self.adapters.iter().any(|(own, _)| own == uid)
+        let from = (uid.to_owned(), String::new());
+        self.adapters.range(from..).next().is_some_and(|(own, _)| own == uid)
     }
 
     /// What the others have to be told when the worker with this `NODE_UNIQUE_ID` is gone.

@@ -15,6 +15,7 @@ use crate::engine::handoff::of;
 use crate::engine::upgrade::Keeper;
 use crate::engine::{Connection, Engine};
 use crate::logic::Worker;
+use crate::logic::burden::MOST_KEPT;
 use crate::logic::route::{Give, Reason, Returned};
 use crate::logic::time::Time;
 
@@ -101,16 +102,18 @@ impl Engine {
         let serialization = self.serialization();
         let Some(link) = self.node_link(worker) else { return };
         let message = message(link.primary.seq());
-        link.outbox.push(message.encode(serialization), None);
+        link.outbox.answer(message.encode(serialization), None, &link.burden);
         self.flush_node(worker);
+        self.judge_burden(worker);
     }
 
     /// Answers a message with a descriptor, before anything else that waits to be said.
     pub(super) fn answer_handle(&mut self, worker: Worker, answer: ToNode<'_>) {
         let frame = answer.encode(self.serialization());
         let Some(link) = self.node_link(worker) else { return };
-        link.outbox.push_urgent(frame);
+        link.outbox.answer_at_once(frame, &link.burden);
         self.flush_node(worker);
+        self.judge_burden(worker);
     }
 
     /// Says something to a worker that travels with a descriptor.
@@ -124,8 +127,21 @@ impl Engine {
         let Some(link) = self.node_link(worker) else { return };
         let seq = link.primary.seq();
         let number = link.ledger.enter(parcel, None);
-        link.outbox.push(message(seq).encode(serialization), Some(number));
+        link.outbox.answer(message(seq).encode(serialization), Some(number), &link.burden);
         self.flush_node(worker);
+        self.judge_burden(worker);
+    }
+
+    /// Ends a worker because of which too much is kept.
+    pub(super) fn judge_burden(&mut self, worker: Worker) {
+        if self.node_link(worker).is_some_and(|link| link.burden.is_too_much()) {
+            let what = format!(
+                "more than {} MiB wait because of it: answers that it does not read, connections that it \
+                 hands back or sockets that it does not take",
+                MOST_KEPT / 1024 / 1024
+            );
+            self.end_node_for(worker, &what);
+        }
     }
 
     /// Sends a connection to its worker.
@@ -234,7 +250,7 @@ impl Engine {
                 self.node_mut().resting.push(until, connection, how);
                 self.tell_off(worker, "it has no descriptor left for a connection");
             }
-            Ok(Some(Parcel::Udp(_)) | None) => {}
+            Ok(Some(Parcel::Udp { .. }) | None) => {}
             Err(error) => self.tell_off(worker, &error.to_string()),
         }
         self.flush_node(worker);

@@ -9,7 +9,8 @@ use std::rc::Rc;
 
 use tracing::{debug, info, warn};
 
-use crate::channel::node::{FromNode, Package, ToNode};
+use crate::channel::node::{Cut, FromNode, MOST_WHOLE, Package, ToNode};
+use crate::engine::connection::Head;
 use crate::engine::{Channels, Connection, Engine};
 use crate::logic::Worker;
 use crate::logic::config::PackageConfig;
@@ -18,6 +19,8 @@ use crate::os::fdpass::Received;
 use crate::os::listen::Mode;
 use crate::os::peek::{self, Peer};
 
+/// A mebibyte.
+const MIB: usize = 1024 * 1024;
 /// Reads of one channel before others get their turn.
 const BATCH: usize = 16;
 /// More reads than it takes to empty a channel with the kernel's usual limits on buffers, where each
@@ -32,6 +35,9 @@ impl Engine {
         let most = if which == Channels::All { MOST_QUEUED } else { BATCH };
         for _ in 0..most {
             let Some(live) = self.workers.get_mut(worker) else { return };
+            if live.ended {
+                return self.workers.was_read(worker);
+            }
             let Some(link) = live.link.node_mut() else { return };
             let node = self.node.as_mut().expect("a Node worker has its handoff");
             let received = match link.stream.receive(&mut node.buffer) {
@@ -76,16 +82,35 @@ impl Engine {
 
     fn hear_frames(&mut self, worker: Worker) {
         loop {
-            let Some(link) = self.node_link(worker) else { return };
+            let Some(live) = self.workers.get_mut(worker).filter(|live| !live.ended) else {
+                return;
+            };
+            let Some(link) = live.link.node_mut() else { return };
             match link.frames.next_frame() {
-                Ok(Some(frame)) => self.hear_frame(worker, frame),
+                Ok(Some(Cut::Frame(frame))) => self.hear_frame(worker, frame),
+                Ok(Some(Cut::Skipped(length))) => self.hear_skipped(worker, length),
                 Ok(None) => return,
-                Err(error) => {
-                    self.tell_off(worker, &format!("{error}; it is ended"));
-                    return self.workers.kill(worker);
-                }
+                Err(error) => return self.end_node_for(worker, &error.to_string()),
             }
         }
+    }
+
+    /// A message was too long. It came with a descriptor if one is left, and then the worker waits to hear of
+    /// that before it says anything more.
+    fn hear_skipped(&mut self, worker: Worker, length: usize) {
+        let (length, most) = (length.div_ceil(MIB), MOST_WHOLE / MIB);
+        let what = format!("a message of {length} MiB is dropped, they may have {most} MiB");
+        self.tell_off(worker, &what);
+        let Some(link) = self.node_link(worker) else { return };
+        if link.descriptors.pop_front().is_some() {
+            self.answer_handle(worker, ToNode::HandleAck);
+        }
+    }
+
+    /// Ends a worker for what it did. What was on its way to it goes to others.
+    pub(super) fn end_node_for(&mut self, worker: Worker, what: &str) {
+        self.end_for(worker, what);
+        self.hear_end(worker);
     }
 
     fn hear_frame(&mut self, worker: Worker, frame: Rc<[u8]>) {
@@ -120,6 +145,9 @@ impl Engine {
             }
             FromNode::Package { name, message } => self.hear_package(worker, &name, message),
             FromNode::Closed { count } => self.hear_closed(worker, count),
+            FromNode::TooLong(what, most) => {
+                self.end_node_for(worker, &format!("its {what} is longer than {most} bytes"));
+            }
             FromNode::Adapter(adapter) => self.relay(worker, &adapter, &frame),
             FromNode::Streams => self.say_streams(worker),
             FromNode::Quiet => self.router.quiet(worker),
@@ -254,11 +282,12 @@ impl Engine {
             }
             Ok(Peer::Client(peer)) => {
                 link.returnable = left;
+                let head = Some(Head::new(head, &link.burden));
                 let client = self.origins.client_of(&socket, peer);
                 let listener = self.listener_of(&socket);
-                let head = Some(head.into());
                 let connection = Connection { listener, head, ..Connection::new(socket, client) };
                 self.handoff.take_next_request(connection);
+                self.judge_burden(worker);
             }
             Err(error) => {
                 self.tell_off(worker, &format!("it handed back what is no connection: {error}"));

@@ -30,6 +30,7 @@ use super::channels::ChannelPoll;
 use super::{Connection, Engine};
 use crate::channel::node::{Frames, Ledger, Outbox, Package, Primary, Serialization};
 use crate::logic::Worker;
+use crate::logic::burden::{Burden, Part};
 use crate::logic::config::{Account, NodeConfig, PackageConfig};
 use crate::logic::pace::Pace;
 use crate::logic::route::Give;
@@ -43,6 +44,8 @@ const AT_ONCE: usize = 64 * 1024;
 /// While the loop rests between its turns, so many times as many connections as usual may be on
 /// their way to a worker, so that it does not run dry meanwhile.
 const WIDER: usize = 4;
+/// What a UDP socket costs on its way to a worker, in bytes: the kernel keeps buffers for it.
+const SOCKET: usize = 64 * 1024;
 /// The rest after the kernel had no room at all for a descriptor.
 const RETRY: Duration = Duration::from_millis(10);
 
@@ -89,6 +92,8 @@ pub(super) struct NodeLink {
     primary: Primary,
     outbox: Outbox,
     ledger: Ledger<Parcel>,
+    /// What is kept because of it.
+    burden: Burden,
     /// How many connections it may give back: as many as it was given.
     returnable: u64,
     /// The listeners that the router knows it serves.
@@ -110,14 +115,17 @@ pub(super) struct NodeLink {
 enum Parcel {
     Connection(Connection, Give),
     /// A UDP socket, which all workers share.
-    Udp(Rc<OwnedFd>),
+    Udp {
+        socket: Rc<OwnedFd>,
+        _part: Part,
+    },
 }
 
 impl Parcel {
     fn descriptor(&self) -> BorrowedFd<'_> {
         match self {
             Self::Connection(connection, _) => connection.socket.as_fd(),
-            Self::Udp(socket) => socket.as_fd(),
+            Self::Udp { socket, .. } => socket.as_fd(),
         }
     }
 }
@@ -203,6 +211,7 @@ impl NodeLink {
             primary: Primary::default(),
             outbox: Outbox::default(),
             ledger: Ledger::default(),
+            burden: Burden::default(),
             returnable: 0,
             listeners: BTreeSet::new(),
             withdrawn: false,

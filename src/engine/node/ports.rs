@@ -12,10 +12,10 @@ use std::rc::Rc;
 use nix::libc;
 use tracing::{debug, warn};
 
-use super::Parcel;
 use super::query::{
     ONLY_V6, REUSE, address, errno, has, name, overlaps, path, place, sockname, speaks_http,
 };
+use super::{Parcel, SOCKET};
 use crate::channel::node::{AddressType, Data, Query, ServerKind, ToNode};
 use crate::engine::Engine;
 use crate::engine::accept::First;
@@ -280,7 +280,9 @@ impl Engine {
                 self.note_server(worker, key, listeners.clone());
             }
             Opened::Udp(socket) => {
-                let parcel = Parcel::Udp(Rc::clone(socket));
+                let Some(link) = self.node_link(worker) else { return };
+                let parcel =
+                    Parcel::Udp { socket: Rc::clone(socket), _part: link.burden.add(SOCKET) };
                 self.say_with(worker, parcel, |seq| ToNode::GrantUdp { ack, seq, key, data });
                 self.note_server(worker, key, Vec::new());
             }

@@ -15,8 +15,9 @@ use crate::logic::route::Returned;
 
 /// A connection that was on its way to so many workers when they ended may be what ends them.
 const MOST_DEATHS: u8 = 3;
-/// So many bytes may wait for a worker that does not read before what others say to it is dropped.
-const MOST_WAITING: usize = 64 * 1024 * 1024;
+/// So many bytes may wait for a worker that does not read before what others say to it is dropped. It is
+/// no less than two of the longest frames.
+pub(super) const MOST_WAITING: usize = 32 * 1024 * 1024;
 
 impl Engine {
     /// Passes a frame on as it is: to the worker whose question it answers, or to all others.
@@ -117,7 +118,7 @@ impl Engine {
 
     fn pass_on(&mut self, worker: Worker, frame: Rc<[u8]>) {
         let Some(link) = self.node_link(worker) else { return };
-        if link.outbox.waiting() + frame.len() <= MOST_WAITING {
+        if link.outbox.cost() + frame.len() <= MOST_WAITING {
             link.dropped = false;
             link.outbox.push(frame, None);
             return self.flush_node(worker);

@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::handoff::{Resting, SavedResting};
 use super::ports::{Opened, Port, Ports};
-use super::{Node, NodeLink, Parcel, launch};
+use super::{Node, NodeLink, Parcel, SOCKET, launch};
 use crate::channel::node::{Data, Frames, Ledger, Outbox, Primary, Serialization};
 use crate::engine::connection::SavedConnection;
 use crate::engine::upgrade::{Keeper, Kept, Shared};
 use crate::logic::Worker;
+use crate::logic::burden::Burden;
 use crate::logic::config::{Account, NodeConfig};
 use crate::logic::route::Give;
 use crate::logic::time::Time;
@@ -173,7 +174,7 @@ impl NodeLink {
                 Parcel::Connection(connection, give) => {
                     SavedParcel::Connection(connection.save(keeper), *give)
                 }
-                Parcel::Udp(socket) => SavedParcel::Udp(keeper.keep(socket)),
+                Parcel::Udp { socket, .. } => SavedParcel::Udp(keeper.keep(socket)),
             }),
             returnable: self.returnable,
             listeners: self.listeners.clone(),
@@ -187,12 +188,15 @@ impl NodeLink {
         saved: SavedNodeLink,
         shared: &mut Shared,
     ) -> io::Result<Self> {
+        let burden = Burden::default();
         let ledger = saved.ledger.try_map(|parcel| {
             io::Result::Ok(match parcel {
                 SavedParcel::Connection(connection, give) => {
                     Parcel::Connection(connection.restore()?, give)
                 }
-                SavedParcel::Udp(socket) => Parcel::Udp(socket.share(shared)?),
+                SavedParcel::Udp(socket) => {
+                    Parcel::Udp { socket: socket.share(shared)?, _part: burden.add(SOCKET) }
+                }
             })
         })?;
         if saved.outbox.descriptors().any(|number| ledger.get(number).is_none()) {
@@ -208,6 +212,7 @@ impl NodeLink {
             primary: saved.primary,
             outbox: saved.outbox,
             ledger,
+            burden,
             returnable: saved.returnable,
             listeners: saved.listeners,
             withdrawn: saved.withdrawn,
@@ -230,6 +235,7 @@ mod tests {
     use serde::de::DeserializeOwned;
 
     use super::*;
+    use crate::channel::node::Cut;
     use crate::engine::Connection;
     use crate::logic::Worker;
     use crate::logic::route::Returned;
@@ -261,7 +267,9 @@ mod tests {
         let theirs = link.theirs.take().unwrap();
         link.frames.extend(b"{\"half\":");
         link.primary.meet_preload(2);
-        let number = link.ledger.enter(Parcel::Udp(Rc::clone(&udp)), None);
+        let number = link
+            .ledger
+            .enter(Parcel::Udp { socket: Rc::clone(&udp), _part: link.burden.add(SOCKET) }, None);
         link.outbox.push(*b"with it", Some(number));
         let mut shared = Shared::default();
         let mut link = move_link(link, &mut shared).unwrap();
@@ -273,7 +281,8 @@ mod tests {
         let Received { len, descriptors, .. } = theirs.receive(&mut buffer).unwrap().unwrap();
         assert_eq!((&buffer[..len], descriptors.len()), (&b"with it"[..], 1));
         link.frames.extend(b"1}\n");
-        assert_eq!(&*link.frames.next_frame().unwrap().unwrap(), b"{\"half\":1}\n");
+        let cut = link.frames.next_frame().unwrap();
+        assert_eq!(cut, Some(Cut::Frame(b"{\"half\":1}\n".as_slice().into())));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Nobody outside and no worker inside can stop the supervisor: each kind of attacker, with honest
 //! clients beside.
 
+/// What Node workers can make the supervisor keep.
+mod bounds;
 /// Clients of the network.
 mod client;
 /// Another user of this machine.

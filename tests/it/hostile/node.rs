@@ -9,9 +9,8 @@ use crate::support::node::{App, Running};
 use crate::support::reply::Kept;
 use crate::support::{eventually, proc, within};
 
-/// What the supervisor may grow by, in KiB, whatever a worker sends: the longest frame, and as much
-/// again.
-const BOUND_KIB: u64 = 160 * 1024;
+/// What the supervisor may grow by, in KiB, whatever a worker sends.
+const BOUND_KIB: u64 = 64 * 1024;
 
 /// How long a worker may take to send so much, on a busy machine.
 const TO_THE_LIMIT: Duration = Duration::from_secs(90);

@@ -6,6 +6,7 @@ pub mod files;
 pub mod ledger;
 pub mod load;
 pub mod node;
+pub mod node_worker;
 pub mod orphans;
 pub mod proc;
 pub mod programs;

@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::super::{Frames, FromNode, ToNode};
+use super::super::{Cut, Frames, FromNode, ToNode};
 use super::{Advanced, BOTH, Json, Serialization, bytes_of_hex, captured, plain};
 
 /// Reads a stream as the engine does.
@@ -13,7 +13,7 @@ fn hear(serialization: Serialization, chunks: impl Iterator<Item: AsRef<[u8]>>) 
     let mut heard = Vec::new();
     for chunk in chunks {
         frames.extend(chunk.as_ref());
-        while let Ok(Some(frame)) = frames.next_frame() {
+        while let Ok(Some(Cut::Frame(frame))) = frames.next_frame() {
             FromNode::parse(serialization, &frame);
             heard.push(frame);
         }

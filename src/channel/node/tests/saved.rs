@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::super::{Adapter, Data, Frames, FromNode, Ledger, Outbox, Package, Primary, Query};
+use crate::logic::burden::Burden;
+
 use super::{BOTH, Serialization, plain};
 
 /// All that is kept of a conversation with one worker.
@@ -51,7 +53,9 @@ impl Conversation {
     fn go(&mut self, step: Step) -> String {
         match step {
             Step::Say(length) => self.outbox.push(vec![1; length], None),
-            Step::SayAtOnce(length) => self.outbox.push_urgent(vec![2; length]),
+            Step::SayAtOnce(length) => {
+                self.outbox.answer_at_once(vec![2; length], &Burden::default())
+            }
             Step::Send(length, parcel) => {
                 let seq = (parcel % 2 == 0).then(|| self.primary.seq());
                 let number = self.ledger.enter(parcel, seq);
@@ -95,7 +99,7 @@ impl Conversation {
         let ways: Vec<_> = (0..4).map(|listener| primary.way(listener)).collect();
         format!(
             "{next:?} {} {descriptors:?} {parcels:?} {ways:?} {:?} {} {:?} {}",
-            outbox.waiting(),
+            outbox.cost(),
             primary.listeners(&[0, 1].into()),
             primary.is_guessing(&[0].into()),
             primary.farewell(7),
@@ -169,9 +173,10 @@ fn a_frame_that_is_written_already_is_an_error() {
     let outbox = |written: usize| {
         let frame = json!({"bytes": [1, 2], "written": written, "descriptor": null});
         let state = json!({"frames": [frame], "plain": 0, "unacknowledged": 0});
-        rmp_serde::from_slice::<Outbox>(&write(&state)).map(|outbox| outbox.waiting())
+        rmp_serde::from_slice::<Outbox>(&write(&state))
+            .map(|outbox| outbox.next().map(|piece| piece.bytes.len()))
     };
-    assert_eq!(outbox(1).unwrap(), 1);
+    assert_eq!(outbox(1).unwrap(), Some(1));
     assert!(outbox(2).is_err() && outbox(3).is_err());
 }
 

@@ -1,0 +1,109 @@
+//! What a Node worker can make the supervisor keep: beyond its bound the worker is ended, and nobody else
+//! notices.
+
+use std::net::SocketAddr;
+use std::thread;
+use std::time::Duration;
+
+use crate::support::node::Port;
+use crate::support::node_worker::start;
+use crate::support::{Supervisor, client, eventually, get, proc, request, within};
+
+/// What the supervisor may hold more at any time, in KiB, whatever a worker does.
+const BOUND_KIB: u64 = 64 * 1024;
+/// What a worker that is ended for it is said to have done.
+const MISUSES: &str = "misuses its channel: ";
+/// It is kept until the worker takes it.
+const WAITS: &str = "more than 16 MiB wait because of it";
+/// For how long a worker may go on before it is ended, on a busy machine.
+const TO_THE_BOUND: Duration = Duration::from_secs(60);
+
+/// So many workers, one of which is going to be bad.
+struct Scene {
+    supervisor: Supervisor,
+    port: Port,
+    workers: u16,
+    /// The resident memory before.
+    before: u64,
+}
+
+impl Scene {
+    fn new(workers: u16) -> Self {
+        let (supervisor, port) = start(workers, &["--head-timeout", "1h"]);
+        let before = proc::status(supervisor.pid(), "VmRSS:").expect("it lives");
+        Self { supervisor, port, workers, before }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.port.address()
+    }
+
+    /// Has one worker do this. The clients of the others are answered.
+    fn abuse(&self, what: &str) {
+        let path = format!("GET /abuse/{what} HTTP/1.1\r\n\r\n");
+        let abused = thread::spawn({
+            let address = self.address();
+            // One that is ended for what it does never answers.
+            move || drop(request(address, &path))
+        });
+        while !abused.is_finished() {
+            get(self.address(), "/");
+        }
+    }
+
+    /// Has one worker do this, who is ended for it with these words.
+    fn is_ended(&self, what: &str, words: &str) {
+        self.abuse(what);
+        self.costs_little();
+        let line = format!("{MISUSES}{words}");
+        within(TO_THE_BOUND, &line, || (self.supervisor.count_log(&line) > 0).then_some(()));
+        self.supervisor.wait_for_log("is ended");
+        eventually("another one takes its place", || {
+            (self.supervisor.count_log(" is ready") > self.workers.into()).then_some(())
+        });
+        get(self.address(), "/");
+    }
+
+    /// It never held much.
+    #[track_caller]
+    fn costs_little(&self) {
+        let most = proc::status(self.supervisor.pid(), "VmHWM:").expect("it lives");
+        assert!(most <= self.before + BOUND_KIB, "{} KiB became {most} KiB", self.before);
+    }
+}
+
+#[test]
+fn questions_whose_answers_are_never_read() {
+    Scene::new(2).is_ended("questions", WAITS);
+}
+
+#[test]
+fn much_data_with_each_port() {
+    Scene::new(2).is_ended("data", "its data is longer than");
+}
+
+#[test]
+fn names_of_ten_megabytes() {
+    Scene::new(2).is_ended("names", "its address is longer than");
+}
+
+#[test]
+fn one_connection_handed_back_again_and_again_with_long_heads() {
+    let scene = Scene::new(2);
+    let _held = client::send(scene.address(), "GET /hold HTTP/1.1\r\n\r\n");
+    let _other = client::send(scene.address(), "GET /hold HTTP/1.1\r\n\r\n");
+    scene.is_ended("heads", "its head is longer than");
+}
+
+#[test]
+fn all_its_connections_handed_back_at_once() {
+    let scene = Scene::new(1);
+    let hold = |_| client::send(scene.address(), "GET /hold HTTP/1.1\r\n\r\n");
+    let _held: Vec<_> = (0..100).map(hold).collect();
+    scene.is_ended("held", WAITS);
+}
+
+#[test]
+fn sockets_whose_arrival_is_never_told() {
+    Scene::new(2).is_ended("sockets", WAITS);
+}

@@ -1,0 +1,305 @@
+//! A worker that speaks Node's channel by hand (serialization `json`), so that it can do with it what no Node
+//! does: say one thing without reading the answer, and send descriptors with anything.
+//!
+//! | path | what it does |
+//! |---|---|
+//! | `/hold` | keeps the connection without an answer |
+//! | `/heard` | answers with the length of the longest message that another worker has sent |
+//! | `/abuse/WHAT` | misuses the channel, see [`Worker::abuse`], then answers |
+//! | anything else | answers |
+//!
+//! It listens on the port `PORT` and serves one connection after the other.
+
+use std::env;
+use std::fmt::Write as _;
+use std::io::{self, IoSliceMut, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::process;
+use std::time::{Duration, Instant};
+
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use sendfd::SendWithFd;
+use serde_json::{Value, json};
+
+use super::node::Port;
+use super::supervisor::{Builder, Supervisor, without_listener};
+
+/// The variable that turns the test binary into a worker.
+const SWITCH: &str = "STICKY_RUN_TEST_NODE_WORKER";
+/// A mebibyte.
+const MIB: usize = 1024 * 1024;
+/// How long a flood lasts.
+const FLOOD: Duration = Duration::from_millis(1500);
+
+/// sticky-run with so many of these workers, which are ready, and their port.
+pub fn start(workers: u16, flags: &[&str]) -> (Supervisor, Port) {
+    let binary = env::current_exe().expect("the test binary has a path");
+    let switch = format!("{SWITCH}=1");
+    let command = ["env", &switch, binary.to_str().expect("its path is text"), "--exact"];
+    let command = [&command[..], &["support::node_worker::main", "--nocapture"]].concat();
+    let port = Port::free();
+    let node = ["--handoff", "node", "--node-serialization", "json", "-b", "round-robin"];
+    let builder: Builder = without_listener(workers, &[&node[..], flags].concat());
+    let builder = builder.command(&command).env("PORT", &port.number.to_string());
+    (builder.start(), port)
+}
+
+/// Not a test but the worker, when the supervisor runs this binary.
+#[test]
+fn main() {
+    if env::var_os(SWITCH).is_some() {
+        process::exit(Worker::new().run());
+    }
+}
+
+struct Worker {
+    channel: UnixStream,
+    port: u16,
+    /// What was read of the channel and is no whole line yet.
+    read: Vec<u8>,
+    descriptors: Vec<OwnedFd>,
+    /// Connections without an answer.
+    held: Vec<TcpStream>,
+    /// The length of the longest message of an adapter.
+    heard: usize,
+}
+
+impl Worker {
+    fn new() -> Self {
+        let number = |name: &str| env::var(name).ok().and_then(|text| text.parse::<i32>().ok());
+        let fd = number("NODE_CHANNEL_FD").expect("the supervisor has set it");
+        let port = number("PORT").and_then(|port| u16::try_from(port).ok());
+        Self {
+            channel: UnixStream::from(own(fd)),
+            port: port.expect("the test has set it"),
+            read: Vec::new(),
+            descriptors: Vec::new(),
+            held: Vec::new(),
+            heard: 0,
+        }
+    }
+
+    fn run(mut self) -> i32 {
+        self.say(&json!({"cmd": "NODE_CLUSTER", "act": "online", "seq": 0}));
+        self.say(&json!({"cmd": "NODE_STICKY", "act": "hello", "version": 2}));
+        self.say(&self.query(1, &json!({})));
+        while let Some(line) = self.receive() {
+            let message: Value = serde_json::from_slice(&line).expect("a message");
+            if message["source"] == "_sio_adapter" {
+                self.heard = self.heard.max(line.len());
+            } else {
+                self.hear(&message);
+            }
+        }
+        0
+    }
+
+    fn hear(&mut self, message: &Value) {
+        let handle = &message["msg"];
+        match (message["cmd"].as_str(), message["act"].as_str()) {
+            (Some("NODE_CLUSTER"), _) if message["ack"] == 1 => {
+                self.say(&json!({"cmd": "NODE_CLUSTER", "act": "listening", "seq": 2}));
+            }
+            (Some("NODE_HANDLE"), _) if message["type"] == "net.Native" => {
+                self.say(&json!({"cmd": "NODE_HANDLE_ACK"}));
+                self.say(&json!({"cmd": "NODE_CLUSTER", "ack": handle["seq"], "accepted": true}));
+                let socket = self.descriptors.pop().expect("it comes with one");
+                self.serve(TcpStream::from(socket));
+            }
+            (Some("NODE_HANDLE"), _) => {
+                // One that was handed back: nobody here reads it again.
+                self.say(&json!({"cmd": "NODE_HANDLE_ACK"}));
+                self.descriptors.clear();
+                self.say(&json!({"cmd": "NODE_STICKY", "act": "closed", "count": 1}));
+            }
+            (Some("NODE_STICKY"), Some("ping")) => {
+                self.say(&json!({"cmd": "NODE_STICKY", "act": "pong"}));
+            }
+            (Some("NODE_STICKY"), Some("close" | "close-now")) => process::exit(0),
+            _ => {}
+        }
+    }
+
+    fn serve(&mut self, mut client: TcpStream) {
+        let mut head = [0; 4096];
+        let length = client.read(&mut head).unwrap_or(0);
+        let head = String::from_utf8_lossy(&head[..length]).into_owned();
+        let path = head.split(' ').nth(1).unwrap_or_default();
+        if path == "/hold" {
+            return self.held.push(client);
+        }
+        if let Some(what) = path.strip_prefix("/abuse/") {
+            self.abuse(what);
+        }
+        let (slot, pid) = (env::var("STICKY_WORKER_ID").unwrap_or_default(), process::id());
+        let body = format!("slot={slot}\npid={pid}\nheard={}\n", self.heard);
+        let length = body.len();
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}");
+        self.say(&json!({"cmd": "NODE_STICKY", "act": "closed", "count": 1}));
+        client.write_all(answer.as_bytes()).ok();
+    }
+
+    /// Misuses the channel in the way named. The supervisor may end this process meanwhile.
+    fn abuse(&mut self, what: &str) {
+        match what {
+            // Answers of 80 MiB that nobody reads.
+            "questions" => {
+                let key = "x".repeat(4096);
+                let line = line(&json!({"cmd": "NODE_SOCKET_GET_COUNT", "key": key}));
+                self.repeat(&line, 20_000);
+            }
+            // 60 MiB to be kept with ports, each of which is another one.
+            "data" => {
+                for index in 0..60 {
+                    let data = "x".repeat(MIB);
+                    self.say(&self.query(9, &json!({"port": 0, "index": index, "data": data})));
+                }
+            }
+            // 80 MiB of names.
+            "names" => {
+                for index in 0..8 {
+                    let address = format!("/{index}{}", "x".repeat(10 * MIB));
+                    self.say(&self.query(9, &json!({"address": address, "addressType": -1})));
+                }
+            }
+            // The same connection, of which 80 MiB were read.
+            "heads" => self.hand_back(80, MIB),
+            // Every connection that it has, with what may go with each.
+            "held" => self.hand_back(self.held.len(), 190 * 1024),
+            // A descriptor whose arrival is never told, again and again.
+            "sockets" => {
+                // Several sockets may have the address.
+                let more = json!({"port": self.port, "addressType": "udp4", "flags": 4});
+                let key = format!("127.0.0.1:{}:Udp4::0", self.port);
+                let again = [
+                    line(&self.query(9, &more)),
+                    line(&json!({"cmd": "NODE_CLUSTER", "act": "close", "key": key})),
+                ];
+                for _ in 0..200_000 {
+                    self.write(&again.concat());
+                    self.read_all();
+                }
+            }
+            "flood" => {
+                let end = Instant::now() + FLOOD;
+                let line = line(&json!({"cmd": "NODE_STICKY", "act": "end", "key": "nobody"}));
+                while Instant::now() < end {
+                    self.repeat(&line, 1_000);
+                }
+            }
+            // For the others: 4 MiB, 20 MiB, and 80 MiB in pieces.
+            "broadcast" => self.broadcast(1, 4 * MIB),
+            "long" => self.broadcast(1, 20 * MIB),
+            "often" => self.broadcast(80, MIB),
+            // Nobody's: Node's own messages, each with something to read in it.
+            "big-flood" => {
+                let end = Instant::now() + FLOOD;
+                let text = "x".repeat(15 * MIB);
+                let line = line(&json!({"type": "nobody", "data": text}));
+                while Instant::now() < end {
+                    self.write(&line);
+                }
+            }
+            _ => panic!("no such abuse: {what}"),
+        }
+    }
+
+    fn query(&self, seq: u32, more: &Value) -> Value {
+        let mut query = json!({
+            "cmd": "NODE_CLUSTER", "act": "queryServer", "seq": seq, "index": 0, "flags": 0,
+            "address": "127.0.0.1", "port": self.port, "addressType": 4, "backlog": 511,
+        });
+        for (name, value) in more.as_object().expect("an object") {
+            query[name] = value.clone();
+        }
+        query
+    }
+
+    fn broadcast(&self, times: usize, length: usize) {
+        let data = "x".repeat(length);
+        let message =
+            json!({"source": "_sio_adapter", "type": 3, "uid": "u", "nsp": "/", "data": data});
+        self.repeat(&line(&message), times);
+    }
+
+    /// Hands so many connections back, with as much as was read of each. A connection may be the same.
+    fn hand_back(&self, times: usize, length: usize) {
+        let head = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(length));
+        let head = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, head);
+        let message = json!({"cmd": "NODE_STICKY", "act": "handback", "head": head});
+        let line = line(&json!({"cmd": "NODE_HANDLE", "type": "net.Socket", "msg": message}));
+        for number in 0..times {
+            let socket = &self.held[number % self.held.len()];
+            let sent = self.channel.send_with_fd(&line[..1], &[socket.as_raw_fd()]);
+            if sent.is_ok() {
+                self.write(&line[1..]);
+            }
+        }
+    }
+
+    fn say(&self, message: &Value) {
+        self.write(&line(message));
+    }
+
+    fn repeat(&self, line: &[u8], times: usize) {
+        for _ in 0..times {
+            self.write(line);
+        }
+    }
+
+    /// Writes all of it. Who is not read any more has been told so before.
+    fn write(&self, bytes: &[u8]) {
+        (&self.channel).write_all(bytes).ok();
+    }
+
+    /// The next line; none when the supervisor is gone.
+    fn receive(&mut self) -> Option<Vec<u8>> {
+        loop {
+            if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
+                return Some(self.read.drain(..=end).collect());
+            }
+            if self.read_some(MsgFlags::empty()).ok()? == 0 {
+                return None;
+            }
+        }
+    }
+
+    /// Reads what is there and keeps nothing of it.
+    fn read_all(&mut self) {
+        while self.read_some(MsgFlags::MSG_DONTWAIT).is_ok_and(|count| count > 0) {}
+        self.read.clear();
+        self.descriptors.clear();
+    }
+
+    fn read_some(&mut self, flags: MsgFlags) -> io::Result<usize> {
+        let mut chunk = vec![0; 64 * 1024];
+        let mut control = nix::cmsg_space!([RawFd; 4]);
+        let mut into = [IoSliceMut::new(&mut chunk)];
+        let flags = flags | MsgFlags::MSG_CMSG_CLOEXEC;
+        let fd = self.channel.as_raw_fd();
+        let received = recvmsg::<()>(fd, &mut into, Some(&mut control), flags)?;
+        for message in received.cmsgs()? {
+            if let ControlMessageOwned::ScmRights(descriptors) = message {
+                self.descriptors.extend(descriptors.into_iter().map(own));
+            }
+        }
+        let count = received.bytes;
+        self.read.extend_from_slice(&chunk[..count]);
+        Ok(count)
+    }
+}
+
+/// A message as a frame.
+fn line(message: &Value) -> Vec<u8> {
+    let mut line = String::new();
+    writeln!(line, "{message}").expect("a string takes all");
+    line.into_bytes()
+}
+
+#[expect(unsafe_code, reason = "the supervisor says which descriptor is the channel")]
+fn own(fd: RawFd) -> OwnedFd {
+    // SAFETY: nobody else in this process owns the channel or a descriptor that just came over it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
