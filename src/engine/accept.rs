@@ -5,7 +5,7 @@ mod relisten;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::mem;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -211,7 +211,7 @@ impl Listeners {
     }
 
     /// The number of the listener that a connection came to.
-    pub(super) fn find(&self, socket: &OwnedFd) -> Option<u32> {
+    pub(super) fn find(&self, socket: &impl AsFd) -> Option<u32> {
         let mut all = self.listeners.iter();
         all.find(|(_, entry)| entry.listener.is_origin_of(socket)).map(|(number, _)| *number)
     }

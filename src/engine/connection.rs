@@ -3,19 +3,29 @@
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Deref;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use super::upgrade::{Keeper, Kept};
 use crate::logic::burden::{Burden, Part};
+use crate::os::closing::{Foreign, Sender};
 use crate::os::peek;
+
+/// The socket of a connection.
+#[derive(Debug)]
+pub(super) enum Socket {
+    /// Nobody else has had it.
+    Own(OwnedFd),
+    /// A worker has had it, or its client may have sent descriptors along: its close may wait.
+    Foreign(Foreign),
+}
 
 /// A connection while it is with the supervisor.
 #[derive(Debug)]
 pub(super) struct Connection {
-    pub(super) socket: OwnedFd,
+    pub(super) socket: Socket,
     /// The address of its client, unless that came over a Unix socket.
     pub(super) client: Option<SocketAddr>,
     /// A PROXY header is still to come; until then the client is the proxy.
@@ -59,6 +69,8 @@ impl Deref for Head {
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct SavedConnection {
     socket: Kept,
+    #[serde(default)]
+    sender: Option<Sender>,
     client: Option<SocketAddr>,
     prefaced: bool,
     listener: Option<u32>,
@@ -66,9 +78,54 @@ pub(super) struct SavedConnection {
     deaths: u8,
 }
 
+impl Socket {
+    /// One that this sender has had, if there is one.
+    fn of(socket: OwnedFd, sender: Option<Sender>) -> Self {
+        match sender {
+            Some(sender) => Self::Foreign(Foreign::new(socket, sender)),
+            None => Self::Own(socket),
+        }
+    }
+
+    fn sender(&self) -> Option<Sender> {
+        match self {
+            Self::Own(_) => None,
+            Self::Foreign(socket) => Some(socket.sender()),
+        }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Own(socket) => socket.as_fd(),
+            Self::Foreign(socket) => socket.as_fd(),
+        }
+    }
+}
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+impl From<OwnedFd> for Socket {
+    fn from(socket: OwnedFd) -> Self {
+        Self::Own(socket)
+    }
+}
+
+impl From<Foreign> for Socket {
+    fn from(socket: Foreign) -> Self {
+        Self::Foreign(socket)
+    }
+}
+
 impl Connection {
     /// One from this client, of which nothing else is known.
-    pub(super) fn new(socket: OwnedFd, client: Option<SocketAddr>) -> Self {
+    pub(super) fn new(socket: impl Into<Socket>, client: Option<SocketAddr>) -> Self {
+        let socket = socket.into();
         Self { socket, client, prefaced: false, listener: None, head: None, deaths: 0 }
     }
 
@@ -81,6 +138,7 @@ impl Connection {
     pub(super) fn save(&self, keeper: &mut Keeper) -> SavedConnection {
         SavedConnection {
             socket: keeper.keep(&self.socket),
+            sender: self.socket.sender(),
             client: self.client,
             prefaced: self.prefaced,
             listener: self.listener,
@@ -94,7 +152,7 @@ impl SavedConnection {
     /// The connection that was written down.
     pub(super) fn restore(self) -> io::Result<Connection> {
         Ok(Connection {
-            socket: self.socket.take_over()?,
+            socket: Socket::of(self.socket.take_over()?, self.sender),
             client: self.client,
             prefaced: self.prefaced,
             listener: self.listener,

@@ -40,10 +40,10 @@ pub(super) enum SavedLink {
 
 impl SavedLink {
     /// The link that was written down.
-    pub(super) fn restore(self, shared: &mut Shared) -> io::Result<Link> {
+    pub(super) fn restore(self, worker: Worker, shared: &mut Shared) -> io::Result<Link> {
         Ok(match self {
-            Self::Native(saved) => Link::Native(NativeLink::restore(&saved)?),
-            Self::Node(saved) => Link::Node(Box::new(NodeLink::restore(*saved, shared)?)),
+            Self::Native(saved) => Link::Native(NativeLink::restore(&saved, worker)?),
+            Self::Node(saved) => Link::Node(Box::new(NodeLink::restore(*saved, worker, shared)?)),
         })
     }
 }
@@ -114,7 +114,7 @@ impl Engine {
     pub(super) fn new_link(&self, worker: Worker) -> io::Result<Link> {
         Ok(match &self.node {
             Some(_) => Link::Node(Box::new(self.new_node_link(worker)?)),
-            None => Link::Native(NativeLink::new()?),
+            None => Link::Native(NativeLink::new(worker)?),
         })
     }
 

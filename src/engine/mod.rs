@@ -9,6 +9,7 @@
 mod accept;
 mod channels;
 mod children;
+mod choked;
 mod command_error;
 mod connection;
 mod handoff;
@@ -62,8 +63,8 @@ use crate::logic::room::Room;
 use crate::logic::route::mint::MintKey;
 use crate::logic::route::{Conn, Router};
 use crate::logic::time::Time;
-use crate::os::clock;
 use crate::os::signals::{Came, Signals};
+use crate::os::{clock, closing};
 
 /// The supervisor at work.
 #[derive(Debug)]
@@ -256,6 +257,7 @@ impl Engine {
             self.listeners.retired_until(),
             self.native.recovery_due(),
             self.output.due(),
+            self.workers.choked.due(self.now),
             self.notifier.due(),
             self.upgrade.late_at(),
             self.settling.due(),
@@ -347,7 +349,8 @@ impl Engine {
     /// Whether no more can be held.
     fn is_full(&mut self) -> bool {
         let held = self.held();
-        self.has_most() || self.room.is_full(held + self.on_their_way())
+        let elsewhere = self.on_their_way() + closing::all_awaiting();
+        self.has_most() || self.room.is_full(held + elsewhere)
     }
 
     /// Whether as many are open as may be.

@@ -5,7 +5,7 @@
 //! back from a worker has none any more, and its client is remembered.
 
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use tracing::{debug, warn};
 
@@ -70,7 +70,7 @@ impl Origins {
     /// The client of a connection that comes back from a worker, whose peer is this one.
     pub(super) fn client_of(
         &self,
-        socket: &OwnedFd,
+        socket: &impl AsFd,
         peer: Option<SocketAddr>,
     ) -> Option<SocketAddr> {
         if self.told.is_empty() {

@@ -29,6 +29,7 @@ use crate::logic::room::Room;
 use crate::logic::route::mint::MintKey;
 use crate::logic::route::{Conn, Router, SavedRouter};
 use crate::logic::time::Time;
+use crate::os::closing::Foreign;
 use crate::os::limits::raise_file_limit;
 use crate::os::listen::{ListenError, Listener};
 use crate::os::signals::{Inherited, Signals};
@@ -197,6 +198,9 @@ impl Parts {
         let waiting: HashMap<_, _> = waiting.collect::<anyhow::Result<_>>()?;
         if router.queued().any(|conn| !waiting.contains_key(&conn)) {
             bail!("somebody waits there who is not there");
+        }
+        for (sender, descriptor) in state.unclosed {
+            drop(Foreign::new(descriptor.take_over()?, sender));
         }
         let mut notifier = Notifier::new(now, &config.systemd);
         notifier.upgraded(now, state.told);

@@ -14,6 +14,7 @@ use tracing::{info, warn};
 use super::Engine;
 use super::channels::ChannelPoll;
 use super::children::Paused;
+use super::choked::Choked;
 use super::command_error::CommandError;
 use super::link::{Link, SavedLink};
 use super::said::Said;
@@ -41,6 +42,7 @@ pub(super) struct Workers {
     pub(super) buried: BTreeMap<Worker, Pid>,
     /// How many slots there are.
     pub(super) slots: u16,
+    pub(super) choked: Choked,
     /// Workers that are to be told `DRAIN` once no connection is on its way to them.
     drains: Vec<Worker>,
     /// Whether the command could ever be started.
@@ -104,6 +106,7 @@ impl Workers {
             channels,
             readable: BTreeSet::new(),
             watched: BTreeSet::new(),
+            choked: Choked::default(),
             slots,
             drains: Vec::new(),
             started: false,
@@ -142,7 +145,7 @@ impl Workers {
     pub(super) fn restore(&mut self, saved: SavedWorkers, shared: &mut Shared) -> io::Result<()> {
         (self.drains, self.started) = (saved.drains, saved.started);
         for SavedLive { worker, link, pid, given } in saved.live {
-            let link = link.restore(shared)?;
+            let link = link.restore(worker, shared)?;
             self.channels.add(worker, link.as_raw_fd())?;
             let (told_off, pid) = (Throttle::default(), Pid::from_raw(pid));
             let paused = Paused::default();
@@ -157,7 +160,7 @@ impl Workers {
 
     /// Whether a channel has messages that were left for the next turn.
     pub(super) fn has_more(&self) -> bool {
-        !self.readable.is_empty()
+        self.readable.iter().any(|worker| !self.choked.has(*worker))
     }
 
     /// A channel has something to read.
@@ -176,6 +179,7 @@ impl Workers {
     pub(super) fn remove(&mut self, worker: Worker) -> Option<Live> {
         self.readable.remove(&worker);
         self.watched.remove(&worker);
+        self.choked.forget(worker);
         self.live.remove(&worker)
     }
 

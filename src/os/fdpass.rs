@@ -1,7 +1,6 @@
 //! A channel as a socket: datagrams with descriptors, `unix(7)`.
 
-use std::io::{self, IoSliceMut};
-use std::mem::MaybeUninit;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
 
@@ -9,33 +8,21 @@ use nix::libc;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::stat::fstat;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
 use sendfd::SendWithFd;
 use sticky_worker::message::MAX_WORKER_MESSAGE;
 
-/// Room for every descriptor that one message can carry (`SCM_MAX_FD`), so that the kernel never
-/// has to drop some for want of room.
-const CONTROL_SPACE: usize = rustix::cmsg_space!(ScmRights(253));
+use super::closing::{Foreign, Sender};
+use super::receive::{self, Received};
+use crate::logic::Worker;
 
 /// Both ends of the channel to one worker.
 ///
 /// The worker's end stays open here too, so that what a dead worker did not pick up can be read
-/// back from it.
+/// back from it. Both ends may hold what the worker has sent.
 #[derive(Debug)]
 pub struct Channel {
-    ours: UnixDatagram,
-    theirs: OwnedFd,
-}
-
-/// What was received at one go: a datagram, or a part of a stream.
-#[derive(Debug)]
-pub struct Received {
-    /// Its length in bytes; only as many as fit into the buffer are kept of a datagram.
-    pub len: usize,
-    /// The descriptors that came with it, close-on-exec.
-    pub descriptors: Vec<OwnedFd>,
-    /// Some descriptors were lost, since this process has too many.
-    pub lost: bool,
+    ours: Foreign<UnixDatagram>,
+    theirs: Foreign,
 }
 
 /// What a receive came to.
@@ -54,19 +41,19 @@ pub enum Incoming {
 pub type Buffer = [u8; MAX_WORKER_MESSAGE + 1];
 
 impl Channel {
-    /// A new channel. Only the supervisor's own end is non-blocking: the flag of the worker's end
-    /// is shared with the worker.
-    pub fn new() -> io::Result<Self> {
-        let (ours, theirs) =
-            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
-        let ours = UnixDatagram::from(ours);
+    /// A new channel for this worker. Only the supervisor's own end is non-blocking: the flag of the
+    /// worker's end is shared with the worker.
+    pub fn new(worker: Worker) -> io::Result<Self> {
+        let (ours, theirs) = pair()?;
         ours.set_nonblocking(true)?;
-        Ok(Self { ours, theirs })
+        Ok(Self::from_ends(ours.into(), theirs, worker))
     }
 
     /// A channel from its two ends: the supervisor's own and the worker's.
-    pub fn from_ends(ours: OwnedFd, theirs: OwnedFd) -> Self {
-        Self { ours: ours.into(), theirs }
+    pub fn from_ends(ours: OwnedFd, theirs: OwnedFd, worker: Worker) -> Self {
+        let sender = Sender::Worker(worker);
+        let ours = Foreign::new(ours.into(), sender);
+        Self { ours, theirs: Foreign::new(theirs, sender) }
     }
 
     /// The end that the worker inherits.
@@ -91,7 +78,7 @@ impl Channel {
 
     /// Receives the next datagram of the worker.
     pub fn receive(&self, buffer: &mut Buffer) -> io::Result<Incoming> {
-        receive(self.ours.as_fd(), buffer)
+        receive(self.ours.as_fd(), buffer, self.ours.sender())
     }
 
     /// Takes back the next datagram that the worker has not picked up.
@@ -100,19 +87,12 @@ impl Channel {
     /// then. Receiving it all the same would lose the connection in it (`recvmsg(2)`, `MSG_CTRUNC`).
     pub fn take_back(&self, buffer: &mut Buffer) -> io::Result<Incoming> {
         drop(self.theirs.try_clone()?);
-        receive(self.theirs.as_fd(), buffer)
+        receive(self.theirs.as_fd(), buffer, self.theirs.sender())
     }
 
     /// How many bytes of kernel memory hold what the worker has not picked up (`SIOCOUTQ`).
-    #[expect(unsafe_code, reason = "ioctl(2) has no safe wrapper")]
     pub fn unread_bytes(&self) -> io::Result<usize> {
-        let mut bytes: libc::c_int = 0;
-        // SAFETY: the request writes one int, and `bytes` is one that outlives the call.
-        let done = unsafe { libc::ioctl(self.ours.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
-        if done < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        usize::try_from(bytes).map_err(io::Error::other)
+        unread_bytes(&self.ours)
     }
 
     /// What the kernel charges for one message, in the unit of [`Self::unread_bytes`]. It differs
@@ -120,9 +100,9 @@ impl Channel {
     /// and none is sent: other processes of the same user may already have as many in flight as are
     /// allowed (`ETOOMANYREFS`), which is no reason not to start.
     pub fn charge(message: &[u8]) -> io::Result<usize> {
-        let scratch = Self::new()?;
-        scratch.send(message, None)?;
-        let charge = scratch.unread_bytes()?;
+        let (ours, _theirs) = pair()?;
+        ours.send(message)?;
+        let charge = unread_bytes(&ours)?;
         if charge == 0 {
             return Err(io::Error::other(
                 "the kernel does not tell what a channel holds (SIOCOUTQ)",
@@ -139,40 +119,32 @@ impl AsRawFd for Channel {
     }
 }
 
-fn receive(socket: BorrowedFd<'_>, buffer: &mut Buffer) -> io::Result<Incoming> {
+fn pair() -> io::Result<(UnixDatagram, OwnedFd)> {
+    let (ours, theirs) =
+        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+    Ok((ours.into(), theirs))
+}
+
+#[expect(unsafe_code, reason = "ioctl(2) has no safe wrapper")]
+fn unread_bytes(ours: &UnixDatagram) -> io::Result<usize> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the request writes one int, and `bytes` is one that outlives the call.
+    let done = unsafe { libc::ioctl(ours.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if done < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    usize::try_from(bytes).map_err(io::Error::other)
+}
+
+fn receive(socket: BorrowedFd<'_>, buffer: &mut Buffer, sender: Sender) -> io::Result<Incoming> {
     // So that a datagram which is too long shows.
-    let Some(received) = receive_with_descriptors(socket, buffer, RecvFlags::TRUNC)? else {
+    let Some(received) = receive::receive(socket, buffer, libc::MSG_TRUNC, sender)? else {
         return Ok(Incoming::Nothing);
     };
     if received.len == 0 && received.descriptors.is_empty() && is_shut_down(socket)? {
         return Ok(Incoming::ShutDown);
     }
     Ok(Incoming::Message(received))
-}
-
-/// Receives what is there, without waiting. `None` when nothing is.
-pub(super) fn receive_with_descriptors(
-    socket: BorrowedFd<'_>,
-    buffer: &mut [u8],
-    flags: RecvFlags,
-) -> io::Result<Option<Received>> {
-    let mut space = [MaybeUninit::uninit(); CONTROL_SPACE];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let flags = flags | RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-    let received = match recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, flags) {
-        Ok(received) => received,
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let descriptors = control
-        .drain()
-        .flat_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(descriptors) => descriptors.collect(),
-            _ => Vec::new(),
-        })
-        .collect();
-    let lost = received.flags.contains(ReturnFlags::CTRUNC);
-    Ok(Some(Received { len: received.bytes, descriptors, lost }))
 }
 
 /// Tells the end of a channel from a datagram of no bytes.
@@ -184,8 +156,12 @@ fn is_shut_down(socket: BorrowedFd<'_>) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use std::net::Shutdown;
+    use std::thread;
 
     use super::*;
+    use crate::os::closing;
+
+    const WORKER: Worker = Worker { slot: 0, generation: 0 };
 
     fn message(incoming: io::Result<Incoming>) -> Received {
         match incoming {
@@ -201,7 +177,7 @@ mod tests {
     #[test]
     fn what_was_sent_is_counted_and_can_be_taken_back() {
         let charge = Channel::charge(&[b'x'; 128]).unwrap();
-        let channel = Channel::new().unwrap();
+        let channel = Channel::new(WORKER).unwrap();
         for text in [&b"CONN one"[..], b"CONN two", &[b'x'; 128]] {
             channel.send(text, Some(channel.theirs.as_fd())).unwrap();
         }
@@ -214,7 +190,7 @@ mod tests {
 
     #[test]
     fn many_descriptors_and_long_datagrams_arrive_and_are_closed() {
-        let channel = Channel::new().unwrap();
+        let channel = Channel::new(WORKER).unwrap();
         let worker = of_worker(&channel);
         let fd = channel.theirs.as_raw_fd();
         worker.send_with_fd(&[b'x'; 20_000], &[fd; 253]).unwrap();
@@ -224,13 +200,16 @@ mod tests {
         let received = message(channel.receive(&mut buffer));
         assert_eq!((received.len, received.descriptors.len(), received.lost), (20_000, 253, false));
         drop(received);
+        while closing::awaiting(channel.ours.sender()) > 0 {
+            thread::yield_now();
+        }
         // Other tests of this process open and close descriptors meanwhile, but far fewer.
         assert!(open() < before + 100);
     }
 
     #[test]
     fn an_empty_datagram_is_not_the_end_and_a_shut_down_is() {
-        let channel = Channel::new().unwrap();
+        let channel = Channel::new(WORKER).unwrap();
         let worker = of_worker(&channel);
         let mut buffer = [0; MAX_WORKER_MESSAGE + 1];
         assert!(matches!(channel.receive(&mut buffer), Ok(Incoming::Nothing)));

@@ -5,6 +5,7 @@
 pub mod account;
 pub mod capabilities;
 pub mod clock;
+pub mod closing;
 pub mod errors;
 pub mod exposed;
 pub mod fdpass;
@@ -18,6 +19,7 @@ pub mod peek;
 pub mod pipe;
 pub mod random;
 pub mod reap;
+pub mod receive;
 pub mod rights;
 pub mod scratch;
 pub mod signals;

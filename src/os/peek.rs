@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -96,7 +96,7 @@ pub fn consume(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<()> {
 
 /// Who is at the other end, if the descriptor is a connection at all. It gets the mode that all
 /// connections have.
-pub fn peer_of(socket: &OwnedFd, mode: Mode) -> io::Result<Peer> {
+pub fn peer_of(socket: &impl AsFd, mode: Mode) -> io::Result<Peer> {
     let socket = SockRef::from(socket);
     if socket.r#type()? != Type::STREAM {
         return Err(io::Error::other("it is no stream socket"));
@@ -114,6 +114,6 @@ pub fn peer_of(socket: &OwnedFd, mode: Mode) -> io::Result<Peer> {
 }
 
 /// The port that a client connected to; a Unix socket has none.
-pub fn local_port(socket: &OwnedFd) -> Option<u16> {
+pub fn local_port(socket: &impl AsFd) -> Option<u16> {
     Some(SockRef::from(socket).local_addr().ok()?.as_socket()?.port())
 }

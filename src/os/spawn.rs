@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -21,6 +22,7 @@ use nix::unistd::{
 };
 
 use super::capabilities::hand_on_none;
+use super::closing::Pause;
 use super::limits::FileLimit;
 use super::signals::Inherited;
 use super::{null, terminal};
@@ -98,6 +100,9 @@ const STEP_SHIFT: u32 = 12;
 /// Where the search for inherited descriptors ends; the numbers are given from the lowest on.
 const MOST_INHERITED: RawFd = 1 << 16;
 
+/// How long a fork waits for what is being closed, which a child would have too.
+pub(super) const CLOSES_WITHIN: Duration = Duration::from_millis(20);
+
 impl Spawner {
     /// Starts a worker that has `channel` as its end of the channel and `output` as its standard output
     /// and error, or else those of the supervisor.
@@ -107,6 +112,7 @@ impl Spawner {
         channel: BorrowedFd<'_>,
         output: Option<[OwnedFd; 2]>,
     ) -> Result<Pid, SpawnError> {
+        let _pause = Pause::begin(CLOSES_WITHIN);
         let child = self.start(launch, channel, output).map_err(SpawnError::decode)?;
         let pid = i32::try_from(child.id()).expect("a pid of Linux fits into 31 bits");
         Ok(Pid::from_raw(pid))

@@ -5,29 +5,31 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-use rustix::net::{RecvFlags, SendFlags, send};
+use rustix::net::{SendFlags, send};
 use sendfd::SendWithFd;
 
-use super::fdpass::{Received, receive_with_descriptors};
+use super::closing::{Foreign, Sender};
+use super::receive::{Received, receive};
+use crate::logic::Worker;
 
-/// The supervisor's end of a stream to one worker.
+/// The supervisor's end of a stream to one worker, which may hold what that one has sent.
 #[derive(Debug)]
-pub struct Stream(UnixStream);
+pub struct Stream(Foreign<UnixStream>);
 
 impl Stream {
-    /// A new stream and the end that the worker inherits. Only the supervisor's end is
+    /// A new stream and the end that this worker inherits. Only the supervisor's end is
     /// non-blocking.
-    pub fn pair() -> io::Result<(Self, OwnedFd)> {
+    pub fn pair(worker: Worker) -> io::Result<(Self, OwnedFd)> {
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?;
-        let ours = UnixStream::from(ours);
-        ours.set_nonblocking(true)?;
-        Ok((Self(ours), theirs))
+        let ours = Self::from_end(ours, worker);
+        ours.0.set_nonblocking(true)?;
+        Ok((ours, theirs))
     }
 
-    /// A stream from the supervisor's end.
-    pub fn from_end(ours: OwnedFd) -> Self {
-        Self(ours.into())
+    /// A stream to this worker from the supervisor's end.
+    pub fn from_end(ours: OwnedFd, worker: Worker) -> Self {
+        Self(Foreign::new(ours.into(), Sender::Worker(worker)))
     }
 
     /// Sends as many of these bytes as there is room for, the descriptor with the first of them, and
@@ -35,7 +37,7 @@ impl Stream {
     pub fn send(&self, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<usize> {
         match descriptor {
             Some(descriptor) => self.0.send_with_fd(bytes, &[descriptor.as_raw_fd()]),
-            None => Ok(send(&self.0, bytes, SendFlags::NOSIGNAL)?),
+            None => Ok(send(&*self.0, bytes, SendFlags::NOSIGNAL)?),
         }
     }
 
@@ -44,7 +46,7 @@ impl Stream {
     /// The kernel never gives bytes after a descriptor at the same go, so a descriptor belongs to the
     /// bytes that it came with.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<Received>> {
-        receive_with_descriptors(self.0.as_fd(), buffer, RecvFlags::empty())
+        receive(self.0.as_fd(), buffer, 0, self.0.sender())
     }
 }
 
@@ -56,18 +58,21 @@ impl AsRawFd for Stream {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::io::{Read, Write};
 
     use super::*;
 
     #[test]
     fn bytes_and_descriptors_come_together_and_then_the_end() {
-        let (ours, theirs) = Stream::pair().unwrap();
+        let (ours, theirs) = Stream::pair(Worker { slot: 0, generation: 0 }).unwrap();
         let mut theirs = UnixStream::from(theirs);
         let mut buffer = [0; 64];
         assert!(ours.receive(&mut buffer).unwrap().is_none());
         theirs.write_all(b"plain").unwrap();
-        let fd = theirs.as_raw_fd();
+        // What is received closes a little later, so it is not the stream itself.
+        let file = File::open("/dev/null").unwrap();
+        let fd = file.as_raw_fd();
         theirs.send_with_fd(b"first", &[fd]).unwrap();
         theirs.send_with_fd(b"second", &[fd]).unwrap();
         let mut bytes = Vec::new();

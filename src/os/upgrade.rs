@@ -19,9 +19,10 @@ use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::{AccessFlags, Pid, access, execve};
 
+use super::closing::Pause;
 use super::null;
 pub use super::spawn::ENV_UPGRADE;
-use super::spawn::{end_with, with_hook};
+use super::spawn::{CLOSES_WITHIN, end_with, with_hook};
 
 /// What is at this path is run by it at the start, whatever the path leads to later.
 const OWN_PROGRAM: &str = "/proc/self/exe";
@@ -97,6 +98,7 @@ impl Program {
             end_with(supervisor)?;
             keep(number, true)
         });
+        let _pause = Pause::begin(CLOSES_WITHIN);
         let child = child.spawn()?;
         let pid = i32::try_from(child.id()).expect("a pid of Linux fits into 31 bits");
         Ok(Question { pid: Pid::from_raw(pid), answer: File::from(OwnedFd::from(answer)) })

@@ -4,7 +4,6 @@
 //! happens to it and to the others.
 
 use std::io;
-use std::os::fd::OwnedFd;
 
 use sticky_worker::message::FromWorker;
 use tracing::{debug, warn};
@@ -13,11 +12,13 @@ use crate::engine::{Channels, Connection, Engine};
 use crate::logic::Worker;
 use crate::logic::fleet::Input;
 use crate::logic::route::Returned;
-use crate::os::fdpass::{Incoming, Received};
+use crate::os::closing::Foreign;
+use crate::os::fdpass::Incoming;
 use crate::os::listen::Mode;
 use crate::os::peek::{self, Peer};
+use crate::os::receive::Received;
 
-/// Messages read from one channel before others get their turn.
+/// Messages and descriptors read from one channel before others get their turn.
 const BATCH: usize = 256;
 /// More messages than a channel holds at once with the kernel's usual limits on buffers, so that
 /// reading everything that is there by now ends even while the worker goes on writing.
@@ -26,12 +27,15 @@ const MOST_QUEUED: usize = 8192;
 impl Engine {
     /// Reads what one worker has said.
     pub(in crate::engine) fn read_native(&mut self, worker: Worker, which: Channels) {
-        let most = if which == Channels::All { MOST_QUEUED } else { BATCH };
-        for _ in 0..most {
+        let mut left = if which == Channels::All { MOST_QUEUED } else { BATCH };
+        while left > 0 && !self.is_choked(worker) {
             let Some(live) = self.workers.get(worker) else { return };
             let Some(link) = live.link.native() else { return };
             match link.channel.receive(&mut self.native.buffer) {
-                Ok(Incoming::Message(received)) => self.hear(worker, received),
+                Ok(Incoming::Message(received)) => {
+                    left = left.saturating_sub(1 + received.descriptors.len());
+                    self.hear(worker, received);
+                }
                 Ok(Incoming::Nothing) => {
                     return self.workers.was_read(worker);
                 }
@@ -83,7 +87,7 @@ impl Engine {
     ///
     /// It can give back no more than it was given, so it cannot fill the supervisor with
     /// connections of its own.
-    fn hear_back(&mut self, worker: Worker, socket: OwnedFd, next: bool) {
+    fn hear_back(&mut self, worker: Worker, socket: Foreign, next: bool) {
         match peek::peer_of(&socket, Mode::Blocking) {
             Ok(_) if !self.router.closed(worker, 1) => {
                 self.tell_off(worker, "it gave back more connections than it was given");

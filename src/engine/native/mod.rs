@@ -96,8 +96,8 @@ impl SavedChannel {
         Self { ours: keeper.keep(channel), theirs: keeper.keep(&channel.workers_end()) }
     }
 
-    fn restore(&self) -> io::Result<Channel> {
-        Ok(Channel::from_ends(self.ours.take_over()?, self.theirs.take_over()?))
+    fn restore(&self, worker: Worker) -> io::Result<Channel> {
+        Ok(Channel::from_ends(self.ours.take_over()?, self.theirs.take_over()?, worker))
     }
 }
 
@@ -108,12 +108,12 @@ impl NativeLink {
     }
 
     /// The link that was written down.
-    pub(super) fn restore(saved: &SavedChannel) -> io::Result<Self> {
-        Ok(Self { channel: saved.restore()? })
+    pub(super) fn restore(saved: &SavedChannel, worker: Worker) -> io::Result<Self> {
+        Ok(Self { channel: saved.restore(worker)? })
     }
 
-    pub(super) fn new() -> io::Result<Self> {
-        Ok(Self { channel: Channel::new()? })
+    pub(super) fn new(worker: Worker) -> io::Result<Self> {
+        Ok(Self { channel: Channel::new(worker)? })
     }
 
     /// Tells a worker that is about to be started about its end.

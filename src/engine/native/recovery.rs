@@ -19,7 +19,8 @@ use crate::engine::{Connection, Engine};
 use crate::logic::Worker;
 use crate::logic::route::{InFlight, Returned};
 use crate::logic::time::Time;
-use crate::os::fdpass::{Buffer, Channel, Incoming, Received};
+use crate::os::fdpass::{Buffer, Channel, Incoming};
+use crate::os::receive::Received;
 
 /// When to try again after there was no descriptor.
 const AGAIN: Duration = Duration::from_millis(20);
@@ -69,7 +70,7 @@ impl Recovery {
     pub(super) fn restore(now: Time, saved: SavedRecovery) -> io::Result<Self> {
         let SavedRecovery { abandoned, unrelieved } = saved;
         let abandoned = abandoned.into_iter();
-        let abandoned = abandoned.map(|(worker, channel)| Ok((worker, channel.restore()?)));
+        let abandoned = abandoned.map(|(worker, channel)| Ok((worker, channel.restore(worker)?)));
         let abandoned: Vec<_> = abandoned.collect::<io::Result<_>>()?;
         let left = !(abandoned.is_empty() && unrelieved.is_empty());
         Ok(Self { abandoned, unrelieved, again: left.then_some(now) })

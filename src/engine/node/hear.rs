@@ -4,7 +4,6 @@
 //! read any further is ended. Nothing else happens to it, and nothing to the others.
 
 use std::mem;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use tracing::{debug, info, warn};
@@ -15,14 +14,17 @@ use crate::engine::{Channels, Connection, Engine};
 use crate::logic::Worker;
 use crate::logic::config::PackageConfig;
 use crate::logic::fleet::Input;
-use crate::os::fdpass::Received;
+use crate::os::closing::Foreign;
 use crate::os::listen::Mode;
 use crate::os::peek::{self, Peer};
+use crate::os::receive::Received;
 
 /// A mebibyte.
 const MIB: usize = 1024 * 1024;
 /// Reads of one channel before others get their turn.
 const BATCH: usize = 16;
+/// So many descriptors take about as long as one read.
+const A_READ: usize = 16;
 /// More reads than it takes to empty a channel with the kernel's usual limits on buffers, where each
 /// descriptor takes one.
 const MOST_QUEUED: usize = 1024;
@@ -32,8 +34,8 @@ const MOST_DESCRIPTORS: usize = 4;
 impl Engine {
     /// Reads what one worker has said.
     pub(in crate::engine) fn read_node(&mut self, worker: Worker, which: Channels) {
-        let most = if which == Channels::All { MOST_QUEUED } else { BATCH };
-        for _ in 0..most {
+        let mut left = if which == Channels::All { MOST_QUEUED } else { BATCH };
+        while left > 0 && !self.is_choked(worker) {
             let Some(live) = self.workers.get_mut(worker) else { return };
             if live.ended {
                 return self.workers.was_read(worker);
@@ -60,6 +62,7 @@ impl Engine {
             if all {
                 self.workers.was_read(worker);
             }
+            left = left.saturating_sub(1 + received.descriptors.len() / A_READ);
             self.keep_descriptors(worker, received);
             self.hear_frames(worker);
             if all {
@@ -270,7 +273,7 @@ impl Engine {
     ///
     /// It can give back no more than it was given, so it cannot fill the supervisor with
     /// connections of its own.
-    fn hear_handback(&mut self, worker: Worker, socket: OwnedFd, head: Vec<u8>) {
+    fn hear_handback(&mut self, worker: Worker, socket: Foreign, head: Vec<u8>) {
         let Some(link) = self.node_link(worker) else { return };
         let Some(left) = link.returnable.checked_sub(1) else {
             return self.tell_off(worker, "it gave back more connections than it was given");

@@ -60,7 +60,7 @@ impl Engine {
     pub(in crate::engine) fn new_node_link(&self, worker: Worker) -> io::Result<NodeLink> {
         let live = self.workers.all().filter_map(|live| Some(live.link.node()?.id)).collect();
         let id = free_id(worker.slot, self.workers.slots, &live);
-        NodeLink::new(id, self.serialization())
+        NodeLink::new(id, worker, self.serialization())
     }
 
     /// Tells a worker that is about to be started about its end of the channel, and how to be

@@ -36,6 +36,7 @@ use crate::logic::pace::Pace;
 use crate::logic::route::Give;
 use crate::logic::time::Time;
 use crate::os::clock;
+use crate::os::closing::Foreign;
 use crate::os::scratch::Scratch;
 use crate::os::stream::Stream;
 
@@ -88,7 +89,7 @@ pub(super) struct NodeLink {
     theirs: Option<OwnedFd>,
     frames: Frames,
     /// Descriptors whose frame has not been read yet.
-    descriptors: VecDeque<OwnedFd>,
+    descriptors: VecDeque<Foreign>,
     primary: Primary,
     outbox: Outbox,
     ledger: Ledger<Parcel>,
@@ -200,8 +201,8 @@ impl Node {
 }
 
 impl NodeLink {
-    fn new(id: u32, serialization: Serialization) -> io::Result<Self> {
-        let (stream, theirs) = Stream::pair()?;
+    fn new(id: u32, worker: Worker, serialization: Serialization) -> io::Result<Self> {
+        let (stream, theirs) = Stream::pair(worker)?;
         Ok(Self {
             id,
             stream,

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::mem;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 use nix::libc;
@@ -90,7 +90,7 @@ impl Engine {
 
     /// The listener that a connection came to which a worker had: open, or one that the user does not
     /// name any more.
-    pub(super) fn listener_of(&self, socket: &OwnedFd) -> Option<u32> {
+    pub(super) fn listener_of(&self, socket: &impl AsFd) -> Option<u32> {
         let is_gone = |number: &&u32| self.listeners.get(**number).is_none();
         let gone = || self.node().ports.given().iter().find(is_gone).copied();
         self.listeners.find(socket).or_else(gone)

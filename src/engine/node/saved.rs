@@ -16,6 +16,7 @@ use crate::logic::burden::Burden;
 use crate::logic::config::{Account, NodeConfig};
 use crate::logic::route::Give;
 use crate::logic::time::Time;
+use crate::os::closing::{Foreign, Sender};
 use crate::os::scratch::{Place, Scratch};
 use crate::os::stream::Stream;
 
@@ -186,6 +187,7 @@ impl NodeLink {
     /// The link that was written down.
     pub(in crate::engine) fn restore(
         saved: SavedNodeLink,
+        worker: Worker,
         shared: &mut Shared,
     ) -> io::Result<Self> {
         let burden = Burden::default();
@@ -202,10 +204,11 @@ impl NodeLink {
         if saved.outbox.descriptors().any(|number| ledger.get(number).is_none()) {
             return Err(io::Error::other("the state sends a descriptor that it does not have"));
         }
-        let descriptors = saved.descriptors.iter().map(Kept::take_over);
+        let foreign = |kept: &Kept| Ok(Foreign::new(kept.take_over()?, Sender::Worker(worker)));
+        let descriptors = saved.descriptors.iter().map(foreign);
         Ok(Self {
             id: saved.id,
-            stream: Stream::from_end(saved.stream.take_over()?),
+            stream: Stream::from_end(saved.stream.take_over()?, worker),
             theirs: None,
             frames: saved.frames,
             descriptors: descriptors.collect::<io::Result<VecDeque<_>>>()?,
@@ -239,7 +242,9 @@ mod tests {
     use crate::engine::Connection;
     use crate::logic::Worker;
     use crate::logic::route::Returned;
-    use crate::os::fdpass::Received;
+    use crate::os::receive::Received;
+
+    const WORKER: Worker = Worker { slot: 0, generation: 0 };
 
     /// Writes something down and reads it.
     fn copy<T: Serialize + DeserializeOwned>(state: &T) -> T {
@@ -251,11 +256,11 @@ mod tests {
     fn move_link(link: NodeLink, shared: &mut Shared) -> io::Result<NodeLink> {
         let saved = copy(&link.save(&mut Keeper::default()));
         mem::forget(link);
-        NodeLink::restore(saved, shared)
+        NodeLink::restore(saved, WORKER, shared)
     }
 
     fn connection() -> Connection {
-        let socket = TcpListener::bind("127.0.0.1:0").unwrap().into();
+        let socket = OwnedFd::from(TcpListener::bind("127.0.0.1:0").unwrap());
         let client = Some("[::1]:7".parse().unwrap());
         Connection { listener: Some(3), deaths: 1, ..Connection::new(socket, client) }
     }
@@ -263,7 +268,7 @@ mod tests {
     #[test]
     fn what_is_on_its_way_arrives_from_the_next_program() {
         let udp: Rc<OwnedFd> = Rc::new(UdpSocket::bind("127.0.0.1:0").unwrap().into());
-        let mut link = NodeLink::new(7, Serialization::Json).unwrap();
+        let mut link = NodeLink::new(7, WORKER, Serialization::Json).unwrap();
         let theirs = link.theirs.take().unwrap();
         link.frames.extend(b"{\"half\":");
         link.primary.meet_preload(2);
@@ -276,7 +281,7 @@ mod tests {
         mem::forget(udp);
         assert_eq!((link.id, link.primary.has_preload()), (7, true));
         link.flush().unwrap();
-        let theirs = Stream::from_end(theirs);
+        let theirs = Stream::from_end(theirs, WORKER);
         let mut buffer = [0; 64];
         let Received { len, descriptors, .. } = theirs.receive(&mut buffer).unwrap().unwrap();
         assert_eq!((&buffer[..len], descriptors.len()), (&b"with it"[..], 1));
@@ -287,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_frame_whose_descriptor_is_nowhere_is_an_error() {
-        let mut link = NodeLink::new(1, Serialization::Json).unwrap();
+        let mut link = NodeLink::new(1, WORKER, Serialization::Json).unwrap();
         link.outbox.push(*b"with what?", Some(5));
         assert!(move_link(link, &mut Shared::default()).is_err());
     }

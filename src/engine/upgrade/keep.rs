@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::os::closing::{self, Sender};
 use crate::os::upgrade::take_over;
 
 /// A descriptor in a state.
@@ -27,6 +28,13 @@ impl Keeper {
         let number = descriptor.as_raw_fd();
         self.0.push(number);
         Kept(number)
+    }
+
+    /// Notes that these have to stay open which await closing.
+    pub(super) fn keep_unclosed(&mut self) -> Vec<(Sender, Kept)> {
+        let unclosed = closing::unclosed();
+        self.0.extend(unclosed.iter().map(|(_, number)| number));
+        unclosed.into_iter().map(|(sender, number)| (sender, Kept(number))).collect()
     }
 
     /// All of them.

@@ -17,7 +17,7 @@ mod state;
 use std::time::Duration;
 use std::{io, mem};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use nix::unistd::Pid;
 use tracing::{error, info, warn};
 
@@ -28,6 +28,7 @@ use super::Engine;
 use crate::logic::fleet::Exit;
 use crate::logic::route::Router;
 use crate::logic::time::Time;
+use crate::os::closing::Pause;
 use crate::os::errors;
 use crate::os::upgrade::{Program, Question, StateFile};
 use crate::os::{reap, standard};
@@ -36,6 +37,8 @@ use crate::os::{reap, standard};
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long the log of this program may take to be written.
 const LAST_LINES: Duration = Duration::from_millis(200);
+/// How long descriptors may take to be closed that others have sent. Sockets need less.
+const LAST_CLOSES: Duration = Duration::from_millis(200);
 /// What a program says that can go on from a state.
 pub(super) const YES: &str = "sticky-run can go on from this state";
 
@@ -169,6 +172,11 @@ impl Engine {
         // A signal that comes from now on is for the program that this one becomes.
         self.signals.hold().context("cannot hold signals back")?;
         standard::hold(LAST_LINES);
+        // A thread that cannot be interrupted would keep the program from being executed.
+        let pause = Pause::begin(LAST_CLOSES);
+        if !pause.is_complete {
+            bail!("a file that a worker or a client has sent does not close");
+        }
         let (state, keeper) = self.write_down()?;
         match self.upgrade.program.become_it(&state, keeper.numbers()) {
             Ok(never) => match never {},
@@ -203,6 +211,7 @@ impl Engine {
             mint: self.mint.clone(),
             signals: self.workers.spawner().signals,
             file_limit: self.workers.spawner().file_limit,
+            unclosed: keeper.keep_unclosed(),
         }
     }
 }

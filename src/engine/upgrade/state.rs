@@ -17,12 +17,14 @@ use crate::engine::node::SavedNode;
 use crate::engine::notify::Told;
 use crate::engine::output::SavedOutput;
 use crate::engine::pending::SavedPending;
+use crate::engine::upgrade::Kept;
 use crate::engine::workers::SavedWorkers;
 use crate::logic::config::{InForce, Listen};
 use crate::logic::fleet::Fleet;
 use crate::logic::origin;
 use crate::logic::route::mint::MintKey;
 use crate::logic::route::{Conn, Router, SavedRouter};
+use crate::os::closing::Sender;
 use crate::os::limits::FileLimit;
 use crate::os::signals::Inherited;
 use crate::os::upgrade::StateFile;
@@ -57,6 +59,9 @@ pub(in crate::engine) struct State<R> {
     pub(in crate::engine) mint: Option<MintKey>,
     pub(in crate::engine) signals: Inherited,
     pub(in crate::engine) file_limit: FileLimit,
+    /// What awaits closing.
+    #[serde(default)]
+    pub(in crate::engine) unclosed: Vec<(Sender, Kept)>,
 }
 
 /// Why a state cannot be gone on from.
@@ -185,6 +190,7 @@ mod tests {
             mint: None,
             signals: saved(json!({ "blocked": 1, "ignored": 2 })),
             file_limit: saved(json!({ "soft": 1024, "hard": 4096 })),
+            unclosed: saved(json!([[{ "Worker": worker }, 9], [{ "User": 1000 }, 10]])),
         };
         state.encode().expect("it can be written")
     }

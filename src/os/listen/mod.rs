@@ -10,7 +10,7 @@ use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -231,7 +231,7 @@ impl Listener {
     }
 
     /// Whether a connection came to this listener.
-    pub fn is_origin_of(&self, connection: &OwnedFd) -> bool {
+    pub fn is_origin_of(&self, connection: &impl AsFd) -> bool {
         let (Ok(own), Ok(its)) = (self.socket.local_addr(), SockRef::from(connection).local_addr())
         else {
             return false;

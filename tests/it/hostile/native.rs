@@ -4,7 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::support::{Answer, Supervisor, full, get, proc, request, sticky_run};
+use nix::sys::signal::Signal;
+
+use crate::support::client::{self, read_answer};
+use crate::support::{Answer, Supervisor, eventually, full, get, proc, request, sticky_run};
 
 /// What told off looks like in the log.
 const TOLD_OFF: &str = "misuses its channel";
@@ -28,7 +31,11 @@ impl Scene {
     /// Likewise, with workers of these traits.
     fn with(flags: &[&str], traits: &str) -> Self {
         let flags = [&["--balance", "round-robin"], flags].concat();
-        let supervisor = sticky_run(2, &flags).env("TEST_WORKER", traits).start();
+        Self::of(sticky_run(2, &flags).env("TEST_WORKER", traits).start())
+    }
+
+    /// Likewise, with a supervisor that goes round.
+    fn of(supervisor: Supervisor) -> Self {
         let bad = get(supervisor.address(), "/announce/bad");
         let good = get(supervisor.address(), "/announce/good");
         assert_ne!(bad.pid, good.pid);
@@ -224,6 +231,67 @@ fn connections_that_no_worker_wants_are_closed_and_told_at_a_limited_rate() {
 #[test]
 fn descriptors_that_nobody_asked_for_are_told_off_and_closed() {
     Scene::new(&[]).is_told_off("descriptors", 200, "it sent descriptors that nobody asked for");
+}
+
+/// Sockets that take a minute to be closed keep nobody, not even a stop.
+fn freezes_nobody(what: &str) {
+    let mut scene = Scene::new(&["--head-timeout", "300ms"]);
+    let files = proc::open_files_at_rest(scene.supervisor.pid());
+    let since = Instant::now();
+    scene.abuse(what, 5);
+    eventually("all of them are closed", || {
+        (proc::open_files(scene.supervisor.pid()) == files).then_some(())
+    });
+    let times = scene.good_answers(20, &AtomicBool::new(true));
+    assert!(times.last() < Some(&Duration::from_secs(1)), "{times:?}");
+    scene.supervisor.signal(Signal::SIGTERM);
+    assert_eq!(scene.supervisor.wait().code(), Some(0));
+    assert!(since.elapsed() < Duration::from_secs(20), "{:?}", since.elapsed());
+}
+
+#[test]
+fn descriptors_that_are_slow_to_close_freeze_nobody() {
+    freezes_nobody("slow");
+}
+
+#[test]
+fn descriptors_within_others_that_are_slow_to_close_freeze_nobody() {
+    freezes_nobody("slow-within");
+}
+
+#[test]
+fn connections_that_come_back_and_are_slow_to_close_freeze_nobody() {
+    freezes_nobody("slow-back");
+}
+
+#[test]
+fn a_worker_whose_descriptors_do_not_close_for_a_second_is_ended() {
+    let builder = sticky_run(2, &["--balance", "round-robin"]);
+    // A worker may take a quarter of what there is room for.
+    let scene = Scene::of(builder.after("ulimit -n 516;").start());
+    scene.abuse("slow", 20);
+    let worker = format!("worker {}", scene.bad.slot);
+    scene.supervisor.wait_for_log(&format!("{worker} is ended: it sent more than"));
+    scene.supervisor.wait_for_log_times(&format!("{worker} is ready"), 2);
+    scene.good_answers(20, &AtomicBool::new(true));
+}
+
+#[test]
+fn messages_that_are_taken_back_leave_nothing_behind_although_the_worker_has_asked_for_more() {
+    let scene = Scene::new(&[]);
+    let (address, pid) = (scene.supervisor.address(), scene.supervisor.pid());
+    let files = proc::open_files_at_rest(pid);
+    let _never_answered = client::send(address, "GET /abuse/pidfd?sid=bad HTTP/1.1\r\n\r\n");
+    eventually("it stands still", || proc::is_stopped(scene.bad.pid).then_some(()));
+    let request = "GET /?sid=bad HTTP/1.1\r\n\r\n";
+    let clients: Vec<_> = (0..20).map(|_| client::send(address, request)).collect();
+    proc::wait_for_rest(pid);
+    proc::signal(scene.bad.pid, Signal::SIGKILL);
+    scene.supervisor.wait_for_log_times(&format!("worker {} is ready", scene.bad.slot), 2);
+    for mut client in clients {
+        assert_eq!(read_answer(&mut client).expect("an answer").pid, scene.good.pid);
+    }
+    eventually("nothing is left", || (proc::open_files(pid) == files).then_some(()));
 }
 
 #[test]
