@@ -9,6 +9,7 @@ pub mod closing;
 pub mod errors;
 pub mod exposed;
 pub mod fdpass;
+pub mod file;
 pub mod journal;
 pub mod limits;
 pub mod listen;

@@ -2,11 +2,11 @@
 //! always have: ours are among them. So the user's are taken from the file here.
 
 use std::ffi::OsString;
-use std::fs;
 use std::path::Path;
 
 use super::Place;
 use crate::logic::inspect;
+use crate::os::file;
 
 /// The options of Node that name a file of variables.
 const NAMES: [&str; 2] = ["--env-file", "--env-file-if-exists"];
@@ -15,7 +15,7 @@ const NAMES: [&str; 2] = ["--env-file", "--env-file-if-exists"];
 /// Node's to complain of.
 pub(in crate::cli) fn node_options(place: &Place, arguments: &[OsString]) -> Option<OsString> {
     let options = &arguments[..inspect::options(arguments)];
-    let read = |path: &Path| fs::read_to_string(place.directory.join(path)).ok();
+    let read = |path: &Path| file::read_text(&place.directory.join(path)).ok();
     let texts = files(options).into_iter().filter_map(|path| read(Path::new(&path)));
     texts.filter_map(|text| value("NODE_OPTIONS", &text)).next_back().map(OsString::from)
 }

@@ -1,13 +1,13 @@
 //! `package.json`: the scripts of a package, and what their processes are told about it.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
 use super::Refusal;
 use super::place::Place;
+use crate::os::{errors, file};
 
 /// What is read of a `package.json`.
 #[derive(Clone, Debug)]
@@ -75,7 +75,7 @@ impl Package {
 }
 
 fn read(path: &Path) -> Result<Map<String, Value>, String> {
-    let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let text = file::read_text(path).map_err(|error| errors::text(&error))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     match serde_json::from_str(text) {
         Ok(Value::Object(content)) => Ok(content),

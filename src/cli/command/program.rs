@@ -1,13 +1,12 @@
 //! What a file is: Node under another name, or a script that names its interpreter.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::shell::is_shell;
 use super::{Finding, Found, Walk, name};
+use crate::os::file;
 
 /// How much of a file is looked at. The kernel itself takes 256 bytes of a first line
 /// (`execve(2)`); the launchers that pnpm writes are longer, for all they say.
@@ -75,9 +74,7 @@ pub(super) fn is_no_node(path: &Path) -> bool {
 
 /// The first bytes of a file.
 fn start_of(path: &Path) -> Option<Vec<u8>> {
-    let mut start = Vec::new();
-    File::open(path).ok()?.take(LOOKED_AT).read_to_end(&mut start).ok()?;
-    Some(start)
+    file::start_of(path, LOOKED_AT).ok()
 }
 
 /// The words of the first line: the interpreter, and at most one argument (`execve(2)`).

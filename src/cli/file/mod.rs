@@ -7,8 +7,6 @@
 mod value;
 
 use std::ffi::OsString;
-use std::fs::{self, File as Opened};
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
@@ -18,12 +16,10 @@ use clap::{Arg, ArgAction, Command};
 use toml::de::{DeTable, DeValue};
 
 use super::exit::in_one_line;
-use crate::os::errors;
+use crate::os::{errors, file};
 
 /// The name under which the command stands in the file.
 pub(super) const COMMAND: &str = "command";
-/// More is no configuration, and would be held in memory.
-const MOST_BYTES: u64 = 1 << 20;
 /// A name this similar to an unknown one was probably meant.
 const SIMILAR: f64 = 0.8;
 
@@ -51,7 +47,7 @@ impl File {
     /// Reads a file for this declaration of flags. Errors say file, line and name.
     pub(super) fn read(path: &Path, declared: &Command) -> anyhow::Result<Self> {
         let shown = path.display();
-        let bytes = bytes(path)
+        let bytes = file::read(path)
             .map_err(|error| anyhow!(errors::text(&error)))
             .with_context(|| format!("cannot read the configuration file {shown}"))?;
         let text = match std::str::from_utf8(&bytes) {
@@ -107,19 +103,6 @@ pub(super) fn is_list(arg: &Arg) -> bool {
 /// Whether a flag takes no value.
 pub(super) fn is_switch(arg: &Arg) -> bool {
     matches!(arg.get_action(), ArgAction::SetTrue)
-}
-
-/// All of a file. What is no file can be read only once, or never ends, and it is read again later.
-fn bytes(path: &Path) -> io::Result<Vec<u8>> {
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it has to be a file"));
-    }
-    let mut bytes = Vec::new();
-    Opened::open(path)?.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MOST_BYTES {
-        return Err(io::Error::other("it is longer than a megabyte"));
-    }
-    Ok(bytes)
 }
 
 /// What is wrong, and at which byte.

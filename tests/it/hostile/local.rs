@@ -14,7 +14,7 @@ use nix::unistd::mkfifo;
 use serde_json::{Value, json};
 
 use crate::privileges::{AS_SOMEBODY, GROUP, SLEEP, USER, is_root, private_directory};
-use crate::support::node::{App, Running};
+use crate::support::node::{self, App, Running};
 use crate::support::programs::ROOT;
 use crate::support::somebody::{Attack, as_user};
 use crate::support::{full, proc, sticky_run};
@@ -150,6 +150,30 @@ fn workers_start_after_an_upgrade_although_there_is_no_room_and_somebody_wants_t
     proc::signal(running.pid_of(0), Signal::SIGKILL);
     running.wait_for_log_times("worker 0 is ready", 2);
     assert_eq!(running.count_log("cannot"), 0);
+}
+
+/// What a user puts in the place of a file that is read in a restart.
+#[test]
+fn a_restart_does_not_wait_for_a_file_that_has_become_something_else() {
+    let home = node::scratch("hostile-files");
+    let (package, variables) = (home.join("package.json"), home.join(".env"));
+    let app = Path::new(ROOT).join("tests/node/apps/http.js");
+    let start = format!("node --env-file={} {}", variables.display(), app.display());
+    fs::write(&package, json!({ "name": "it", "scripts": { "start": start } }).to_string())
+        .unwrap();
+    fs::write(&variables, "").unwrap();
+    let Some(app) = App::new("http.js") else { return };
+    let words = ["npm", "--prefix", home.to_str().expect("its path is text"), "start"];
+    let mut running = app.command(&words).start(1);
+    fs::remove_file(&variables).unwrap();
+    mkfifo(&variables, Mode::S_IRWXU).unwrap();
+    running.signal(Signal::SIGHUP);
+    running.wait_for_log("configuration: nothing changed");
+    fs::remove_file(&package).unwrap();
+    mkfifo(&package, Mode::S_IRWXU).unwrap();
+    running.signal(Signal::SIGHUP);
+    running.wait_for_log("package.json: it has to be a file");
+    assert_eq!(running.stop().code(), Some(0));
 }
 
 /// Starts supervisors that listen at a path, each with these flags, while the user of the workers does
