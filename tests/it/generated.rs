@@ -26,6 +26,24 @@ fn the_man_page_is_up_to_date() {
     assert!(committed == page, "write it with UPDATE=1 cargo test --test it man_page");
 }
 
+/// A promise is worth as much as the test that it names.
+#[test]
+fn every_test_that_the_page_on_security_names_is_there() {
+    let page = fs::read_to_string(Path::new(programs::ROOT).join("SECURITY.md"));
+    let page = page.expect("it is in the repository");
+    let named = page.split('`').skip(1).step_by(2).filter(|words| words.contains("::"));
+    let mut count = 0;
+    for path in named {
+        let (module, test) = path.rsplit_once("::").expect("it has one");
+        let file = Path::new(programs::ROOT).join("tests/it").join(module.replace("::", "/"));
+        let text = fs::read_to_string(file.with_extension("rs"));
+        let text = text.or_else(|_| fs::read_to_string(file.join("mod.rs"))).unwrap_or_default();
+        assert!(text.contains(&format!("#[test]\nfn {test}() {{")), "{path}");
+        count += 1;
+    }
+    assert!(count > 10, "{count}");
+}
+
 /// Those shells that this machine has; bash is everywhere.
 #[test]
 fn completions_are_scripts_that_their_shells_can_read() {
