@@ -1,4 +1,7 @@
-//! The log: lines on standard error, one an event.
+//! The log: lines on standard error, one an event. What is in them is made plain here, and how many there
+//! may be is limited in `limits`, whoever chose their words and made them be said.
+
+mod limits;
 
 use std::env;
 use std::fmt::{self, Debug};
@@ -17,7 +20,9 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
+use self::limits::Limits;
 use crate::logic::config::LogFormat;
+use crate::logic::plain::Plain;
 use crate::os::stderr::{self, Layout, Stderr};
 use crate::os::{clock, journal};
 
@@ -50,13 +55,14 @@ pub(super) fn start(level: LevelFilter, format: LogFormat) -> Level {
         Layout::Journal => lines.event_format(Entry).fmt_fields(debug_fn(message_alone)).boxed(),
         Layout::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
     };
-    tracing_subscriber::registry().with(filter).with(lines).init();
+    tracing_subscriber::registry().with(filter).with(lines).with(Limits::default()).init();
     Level(handle)
 }
 
 /// The last line of the program: why it ends. It is written at every level.
 pub(super) fn say_last(line: &str, format: LogFormat) {
     let layout = layout(format);
+    let line = &Plain(line).to_string();
     let line = match layout {
         Layout::Text => format!("sticky-run: {line}\n"),
         Layout::Journal => journal::entry(tracing::Level::ERROR, line),
@@ -106,5 +112,9 @@ where
 
 /// The other fields of an event are for machines; the message has them in words.
 fn message_alone(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt::Result {
-    if field.name() == "message" { write!(writer, "{value:?}") } else { Ok(()) }
+    if field.name() == "message" {
+        write!(writer, "{}", Plain(format_args!("{value:?}")))
+    } else {
+        Ok(())
+    }
 }

@@ -352,6 +352,7 @@ impl Engine {
             Verdict::Refuse(worker, _) => {
                 if let Some(before) = self.handoff.refused.say(self.now) {
                     warn!(
+                        worker = worker.slot,
                         "closing a connection: too many wait for {worker} already, which is \
                          full or does not pick them up ({before} earlier ones not shown)"
                     );

@@ -291,19 +291,20 @@ impl Engine {
     /// Looks how much a worker has not picked up.
     pub(super) fn look_at(&mut self, worker: Worker) {
         let unread = self.unread(worker).unwrap_or_else(|error| {
-            warn!("cannot look at the channel of {worker}: {error}");
+            warn!(worker = worker.slot, "cannot look at the channel of {worker}: {error}");
             usize::MAX
         });
         match self.router.looked(self.now, worker, unread) {
             Pulse::Unchanged => {}
             Pulse::Stopped => {
                 warn!(
+                    worker = worker.slot,
                     "{worker} has stopped reading its channel: its own clients wait for it, \
                      others go elsewhere"
                 );
                 self.relieve(worker);
             }
-            Pulse::Resumed => info!("{worker} reads its channel again"),
+            Pulse::Resumed => info!(worker = worker.slot, "{worker} reads its channel again"),
         }
     }
 

@@ -117,7 +117,10 @@ impl Output {
             let (slot, pid, format) = (Some(worker.slot), Some(pid.as_raw()), self.config.format);
             let cutter = Cutter::new(Label { slot, pid, stream, format, journal: false });
             if let Err(error) = self.add(registry, worker, pipe, cutter) {
-                warn!("cannot wait for output of {worker}, it cannot write any: {error}");
+                warn!(
+                    worker = worker.slot,
+                    "cannot wait for output of {worker}, it cannot write any: {error}"
+                );
             }
         }
     }

@@ -31,6 +31,7 @@ impl Engine {
             let length = key.len();
             if !mem::replace(&mut self.workers.said.too_long, true) {
                 warn!(
+                    worker = worker.slot,
                     "{worker} announces a key of {length} bytes: only {MAX_KEY} are taken, so clients \
                      that present it may reach another worker; use shorter ids (said once)"
                 );
@@ -39,6 +40,7 @@ impl Engine {
             && !mem::replace(&mut self.workers.said.shared, true)
         {
             warn!(
+                worker = worker.slot,
                 "{worker} announces a key that lives on {owner}, where everybody who presents it goes: \
                  several clients seem to share it, such as a cookie with the same value for all, or ids \
                  that collide; have --by name a key that each client has for itself (said once)"
@@ -77,6 +79,7 @@ impl Engine {
         {
             let pid = live.pid();
             warn!(
+                worker = worker.slot,
                 "{worker} misuses its channel: {what} (pid {pid}, {before} earlier ones not shown)"
             );
         }

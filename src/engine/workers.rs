@@ -206,7 +206,7 @@ impl Workers {
             let watched =
                 link.map(|link| link.watch(&self.channels, *worker, wanted.contains(worker)));
             if let Some(Err(error)) = watched {
-                warn!("cannot watch the channel of {worker}: {error}");
+                warn!(worker = worker.slot, "cannot watch the channel of {worker}: {error}");
             }
         }
         self.watched = wanted;
@@ -216,7 +216,7 @@ impl Workers {
     pub(super) fn watch_node(&mut self, worker: Worker) {
         let link = self.live.get_mut(&worker).and_then(|live| live.link.node_mut());
         if let Some(Err(error)) = link.map(|link| link.watch(&self.channels, worker)) {
-            warn!("cannot watch the channel of {worker}: {error}");
+            warn!(worker = worker.slot, "cannot watch the channel of {worker}: {error}");
         }
     }
 
@@ -228,7 +228,7 @@ impl Workers {
         if let Some(live) = self.get(worker)
             && let Err(error) = reap::terminate(live.pid)
         {
-            warn!("cannot end {worker} (pid {}): {error}", live.pid);
+            warn!(worker = worker.slot, "cannot end {worker} (pid {}): {error}", live.pid);
         }
     }
 
@@ -236,7 +236,7 @@ impl Workers {
         if let Some(live) = self.get(worker)
             && let Err(error) = reap::abort(live.pid)
         {
-            warn!("cannot abort {worker} (pid {}): {error}", live.pid);
+            warn!(worker = worker.slot, "cannot abort {worker} (pid {}): {error}", live.pid);
         }
     }
 
@@ -244,7 +244,7 @@ impl Workers {
         if let Some(live) = self.get(worker)
             && let Err(error) = reap::kill_group(live.pid)
         {
-            warn!("cannot kill {worker} (pid {}): {error}", live.pid);
+            warn!(worker = worker.slot, "cannot kill {worker} (pid {}): {error}", live.pid);
         }
     }
 
@@ -303,7 +303,7 @@ impl Engine {
         if !temporary && !self.workers.started {
             return Err(error.into());
         }
-        warn!("cannot start {worker}: {error}");
+        warn!(worker = worker.slot, "cannot start {worker}: {error}");
         self.fleet.handle(self.now, Input::SpawnFailed(worker));
         Ok(())
     }
@@ -326,7 +326,7 @@ impl Engine {
         if let Err(error) = registered {
             // Without events nothing of it would ever be heard, so it goes the way of a worker
             // that is not ready in time, only sooner.
-            warn!("cannot wait for messages of {worker}: {error}");
+            warn!(worker = worker.slot, "cannot wait for messages of {worker}: {error}");
             self.workers.kill(worker);
         }
         Ok(pid)

@@ -10,6 +10,7 @@ pub mod inspect;
 pub mod origin;
 pub mod output;
 pub mod pace;
+pub mod plain;
 pub mod rng;
 pub mod room;
 pub mod route;

@@ -9,6 +9,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use super::standard;
 use crate::logic::config::LogFormat;
 use crate::logic::output::{LONGEST, Label};
+use crate::logic::plain::PlainJson;
 
 /// How lines look where they go.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -58,8 +59,13 @@ impl Write for Line {
     }
 }
 
-/// Writes a line of this layout to standard error.
+/// Writes a line of this layout to standard error. What JSON does not escape and a terminal obeys is
+/// escaped here.
 pub fn say(line: &[u8], layout: Layout) {
+    let line = match (layout, str::from_utf8(line)) {
+        (Layout::Json, Ok(line)) => format!("{}\n", PlainJson(line.trim_end())).into_bytes(),
+        _ => line.to_vec(),
+    };
     let line = shortened(line, layout);
     standard::say(layout.label(), &[&line], time(&line, layout));
 }
@@ -84,25 +90,25 @@ fn time(line: &[u8], layout: Layout) -> &str {
 const MESSAGE: &str = "message";
 
 /// A line that can be written at once.
-fn shortened(line: &[u8], layout: Layout) -> Vec<u8> {
+fn shortened(line: Vec<u8>, layout: Layout) -> Vec<u8> {
     if line.len() <= LONGEST {
-        return line.to_vec();
+        return line;
     }
     match layout {
         Layout::Text | Layout::Journal => {
-            let text = str::from_utf8(line);
+            let text = str::from_utf8(&line);
             let end = text.map_or(LONGEST - 1, |text| text.floor_char_boundary(LONGEST - 1));
             [&line[..end], b"\n"].concat()
         }
         Layout::Json => {
-            let mut object: Map<_, _> = serde_json::from_slice(line).unwrap_or_default();
+            let mut object: Map<_, _> = serde_json::from_slice(&line).unwrap_or_default();
             if let Some(Value::String(message)) = object.get_mut(MESSAGE) {
                 // Each byte of it takes one or more of the line.
                 let too_many = line.len() - LONGEST;
                 message
                     .truncate(message.floor_char_boundary(message.len().saturating_sub(too_many)));
             }
-            format!("{}\n", Value::Object(object)).into_bytes()
+            format!("{}\n", PlainJson(&Value::Object(object).to_string())).into_bytes()
         }
     }
 }
@@ -115,16 +121,16 @@ mod tests {
 
     #[test]
     fn a_long_line_is_shortened_and_stays_what_it_is() {
-        let text = shortened(&[b'x'; LONGEST + 5], Layout::Text);
+        let text = shortened(vec![b'x'; LONGEST + 5], Layout::Text);
         assert_eq!((text.len(), text.last()), (LONGEST, Some(&b'\n')));
         // The journal does not show what is not text.
         for layout in [Layout::Text, Layout::Journal] {
-            let text = shortened("ä".repeat(LONGEST).as_bytes(), layout);
+            let text = shortened("ä".repeat(LONGEST).into_bytes(), layout);
             assert!(text.len() <= LONGEST && str::from_utf8(&text).is_ok());
         }
         let message = "\"ä\n".repeat(3000);
         let line = json!({ "timestamp": "now", "level": "INFO", MESSAGE: message, "worker": 7 });
-        let line = shortened(format!("{line}\n").as_bytes(), Layout::Json);
+        let line = shortened(format!("{line}\n").into_bytes(), Layout::Json);
         assert!(line.len() <= LONGEST && line.ends_with(b"\n"));
         let object: Map<_, _> = serde_json::from_slice(&line).unwrap();
         assert_eq!((&object["timestamp"], &object["worker"]), (&json!("now"), &json!(7)));

@@ -25,6 +25,11 @@ pub(in crate::cli) struct LogArgs {
     /// has its priority in front, such as <4>, instead of its time and level. The journal takes that
     /// off and keeps both itself: "journalctl -p warning" finds what went wrong. "json" is the same
     /// everywhere, and so are the lines of --prefix-output.
+    ///
+    /// Names that clients, workers and others choose are shown with "\n", "\u{1b}" and the like in the place
+    /// of whatever would end the line, steer a terminal or hide; "json" has its own escapes for these. Of
+    /// one kind of line, there are 100 at once about one worker, or about none, and then two in a second; a
+    /// line says how many were left out. At the levels "debug" and "trace" none is left out.
     #[arg(
         long,
         value_name = "FORMAT",
@@ -43,6 +48,10 @@ pub(in crate::cli) struct LogArgs {
     /// its further parts begin with "[2+] ", or have "continued". Workers are never held up: when nobody
     /// reads the output and 256 KiB of a slot wait, lines are dropped, and a line in their place says
     /// how many.
+    ///
+    /// What workers write is theirs and stays as it is, colours and everything else that a terminal obeys
+    /// included: look at output that you do not trust with "less" or "cat -v". With json it is escaped as
+    /// JSON asks for.
     ///
     /// When a worker has ended, processes that it left behind have 1 s for their last words; then
     /// their pipe is closed, and writing to it is an error (EPIPE) to them.

@@ -46,7 +46,7 @@ impl Engine {
                 }
                 Err(error) => {
                     self.workers.was_read(worker);
-                    warn!("cannot read the channel of {worker}: {error}");
+                    warn!(worker = worker.slot, "cannot read the channel of {worker}: {error}");
                     return;
                 }
             }
@@ -73,7 +73,10 @@ impl Engine {
             FromWorker::Back { next } => match received.descriptors.pop() {
                 Some(socket) => self.hear_back(worker, socket, next),
                 None if received.lost => {
-                    warn!("a connection that {worker} gave back is lost: too many open files");
+                    warn!(
+                        worker = worker.slot,
+                        "a connection that {worker} gave back is lost: too many open files"
+                    );
                     self.hear_closed(worker, 1);
                 }
                 None => self.tell_off(worker, "BACK came without a connection"),

@@ -99,7 +99,11 @@ impl Engine {
         // If it has picked something up meanwhile, it reads again, and nobody can tell which of the
         // messages these were.
         let sure = before == Some(messages.len() + left);
-        info!("took {} messages back from {worker}, {left} left", messages.len());
+        info!(
+            worker = worker.slot,
+            "took {} messages back from {worker}, {left} left",
+            messages.len()
+        );
         let kinds = self.router.take_back(self.now, worker, messages.len(), left);
         for (message, kind) in messages.into_iter().zip(kinds) {
             let movable = sure && kind == InFlight::Movable;
@@ -164,7 +168,10 @@ fn take_back(worker: Worker, channel: &Channel) -> Taken {
             Err(error) => {
                 let full = matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
                 if !full {
-                    warn!("cannot take back what {worker} did not pick up: {error}");
+                    warn!(
+                        worker = worker.slot,
+                        "cannot take back what {worker} did not pick up: {error}"
+                    );
                 }
                 return Taken { messages, emptied: !full };
             }
@@ -177,7 +184,10 @@ fn unread(worker: Worker, buffer: &Buffer, mut received: Received) -> Option<Unr
     match ToWorker::parse(&buffer[..received.len.min(buffer.len())]) {
         Ok(Some(ToWorker::Conn { client, listener })) => {
             let Some(socket) = received.descriptors.pop() else {
-                warn!("a connection that {worker} did not pick up is lost: too many open files");
+                warn!(
+                    worker = worker.slot,
+                    "a connection that {worker} did not pick up is lost: too many open files"
+                );
                 return None;
             };
             let listener = listener.map(u32::from);

@@ -177,7 +177,7 @@ impl Engine {
             }
             // Its end is about to be read, or its exit.
             Some(libc::EPIPE | libc::ECONNRESET) => self.take_back_parcels(worker),
-            _ => warn!("cannot write to {worker}: {error}"),
+            _ => warn!(worker = worker.slot, "cannot write to {worker}: {error}"),
         }
     }
 

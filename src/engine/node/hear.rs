@@ -77,7 +77,10 @@ impl Engine {
         let too_many = link.descriptors.len() > MOST_DESCRIPTORS;
         link.descriptors.truncate(MOST_DESCRIPTORS);
         if received.lost {
-            warn!("a descriptor that {worker} sent is lost: too many open files");
+            warn!(
+                worker = worker.slot,
+                "a descriptor that {worker} sent is lost: too many open files"
+            );
         } else if too_many {
             self.tell_off(worker, "it sent descriptors that nobody asked for");
         }
@@ -177,6 +180,7 @@ impl Engine {
         }
         let name = if name.is_empty() { "the app" } else { name };
         warn!(
+            worker = worker.slot,
             "nobody hears what {name} in {worker} says to its primary: {message}; no code of a primary \
              runs here, see Messages in sticky-run-node(7)"
         );
@@ -188,6 +192,7 @@ impl Engine {
             return;
         }
         warn!(
+            worker = worker.slot,
             "{worker} serves HTTP on streams of its own, such as TLS that the app ends itself: a request \
              there which belongs to another worker cannot go on to it; use --by ip, or end TLS in front"
         );
@@ -196,7 +201,7 @@ impl Engine {
     /// The worker has disconnected, and ends when it has nothing left to do.
     fn hear_leaving(&mut self, worker: Worker, ack: u32) {
         self.say(worker, |seq| ToNode::Ack { ack, seq });
-        info!("{worker} leaves: it has disconnected");
+        info!(worker = worker.slot, "{worker} leaves: it has disconnected");
         self.fleet.handle(self.now, Input::Leaving(worker));
     }
 
@@ -237,7 +242,10 @@ impl Engine {
             return self.tell_off(worker, &format!("it uses a package that is not known: {name}"));
         };
         if !is_given {
-            warn!("{worker} uses {name}, which listens nowhere: use --listen ADDR");
+            warn!(
+                worker = worker.slot,
+                "{worker} uses {name}, which listens nowhere: use --listen ADDR"
+            );
             return;
         }
         let Some(link) = self.node_link(worker) else { return };

@@ -57,6 +57,7 @@ impl Engine {
                 let client =
                     connection.client.map_or_else(String::new, |client| client.to_string());
                 warn!(
+                    worker = worker.slot,
                     "closing a connection of {client}: {MOST_DEATHS} workers ended while it was on \
                      its way to them, the last one was {worker}"
                 );
@@ -124,7 +125,10 @@ impl Engine {
             return self.flush_node(worker);
         }
         if !mem::replace(&mut link.dropped, true) {
-            warn!("{worker} does not read what others say to it: dropping that until it does");
+            warn!(
+                worker = worker.slot,
+                "{worker} does not read what others say to it: dropping that until it does"
+            );
         }
     }
 }
