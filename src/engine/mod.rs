@@ -346,11 +346,11 @@ impl Engine {
             + self.node.as_ref().map_or(0, Node::resting)
     }
 
-    /// Whether no more can be held.
+    /// Whether no more can be held, beside what workers have opened.
     fn is_full(&mut self) -> bool {
-        let held = self.held();
-        let elsewhere = self.on_their_way() + closing::all_awaiting();
-        self.has_most() || self.room.is_full(held + elsewhere)
+        let opened = self.node.as_ref().map_or(0, Node::ports) + self.listeners.replaced();
+        let elsewhere = self.on_their_way() + closing::all_awaiting() + opened;
+        self.has_most() || self.room.is_full(self.held() + elsewhere)
     }
 
     /// Whether as many are open as may be.

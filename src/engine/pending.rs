@@ -43,6 +43,7 @@ pub(super) struct PendingConnection {
 pub(super) struct Pending {
     connections: HashMap<Conn, PendingConnection>,
     by_age: BTreeSet<(Time, Conn)>,
+    by_listener: BTreeSet<(u32, Conn)>,
     /// Those that have more bytes and rest before they are looked at again.
     resting: BTreeSet<(Time, Conn)>,
     timeout: Duration,
@@ -105,6 +106,7 @@ impl Pending {
         Self {
             connections: HashMap::new(),
             by_age: BTreeSet::new(),
+            by_listener: BTreeSet::new(),
             resting: BTreeSet::new(),
             timeout,
         }
@@ -121,6 +123,7 @@ impl Pending {
 
     pub(super) fn put(&mut self, conn: Conn, pending: PendingConnection) {
         self.by_age.insert((pending.since, conn));
+        self.by_listener.extend(pending.connection.listener.map(|listener| (listener, conn)));
         self.connections.insert(conn, pending);
     }
 
@@ -128,6 +131,9 @@ impl Pending {
         let pending = self.connections.remove(&conn)?;
         self.by_age.remove(&(pending.since, conn));
         self.resting.remove(&(pending.rests_until, conn));
+        if let Some(listener) = pending.connection.listener {
+            self.by_listener.remove(&(listener, conn));
+        }
         Some(pending)
     }
 
@@ -187,8 +193,8 @@ impl Pending {
 
     /// Those that came to this listener.
     pub(super) fn of_listener(&self, number: u32) -> Vec<Conn> {
-        let its = |pending: &PendingConnection| pending.connection.listener == Some(number);
-        self.connections.iter().filter(|(_, pending)| its(pending)).map(|(conn, _)| *conn).collect()
+        let its = self.by_listener.range((number, Conn(0))..=(number, Conn(u64::MAX)));
+        its.map(|(_, conn)| *conn).collect()
     }
 
     /// Writes them down.

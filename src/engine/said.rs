@@ -67,7 +67,10 @@ impl Engine {
             return;
         }
         let pid = live.pid();
-        warn!("{worker} misuses its channel: {what}; it is ended (pid {pid})");
+        warn!(
+            worker = worker.slot,
+            "{worker} misuses its channel: {what}; it is ended (pid {pid})"
+        );
         self.workers.kill(worker);
     }
 

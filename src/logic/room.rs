@@ -7,6 +7,10 @@ const RESERVED: usize = 32;
 const MOST: usize = 16 * 1024;
 /// The most that may wait for one worker which picks nothing up.
 const MOST_FOR_STILL: usize = 1024;
+/// The most ports that all workers may have open, however many descriptors there are.
+const MOST_PORTS: usize = 2048;
+/// The fewest, which is more than most apps have.
+const FEWEST_PORTS: usize = 16;
 
 /// How many connections may be held, pending and waiting together.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +50,15 @@ pub struct Queues {
     pub for_reading: usize,
 }
 
+/// How many ports workers may have open.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Ports {
+    /// All of them together.
+    pub all: usize,
+    /// One of them, so that others find room.
+    pub of_one: usize,
+}
+
 impl Room {
     /// The room that is left of so many descriptors with these workers.
     pub fn new(descriptors: usize, crew: Crew) -> Self {
@@ -64,6 +77,12 @@ impl Room {
     pub fn queues(&self) -> Queues {
         let share = |part: usize| (self.most / part).max(1);
         Queues { for_still: share(4).min(MOST_FOR_STILL), for_reading: share(2) }
+    }
+
+    /// How many ports workers may have opened: a quarter, of which one worker may take half.
+    pub fn ports(&self) -> Ports {
+        let all = (self.most / 4).clamp(FEWEST_PORTS, MOST_PORTS);
+        Ports { all, of_one: all / 2 }
     }
 
     /// Whether no more can be let in when so many are held. Once it was full, a tenth has to become
@@ -114,5 +133,13 @@ mod tests {
         assert!(!room.is_full(99) && room.is_full(100));
         assert!(room.was_full() && room.is_full(90));
         assert!(!room.is_full(89) && !room.is_full(99));
+    }
+
+    #[test]
+    fn ports_leave_room_for_connections() {
+        let ports = |descriptors| Room::new(descriptors, crew(4)).ports();
+        assert_eq!(ports(64), Ports { all: 16, of_one: 8 });
+        assert_eq!(ports(1024), Ports { all: 246, of_one: 123 });
+        assert_eq!(ports(1_000_000), Ports { all: 2048, of_one: 1024 });
     }
 }

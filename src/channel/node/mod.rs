@@ -23,6 +23,7 @@ mod json;
 mod ledger;
 mod outbox;
 mod primary;
+mod servers;
 #[cfg(test)]
 mod tests;
 mod to_node;

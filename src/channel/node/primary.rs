@@ -1,10 +1,11 @@
 //! The primary's side of the conversation with one worker: what it serves and how it wants its
 //! connections, as it has said so far.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::servers::Servers;
 use super::{Adapter, PackageMessage, ToNode};
 
 /// The most adapters that are remembered of one worker: one for each namespace.
@@ -20,7 +21,7 @@ pub struct Primary {
     /// The number of the next message to the worker.
     seq: u32,
     /// Its servers by their keys, each with the listeners that lead to it.
-    servers: BTreeMap<String, Vec<u32>>,
+    servers: Servers,
     /// The server that it had first.
     first: Option<String>,
     package: Option<Package>,
@@ -92,20 +93,25 @@ impl Primary {
     /// The worker has a server to which these listeners lead.
     pub fn serve(&mut self, key: &str, listeners: Vec<u32>) {
         self.first.get_or_insert_with(|| key.to_owned());
-        self.servers.insert(key.to_owned(), listeners);
+        self.servers.insert(key, listeners);
+    }
+
+    /// How many servers the worker has.
+    pub fn serving(&self) -> usize {
+        self.servers.len()
     }
 
     /// Whether the worker has a server with this key.
     pub fn is_serving(&self, key: &str) -> bool {
-        self.servers.contains_key(key)
+        self.servers.contains(key)
     }
 
-    /// The worker has closed a server; returns whether it had it.
-    pub fn close(&mut self, key: &str) -> bool {
+    /// The worker has closed a server; returns the listeners that led to it, if it had it.
+    pub fn close(&mut self, key: &str) -> Option<Vec<u32>> {
         if self.first.as_deref() == Some(key) {
             self.first = None;
         }
-        self.servers.remove(key).is_some()
+        self.servers.remove(key)
     }
 
     /// A package of the worker takes connections.
@@ -137,28 +143,37 @@ impl Primary {
     /// The listeners whose connections it takes; `given` are those that the user named, which lead
     /// to a worker whether or not it has asked for them.
     pub fn listeners(&self, given: &BTreeSet<u32>) -> BTreeSet<u32> {
-        let asked = self.servers.values().flatten().copied();
-        let takes = self.package.is_some() || !self.servers.is_empty();
-        asked.chain(given.iter().copied().filter(|_| takes)).collect()
+        let takes = self.way_of_given().is_some();
+        self.servers.listeners().chain(given.iter().copied().filter(|_| takes)).collect()
+    }
+
+    /// Whether a listener is one of those.
+    pub fn takes(&self, listener: u32, given: &BTreeSet<u32>) -> bool {
+        let is_given = || given.contains(&listener) && self.way_of_given().is_some();
+        self.servers.of_listener(listener).is_some() || is_given()
     }
 
     /// Whether it is a guess which of several servers the `given` listeners lead to: none of
     /// them has asked for one.
     pub fn is_guessing(&self, given: &BTreeSet<u32>) -> bool {
-        let asked = self.servers.values().flatten().any(|listener| given.contains(listener));
-        !given.is_empty() && !asked && self.package.is_none() && self.servers.len() > 1
+        let asked = || given.iter().any(|listener| self.servers.of_listener(*listener).is_some());
+        !given.is_empty() && self.package.is_none() && self.servers.len() > 1 && !asked()
     }
 
     /// How a connection of this listener gets in: to the server that asked for it, else to the
     /// package, else to the first server.
     pub fn way(&self, listener: u32) -> Option<Way<'_>> {
-        let asked = self.servers.iter().find(|(_, listeners)| listeners.contains(&listener));
-        let package = || self.package.as_ref()?.message().map(Way::Package);
-        let first = || self.first.as_ref().or_else(|| self.servers.keys().next());
-        asked
-            .map(|(key, _)| Way::Server(key))
-            .or_else(package)
-            .or_else(|| first().map(|key| Way::Server(key)))
+        self.servers
+            .of_listener(listener)
+            .map(|key| Way::Server(key))
+            .or_else(|| self.way_of_given())
+    }
+
+    /// How a connection gets in that no server has asked for.
+    fn way_of_given(&self) -> Option<Way<'_>> {
+        let package = self.package.as_ref().and_then(Package::message).map(Way::Package);
+        let first = || self.first.as_ref().or_else(|| self.servers.first());
+        package.or_else(|| first().map(|key| Way::Server(key)))
     }
 
     /// Notes whose message this is.
@@ -207,7 +222,8 @@ mod tests {
         assert_eq!(primary.way(1), Some(Way::Server("a")));
         assert!(!primary.is_guessing(&given));
         assert!(primary.is_guessing(&[0].into()));
-        assert!(primary.close("z") && !primary.close("z"));
+        assert_eq!((primary.close("z"), primary.close("z")), (Some(vec![5]), None));
+        assert!(primary.takes(0, &given) && !primary.takes(5, &given));
         assert_eq!(primary.listeners(&given), [0, 1].into());
         assert_eq!(primary.way(0), Some(Way::Server("a")));
     }

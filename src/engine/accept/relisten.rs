@@ -3,7 +3,8 @@
 
 use tracing::{info, warn};
 
-use super::{Entry, HANDSHAKES, Listeners};
+use super::HANDSHAKES;
+use super::listeners::{Entry, Listeners};
 use crate::engine::Engine;
 use crate::engine::start::open_listeners;
 use crate::logic::config::Listen;
@@ -17,8 +18,8 @@ impl Listeners {
 
     /// Those that let nobody new in, and are to be closed.
     pub(in crate::engine) fn retired(&self) -> impl Iterator<Item = u32> {
-        let retired = self.listeners.iter().filter(|(_, entry)| entry.retired);
-        retired.map(|(number, _)| *number)
+        let all = self.retired_until.map(|_| self.listeners.iter()).into_iter().flatten();
+        all.filter(|(_, entry)| entry.retired).map(|(number, _)| *number)
     }
 
     /// Those that the user asked for once, and that are not among these.
@@ -71,8 +72,9 @@ impl Engine {
     /// Accepts what has come to the listeners that are not wanted any more, then listens there no
     /// more. Their connections are served as all others are.
     pub(in crate::engine) fn close_retired(&mut self) {
+        let retired: Vec<_> = self.listeners.retired().collect();
         self.listeners.retired_until = None;
-        for number in self.listeners.retired().collect::<Vec<_>>() {
+        for number in retired {
             self.accept_backlog(number);
             self.listen_no_more(number);
         }

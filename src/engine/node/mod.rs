@@ -11,6 +11,7 @@ mod elsewhere;
 mod handoff;
 mod hear;
 mod launch;
+mod opened;
 mod ports;
 mod query;
 mod relay;
@@ -24,7 +25,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use self::handoff::Resting;
-use self::ports::Ports;
+use self::opened::Ports;
 pub(super) use self::saved::{SavedNode, SavedNodeLink};
 use super::channels::ChannelPoll;
 use super::{Connection, Engine};
@@ -34,6 +35,7 @@ use crate::logic::burden::{Burden, Part};
 use crate::logic::config::{Account, NodeConfig, PackageConfig};
 use crate::logic::pace::Pace;
 use crate::logic::route::Give;
+use crate::logic::throttle::Throttle;
 use crate::logic::time::Time;
 use crate::os::clock;
 use crate::os::closing::Foreign;
@@ -49,6 +51,9 @@ const WIDER: usize = 4;
 const SOCKET: usize = 64 * 1024;
 /// The rest after the kernel had no room at all for a descriptor.
 const RETRY: Duration = Duration::from_millis(10);
+
+/// How often a worker may have something opened: a few hundred ports at once, and 250 in a second.
+const OPENS: Throttle = Throttle::new(256, Duration::from_millis(4));
 
 /// What all links of this handoff share.
 #[derive(Debug)]
@@ -97,6 +102,8 @@ pub(super) struct NodeLink {
     burden: Burden,
     /// How many connections it may give back: as many as it was given.
     returnable: u64,
+    /// How often something is opened for it.
+    opens: Throttle,
     /// The listeners that the router knows it serves.
     listeners: BTreeSet<u32>,
     /// The worker gets no new keys any more.
@@ -194,6 +201,11 @@ impl Node {
         due.into_iter().flatten().min()
     }
 
+    /// How many ports workers have open.
+    pub(super) fn ports(&self) -> usize {
+        self.ports.len()
+    }
+
     /// How many connections did not arrive and wait to be routed again.
     pub(super) fn resting(&self) -> usize {
         self.resting.len()
@@ -214,6 +226,7 @@ impl NodeLink {
             ledger: Ledger::default(),
             burden: Burden::default(),
             returnable: 0,
+            opens: OPENS,
             listeners: BTreeSet::new(),
             withdrawn: false,
             watched: false,

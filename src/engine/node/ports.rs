@@ -3,79 +3,31 @@
 //! A listener stays open while its workers die and are replaced, so that clients wait instead of
 //! being refused; `unused` closes it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io;
 use std::mem;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::rc::Rc;
 
 use nix::libc;
 use tracing::{debug, warn};
 
+use super::opened::{Opened, Port};
 use super::query::{
     ONLY_V6, REUSE, address, errno, has, name, overlaps, path, place, sockname, speaks_http,
 };
 use super::{Parcel, SOCKET};
-use crate::channel::node::{AddressType, Data, Query, ServerKind, ToNode};
+use crate::channel::node::{AddressType, Query, ServerKind, ToNode};
 use crate::engine::Engine;
 use crate::engine::accept::First;
 use crate::logic::Worker;
+use crate::logic::room::Ports as Allowed;
 use crate::logic::route::Door;
-use crate::logic::time::Time;
 use crate::os::errors;
 use crate::os::listen::{Asked, Listener, Mode, Owner, open_asked, open_udp};
 
 /// What Node asks for when the app does not say how many connections may wait in the kernel.
 const BACKLOG: i32 = 511;
-
-/// Everything that servers have asked for, by Node's name of it.
-#[derive(Debug)]
-pub(super) struct Ports {
-    /// The listeners that were named by the user.
-    pub(super) given: BTreeSet<u32>,
-    pub(super) ports: BTreeMap<String, Port>,
-    /// When to look which of them nobody serves any more.
-    pub(super) look_at: Option<Time>,
-}
-
-/// One thing that servers of all workers share.
-#[derive(Debug)]
-pub(super) struct Port {
-    pub(super) opened: Opened,
-    /// What the first of them wants all to have.
-    pub(super) data: Option<Data>,
-}
-
-#[derive(Clone, Debug)]
-pub(super) enum Opened {
-    /// The numbers of the listeners that lead to it.
-    Listeners(Vec<u32>),
-    Udp(Rc<OwnedFd>),
-}
-
-impl Ports {
-    pub(super) fn new(given: BTreeSet<u32>) -> Self {
-        Self { given, ports: BTreeMap::new(), look_at: None }
-    }
-
-    /// The listeners that were named by the user.
-    pub(super) fn given(&self) -> &BTreeSet<u32> {
-        &self.given
-    }
-
-    /// Whether this listener leads anywhere.
-    pub(super) fn has(&self, listener: u32) -> bool {
-        self.given.contains(&listener) || self.is_asked_for(listener)
-    }
-
-    /// Whether servers have asked for this listener.
-    fn is_asked_for(&self, listener: u32) -> bool {
-        self.ports.values().any(|port| match &port.opened {
-            Opened::Listeners(listeners) => listeners.contains(&listener),
-            Opened::Udp(_) => false,
-        })
-    }
-}
 
 impl Engine {
     /// The user does not name a listener any more: whether it is the workers' own from now on.
@@ -119,29 +71,42 @@ impl Engine {
         let opened = if link.primary.is_serving(&key) {
             Err(io::Error::from_raw_os_error(libc::EADDRINUSE))
         } else {
-            self.open_port(&key, &query)
+            self.open_port(worker, &key, &query)
         };
         match opened {
             Ok(opened) => self.grant(worker, &key, &query, &opened),
             Err(error) => {
-                let (text, hint) = (errors::text(&error), self.hint(&key, &query, &error));
-                warn!("{worker} cannot listen on {}: {text}{hint}", place(&query));
+                let (place, text) = (place(&query), errors::text(&error));
+                // The search is worth it only if the line is written.
+                let hint = fmt::from_fn(|f| f.write_str(&self.hint(&key, &query, &error)));
+                warn!(worker = worker.slot, "{worker} cannot listen on {place}: {text}{hint}");
                 self.refuse(worker, &key, &query, errno(&query, &error));
             }
         }
     }
 
-    /// What to do when an address is in use because workers have asked for the same port of another
-    /// host: those of an app whose new version asks for this one.
+    /// What to do about an error. An address may be in use because workers have asked for the same port of
+    /// another host: those of an app whose new version asks for this one.
     fn hint(&self, key: &str, query: &Query, error: &io::Error) -> String {
-        let in_use = error.raw_os_error() == Some(libc::EADDRINUSE);
-        if !in_use || self.node().ports.ports.contains_key(key) {
-            return String::new();
+        match error.raw_os_error() {
+            Some(libc::EADDRINUSE) if self.node().ports.get(key).is_none() => {
+                let own = self.listeners.all().find(|listener| is_asked_for(listener, query));
+                own.map_or_else(String::new, |own| {
+                    format!(
+                        " (workers listen on {own} already: to change the host, stop and start anew)"
+                    )
+                })
+            }
+            Some(libc::EMFILE) => {
+                let Allowed { all, of_one } = self.room.ports();
+                format!(
+                    " (workers may have {all} ports open, one of them {of_one}: close some, or raise the \
+                     limit on open files)"
+                )
+            }
+            Some(libc::EAGAIN) => " (it asks for too many in too short a time)".to_owned(),
+            _ => String::new(),
         }
-        let own = self.listeners.all().find(|listener| is_asked_for(listener, query));
-        own.map_or_else(String::new, |own| {
-            format!(" (workers listen on {own} already: to change the host, stop and start anew)")
-        })
     }
 
     /// Tells the router which listeners a ready worker serves, as far as that has changed.
@@ -161,14 +126,28 @@ impl Engine {
         }
     }
 
+    /// Tells the router which of these listeners, or of those that the user named, a worker serves no more.
+    pub(super) fn leave(&mut self, worker: Worker, closed: Vec<u32>) {
+        let given = self.node().ports.given().clone();
+        let Some(link) = self.node_link(worker) else { return };
+        let candidates = closed.into_iter().chain(given.iter().copied());
+        let left = candidates.filter(|listener| {
+            !link.primary.takes(*listener, &given) && link.listeners.remove(listener)
+        });
+        for listener in left.collect::<Vec<_>>() {
+            self.router.leaves(worker, Door(listener));
+        }
+    }
+
     /// Opens what a server asks for, unless another worker's server did so before.
-    fn open_port(&mut self, key: &str, query: &Query) -> io::Result<Opened> {
-        if let Some(port) = self.node().ports.ports.get(key) {
+    fn open_port(&mut self, worker: Worker, key: &str, query: &Query) -> io::Result<Opened> {
+        if let Some(port) = self.node().ports.get(key) {
             let opened = port.opened.clone();
-            self.put_in_place(&opened, query)?;
+            self.put_in_place(worker, &opened, query)?;
             self.note_server_kind(&opened, query);
             return Ok(opened);
         }
+        self.may_open(worker)?;
         let opened = match query.kind {
             AddressType::Udp4 | AddressType::Udp6 => {
                 let (only_v6, reuse) = (has(query, ONLY_V6), has(query, REUSE));
@@ -178,13 +157,28 @@ impl Engine {
         };
         self.note_server_kind(&opened, query);
         let port = Port { opened: opened.clone(), data: query.data.clone() };
-        self.node_mut().ports.ports.insert(key.to_owned(), port);
+        self.node_mut().ports.insert(key.to_owned(), port);
         Ok(opened)
+    }
+
+    /// Whether something more may be opened for a worker: neither in number nor in time so much that others
+    /// have to wait for it, or that no descriptor is left for them.
+    fn may_open(&mut self, worker: Worker) -> io::Result<()> {
+        let Allowed { all, of_one } = self.room.ports();
+        let open = self.node().ports.len() + self.listeners.replaced();
+        let now = self.now;
+        let Some(link) = self.node_link(worker) else { return Ok(()) };
+        // A UDP socket is kept until it has arrived, also if it was closed meanwhile.
+        if open >= all || link.primary.serving().max(link.kept()) >= of_one {
+            return Err(io::Error::from_raw_os_error(libc::EMFILE));
+        }
+        let in_time = link.opens.say(now).map(|_| ());
+        in_time.ok_or_else(|| io::Error::from_raw_os_error(libc::EAGAIN))
     }
 
     /// A Unix socket whose file was removed is listened on anew: apps remove the file before they
     /// listen, in case that it was left by an earlier run.
-    fn put_in_place(&mut self, opened: &Opened, query: &Query) -> io::Result<()> {
+    fn put_in_place(&mut self, worker: Worker, opened: &Opened, query: &Query) -> io::Result<()> {
         let (Opened::Listeners(listeners), AddressType::Unix) = (opened, query.kind) else {
             return Ok(());
         };
@@ -192,6 +186,7 @@ impl Engine {
         let own: Vec<_> = listeners.iter().copied().filter(|number| !is_given(number)).collect();
         for number in own {
             if self.listeners.get(number).is_some_and(|listener| !listener.is_in_place()) {
+                self.may_open(worker)?;
                 let listener = self.open_listener(query)?;
                 self.listeners.replace(self.poll.registry(), number, listener)?;
             }
@@ -271,7 +266,7 @@ impl Engine {
             }),
             Opened::Udp(_) => None,
         };
-        let data = self.node().ports.ports.get(key).and_then(|port| port.data.clone());
+        let data = self.node().ports.get(key).and_then(|port| port.data.clone());
         let data = data.as_ref();
         let ack = query.seq;
         match opened {

@@ -6,8 +6,8 @@ use std::io;
 use serde::{Deserialize, Serialize};
 
 use super::handoff::{Resting, SavedResting};
-use super::ports::{Opened, Port, Ports};
-use super::{Node, NodeLink, Parcel, SOCKET, launch};
+use super::opened::{Opened, Port, Ports};
+use super::{Node, NodeLink, OPENS, Parcel, SOCKET, launch};
 use crate::channel::node::{Data, Frames, Ledger, Outbox, Primary, Serialization};
 use crate::engine::connection::SavedConnection;
 use crate::engine::upgrade::{Keeper, Kept, Shared};
@@ -142,22 +142,23 @@ impl Ports {
         };
         SavedPorts {
             given: self.given.clone(),
-            ports: self.ports.iter().map(save).collect(),
+            ports: self.all().map(save).collect(),
             look_at: self.look_at,
         }
     }
 
     /// Goes on with what was written down.
     fn restore(saved: SavedPorts, shared: &mut Shared) -> io::Result<Self> {
-        let restore = |(key, port): (String, SavedPort)| {
+        let mut ports = Self::new(saved.given);
+        ports.look_at = saved.look_at;
+        for (key, port) in saved.ports {
             let opened = match port.opened {
                 SavedOpened::Listeners(listeners) => Opened::Listeners(listeners),
                 SavedOpened::Udp(socket) => Opened::Udp(socket.share(shared)?),
             };
-            Ok((key, Port { opened, data: port.data }))
-        };
-        let ports = saved.ports.into_iter().map(restore).collect::<io::Result<_>>()?;
-        Ok(Self { given: saved.given, ports, look_at: saved.look_at })
+            ports.insert(key, Port { opened, data: port.data });
+        }
+        Ok(ports)
     }
 }
 
@@ -217,6 +218,7 @@ impl NodeLink {
             ledger,
             burden,
             returnable: saved.returnable,
+            opens: OPENS,
             listeners: saved.listeners,
             withdrawn: saved.withdrawn,
             watched: false,
@@ -303,7 +305,7 @@ mod tests {
         let mut node = Node::new(Time::default(), config, [0, 1].into(), None).unwrap();
         let udp: Rc<OwnedFd> = Rc::new(UdpSocket::bind("127.0.0.1:0").unwrap().into());
         let mut port = |name: &str, opened| {
-            node.ports.ports.insert(name.to_owned(), Port { opened, data: None });
+            node.ports.insert(name.to_owned(), Port { opened, data: None });
         };
         port("tcp", Opened::Listeners(vec![4, 5]));
         port("udp", Opened::Udp(Rc::clone(&udp)));
@@ -320,7 +322,7 @@ mod tests {
         assert_eq!(node.config.serialization, Serialization::Json);
         assert_eq!(node.resting.ends(), Some(until));
         assert!(node.ports.has(1) && node.ports.has(5) && !node.ports.has(3));
-        let Opened::Udp(udp) = &node.ports.ports["udp"].opened else { panic!("no UDP") };
+        let Opened::Udp(udp) = &node.ports.get("udp").unwrap().opened else { panic!("no UDP") };
         assert_eq!(udp.as_raw_fd(), number);
     }
 }

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use super::NodeLink;
-use super::ports::{Opened, Port};
 use crate::engine::Engine;
 use crate::logic::Worker;
 
@@ -18,10 +17,8 @@ impl Engine {
     pub(super) fn close_server(&mut self, worker: Worker, key: &str) {
         let Some(link) = self.node_link(worker) else { return };
         let withdrawn = link.withdrawn;
-        if !link.primary.close(key) {
-            return;
-        }
-        self.tell_router_listeners(worker);
+        let Some(closed) = link.primary.close(key) else { return };
+        self.leave(worker, closed);
         if withdrawn {
             self.look_for_unused_ports_later();
         } else {
@@ -58,7 +55,7 @@ impl Engine {
             return self.look_for_unused_ports_later();
         }
         self.node_mut().ports.look_at = None;
-        let keys: Vec<String> = self.node().ports.ports.keys().cloned().collect();
+        let keys: Vec<String> = self.node().ports.names();
         for key in keys {
             self.close_port_if_unused(&key);
         }
@@ -70,14 +67,8 @@ impl Engine {
         if is_used {
             return;
         }
-        let ports = &mut self.node_mut().ports;
-        if let Some(Port { opened: Opened::Listeners(mut listeners), .. }) = ports.ports.remove(key)
-        {
-            // The user named it, or did so when servers with other addresses asked for it too.
-            listeners.retain(|listener| !ports.has(*listener));
-            for listener in listeners {
-                self.close_listener(listener);
-            }
+        for listener in self.node_mut().ports.remove(key) {
+            self.close_listener(listener);
         }
     }
 }

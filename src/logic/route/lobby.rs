@@ -2,7 +2,7 @@
 //!
 //! A door that nobody serves just now keeps nobody waiting at another one.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +11,7 @@ use super::terms::{Conn, Door, Visitor};
 /// Connections that wait for any worker which serves their door.
 #[derive(Debug, Default, Deserialize, Serialize)]
 pub(super) struct Lobby {
+    /// None of them is empty, but in a state of an earlier program.
     queues: BTreeMap<Door, VecDeque<Visitor>>,
 }
 
@@ -46,7 +47,12 @@ impl Lobby {
     }
 
     pub(super) fn pop_front(&mut self, door: Door) -> Option<Visitor> {
-        self.queues.get_mut(&door)?.pop_front()
+        let queue = self.queues.get_mut(&door)?;
+        let first = queue.pop_front();
+        if queue.is_empty() {
+            self.queues.remove(&door);
+        }
+        first
     }
 
     pub(super) fn push_back(&mut self, visitor: Visitor) {
@@ -65,10 +71,12 @@ impl Lobby {
 
     /// Lets those in who waited for a worker which serves them no more, each in its turn.
     pub(super) fn admit(&mut self, orphans: VecDeque<Visitor>) {
+        let doors: BTreeSet<_> = orphans.iter().map(|visitor| visitor.door).collect();
         for visitor in orphans {
-            self.queues.entry(visitor.door).or_default().push_back(visitor);
+            self.push_back(visitor);
         }
-        for queue in self.queues.values_mut() {
+        for door in doors {
+            let queue = self.queues.entry(door).or_default();
             queue.make_contiguous().sort_by_key(|visitor| visitor.conn);
         }
     }

@@ -3,6 +3,7 @@
 mod asked;
 mod file;
 mod inherited;
+mod place;
 mod shut;
 mod unix;
 
@@ -10,20 +11,21 @@ use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::libc;
 use rustix::net::{SocketFlags, acceptfrom_with};
 use serde::{Deserialize, Serialize};
-use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 pub use self::asked::{Asked, open_asked, open_udp};
 pub use self::file::Owner;
 use self::file::SocketFile;
 pub use self::inherited::own_pidfd_id;
 use self::inherited::{adopt, adopt_passed};
+pub use self::place::{Place, places_of};
 pub use self::unix::name_of_path;
 use self::unix::{address_of_abstract, open_unix, unix_path};
 use super::errors;
@@ -227,22 +229,6 @@ impl Listener {
             Some(Listen::Inherited(fd) | Listen::Passed { fd, name: _ }) => Some(fd),
             Some(Listen::Tcp(_) | Listen::Port(_) | Listen::Unix(_) | Listen::Abstract(_))
             | None => None,
-        }
-    }
-
-    /// Whether a connection came to this listener.
-    pub fn is_origin_of(&self, connection: &impl AsFd) -> bool {
-        let (Ok(own), Ok(its)) = (self.socket.local_addr(), SockRef::from(connection).local_addr())
-        else {
-            return false;
-        };
-        match (own.as_socket(), its.as_socket()) {
-            (Some(own), Some(its)) => {
-                let everywhere = own.ip().is_unspecified();
-                own.port() == its.port() && (everywhere || own.ip() == its.ip())
-            }
-            (None, None) => unix_path(&own) == unix_path(&its),
-            _ => false,
         }
     }
 

@@ -64,28 +64,3 @@ pub fn name_of_path(path: &Path) -> String {
 fn is_abstract(path: &Path) -> bool {
     path.as_os_str().as_bytes().starts_with(b"\0")
 }
-
-#[cfg(test)]
-mod tests {
-    use std::os::fd::OwnedFd;
-
-    use super::*;
-
-    #[test]
-    fn a_connection_is_known_by_the_abstract_name_that_it_came_to() {
-        let names = ["a", "b"].map(|name| {
-            address_of_abstract(format!("sticky-run-{name}-{}", std::process::id()).as_ref())
-        });
-        let listeners = names.each_ref().map(|name| open_unix(name, 8, &Owner::default()).unwrap());
-        let client = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
-        client.connect(&SockAddr::unix(&names[1]).unwrap()).unwrap();
-        let connection: OwnedFd = listeners[1].accept().unwrap().socket;
-        assert_eq!(
-            listeners.each_ref().map(|listener| listener.is_origin_of(&connection)),
-            [false, true]
-        );
-        assert_eq!(listeners[0].path().as_ref(), Some(&names[0]));
-        assert!(listeners[0].to_string().starts_with("unix:@sticky-run-a-"));
-        assert!(listeners[0].is_in_place());
-    }
-}

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::support::node::{App, Running};
-use crate::support::reply::Kept;
+use crate::support::reply::{self, Kept};
 use crate::support::{eventually, proc, within};
 
 /// What the supervisor may grow by, in KiB, whatever a worker sends.
@@ -129,6 +129,69 @@ fn thousands_of_listeners_are_survived() {
     is_survived("queries", Fate::Either);
 }
 
+/// The most ports of one worker with so many files as here, and a few more for everything else.
+const MOST_PORTS: usize = 128;
+
+/// A hundred of each kind, and a few more.
+const MOST_LINES: usize = 400;
+
+/// Ports that one worker asks for take no more descriptors than it has a right to, and few lines of the log.
+#[track_caller]
+fn ports_are_bounded(abuse: &str) {
+    let Some(app) = App::new("hostile.js") else { return };
+    let running = app.after("ulimit -n 1024;").flags(&["-b", "round-robin"]).start(2);
+    let before = proc::open_files_at_rest(running.pid());
+    let kept = Kept::open(running.address()).get(&format!("/{abuse}")).expect("an answer");
+    running.wait_for_log(&format!("worker {} cannot listen on", kept.slot()));
+    for _ in 0..20 {
+        assert_eq!(reply::get(running.address(), "/").status, 200);
+    }
+    let after = proc::open_files_at_rest(running.pid());
+    assert!(after <= before + MOST_PORTS, "{before} files became {after}");
+    let lines = running.log().lines().count();
+    assert!(lines < MOST_LINES, "{lines} lines");
+}
+
+#[test]
+fn ports_without_number_are_bounded() {
+    ports_are_bounded("queries");
+}
+
+#[test]
+fn sockets_for_datagrams_without_number_are_bounded() {
+    ports_are_bounded("datagrams");
+}
+
+#[test]
+fn ports_that_come_and_go_are_bounded() {
+    ports_are_bounded("cycles");
+}
+
+#[test]
+fn names_without_number_for_one_port_are_bounded() {
+    ports_are_bounded("names");
+}
+
+/// What a worker has opened is looked at when something comes there, and at no other time.
+#[test]
+fn a_request_costs_the_same_beside_hundreds_of_ports() {
+    let Some(app) = App::new("hostile.js") else { return };
+    let running = app.flags(&["-b", "round-robin"]).start(1);
+    let cost = || {
+        (0..20).for_each(|_| _ = reply::get(running.address(), "/"));
+        proc::wait_for_rest(running.pid());
+        let before = proc::cpu_time(running.pid());
+        (0..400).for_each(|_| _ = reply::get(running.address(), "/"));
+        proc::cpu_time(running.pid()) - before
+    };
+    let alone = cost();
+    let files = proc::open_files(running.pid());
+    Kept::open(running.address()).get("/queries").expect("an answer");
+    eventually("they are open", || (proc::open_files(running.pid()) > files + 250).then_some(()));
+    let beside = cost();
+    assert!(beside < alone * 2 + Duration::from_millis(30), "{alone:?} became {beside:?}");
+}
+
 #[test]
 fn thousands_of_sessions_are_survived() {
     is_survived("sessions", Fate::Either);
@@ -172,4 +235,21 @@ fn a_port_that_a_worker_asks_for_after_it_has_left_is_not_opened() {
     running.wait_for_log("worker 0 leaves");
     running.wait_for_log("it closed more connections than it was given");
     assert_eq!(running.count_log("listening on"), 1);
+}
+
+/// What a worker chooses is one line whatever is in it, and nothing that a terminal obeys.
+#[test]
+fn a_name_that_ends_lines_or_steers_a_terminal_is_shown_as_it_is() {
+    const SHOWN: &str = "/no/no\\n2026 INFO stopped\\u{1b}[2J\\u{9b}31m\\u{202e}where: ";
+    const IN_JSON: &str = "/no/no\\n2026 INFO stopped\\u001b[2J\\u009b31m\\u202ewhere: ";
+    for (format, shown) in [("text", SHOWN), ("json", IN_JSON)] {
+        let Some(app) = App::new("hostile.js") else { return };
+        let running = app.flags(&["--log-format", format]).start(1);
+        Kept::open(running.address()).get("/terminal").expect("an answer");
+        running.wait_for_log(&format!("cannot listen on unix:{shown}"));
+        running.wait_for_log("a package that is not known: ");
+        let log = running.log();
+        assert!(!log.contains(['\x1b', '\u{9b}', '\u{202e}']), "{log:?}");
+        assert!(!log.contains("\n2026 INFO stopped"), "{log}");
+    }
 }

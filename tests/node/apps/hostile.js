@@ -56,6 +56,20 @@ const abuses = {
   refusals: () => Buffer.concat(Array.from({ length: 1000 }, () => frame({ cmd: "NODE_HANDLE_NACK" }))),
   queries: () => Buffer.concat(Array.from({ length: 5000 }, (_, index) =>
     cluster("queryServer", { address: "127.0.0.1", port: 0, addressType: 4, index, backlog: 0, data: null }))),
+  // Ports that are opened and closed again, under a name that it can guess.
+  cycles: () => Buffer.concat(Array.from({ length: 5000 }, (_, index) => Buffer.concat([
+    cluster("queryServer", { address: "127.0.0.1", port: 0, addressType: 4, index }),
+    cluster("close", { key: `127.0.0.1:0:V4::${index}` }),
+  ]))),
+  // One that is served already, under names that are no addresses.
+  names: () => Buffer.concat(Array.from({ length: 5000 }, (_, index) =>
+    cluster("queryServer", { address: `name-${index}`, port: where.port, addressType: 4 }))),
+  datagrams: () => Buffer.concat(Array.from({ length: 5000 }, (_, index) =>
+    cluster("queryServer", { address: "127.0.0.1", port: 0, addressType: "udp4", index }))),
+  terminal: () => {
+    const name = "/no/no\n2026 INFO stopped\x1b[2J\x9b31m\u202ewhere";
+    return Buffer.concat([cluster("queryServer", { address: name, addressType: -1 }), sticky("package", { name })]);
+  },
   sessions: () => Buffer.concat(Array.from({ length: 50_000 }, () =>
     sticky("session", { key: randomBytes(15).toString("base64url") }))),
   handback: () => Buffer.concat([

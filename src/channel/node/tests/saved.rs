@@ -77,7 +77,7 @@ impl Conversation {
                 return format!("{:?}", self.frames.next_frame());
             }
             Step::Serve(key, listeners) => self.primary.serve(&key.to_string(), listeners),
-            Step::Close(key) => return self.primary.close(&key.to_string()).to_string(),
+            Step::Close(key) => return format!("{:?}", self.primary.close(&key.to_string())),
             Step::Package(named) => {
                 let message = named.then(|| "its own".to_owned());
                 let package = Package::new("sticky-cluster", message);
