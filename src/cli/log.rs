@@ -62,10 +62,9 @@ pub(super) fn start(level: LevelFilter, format: LogFormat) -> Level {
 /// The last line of the program: why it ends. It is written at every level.
 pub(super) fn say_last(line: &str, format: LogFormat) {
     let layout = layout(format);
-    let line = &Plain(line).to_string();
     let line = match layout {
-        Layout::Text => format!("sticky-run: {line}\n"),
-        Layout::Journal => journal::entry(tracing::Level::ERROR, line),
+        Layout::Text => format!("sticky-run: {}\n", Plain(line)),
+        Layout::Journal => journal::entry(tracing::Level::ERROR, Plain(line)),
         Layout::Json => {
             let timestamp = clock::timestamp();
             let line = json!({ "timestamp": timestamp, "level": "ERROR", "message": line });
@@ -106,7 +105,7 @@ where
     ) -> fmt::Result {
         let mut message = String::new();
         context.format_fields(Writer::new(&mut message), event)?;
-        writer.write_str(&journal::entry(*event.metadata().level(), &message))
+        writer.write_str(&journal::entry(*event.metadata().level(), Plain(message)))
     }
 }
 

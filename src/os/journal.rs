@@ -2,10 +2,13 @@
 //! an entry, and has its time itself.
 
 use std::ffi::OsStr;
+use std::fmt::Display;
 use std::os::fd::BorrowedFd;
 
 use nix::sys::stat::fstat;
 use tracing::Level;
+
+use crate::logic::plain::Plain;
 
 /// Whether a descriptor is the stream to the journal that `JOURNAL_STREAM` names by its device and
 /// inode. The variable is inherited by many who write elsewhere.
@@ -14,16 +17,15 @@ pub fn is_stream(descriptor: BorrowedFd<'_>, named: &OsStr) -> bool {
     number.is_ok_and(|number| named == number.as_str())
 }
 
-/// The one line that becomes an entry of this level.
-pub fn entry(level: Level, message: &str) -> String {
+/// The one line that becomes an entry of this level. Plain text has none of the characters at which another entry
+/// begins, with a priority of its own.
+pub fn entry<T: Display>(level: Level, message: Plain<T>) -> String {
     let priority = match level {
         Level::ERROR => 3,
         Level::WARN => 4,
         Level::INFO => 6,
         Level::DEBUG | Level::TRACE => 7,
     };
-    // At either of them another entry begins, with a priority of its own.
-    let message = message.replace(['\n', '\0'], " ");
     format!("<{priority}>{message}\n")
 }
 
@@ -54,13 +56,13 @@ mod tests {
     #[test]
     fn a_message_is_one_entry_whatever_is_in_it() {
         for (level, line) in [
-            (Level::ERROR, "<3>a <0>b c\n"),
-            (Level::WARN, "<4>a <0>b c\n"),
-            (Level::INFO, "<6>a <0>b c\n"),
-            (Level::DEBUG, "<7>a <0>b c\n"),
-            (Level::TRACE, "<7>a <0>b c\n"),
+            (Level::ERROR, "<3>a\\n<0>b\\u{0}c\n"),
+            (Level::WARN, "<4>a\\n<0>b\\u{0}c\n"),
+            (Level::INFO, "<6>a\\n<0>b\\u{0}c\n"),
+            (Level::DEBUG, "<7>a\\n<0>b\\u{0}c\n"),
+            (Level::TRACE, "<7>a\\n<0>b\\u{0}c\n"),
         ] {
-            assert_eq!(entry(level, "a\n<0>b\0c"), line);
+            assert_eq!(entry(level, Plain("a\n<0>b\0c")), line);
         }
     }
 }

@@ -139,7 +139,7 @@ fn in_the_journal_what_ends_it_is_an_error() {
         (&[][..], "/no/such/program", 127, "<3>cannot run /no/such/program: not found"),
         (&["--listen", "nowhere"], "true", 2, "<3>cannot listen on nowhere"),
         (&["--no-such-flag"], "true", 2, "<3>unexpected argument '--no-such-flag'"),
-        (&["--listen", "unix:/no\n<7>/such"], "true", 1, "<3>cannot listen on unix:/no <7>/such"),
+        (&["--listen", "unix:/no\n<7>/such"], "true", 1, "<3>cannot listen on unix:/no\\n<7>/such"),
     ] {
         let builder = sticky_run(1, flags).command(&[command]);
         let mut supervisor = with_journal(builder, STDERR).spawn();
