@@ -242,7 +242,7 @@ impl Workers {
 
     pub(super) fn kill(&self, worker: Worker) {
         if let Some(live) = self.get(worker)
-            && let Err(error) = reap::kill_group(live.pid)
+            && let Err(error) = reap::kill_all(live.pid)
         {
             warn!(worker = worker.slot, "cannot kill {worker} (pid {}): {error}", live.pid);
         }

@@ -6,6 +6,7 @@ pub mod account;
 pub mod capabilities;
 pub mod clock;
 pub mod closing;
+mod descendants;
 pub mod errors;
 pub mod exposed;
 pub mod fdpass;

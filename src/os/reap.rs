@@ -7,8 +7,9 @@ use nix::errno::Errno;
 use nix::libc::{self, c_int};
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{Signal, kill, killpg};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpgid};
 
+use super::descendants::Descendants;
 use crate::logic::fleet::Exit;
 
 /// A child that is not as it was.
@@ -89,7 +90,7 @@ fn wait_for(
 /// In this order the group's id is still the child's and cannot be somebody else's. Errors tell
 /// that the rest of the group could not be ended; the child is reaped all the same.
 pub fn reap(pid: Pid, group: bool) -> io::Result<()> {
-    let ended = if group { kill_group(pid) } else { Ok(()) };
+    let ended = if group { ignore_gone(killpg(pid, Signal::SIGKILL)) } else { Ok(()) };
     let reaped = rustix::process::waitpid(
         rustix::process::Pid::from_raw(pid.as_raw()),
         rustix::process::WaitOptions::NOHANG,
@@ -111,13 +112,13 @@ pub fn adopt_orphans(whether: bool) -> io::Result<()> {
 /// Asks a child to end, also one that is stopped, which gets no other signal until it goes on.
 pub fn terminate(pid: Pid) -> io::Result<()> {
     signal(pid, Signal::SIGTERM)?;
-    ignore_gone(killpg(pid, Signal::SIGCONT))
+    signal_group(pid, Signal::SIGCONT)
 }
 
 /// Has a child end at once, with a core dump where that is set up.
 pub fn abort(pid: Pid) -> io::Result<()> {
     signal(pid, Signal::SIGABRT)?;
-    ignore_gone(killpg(pid, Signal::SIGCONT))
+    signal_group(pid, Signal::SIGCONT)
 }
 
 /// Sends a signal to a child.
@@ -125,9 +126,19 @@ pub fn signal(pid: Pid, signal: Signal) -> io::Result<()> {
     ignore_gone(kill(pid, signal))
 }
 
-/// Ends a child and its whole process group.
-pub fn kill_group(pid: Pid) -> io::Result<()> {
-    ignore_gone(killpg(pid, Signal::SIGKILL))
+/// Ends a child, its whole process group, and all that it has started, as far as that is still found: who
+/// has to be killed may have left the group, or had others leave it.
+pub fn kill_all(pid: Pid) -> io::Result<()> {
+    let descendants = Descendants::of(pid);
+    let killed = signal_group(pid, Signal::SIGKILL);
+    descendants.kill();
+    killed
+}
+
+/// Sends a signal to a child and its process group; to one that has left that as well.
+fn signal_group(pid: Pid, signal: Signal) -> io::Result<()> {
+    let sent = ignore_gone(killpg(pid, signal));
+    if getpgid(Some(pid)) == Ok(pid) { sent } else { sent.and(self::signal(pid, signal)) }
 }
 
 /// A process that ended in this moment needs no signal any more.

@@ -307,6 +307,16 @@ Signals:
   Ctrl-Z are for the supervisor. A worker that a signal has stopped goes on
   (CONT) when it is to end.
 
+What ends with a worker:
+  A worker that has ended takes with it what is left of its process group.
+  What has left that on purpose, such as a daemon (setsid(1), Node's detached),
+  goes on. A worker that has to be killed (KILL, at the end of --grace and of
+  other such times) takes with it all that it has started too, in whatever
+  group or session: its children and theirs, but not what was given up by
+  whoever started it, as daemons do that fork twice. What goes on to start
+  processes while it is killed may leave some behind: where that matters, have
+  a control group end them (KillMode= of systemd.kill(5), or a container).
+
 Upgrade in place:
   On USR2 the program that is at the path of this one now is asked whether it
   can go on from here: it reads the state that it would take over and the

@@ -137,7 +137,7 @@ impl Engine {
             return;
         }
         if let Step::Asked { question, .. } = &self.upgrade.step
-            && let Err(error) = reap::kill_group(question.pid())
+            && let Err(error) = reap::kill_all(question.pid())
         {
             warn!("cannot end the program that was asked (pid {}): {error}", question.pid());
         }

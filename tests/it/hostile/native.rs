@@ -164,6 +164,25 @@ fn a_million_announced_keys_stay_within_the_cap_and_push_out_no_other_workers_ke
 }
 
 #[test]
+fn a_worker_that_leaves_its_process_group_is_killed_with_all_that_it_has_started() {
+    let mut scene = Scene::with(&["--grace", "300ms"], "stubborn");
+    scene.abuse("leave", 1);
+    let bad = scene.bad.pid;
+    let left = eventually("its children are elsewhere", || {
+        let children = proc::children(bad);
+        let elsewhere = |pid: &i32| proc::group_of(*pid).is_some_and(|group| group != bad);
+        (children.len() == 2 && children.iter().all(elsewhere)).then_some(children)
+    });
+    assert_ne!(proc::group_of(bad), Some(bad));
+    let asked = Instant::now();
+    scene.supervisor.stop();
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    assert_eq!(scene.supervisor.count_log("did not end after KILL"), 0);
+    assert!(!proc::is_alive(bad));
+    eventually("they are gone", || (!left.iter().any(|pid| proc::is_alive(*pid))).then_some(()));
+}
+
+#[test]
 fn a_key_that_another_live_worker_owns_cannot_be_taken() {
     let scene = Scene::new(&[]);
     get(scene.supervisor.address(), "/announce/good?sid=bad");

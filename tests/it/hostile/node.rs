@@ -73,6 +73,28 @@ fn is_answered(running: &Running, hostile: i32) {
 }
 
 #[test]
+fn what_a_worker_has_detached_outlives_its_end_but_not_its_being_killed() {
+    let Some(app) = App::new("detached.js") else { return };
+    let mut running = app.flags(&["--grace", "500ms"]).start(1);
+    let start = || {
+        let reply = reply::get(running.address(), "/start");
+        (reply.pid(), reply.value("child").parse::<i32>().expect("a pid"))
+    };
+    let (worker, daemon) = start();
+    running.signal(Signal::SIGHUP);
+    running.wait_for_log_times("worker 0 is ready", 2);
+    eventually("it has ended", || (!proc::is_alive(worker)).then_some(()));
+    let (worker, other) = start();
+    let mut hangs = Kept::open(running.address());
+    hangs.send("GET", "/hang", b"").expect("a request");
+    hangs.reply_without_body().expect("the beginning of an answer");
+    running.stop();
+    assert!(!proc::is_alive(worker) && proc::is_alive(daemon));
+    eventually("it is gone", || (!proc::is_alive(other)).then_some(()));
+    proc::signal(daemon, Signal::SIGKILL);
+}
+
+#[test]
 fn a_frame_that_is_longer_than_any_costs_its_worker_the_channel() {
     is_survived("endless", Fate::Replaced);
 }

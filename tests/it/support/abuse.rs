@@ -6,14 +6,16 @@ use std::io::{self, Write, pipe};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use std::{process, thread};
 
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, setpgid};
 use sendfd::SendWithFd;
 use socket2::SockRef;
 use sticky_run::logic::rng::Rng;
@@ -68,6 +70,10 @@ const AT_ONCE: u32 = 2_000;
 pub fn abuse(channel: &UnixDatagram, what: &str, count: usize) -> io::Result<()> {
     if what == "pidfd" {
         return ask_for_pidfds(channel);
+    }
+    // Not in a storm, which would fill the machine with processes.
+    if what == "leave" {
+        return leave_group();
     }
     let found = ABUSES.iter().find(|(name, _)| *name == what);
     let (_, abuse) = found.ok_or_else(|| io::Error::other(format!("no such abuse: {what}")))?;
@@ -216,6 +222,15 @@ fn back(channel: &UnixDatagram, what: &impl AsFd, count: usize) -> io::Result<()
     for _ in 0..count {
         channel.send_with_fd(b"BACK\n", &[what.as_fd().as_raw_fd()])?;
     }
+    Ok(())
+}
+
+/// Leaves the worker's process group for that of a child, and starts another one in a session of its own.
+fn leave_group() -> io::Result<()> {
+    let child = Command::new("sleep").arg("100").process_group(0).spawn()?;
+    let group = i32::try_from(child.id()).map_err(io::Error::other)?;
+    setpgid(Pid::from_raw(0), Pid::from_raw(group))?;
+    Command::new("setsid").args(["sleep", "100"]).spawn()?;
     Ok(())
 }
 
