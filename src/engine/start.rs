@@ -30,6 +30,7 @@ use crate::logic::route::mint::MintKey;
 use crate::logic::route::{Conn, Router, SavedRouter};
 use crate::logic::time::Time;
 use crate::os::closing::Foreign;
+use crate::os::exposed::may_lead_elsewhere;
 use crate::os::limits::raise_file_limit;
 use crate::os::listen::{ListenError, Listener};
 use crate::os::signals::{Inherited, Signals};
@@ -306,11 +307,29 @@ pub(super) fn open_listeners(
         config::Handoff::Channel => listen::Mode::Blocking,
         config::Handoff::Node(_) => listen::Mode::NonBlocking,
     };
-    let account = account::of_sockets(&config.socket, config.process.account.as_ref());
-    let owner = listen::Owner { account, is_helped: true, mode: config.socket.mode };
     let mut listeners = Vec::new();
     for listen in listen {
+        let owner = owner_of(listen, config);
         listeners.extend(listen::open(listen, defers, mode, &owner)?);
     }
     Ok(listeners)
+}
+
+/// Whose the file of a listener is. The supervisor's own rights help to make it, unless somebody without
+/// them could have its directory be another one.
+fn owner_of(listen: &config::Listen, config: &Config) -> listen::Owner {
+    let workers = config.process.account.as_ref();
+    let account = account::of_sockets(&config.socket, workers);
+    let is_helped = match listen {
+        config::Listen::Unix(path) => {
+            let mut others = workers.iter().copied().chain(&account);
+            !others.any(|other| may_lead_elsewhere(listen::directory_of(path), other))
+        }
+        config::Listen::Tcp(_)
+        | config::Listen::Port(_)
+        | config::Listen::Abstract(_)
+        | config::Listen::Inherited(_)
+        | config::Listen::Passed { .. } => false,
+    };
+    listen::Owner { account, is_helped, mode: config.socket.mode }
 }

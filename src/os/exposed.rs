@@ -15,17 +15,33 @@ use crate::logic::config::Account;
 const MOST_LINKS: usize = 40;
 
 /// Where this account could change what is at a path: the file itself, or the first directory on the way
-/// in which it could put something else. None also where that cannot be told.
+/// in which it could put something else. None also where that cannot be told, and for who is root.
 pub fn weak_spot(path: &Path, account: &Account) -> Option<PathBuf> {
+    search(path, account, |place, found, uid| may_write(place, found, AccessFlags::W_OK, uid))
+}
+
+/// Whether this account could have a path lead to another directory than it does now.
+pub fn may_lead_elsewhere(path: &Path, account: &Account) -> bool {
+    search(path, account, |_, _, _| false).is_some()
+}
+
+/// Goes along a path as this account; `is_weak` says whether what is at its end counts.
+fn search(
+    path: &Path,
+    account: &Account,
+    is_weak: impl Fn(&Path, &Metadata, u32) -> bool + Sync,
+) -> Option<PathBuf> {
     let mut path = path::absolute(path).ok()?;
-    let uid = account.uid?;
+    let uid = account.uid.filter(|_| account.is_unprivileged())?;
     // As the account, for whom access lists and groups count too.
     let found = act_as(account, Beside::Nothing, || {
         for _ in 0..MOST_LINKS {
             match walk(&path, uid)? {
                 Walked::Weak(place) => return Ok(Some(place)),
                 Walked::Link(leads) => path = leads,
-                Walked::Arrived => break,
+                Walked::Arrived(found) => {
+                    return Ok(is_weak(&path, &found, uid).then(|| path.clone()));
+                }
             }
         }
         Ok(None)
@@ -39,7 +55,8 @@ enum Walked {
     Weak(PathBuf),
     /// There is a link on the way, and this is the path without it.
     Link(PathBuf),
-    Arrived,
+    /// This is there.
+    Arrived(Metadata),
 }
 
 /// Goes from the root to what is at an absolute path, up to the first link.
@@ -61,12 +78,12 @@ fn walk(path: &Path, uid: u32) -> io::Result<Walked> {
             let leads = if rest.as_os_str().is_empty() { leads } else { leads.join(rest) };
             return Ok(Walked::Link(leads));
         }
-        if place == path && may_write(place, &found, AccessFlags::W_OK, uid) {
-            return Ok(Walked::Weak(place.to_owned()));
+        if place == path {
+            return Ok(Walked::Arrived(found));
         }
         around = Some((place, found));
     }
-    Ok(Walked::Arrived)
+    Err(io::ErrorKind::InvalidInput.into())
 }
 
 /// Whether the account can put something else in the place of what is in a directory.

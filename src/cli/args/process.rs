@@ -16,16 +16,18 @@ pub(in crate::cli) struct ProcessArgs {
     ///
     /// A name in /etc/passwd (no other source of users is asked), or a number. Workers get the user's
     /// group, unless --group names another, the groups that /etc/group gives the user, and HOME, USER
-    /// and LOGNAME. Unix sockets of --listen are the user's. The supervisor stays who it is, but
-    /// after its listeners are open it gives up all capabilities except those that it needs to start
-    /// and signal workers and to listen: CAP_KILL, CAP_SETGID, CAP_SETUID, CAP_NET_BIND_SERVICE, and
-    /// CAP_SYS_RESOURCE if a --rlimit raises a limit. Workers cannot get the others back either. Without
-    /// CAP_DAC_OVERRIDE, root too needs permission to read the files of --config and COMMAND (for HUP),
-    /// to execute sticky-run (for USR2) and to write to the directories of Unix sockets where the user
-    /// may not (to remove them): what it may not is said at the start. So is it if the user can change
-    /// sticky-run or the file of --config, which would make it root at the next upgrade. Unix sockets that Node workers
-    /// ask for are made with the rights of the user alone. Ports below 1024 are opened for them too:
-    /// start the supervisor without CAP_NET_BIND_SERVICE if they should have none.
+    /// and LOGNAME. Unix sockets of --listen are the user's, and made with the rights of root only
+    /// where the user cannot move the directory. The supervisor stays who it is, but after its
+    /// listeners are open it gives up all capabilities except those that it needs to start and signal
+    /// workers and to listen: CAP_KILL, CAP_SETGID, CAP_SETUID, CAP_NET_BIND_SERVICE, and
+    /// CAP_SYS_RESOURCE if a --rlimit raises a limit. Workers cannot get the others back either.
+    /// Without CAP_DAC_OVERRIDE, root too needs permission to read the files of --config and COMMAND
+    /// (for HUP), to execute sticky-run (for USR2) and to write to the directories of Unix sockets
+    /// where the user may not (to remove them): what it may not is said at the start. So is it if the
+    /// user can change sticky-run or the file of --config, which would make it root at the next
+    /// upgrade. Unix sockets that Node workers ask for are made with the rights of the user alone.
+    /// Ports below 1024 are opened for them too: start the supervisor without CAP_NET_BIND_SERVICE if
+    /// they should have none.
     #[arg(long, value_name = "NAME|UID", env = "STICKY_USER", hide_env_values = true)]
     pub(in crate::cli) user: Option<String>,
 

@@ -121,7 +121,7 @@ impl SocketFile {
     /// Whether this process may remove it. Errors are those of `access(2)`.
     pub(super) fn may_be_removed(&self) -> io::Result<()> {
         self.reach(|| {
-            let directory = parent(&self.path);
+            let directory = directory_of(&self.path);
             let how = AccessFlags::W_OK | AccessFlags::X_OK;
             match rights::access(directory, how) {
                 Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
@@ -170,7 +170,7 @@ impl<'a> Place<'a> {
     fn of(path: &'a Path) -> io::Result<Self> {
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        Ok(Self { directory: open(parent(path), flags, Mode::empty())?, name })
+        Ok(Self { directory: open(directory_of(path), flags, Mode::empty())?, name })
     }
 
     /// What is there, without following a link.
@@ -236,7 +236,8 @@ fn link_to(file: &File) -> PathBuf {
     format!("/proc/self/fd/{}", file.as_raw_fd()).into()
 }
 
-fn parent(path: &Path) -> &Path {
+/// The directory of a file.
+pub fn directory_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         Some(_) | None => Path::new("."),

@@ -21,8 +21,8 @@ use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 pub use self::asked::{Asked, open_asked, open_udp};
-pub use self::file::Owner;
 use self::file::SocketFile;
+pub use self::file::{Owner, directory_of};
 pub use self::inherited::own_pidfd_id;
 use self::inherited::{adopt, adopt_passed};
 pub use self::place::{Place, places_of};
@@ -283,6 +283,7 @@ impl ListenError {
             Some(libc::EACCES) if !name.starts_with("unix:") => {
                 " (ports below 1024 need root or CAP_NET_BIND_SERVICE)"
             }
+            Some(libc::EACCES) => " (whose it is to be needs the right to write to its directory)",
             Some(libc::EADDRINUSE) => " (another process listens there: stop it or choose another)",
             Some(libc::EADDRNOTAVAIL) => " (this machine does not have that address)",
             Some(libc::ENOENT) => " (the directory of the socket has to exist)",

@@ -164,16 +164,17 @@ fn a_restart_does_not_wait_for_a_file_that_has_become_something_else() {
     fs::write(&variables, "").unwrap();
     let Some(app) = App::new("http.js") else { return };
     let words = ["npm", "--prefix", home.to_str().expect("its path is text"), "start"];
-    let mut running = app.command(&words).start(1);
+    let running = app.command(&words).start(1);
+    let aside = home.join("aside");
+    fs::rename(&package, &aside).unwrap();
+    mkfifo(&package, Mode::S_IRWXU).unwrap();
+    running.signal(Signal::SIGHUP);
+    running.wait_for_log("package.json: it has to be a file");
+    fs::rename(&aside, &package).unwrap();
     fs::remove_file(&variables).unwrap();
     mkfifo(&variables, Mode::S_IRWXU).unwrap();
     running.signal(Signal::SIGHUP);
     running.wait_for_log("configuration: nothing changed");
-    fs::remove_file(&package).unwrap();
-    mkfifo(&package, Mode::S_IRWXU).unwrap();
-    running.signal(Signal::SIGHUP);
-    running.wait_for_log("package.json: it has to be a file");
-    assert_eq!(running.stop().code(), Some(0));
 }
 
 /// Starts supervisors that listen at a path, each with these flags, while the user of the workers does
@@ -248,8 +249,8 @@ fn a_user_who_swaps_the_directory_is_given_nothing_of_root() {
         let (outer, private) = private_directory();
         let roots = directory(outer.path().join("roots"), 0o755);
         let victim = roots.join("a.sock");
-        let listens = UnixListener::bind(&victim).unwrap();
-        fs::set_permissions(&victim, Permissions::from_mode(0o600)).unwrap();
+        left_by_root(&victim);
+        let before = victim.metadata().unwrap().ino();
         let run = private.join("run");
         fs::create_dir(&run).unwrap();
         chown(&run, Some(USER), Some(GROUP)).unwrap();
@@ -266,6 +267,28 @@ fn a_user_who_swaps_the_directory_is_given_nothing_of_root() {
             },
         );
         assert_eq!(fs::read_dir(&roots).unwrap().count(), 1);
-        drop(listens);
+        assert_eq!(victim.metadata().unwrap().ino(), before);
     }
+}
+
+#[test]
+fn a_directory_that_a_user_leads_to_is_used_with_the_rights_of_that_user_alone() {
+    if !is_root() {
+        return;
+    }
+    let (outer, private) = private_directory();
+    let roots = directory(outer.path().join("roots"), 0o755);
+    let victim = roots.join("a.sock");
+    left_by_root(&victim);
+    let before = victim.metadata().unwrap().ino();
+    symlink(&roots, private.join("run")).unwrap();
+    for (flags, name) in [(GIVEN[0], "a.sock"), (GIVEN[2], "a.sock"), (GIVEN[0], "b.sock")] {
+        let listen = format!("unix:{}", private.join("run").join(name).display());
+        let flags = [&AS_SOMEBODY[..], &["--listen", &listen], flags].concat();
+        let mut supervisor = sticky_run(1, &flags).command(&SLEEP).spawn();
+        assert_eq!(supervisor.wait().code(), Some(1));
+        assert!(supervisor.whole_log().contains(&format!("cannot listen on {listen}")));
+    }
+    assert_eq!(fs::read_dir(&roots).unwrap().count(), 1);
+    assert_eq!(victim.metadata().unwrap().ino(), before);
 }
