@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use rustix::io::ioctl_fionread;
 use rustix::net::{SendFlags, send};
 use sendfd::SendWithFd;
 
@@ -41,6 +42,12 @@ impl Stream {
         }
     }
 
+    /// How many bytes there are to receive.
+    pub fn queued(&self) -> io::Result<usize> {
+        let queued = ioctl_fionread(&*self.0)?;
+        usize::try_from(queued).map_err(io::Error::other)
+    }
+
     /// Receives what is there: `None` when nothing is, no bytes at the end of the stream.
     ///
     /// The kernel never gives bytes after a descriptor at the same go, so a descriptor belongs to the
@@ -75,6 +82,7 @@ mod tests {
         let fd = file.as_raw_fd();
         theirs.send_with_fd(b"first", &[fd]).unwrap();
         theirs.send_with_fd(b"second", &[fd]).unwrap();
+        assert_eq!(ours.queued().unwrap(), "plainfirstsecond".len());
         let mut bytes = Vec::new();
         let mut descriptors = Vec::new();
         while let Some(chunk) = ours.receive(&mut buffer).unwrap() {

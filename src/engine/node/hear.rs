@@ -5,6 +5,7 @@
 
 use std::mem;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
@@ -14,6 +15,8 @@ use crate::engine::{Channels, Connection, Engine};
 use crate::logic::Worker;
 use crate::logic::config::PackageConfig;
 use crate::logic::fleet::Input;
+use crate::logic::time::Time;
+use crate::os::clock;
 use crate::os::closing::Foreign;
 use crate::os::listen::Mode;
 use crate::os::peek::{self, Peer};
@@ -21,54 +24,71 @@ use crate::os::receive::Received;
 
 /// A mebibyte.
 const MIB: usize = 1024 * 1024;
-/// Reads of one channel before others get their turn.
-const BATCH: usize = 16;
-/// So many descriptors take about as long as one read.
-const A_READ: usize = 16;
-/// More reads than it takes to empty a channel with the kernel's usual limits on buffers, where each
-/// descriptor takes one.
-const MOST_QUEUED: usize = 1024;
+/// For so long one channel is read before others get their turn.
+const TURN: Duration = Duration::from_micros(500);
+/// More bytes than a channel holds with the kernel's usual limits on buffers.
+const MOST_QUEUED: usize = MIB;
 /// The most descriptors that wait for their frames; Node sends one with the first byte of a frame.
 const MOST_DESCRIPTORS: usize = 4;
 
 impl Engine {
-    /// Reads what one worker has said.
+    /// Reads what one worker has said: all that lies in its channel by now, or for a short time.
     pub(in crate::engine) fn read_node(&mut self, worker: Worker, which: Channels) {
-        let mut left = if which == Channels::All { MOST_QUEUED } else { BATCH };
-        while left > 0 && !self.is_choked(worker) {
-            let Some(live) = self.workers.get_mut(worker) else { return };
-            if live.ended {
-                return self.workers.was_read(worker);
-            }
-            let Some(link) = live.link.node_mut() else { return };
-            let node = self.node.as_mut().expect("a Node worker has its handoff");
-            let received = match link.stream.receive(&mut node.buffer) {
-                Ok(Some(received)) => received,
-                Ok(None) => return self.workers.was_read(worker),
-                Err(error) => {
-                    self.workers.was_read(worker);
-                    debug!("cannot read the channel of {worker}: {error}");
-                    return self.hear_end(worker);
-                }
-            };
-            if received.len == 0 {
-                self.workers.was_read(worker);
-                return self.hear_end(worker);
-            }
-            // The kernel stops at a descriptor; without one, a part of the buffer is all there was.
-            let all = received.len < node.buffer.len() && received.descriptors.is_empty();
-            let bytes = &node.buffer[..received.len];
-            link.frames.extend(bytes);
-            if all {
-                self.workers.was_read(worker);
-            }
-            left = left.saturating_sub(1 + received.descriptors.len() / A_READ);
-            self.keep_descriptors(worker, received);
-            self.hear_frames(worker);
-            if all {
+        if self.workers.get(worker).is_none_or(|live| live.ended) {
+            return self.workers.was_read(worker);
+        }
+        let (mut left, until) = match which {
+            Channels::All => (self.queued(worker).min(MOST_QUEUED), None),
+            Channels::Readable => (usize::MAX, Some(clock::now() + TURN)),
+        };
+        // Some may be left of an earlier turn.
+        while self.hear_frames(worker, until) {
+            if left == 0 {
                 return;
             }
+            if is_over(until) || self.is_choked(worker) {
+                break;
+            }
+            let Some((count, is_last)) = self.read_piece(worker) else { return };
+            left = if is_last { 0 } else { left.saturating_sub(count) };
         }
+        self.workers.became_readable(worker);
+    }
+
+    /// How many bytes lie in a channel.
+    fn queued(&mut self, worker: Worker) -> usize {
+        let queued = self.node_link(worker).map(|link| link.stream.queued());
+        queued.transpose().ok().flatten().unwrap_or(MOST_QUEUED)
+    }
+
+    /// Reads a piece of what lies in a channel; returns how long it is and whether nothing is left, or none if
+    /// nothing was.
+    fn read_piece(&mut self, worker: Worker) -> Option<(usize, bool)> {
+        let live = self.workers.get_mut(worker).filter(|live| !live.ended)?;
+        let link = live.link.node_mut()?;
+        let node = self.node.as_mut().expect("a Node worker has its handoff");
+        match link.stream.receive(&mut node.buffer) {
+            Ok(Some(received)) if received.len > 0 => {
+                let count = received.len;
+                link.frames.extend(&node.buffer[..count]);
+                // The kernel stops at a descriptor; without one, a part of the buffer is all there was.
+                let is_last = count < node.buffer.len() && received.descriptors.is_empty();
+                if is_last {
+                    self.workers.was_read(worker);
+                }
+                self.keep_descriptors(worker, received);
+                return Some((count, is_last));
+            }
+            Ok(Some(_)) => {}
+            Ok(None) => {
+                self.workers.was_read(worker);
+                return None;
+            }
+            Err(error) => debug!("cannot read the channel of {worker}: {error}"),
+        }
+        self.workers.was_read(worker);
+        self.hear_end(worker);
+        None
     }
 
     fn keep_descriptors(&mut self, worker: Worker, received: Received) {
@@ -86,17 +106,20 @@ impl Engine {
         }
     }
 
-    fn hear_frames(&mut self, worker: Worker) {
+    /// Hears what is there as whole messages. False if the time was over before, or if nothing is to be heard
+    /// of this worker any more.
+    fn hear_frames(&mut self, worker: Worker, until: Option<Time>) -> bool {
         loop {
-            let Some(live) = self.workers.get_mut(worker).filter(|live| !live.ended) else {
-                return;
-            };
-            let Some(link) = live.link.node_mut() else { return };
+            let live = self.workers.get_mut(worker).filter(|live| !live.ended);
+            let Some(link) = live.and_then(|live| live.link.node_mut()) else { return false };
             match link.frames.next_frame() {
                 Ok(Some(Cut::Frame(frame))) => self.hear_frame(worker, frame),
                 Ok(Some(Cut::Skipped(length))) => self.hear_skipped(worker, length),
-                Ok(None) => return,
-                Err(error) => return self.end_node_for(worker, &error.to_string()),
+                Ok(None) => return true,
+                Err(error) => self.end_node_for(worker, &error.to_string()),
+            }
+            if is_over(until) {
+                return false;
             }
         }
     }
@@ -305,4 +328,9 @@ impl Engine {
             }
         }
     }
+}
+
+/// Whether a time that may have an end is over.
+fn is_over(until: Option<Time>) -> bool {
+    until.is_some_and(|until| clock::now() >= until)
 }

@@ -1,13 +1,17 @@
 //! What a Node worker can make the supervisor keep: beyond its bound the worker is ended, and nobody else
 //! notices.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
 
 use crate::support::node::Port;
 use crate::support::node_worker::start;
-use crate::support::{Supervisor, client, eventually, get, proc, request, within};
+use crate::support::{
+    Supervisor, client, eventually, get, get_from, one_of_three, proc, request, within,
+};
 
 /// What the supervisor may hold more at any time, in KiB, whatever a worker does.
 const BOUND_KIB: u64 = 64 * 1024;
@@ -29,7 +33,11 @@ struct Scene {
 
 impl Scene {
     fn new(workers: u16) -> Self {
-        let (supervisor, port) = start(workers, &["--head-timeout", "1h"]);
+        Self::with(workers, &[])
+    }
+
+    fn with(workers: u16, flags: &[&str]) -> Self {
+        let (supervisor, port) = start(workers, flags);
         let before = proc::status(supervisor.pid(), "VmRSS:").expect("it lives");
         Self { supervisor, port, workers, before }
     }
@@ -106,4 +114,67 @@ fn all_its_connections_handed_back_at_once() {
 #[test]
 fn sockets_whose_arrival_is_never_told() {
     Scene::new(2).is_ended("sockets", WAITS);
+}
+
+/// Two clients that are always with the same worker, each with another.
+const GOOD: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+const BAD: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3));
+/// What one of a hundred requests may wait longer, where nobody has a processor for itself.
+const HELD_UP: Duration = Duration::from_millis(60);
+
+/// How long requests to the one worker take while the other one does this: 99 of a hundred.
+fn beside(what: &str) -> Duration {
+    let (supervisor, port) = start(2, &["--by", "ip"]);
+    let address = port.address();
+    assert_ne!(get_from(GOOD, address, "/").pid, get_from(BAD, address, "/").pid);
+    let path = format!("/abuse/{what}");
+    let flood = thread::spawn(move || get_from(BAD, address, &path));
+    let mut times = Vec::new();
+    while times.len() < 100 || !flood.is_finished() {
+        let since = Instant::now();
+        get_from(GOOD, address, "/");
+        times.push(since.elapsed());
+    }
+    flood.join().expect("it is answered");
+    assert_eq!(supervisor.count_log(MISUSES), 0);
+    times.sort_unstable();
+    times[times.len() * 99 / 100]
+}
+
+#[test]
+fn many_short_messages_hold_nobody_up() {
+    one_of_three(|| beside("short"), |time| *time < HELD_UP);
+}
+
+#[test]
+fn long_messages_hold_nobody_up() {
+    one_of_three(|| beside("long"), |time| *time < HELD_UP);
+}
+
+#[test]
+fn messages_of_workers_reach_the_others_unless_they_are_too_long() {
+    let scene = Scene::new(2);
+    scene.abuse("tell-much");
+    let heard = || get(scene.address(), "/").value("heard").parse::<usize>().ok();
+    eventually("the other one hears it", || heard().filter(|length| *length > 4 << 20));
+    scene.abuse("tell-too-much");
+    scene.supervisor.wait_for_log("a message of 21 MiB is dropped");
+    assert!((0..4).all(|_| heard().is_some_and(|length| length < 5 << 20)));
+    assert_eq!(scene.supervisor.count_log("is ended"), 0);
+    scene.costs_little();
+}
+
+#[test]
+fn what_others_say_to_a_worker_that_stands_still_is_dropped_in_time() {
+    let scene = Scene::with(2, &["--by", "ip"]);
+    let (talks, stands) =
+        (get_from(GOOD, scene.address(), "/"), get_from(BAD, scene.address(), "/"));
+    proc::signal(stands.pid, Signal::SIGSTOP);
+    assert_eq!(get_from(GOOD, scene.address(), "/abuse/tell-often").pid, talks.pid);
+    let line = format!("worker {} does not read what others say to it", stands.slot);
+    scene.supervisor.wait_for_log(&line);
+    scene.costs_little();
+    proc::signal(stands.pid, Signal::SIGCONT);
+    assert_eq!(get_from(BAD, scene.address(), "/").pid, stands.pid);
+    assert_eq!(scene.supervisor.count_log("is ended"), 0);
 }

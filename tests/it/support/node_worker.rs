@@ -4,9 +4,8 @@
 //! | path | what it does |
 //! |---|---|
 //! | `/hold` | keeps the connection without an answer |
-//! | `/heard` | answers with the length of the longest message that another worker has sent |
 //! | `/abuse/WHAT` | misuses the channel, see [`Worker::abuse`], then answers |
-//! | anything else | answers |
+//! | anything else | answers, also with the length of the longest message that another worker has sent |
 //!
 //! It listens on the port `PORT` and serves one connection after the other.
 
@@ -31,7 +30,7 @@ const SWITCH: &str = "STICKY_RUN_TEST_NODE_WORKER";
 /// A mebibyte.
 const MIB: usize = 1024 * 1024;
 /// How long a flood lasts.
-const FLOOD: Duration = Duration::from_millis(1500);
+const FLOOD: Duration = Duration::from_secs(1);
 
 /// sticky-run with so many of these workers, which are ready, and their port.
 pub fn start(workers: u16, flags: &[&str]) -> (Supervisor, Port) {
@@ -123,6 +122,8 @@ impl Worker {
     }
 
     fn serve(&mut self, mut client: TcpStream) {
+        // Node wants it so.
+        client.set_nonblocking(false).expect("it is a socket");
         let mut head = [0; 4096];
         let length = client.read(&mut head).unwrap_or(0);
         let head = String::from_utf8_lossy(&head[..length]).into_owned();
@@ -182,19 +183,23 @@ impl Worker {
                     self.read_all();
                 }
             }
-            "flood" => {
+            "short" => {
                 let end = Instant::now() + FLOOD;
-                let line = line(&json!({"cmd": "NODE_STICKY", "act": "end", "key": "nobody"}));
+                let session = |number: u32| {
+                    line(
+                        &json!({"cmd": "NODE_STICKY", "act": "session", "key": number.to_string()}),
+                    )
+                };
+                let lines: Vec<u8> = (0..10_000).flat_map(session).collect();
                 while Instant::now() < end {
-                    self.repeat(&line, 1_000);
+                    self.write(&lines);
                 }
             }
-            // For the others: 4 MiB, 20 MiB, and 80 MiB in pieces.
-            "broadcast" => self.broadcast(1, 4 * MIB),
-            "long" => self.broadcast(1, 20 * MIB),
-            "often" => self.broadcast(80, MIB),
-            // Nobody's: Node's own messages, each with something to read in it.
-            "big-flood" => {
+            "tell-much" => self.broadcast(1, 4 * MIB),
+            "tell-too-much" => self.broadcast(1, 20 * MIB),
+            "tell-often" => self.broadcast(80, MIB),
+            // For nobody here.
+            "long" => {
                 let end = Instant::now() + FLOOD;
                 let text = "x".repeat(15 * MIB);
                 let line = line(&json!({"type": "nobody", "data": text}));
