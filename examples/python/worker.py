@@ -24,7 +24,10 @@ def receive(channel):
     while True:
         try:  # At the limit of descriptors a receive would destroy the connection: wait before it.
             os.close(os.dup(channel.fileno()))
-            message, fds, *_ = socket.recv_fds(channel, 1025, 1, socket.MSG_CMSG_CLOEXEC)
+            # Not socket.recv_fds(): it forgets flags, and programs that we start are not to have it.
+            space, flags = socket.CMSG_LEN(4), socket.MSG_CMSG_CLOEXEC
+            message, control, *_ = channel.recvmsg(1025, space, flags)
+            fds = [int.from_bytes(data, sys.byteorder) for _, _, data in control]
             return message.decode("ascii", "replace").split(), fds
         except ConnectionResetError:
             continue  # The supervisor left messages of ours unread; the end of file follows.

@@ -1,14 +1,17 @@
 //! The examples, each as its README says.
 
 use std::collections::BTreeSet;
-use std::io::Read;
+use std::fs;
+use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::Signal;
+use tempfile::TempDir;
 
 use crate::support::reply::{Kept, POLLING, sid_of};
-use crate::support::{Supervisor, eventually, proc, programs, sticky_run};
+use crate::support::{Supervisor, connect, eventually, proc, programs, sticky_run};
 
 /// What curl gets from there; none, said on standard error, without curl.
 fn curl(address: SocketAddr) -> Option<String> {
@@ -134,6 +137,41 @@ fn the_python_worker_answers_survives_a_sibling_and_ends_with_the_supervisor() {
     supervisor.signal(Signal::SIGKILL);
     supervisor.wait();
     eventually("all workers end", || all.iter().all(|pid| !proc::is_alive(*pid)).then_some(()));
+}
+
+/// The worker in Python of the manual page, as a program that can be run.
+fn manual_worker(directory: &Path) -> String {
+    let manual = format!("{}/man/sticky-run-channel.7", programs::ROOT);
+    let manual = fs::read_to_string(manual).expect("the page is there");
+    let example = manual.split("\n.EX\n").nth(1).and_then(|rest| rest.split("\n.EE\n").next());
+    let example = example.expect("an example").replace("\\e", "\\").replace("\\-", "-");
+    let path = directory.join("worker.py");
+    fs::write(&path, example).expect("room for a file");
+    path.to_str().expect("its path is text").to_owned()
+}
+
+#[test]
+fn what_python_workers_receive_is_not_for_the_programs_that_they_start() {
+    if !programs::has("python3") {
+        return;
+    }
+    let directory = TempDir::new().expect("a directory of our own");
+    for worker in [python_worker(), manual_worker(directory.path())] {
+        let supervisor = sticky_run(1, &["--by", "none"]).command(&["python3", &worker]).start();
+        let pid = supervisor.pid_of(0);
+        let sockets = || {
+            let open = proc::descriptors(pid).into_iter().map(|(_, name)| name);
+            open.filter(|name| name.starts_with("socket:")).collect::<BTreeSet<_>>()
+        };
+        let before = sockets();
+        let mut client = connect(supervisor.address()).expect("a connection");
+        eventually("it is picked up", || (sockets() != before).then_some(()));
+        assert_eq!(proc::inheritable(pid), [0, 1, 2], "{worker}");
+        client.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("somebody reads");
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use nix::libc;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
@@ -86,6 +87,17 @@ pub fn descriptors(pid: i32) -> Vec<(i32, String)> {
     let mut files: Vec<_> = files.filter_map(describe).collect();
     files.sort_unstable();
     files
+}
+
+/// The descriptors that a program would have which the process starts or becomes.
+pub fn inheritable(pid: i32) -> Vec<i32> {
+    let is_kept = |number: &i32| {
+        let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).unwrap_or_default();
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+        let flags = flags.and_then(|flags| i32::from_str_radix(flags.trim(), 8).ok());
+        flags.is_some_and(|flags| flags & libc::O_CLOEXEC == 0)
+    };
+    descriptors(pid).into_iter().map(|(number, _)| number).filter(is_kept).collect()
 }
 
 /// The number that the next descriptor of the process gets. What it inherited may have any number.
