@@ -16,6 +16,8 @@ mod balance;
 mod bodies;
 /// Workers on their way to being ready.
 mod boot;
+/// The table of bounds.
+mod bounded;
 /// Everything at once, at random.
 mod chaos;
 /// The configuration file, `--check`, and reading it anew.
