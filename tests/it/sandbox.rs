@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -19,7 +20,7 @@ use tempfile::TempDir;
 
 use crate::privileges::{AS_SOMEBODY, SLEEP, is_root};
 use crate::support::supervisor::Builder;
-use crate::support::{Supervisor, get, node, proc, sticky_run};
+use crate::support::{Supervisor, client, eventually, get, node, proc, read_reply, sticky_run};
 
 /// The variable that has the test binary refuse some calls with this error and become what stands in
 /// [`WORDS`], one a line.
@@ -46,10 +47,11 @@ const CALLS: [libc::c_long; 15] = [
     libc::SYS_statx,
 ];
 /// Options of `setsockopt(2)`, and the level of each.
-const OPTIONS: [(libc::c_int, libc::c_int); 3] = [
+const OPTIONS: [(libc::c_int, libc::c_int); 4] = [
     (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT),
     (libc::SOL_SOCKET, libc::SO_ATTACH_FILTER),
     (libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX),
+    (libc::SOL_SOCKET, libc::SO_PEEK_OFF),
 ];
 
 /// Not a test but the sandbox, when a shell below runs this binary.
@@ -107,6 +109,19 @@ fn goes_through_life(mut supervisor: Supervisor) {
     assert_eq!(supervisor.stop().code(), Some(0));
 }
 
+/// Sends a long head in pieces that are looked at one after the other.
+#[track_caller]
+fn comes_in_pieces(supervisor: &Supervisor) {
+    let idle = proc::open_files_at_rest(supervisor.pid());
+    let mut stream = client::send(supervisor.address(), "GET /?a=");
+    eventually("it waits", || (proc::open_files(supervisor.pid()) > idle).then_some(()));
+    for piece in ["a".repeat(30_000), "a".repeat(30_000), "&sid=b HTTP/1.1\r\n\r\n".to_owned()] {
+        stream.write_all(piece.as_bytes()).expect("somebody reads");
+        proc::wait_for_rest(supervisor.pid());
+    }
+    read_reply(&mut stream).expect("an answer");
+}
+
 #[test]
 fn calls_that_an_old_filter_refuses_are_not_needed() {
     for errno in [libc::EPERM, libc::ENOSYS] {
@@ -115,6 +130,7 @@ fn calls_that_an_old_filter_refuses_are_not_needed() {
         let supervisor = sticky_run(1, &[]).after(&before).start();
         let files = proc::descriptors(supervisor.pid_of(0));
         assert!(files.iter().all(|(number, _)| *number != 7), "{files:?}");
+        comes_in_pieces(&supervisor);
         goes_through_life(supervisor);
     }
 }
