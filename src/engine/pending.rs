@@ -22,7 +22,7 @@ use crate::os::peek::{self, Peeked};
 /// little for those that only hold a place.
 const HURRIED: Duration = Duration::from_secs(1);
 
-/// A look that copies so many bytes may follow the next one at once.
+/// A look that copies so many bytes again may follow the one before at once.
 const CHEAP: usize = 4096;
 
 /// A connection whose first bytes are awaited, and its place in the order of deadlines.
@@ -77,17 +77,18 @@ impl PendingConnection {
     /// new may decide about it, or nothing is new, or no more can come.
     ///
     /// Only what is new is read, or a client that sends a long head byte by byte would cost more with
-    /// each. Where it has to be copied together with the rest, the connection rests in proportion.
+    /// each. Where the rest has to be copied again, the connection rests in proportion to that.
     fn look(&mut self, now: Time, buffer: &mut [u8]) -> bool {
         if self.connection.prefaced {
             return true;
         }
         let (socket, seen) = (self.connection.socket.as_fd(), self.growth.seen());
-        let Ok((Peeked::Bytes(count), copied)) = peek::peek_behind(socket, seen, buffer) else {
+        let Ok((Peeked::Bytes(count), again)) = peek::peek_behind(socket, seen, buffer) else {
             return true;
         };
         self.started = true;
-        self.rests_until = now + Duration::from_micros(copied.saturating_sub(CHEAP) as u64);
+        let dear = if again { seen.saturating_sub(CHEAP) } else { 0 };
+        self.rests_until = now + Duration::from_micros(dear as u64);
         count <= seen
             || self.growth.see(&buffer[seen..count])
             || !peek::has_room(&socket, count, MAX_HEAD)

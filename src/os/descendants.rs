@@ -33,12 +33,11 @@ impl Descendants {
         while let Some((parent, held)) = parents.pop_front() {
             for pid in children(parent, &mut threads) {
                 let Ok(process) = hold(pid) else { continue };
-                // All of them live, so no number of theirs is somebody else's by now.
-                let lives = held.is_none_or(|at: usize| is_alive(&found[at]));
+                // Both live still, so neither number was somebody else's meanwhile.
                 if found.len() < MOST
                     && parent_of(pid) == Some(parent)
                     && is_alive(&process)
-                    && lives
+                    && held.is_none_or(|at: usize| is_alive(&found[at]))
                 {
                     parents.push_back((pid, Some(found.len())));
                     found.push(process);

@@ -53,28 +53,24 @@ pub fn peek(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Peeked> {
     }
 }
 
-/// Likewise, for one who has seen the first `seen` bytes, so that what is in their place in `buffer` means
-/// nothing. Also tells how many bytes were copied: only new ones where the kernel can begin behind the others,
-/// as it can for TCP since Linux 6.9.
+/// Likewise, for one who has seen the first `seen` bytes. Also tells whether these were copied again, as for
+/// TCP before Linux 6.9; else what is in their place in `buffer` means nothing.
 pub fn peek_behind(
     socket: BorrowedFd<'_>,
     seen: usize,
     buffer: &mut [u8],
-) -> io::Result<(Peeked, usize)> {
+) -> io::Result<(Peeked, bool)> {
     let begin_at =
         |byte: libc::c_int| set_number(&socket, libc::SOL_SOCKET, libc::SO_PEEK_OFF, byte);
-    if begin_at(i32::try_from(seen).map_err(io::Error::other)?).is_err() {
-        return Ok(match peek(socket, buffer)? {
-            Peeked::Bytes(count) => (Peeked::Bytes(count), count),
-            nothing => (nothing, 0),
-        });
+    if seen == 0 || begin_at(i32::try_from(seen).map_err(io::Error::other)?).is_err() {
+        return Ok((peek(socket, buffer)?, seen > 0));
     }
     let new = peek(socket, &mut buffer[seen..]);
     // Whoever looks next, or reads, begins where everybody does.
     begin_at(-1)?;
     Ok(match new? {
-        Peeked::Bytes(count) => (Peeked::Bytes(seen + count), count),
-        nothing => (nothing, 0),
+        Peeked::Bytes(count) => (Peeked::Bytes(seen + count), false),
+        nothing => (nothing, false),
     })
 }
 
