@@ -331,6 +331,7 @@ fn a_worker_that_shuts_its_channel_for_reading_is_ended_and_its_clients_are_answ
     let address = scene.supervisor.address();
     assert_ne!(get(address, "/?sid=bad").pid, scene.bad.pid);
     scene.good_answers(20, &AtomicBool::new(true));
+    scene.supervisor.wait_for_log("it shut its channel down");
     assert_eq!(scene.supervisor.count_log("it shut its channel down"), 1);
     scene.supervisor.wait_for_log_times(&format!("worker {} is ready", scene.bad.slot), 2);
 }
