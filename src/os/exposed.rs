@@ -17,12 +17,17 @@ const MOST_LINKS: usize = 40;
 /// Where this account could change what is at a path: the file itself, or the first directory on the way
 /// in which it could put something else. None also where that cannot be told, and for who is root.
 pub fn weak_spot(path: &Path, account: &Account) -> Option<PathBuf> {
-    search(path, account, |place, found, uid| may_write(place, found, AccessFlags::W_OK, uid))
+    search(path, account, may_write).ok().flatten()
 }
 
-/// Whether this account could have a path lead to another directory than it does now.
+/// Whether this account could have a path lead to another directory than it does now, also if that cannot
+/// be told, such as while it does.
 pub fn may_lead_elsewhere(path: &Path, account: &Account) -> bool {
-    search(path, account, |_, _, _| false).is_some()
+    match search(path, account, |_, _, _| false) {
+        Ok(found) => found.is_some(),
+        // It is out of its reach, and none of the directories before is its own.
+        Err(error) => error.kind() != io::ErrorKind::PermissionDenied,
+    }
 }
 
 /// Goes along a path as this account; `is_weak` says whether what is at its end counts.
@@ -30,11 +35,11 @@ fn search(
     path: &Path,
     account: &Account,
     is_weak: impl Fn(&Path, &Metadata, u32) -> bool + Sync,
-) -> Option<PathBuf> {
-    let mut path = path::absolute(path).ok()?;
-    let uid = account.uid.filter(|_| account.is_unprivileged())?;
+) -> io::Result<Option<PathBuf>> {
+    let Some(uid) = account.uid.filter(|_| account.is_unprivileged()) else { return Ok(None) };
+    let mut path = path::absolute(path)?;
     // As the account, for whom access lists and groups count too.
-    let found = act_as(account, Beside::Nothing, || {
+    act_as(account, Beside::Nothing, || {
         for _ in 0..MOST_LINKS {
             match walk(&path, uid)? {
                 Walked::Weak(place) => return Ok(Some(place)),
@@ -44,9 +49,8 @@ fn search(
                 }
             }
         }
-        Ok(None)
-    });
-    found.ok().flatten()
+        Err(io::Error::from_raw_os_error(libc::ELOOP))
+    })
 }
 
 /// What came of the way along a path.
@@ -65,6 +69,11 @@ fn walk(path: &Path, uid: u32) -> io::Result<Walked> {
     way.reverse();
     let mut around: Option<(&Path, Metadata)> = None;
     for place in way {
+        if let Some((above, directory)) = &around
+            && directory.uid() == uid
+        {
+            return Ok(Walked::Weak((*above).to_owned()));
+        }
         let found = place.symlink_metadata()?;
         if let Some((above, directory)) = &around
             && may_replace(above, directory, &found, uid)
@@ -86,16 +95,15 @@ fn walk(path: &Path, uid: u32) -> io::Result<Walked> {
     Err(io::ErrorKind::InvalidInput.into())
 }
 
-/// Whether the account can put something else in the place of what is in a directory.
+/// Whether the account can put something else in the place of what is in a directory of somebody else.
 fn may_replace(above: &Path, directory: &Metadata, entry: &Metadata, uid: u32) -> bool {
-    let is_sticky = directory.mode() & libc::S_ISVTX != 0;
-    let is_kept = is_sticky && ![directory.uid(), entry.uid()].contains(&uid);
-    !is_kept && may_write(above, directory, AccessFlags::W_OK | AccessFlags::X_OK, uid)
+    let is_kept = directory.mode() & libc::S_ISVTX != 0 && entry.uid() != uid;
+    !is_kept && rights::access(above, AccessFlags::W_OK | AccessFlags::X_OK).is_ok()
 }
 
 /// Whether the account has the right to write, or can give it to itself.
-fn may_write(place: &Path, found: &Metadata, how: AccessFlags, uid: u32) -> bool {
-    found.uid() == uid || rights::access(place, how).is_ok()
+fn may_write(place: &Path, found: &Metadata, uid: u32) -> bool {
+    found.uid() == uid || rights::access(place, AccessFlags::W_OK).is_ok()
 }
 
 #[cfg(test)]
@@ -180,6 +188,10 @@ mod tests {
             change(home.path());
             let found = weak_spot(&home.path().join("a/b/file"), &account);
             assert_eq!(found, weak.map(|weak| home.path().join(weak)), "{name}");
+            let leads = may_lead_elsewhere(&home.path().join("a/b/file"), &account);
+            let is_directory =
+                weak.is_some_and(|weak| !weak.ends_with("file") && !weak.ends_with("real"));
+            assert_eq!(leads, is_directory || name == "links without end", "{name}");
         }
     }
 }

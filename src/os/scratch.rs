@@ -135,6 +135,7 @@ impl Scratch {
     }
 
     fn begin_below(&self, base: &Path) -> io::Result<(Place, Option<File>)> {
+        check_steady(base)?;
         if let Some(reader) = &self.reader {
             check_reader(base, reader)?;
         }
@@ -234,6 +235,18 @@ fn remove(directory: &File, path: &Path) -> io::Result<()> {
         fs::remove_file(entry?.path())?;
     }
     fs::remove_dir(path)
+}
+
+/// Whether what is in a directory stays there: where everybody may write, and not only remove their own, it
+/// could be replaced, and workers would load what somebody else wrote.
+fn check_steady(directory: &Path) -> io::Result<()> {
+    for above in directory.canonicalize()?.ancestors() {
+        if above.metadata()?.mode() & (libc::S_IWOTH | libc::S_ISVTX) == libc::S_IWOTH {
+            let why = format!("everybody may move what is in {}", above.display());
+            return Err(io::Error::other(why));
+        }
+    }
+    Ok(())
 }
 
 /// Whether a user finds what is in a directory that everybody may read.

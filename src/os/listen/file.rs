@@ -132,8 +132,11 @@ impl SocketFile {
         })
     }
 
-    /// Removes it, unless another one is there.
+    /// Removes it, unless another one is there or it is not sure which one it is.
     pub(super) fn remove(&self) {
+        if !self.is_own {
+            return;
+        }
         let removed = self.reach(|| {
             let place = Place::of(&self.path)?;
             match place.look() {

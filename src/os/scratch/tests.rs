@@ -160,3 +160,19 @@ fn somebody_elses_lock_is_no_reason_not_to_go_on() {
     directory.try_lock().unwrap();
     assert_eq!(fs::read_to_string(scratch.path("e.cjs").unwrap()).unwrap(), "one");
 }
+
+#[test]
+fn no_directory_will_do_that_everybody_can_move() {
+    let outer = tempfile::tempdir().unwrap();
+    let base = outer.path().join("base");
+    fs::create_dir(&base).unwrap();
+    let begun = Scratch::restore(LOCKED, None, Place::default(), None);
+    for (around, inside, will_do) in
+        [(0o755, 0o755, true), (0o755, 0o777, false), (0o755, 0o1777, true), (0o777, 0o755, false)]
+    {
+        fs::set_permissions(outer.path(), Permissions::from_mode(around)).unwrap();
+        fs::set_permissions(&base, Permissions::from_mode(inside)).unwrap();
+        let made = begun.begin_below(&base);
+        assert_eq!(made.is_ok(), will_do, "{around:o} {inside:o} {made:?}");
+    }
+}
