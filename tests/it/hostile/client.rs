@@ -57,9 +57,7 @@ fn send_with_urgent(socket: RawFd, before: &str, behind: &str) {
     for (bytes, flags) in
         [(before, MsgFlags::empty()), ("!", MsgFlags::MSG_OOB), (behind, MsgFlags::empty())]
     {
-        if !bytes.is_empty() {
-            send(socket, bytes.as_bytes(), flags).expect("the kernel takes it");
-        }
+        send(socket, bytes.as_bytes(), flags).expect("the kernel takes it");
     }
 }
 
@@ -74,7 +72,6 @@ fn urgent_data_makes_no_request_wait() {
         ("", "GET /?sid=a HTTP/1.1\r\n\r\n"),
         ("GET /?si", "d=a HTTP/1.1\r\n\r\n"),
         ("GET /?sid=a HTTP/1.1\r\n\r", "\n"),
-        ("GET /?sid=a HTTP/1.1\r\n\r\n", ""),
     ];
     for (before, behind) in heads {
         let mut stream = connect(supervisor.address()).expect("a connection");
