@@ -3,7 +3,7 @@
 use std::env;
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -18,7 +18,7 @@ use seccompiler::{
 
 use tempfile::TempDir;
 
-use crate::privileges::{AS_SOMEBODY, SLEEP, is_root};
+use crate::privileges::{AS_SOMEBODY, SLEEP, USER, is_root, private_directory};
 use crate::support::supervisor::Builder;
 use crate::support::{Supervisor, client, eventually, get, node, proc, read_reply, sticky_run};
 
@@ -132,6 +132,25 @@ fn calls_that_an_old_filter_refuses_are_not_needed() {
         assert!(files.iter().all(|(number, _)| *number != 7), "{files:?}");
         comes_in_pieces(&supervisor);
         goes_through_life(supervisor);
+    }
+}
+
+#[test]
+fn where_calls_are_refused_a_socket_is_its_users_and_goes() {
+    if !is_root() {
+        return;
+    }
+    for errno in [libc::ENOSYS, libc::EPERM] {
+        let (_outer, private) = private_directory();
+        let path = private.join("app.sock");
+        let listen = format!("unix:{}", path.display());
+        let flags = [&AS_SOMEBODY[..], &["--listen", &listen]].concat();
+        let builder = sticky_run(1, &flags).command(&SLEEP).after(&refusing(errno));
+        let mut supervisor = builder.listening();
+        assert_eq!(path.metadata().expect("it is there").uid(), USER);
+        assert_eq!(supervisor.stop().code(), Some(0));
+        assert!(!path.exists());
+        assert!(!supervisor.whole_log().contains("WARN"));
     }
 }
 
