@@ -11,6 +11,10 @@ use super::request::{Due, is_last, lines};
 /// A longer head of an answer is not read.
 const MAX_HEAD: usize = 64 * 1024;
 
+/// So many requests without their whole answer are remembered. Most clients wait for one before they send
+/// another.
+const MOST_DUE: usize = 256;
+
 /// What was written, and what is still due.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Answers {
@@ -41,6 +45,11 @@ impl Answers {
     /// A request was let in.
     pub(super) fn expect(&mut self, due: Due) {
         self.due.push_back(due);
+    }
+
+    /// Whether these are as many as are remembered.
+    pub(super) fn are_many(&self) -> bool {
+        self.due.len() >= MOST_DUE
     }
 
     /// Whether every request has its whole answer.

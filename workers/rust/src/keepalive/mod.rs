@@ -166,6 +166,8 @@ impl Kept {
 
     fn look_at_next(&mut self, bytes: &[u8], looking: &Looking<'_>, may_wait: bool) -> Look {
         let request = match request::read(bytes) {
+            // To wait for their answers would be to wait for a server that may want to read first.
+            _ if self.answers.are_many() => Err(body::Unclear),
             // Whether this is a request at all depends on an answer that is not there yet.
             _ if self.answers.decide_what_follows() => Err(body::Unclear),
             Ok(None) if bytes.len() < MAX_HEAD => return Look::Incomplete,

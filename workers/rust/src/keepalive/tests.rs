@@ -93,6 +93,22 @@ fn get(target: &str) -> String {
 }
 
 #[test]
+fn a_connection_with_very_many_requests_without_an_answer_stays_where_it_is() {
+    let mut world = World::new("sid");
+    world.send(&get("/").repeat(1000)).send(&get("/?sid=other"));
+    let mut read = Vec::new();
+    while let Got::Bytes(some) = world.read() {
+        if some.is_empty() {
+            break;
+        }
+        read.push(some.len());
+    }
+    let all = get("/").len() * 1000 + get("/?sid=other").len();
+    assert_eq!(read.iter().sum::<usize>(), all);
+    assert!(read.len() < 300, "nobody looks at each of them: {}", read.len());
+}
+
+#[test]
 fn each_request_is_served_or_leaves_by_its_own_key() {
     for (first, next, stays) in [
         ("/", "/?sid=mine", true),
