@@ -239,7 +239,7 @@ impl Engine {
 
     /// How long the loop may sleep; without an end when nothing is due.
     fn timeout(&mut self) -> Option<Duration> {
-        let busy = self.workers.has_more()
+        let busy = self.workers.has_more(self.now)
             || self.output.has_more()
             || self.workers.unreaped
             || self.handoff.has_returned()
@@ -258,6 +258,7 @@ impl Engine {
             self.native.recovery_due(),
             self.output.due(),
             self.workers.choked.due(self.now),
+            self.workers.rest_ends(),
             self.notifier.due(),
             self.upgrade.late_at(),
             self.settling.due(),

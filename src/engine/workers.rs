@@ -23,6 +23,7 @@ use crate::logic::Worker;
 use crate::logic::config::{Command, ProcessConfig, with_slot};
 use crate::logic::fleet::Input;
 use crate::logic::throttle::Throttle;
+use crate::logic::time::Time;
 use crate::os::reap;
 use crate::os::spawn::{Launch, SpawnError, Spawner};
 
@@ -36,6 +37,8 @@ pub(super) struct Workers {
     pub(super) channels: ChannelPoll,
     /// Those whose channels had something to read, and nothing said yet that there is no more.
     readable: BTreeSet<Worker>,
+    /// Those that took long to hear, and until when they are not heard again.
+    resting: BTreeMap<Worker, Time>,
     /// Those of which the loop tells when they pick something up.
     watched: BTreeSet<Worker>,
     /// The processes of those that have ended, until all was said about it.
@@ -105,6 +108,7 @@ impl Workers {
             buried: BTreeMap::new(),
             channels,
             readable: BTreeSet::new(),
+            resting: BTreeMap::new(),
             watched: BTreeSet::new(),
             choked: Choked::default(),
             slots,
@@ -159,8 +163,26 @@ impl Workers {
     }
 
     /// Whether a channel has messages that were left for the next turn.
-    pub(super) fn has_more(&self) -> bool {
-        self.readable.iter().any(|worker| !self.choked.has(*worker))
+    pub(super) fn has_more(&self, now: Time) -> bool {
+        let waits = |worker| self.choked.has(worker) || self.rests(now, worker);
+        self.readable.iter().any(|worker| !waits(*worker))
+    }
+
+    /// A worker is not heard again before this time, so that others have theirs.
+    pub(super) fn rest(&mut self, worker: Worker, until: Time) {
+        if self.live.contains_key(&worker) {
+            self.resting.insert(worker, until);
+        }
+    }
+
+    /// Whether a worker is not to be heard yet.
+    pub(super) fn rests(&self, now: Time, worker: Worker) -> bool {
+        self.resting.get(&worker).is_some_and(|until| now < *until)
+    }
+
+    /// When the first of those has rested that have more to say.
+    pub(super) fn rest_ends(&self) -> Option<Time> {
+        self.readable.iter().filter_map(|worker| self.resting.get(worker)).min().copied()
     }
 
     /// A channel has something to read.
@@ -179,6 +201,7 @@ impl Workers {
     pub(super) fn remove(&mut self, worker: Worker) -> Option<Live> {
         self.readable.remove(&worker);
         self.watched.remove(&worker);
+        self.resting.remove(&worker);
         self.choked.forget(worker);
         self.live.remove(&worker)
     }

@@ -26,21 +26,41 @@ use crate::os::receive::Received;
 const MIB: usize = 1024 * 1024;
 /// For so long one channel is read before others get their turn.
 const TURN: Duration = Duration::from_micros(500);
+/// One message can take longer. After this time a worker rests.
+const DEAR: Duration = Duration::from_millis(5);
+/// It may take one part in so many of the time.
+const SHARE: u32 = 5;
 /// More bytes than a channel holds with the kernel's usual limits on buffers.
 const MOST_QUEUED: usize = MIB;
 /// The most descriptors that wait for their frames; Node sends one with the first byte of a frame.
 const MOST_DESCRIPTORS: usize = 4;
 
 impl Engine {
-    /// Reads what one worker has said: all that lies in its channel by now, or for a short time.
+    /// Reads what one worker has said: all that lies in its channel by now, or for a short time. One whose
+    /// messages take long to understand rests after that.
     pub(in crate::engine) fn read_node(&mut self, worker: Worker, which: Channels) {
         if self.workers.get(worker).is_none_or(|live| live.ended) {
             return self.workers.was_read(worker);
         }
-        let (mut left, until) = match which {
-            Channels::All => (self.queued(worker).min(MOST_QUEUED), None),
-            Channels::Readable => (usize::MAX, Some(clock::now() + TURN)),
-        };
+        if which == Channels::Readable && self.workers.rests(self.now, worker) {
+            return;
+        }
+        let began = clock::now();
+        match which {
+            Channels::All => {
+                let queued = self.queued(worker).min(MOST_QUEUED);
+                self.read_pieces(worker, queued, None);
+            }
+            Channels::Readable => self.read_pieces(worker, usize::MAX, Some(began + TURN)),
+        }
+        let spent = clock::now() - began;
+        if spent > DEAR {
+            self.workers.rest(worker, began + spent * SHARE);
+        }
+    }
+
+    /// Reads so many bytes at least, if there are as many, unless the time is over before.
+    fn read_pieces(&mut self, worker: Worker, mut left: usize, until: Option<Time>) {
         // Some may be left of an earlier turn.
         while self.hear_frames(worker, until) {
             if left == 0 {

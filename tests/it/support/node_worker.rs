@@ -198,6 +198,16 @@ impl Worker {
             "tell-much" => self.broadcast(1, 4 * MIB),
             "tell-too-much" => self.broadcast(1, 20 * MIB),
             "tell-often" => self.broadcast(80, MIB),
+            // For nobody here, and slow to read.
+            "dear" => {
+                let end = Instant::now() + FLOOD;
+                let line =
+                    [br#"{"type":"nobody","data":["#, &b"[],".repeat(4 * MIB / 3)[..], b"0]}\n"]
+                        .concat();
+                while Instant::now() < end {
+                    self.write(&line);
+                }
+            }
             // For nobody here.
             "long" => {
                 let end = Instant::now() + FLOOD;
