@@ -32,8 +32,8 @@ pub(super) struct PendingConnection {
     /// Whether a byte of it was seen.
     pub(super) started: bool,
     since: Time,
-    /// What the looks at its head have shown.
-    growth: Growth,
+    /// What the looks at its head have shown since it was judged; none if this program has not done that.
+    growth: Option<Growth>,
     /// No look before this time: the last one was dear.
     rests_until: Time,
 }
@@ -69,7 +69,7 @@ impl PendingConnection {
     ) -> io::Result<Self> {
         let fd = connection.socket.as_raw_fd();
         registry.register(&mut SourceFd(&fd), Subject::Pending(conn).into(), Interest::READABLE)?;
-        let growth = Growth::default();
+        let growth = Some(Growth::default());
         Ok(Self { connection, started, since, growth, rests_until: since })
     }
 
@@ -82,7 +82,11 @@ impl PendingConnection {
         if self.connection.prefaced {
             return true;
         }
-        let (socket, seen) = (self.connection.socket.as_fd(), self.growth.seen());
+        let Some(growth) = &mut self.growth else {
+            self.growth = Some(Growth::default());
+            return true;
+        };
+        let (socket, seen) = (self.connection.socket.as_fd(), growth.seen());
         let Ok((Peeked::Bytes(count), again)) = peek::peek_behind(socket, seen, buffer) else {
             return true;
         };
@@ -90,7 +94,7 @@ impl PendingConnection {
         let dear = if again { seen.saturating_sub(CHEAP) } else { 0 };
         self.rests_until = now + Duration::from_micros(dear as u64);
         count <= seen
-            || self.growth.see(&buffer[seen..count])
+            || growth.see(&buffer[seen..count])
             || !peek::has_room(&socket, count, MAX_HEAD)
     }
 
@@ -219,7 +223,8 @@ impl Pending {
         for SavedPending { conn, connection, started, since } in saved {
             let connection = connection.restore()?;
             let again = PendingConnection::register(registry, conn, connection, since, started)?;
-            pending.put(conn, again);
+            // Keys may stand elsewhere now.
+            pending.put(conn, PendingConnection { growth: None, ..again });
         }
         Ok(pending)
     }

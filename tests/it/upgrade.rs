@@ -248,6 +248,21 @@ fn an_upgrade_changes_what_is_listened_on_and_how_many_workers_there_are() {
 }
 
 #[test]
+fn half_a_head_that_no_key_of_the_new_configuration_needs_is_not_awaited() {
+    let by = |by: &str| format!("by = '{by}'\n{}", configuration(1, &["127.0.0.1:0"]));
+    let file = File::new("upgrade-key.toml", by("cookie:a"));
+    let supervisor = configured(1, file.path()).env("TEST_WORKER", "greet").start();
+    let before = proc::open_files_at_rest(supervisor.pid());
+    let mut client = client::send(supervisor.address(), "GET /");
+    eventually("it is pending", || {
+        (proc::open_files(supervisor.pid()) == before + 1).then_some(())
+    });
+    file.replace(by("ip"));
+    supervisor.upgrade();
+    client::read_reply(&mut client).expect("the worker speaks to whoever it gets");
+}
+
+#[test]
 fn whoever_came_to_an_address_that_an_upgrade_removes_is_served() {
     let ports = [Port::free(), Port::free()];
     let addresses = ports.each_ref().map(|port| port.address().to_string());
