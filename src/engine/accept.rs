@@ -13,8 +13,10 @@ use nix::libc;
 use tracing::{info, warn};
 
 pub(super) use self::listeners::{First, Listeners, SavedListeners};
+use super::connection::Socket;
 use super::{Connection, Engine};
 use crate::logic::route::Door;
+use crate::os::closing::Foreign;
 use crate::os::listen::{Accepted, Listener};
 
 /// Connections accepted from one listener before others get their turn.
@@ -171,7 +173,12 @@ impl Engine {
     }
 
     fn arrive(&mut self, listener: u32, deferred: bool, accepted: Accepted) {
-        let Accepted { socket, client } = accepted;
+        let Accepted { socket, client, brings_descriptors } = accepted;
+        let socket = if brings_descriptors {
+            Foreign::from_client(socket).into()
+        } else {
+            Socket::from(socket)
+        };
         let prefaced = self.origins.is_prefaced(client);
         let listener = Some(listener);
         let connection = Connection { prefaced, listener, ..Connection::new(socket, client) };

@@ -18,6 +18,8 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::{SigEvent, SigSet, SigevNotify, SigmaskHow, Signal};
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
 use nix::time::ClockId;
 use nix::unistd::gettid;
@@ -57,6 +59,16 @@ impl<T: Into<OwnedFd>> Foreign<T> {
     /// One of which this sender decides how long its close takes.
     pub fn new(descriptor: T, sender: Sender) -> Self {
         Self { descriptor: Some(descriptor), sender }
+    }
+
+    /// One of a client of a Unix socket.
+    pub fn from_client(socket: T) -> Self
+    where
+        T: AsFd,
+    {
+        // Those of whom nobody can tell are one.
+        let user = getsockopt(&socket, PeerCredentials).map_or(u32::MAX, |peer| peer.uid());
+        Self::new(socket, Sender::User(user))
     }
 
     /// Who that is.

@@ -46,12 +46,15 @@ const CALLS: [libc::c_long; 15] = [
     libc::SYS_seccomp,
     libc::SYS_statx,
 ];
+/// Whether others may send descriptors along, since Linux 6.16.
+const SO_PASSRIGHTS: libc::c_int = 83;
 /// Options of `setsockopt(2)`, and the level of each.
-const OPTIONS: [(libc::c_int, libc::c_int); 4] = [
+const OPTIONS: [(libc::c_int, libc::c_int); 5] = [
     (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT),
     (libc::SOL_SOCKET, libc::SO_ATTACH_FILTER),
     (libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX),
     (libc::SOL_SOCKET, libc::SO_PEEK_OFF),
+    (libc::SOL_SOCKET, SO_PASSRIGHTS),
 ];
 
 /// Not a test but the sandbox, when a shell below runs this binary.
@@ -88,7 +91,7 @@ fn filter(errno: u32) -> BpfProgram {
 }
 
 /// Words of a shell that run the rest of its command line in the sandbox.
-fn refusing(errno: libc::c_int) -> String {
+pub(crate) fn refusing(errno: libc::c_int) -> String {
     let own = env::current_exe().expect("the test binary has a path");
     format!(
         "export {SWITCH}={errno} {WORDS}=\"$(printf '%s\\n' \"$0\" \"$@\")\"; \

@@ -7,6 +7,7 @@ mod place;
 mod shut;
 mod unix;
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::libc;
+use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -50,6 +52,10 @@ const MOST_PICKS: usize = 128;
 pub struct Listener {
     socket: Socket,
     about: About,
+    /// Clients of the next connection may have sent descriptors along.
+    brings_descriptors: Cell<bool>,
+    /// Those of connections that are made from now on cannot.
+    refuses_descriptors: bool,
 }
 
 /// What there is to know about a listener beside its socket.
@@ -82,6 +88,8 @@ pub struct Accepted {
     pub socket: OwnedFd,
     /// The address of the client; a client of a Unix socket has none.
     pub client: Option<SocketAddr>,
+    /// Its client may have sent descriptors along, whose close may wait.
+    pub brings_descriptors: bool,
 }
 
 /// Why a socket does not listen.
@@ -165,12 +173,19 @@ impl Listener {
     fn new(socket: Socket, name: String) -> Self {
         let mode = Mode::Blocking;
         let (deferred, asked, shared, file) = (false, None, false, None);
-        Self { socket, about: About { name, deferred, mode, asked, shared, file } }
+        Self::with(socket, About { name, deferred, mode, asked, shared, file })
     }
 
     /// A listener that is open already, of which this is known.
     pub fn restore(socket: OwnedFd, about: About) -> Self {
-        Self { socket: socket.into(), about }
+        Self::with(socket.into(), about)
+    }
+
+    fn with(socket: Socket, about: About) -> Self {
+        let is_unix = socket.domain().is_ok_and(|domain| domain == Domain::UNIX);
+        let refuses_descriptors = is_unix && unix::refuse_descriptors(&socket);
+        // What waits in the backlog may be older.
+        Self { socket, about, brings_descriptors: Cell::new(is_unix), refuses_descriptors }
     }
 
     /// What there is to know about it beside its socket.
@@ -214,8 +229,16 @@ impl Listener {
             Mode::Blocking => SocketFlags::CLOEXEC,
             Mode::NonBlocking => SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
         };
-        let (socket, client) = acceptfrom_with(&self.socket, flags)?;
-        Ok(Accepted { socket, client: client.and_then(|client| client.try_into().ok()) })
+        let accepted = acceptfrom_with(&self.socket, flags);
+        if self.refuses_descriptors && matches!(accepted, Err(Errno::WOULDBLOCK)) {
+            self.brings_descriptors.set(false);
+        }
+        let (socket, client) = accepted?;
+        Ok(Accepted {
+            socket,
+            client: client.and_then(|client| client.try_into().ok()),
+            brings_descriptors: self.brings_descriptors.get(),
+        })
     }
 
     /// The address of a TCP listener, with the port that the kernel picked.

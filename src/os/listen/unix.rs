@@ -8,10 +8,23 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use nix::libc;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::Listener;
 use super::file::{Owner, SocketFile};
+use super::{Listener, set_number};
+
+/// Whether others may send descriptors along (`asm-generic/socket.h`).
+const SO_PASSRIGHTS: libc::c_int = 83;
+
+/// Has the kernel refuse descriptors that clients send along with their bytes, since Linux 6.16: what lies
+/// unread in a connection is closed with it, which may take long. Returns whether that was possible.
+///
+/// Connections inherit that, from the moment on in which they are made. A worker whose clients are to send
+/// some allows it for the connections that it is given.
+pub(super) fn refuse_descriptors(socket: &Socket) -> bool {
+    set_number(socket, libc::SOL_SOCKET, SO_PASSRIGHTS, 0).is_ok()
+}
 
 /// Listens at a path, where the file has this owner, or at the abstract name that stands after a null byte.
 pub(super) fn open_unix(path: &Path, backlog: i32, owner: &Owner) -> io::Result<Listener> {

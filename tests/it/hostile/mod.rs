@@ -5,6 +5,8 @@
 mod bounds;
 /// Clients of the network.
 mod client;
+/// Local clients that send descriptors along.
+mod descriptors;
 /// Another user of this machine.
 mod local;
 /// Workers with the handoff `channel` that misuse it.
