@@ -2,8 +2,8 @@
 
 use sticky_run::logic::fleet::{Exit, Input, Wear};
 
-use super::World;
-use super::people::{Connection, FRONT, Place, SIDE, Said, Sent};
+use super::people::{Back, Connection, FRONT, Place, SIDE, Said, Sent};
+use super::{WINDOW, World};
 
 impl World {
     pub(super) fn connection_comes(&mut self) {
@@ -60,6 +60,39 @@ impl World {
         for (id, place) in moved {
             self.set(id, place);
         }
+    }
+
+    /// A worker gives something back: what it serves, or what it never had.
+    pub(super) fn somebody_gives_back(&mut self) {
+        let Some(worker) = self.pick() else { return };
+        let chance = self.rng.below(8);
+        let process = self.processes.get_mut(&worker).unwrap();
+        if process.hung || !process.ready {
+            return;
+        }
+        let back = match (chance, process.serving.pop()) {
+            (0..3, Some(id)) => Back::Own(id),
+            (3..6, Some(id)) => Back::Gone(id),
+            (6, served) => {
+                process.serving.extend(served);
+                process.lies |= self.hostile;
+                if self.hostile { Back::Foreign } else { Back::Nothing }
+            }
+            (_, served) => {
+                process.serving.extend(served);
+                Back::Nothing
+            }
+        };
+        process.said.push_back(Said::Back(back));
+    }
+
+    /// A worker says that it has finished more than it had.
+    pub(super) fn somebody_lies(&mut self) {
+        let Some(worker) = self.pick().filter(|_| self.hostile) else { return };
+        let count = self.rng.below(2 * WINDOW as u32);
+        let process = self.processes.get_mut(&worker).unwrap();
+        process.lies = true;
+        process.said.push_back(Said::Closed(count));
     }
 
     /// A worker opens its side door or closes it.

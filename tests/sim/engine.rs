@@ -6,7 +6,7 @@ use sticky_run::logic::Worker;
 use sticky_run::logic::fleet::{Action, Exit, Input};
 use sticky_run::logic::route::{Arrival, Conn, Give, InFlight, Pulse, Returned, Verdict};
 
-use super::people::{Connection, FRONT, Place, Process, Said, Sent};
+use super::people::{Back, Connection, FRONT, Place, Process, Said, Sent};
 use super::{WINDOW, World};
 
 impl World {
@@ -14,6 +14,12 @@ impl World {
     pub(super) fn route(&mut self, id: u64, returned: Option<Returned>) {
         let Connection { place, door, sid, owner } = self.connections[&id];
         assert_eq!(place, Place::Waiting);
+        // Who gives one back does not want its sid, whatever it has announced.
+        let unwanted = |owner: &Worker| returned == Some(Returned::Back(*owner));
+        if let Some(sid) = sid.filter(|sid| self.owners.get(sid).is_some_and(unwanted)) {
+            self.owners.remove(&sid);
+        }
+        let owner = owner.filter(|owner| !unwanted(owner));
         // Another one that it waits for from now on may serve it.
         let owner = owner.filter(|owner| self.is_serving(*owner, door));
         self.connections.get_mut(&id).unwrap().owner = owner;
@@ -64,6 +70,7 @@ impl World {
         let may_stay = sid.is_some() || !process.withdrawn;
         assert!(may_stay, "connection {id} without a sid came to a worker that drains");
         process.channel.push_back(Sent::Connection(id));
+        process.unfinished += 1;
         // One more for the ping to a worker that stopped reading.
         assert!(process.channel.len() <= WINDOW + 1, "too many in flight");
     }
@@ -86,6 +93,8 @@ impl World {
         let hung = process.hung;
         let process =
             std::mem::replace(process, Process { hung, retired: true, ..Process::default() });
+        let still = self.processes.get_mut(&worker).expect("it was there");
+        (still.unfinished, still.lies) = (process.unfinished, process.lies);
         for id in process.serving {
             self.set(id, Place::Over);
         }
@@ -102,7 +111,7 @@ impl World {
         for id in process.serving {
             self.set(id, Place::Over);
         }
-        self.router.gone(self.now, worker);
+        self.router.ended(self.now, worker);
         self.fleet.handle(self.now, Input::Exited(worker, exit));
         for sent in process.channel {
             self.comes_back(sent, Returned::Recovered);
@@ -132,10 +141,40 @@ impl World {
                     assert_eq!(taken, Ok(()), "a new sid was refused");
                 }
                 Said::End(sid) => self.router.end(self.now, worker, &key(sid)),
-                Said::Closed(count) => {
-                    assert!(self.router.closed(worker, count), "connections were miscounted");
-                }
+                Said::Closed(count) => _ = self.finishes(worker, count),
+                Said::Back(back) => self.hear_back(worker, back),
             }
+        }
+    }
+
+    /// A worker says that so many of its connections are finished; returns whether it can be true.
+    fn finishes(&mut self, worker: Worker, count: u32) -> bool {
+        let Some(process) = self.processes.get_mut(&worker) else { return false };
+        let can_be = count <= process.unfinished;
+        assert!(can_be || process.lies, "connections were miscounted");
+        process.unfinished = process.unfinished.saturating_sub(count);
+        assert_eq!(self.router.closed(worker, count), can_be);
+        can_be
+    }
+
+    fn hear_back(&mut self, worker: Worker, back: Back) {
+        let id = match back {
+            Back::Nothing => return,
+            Back::Own(id) | Back::Gone(id) => id,
+            Back::Foreign => {
+                let id = self.connections.len() as u64;
+                let place = Place::Over;
+                self.connections
+                    .insert(id, Connection { place, door: FRONT, sid: None, owner: None });
+                id
+            }
+        };
+        let is_its_own = self.finishes(worker, 1);
+        if is_its_own && !matches!(back, Back::Gone(_)) {
+            self.set(id, Place::Waiting);
+            self.returned.push((id, Returned::Back(worker)));
+        } else {
+            self.set(id, Place::Over);
         }
     }
 
@@ -154,6 +193,8 @@ impl World {
         }
         let process = self.processes.get_mut(&worker).unwrap();
         let taken: Vec<_> = std::mem::take(&mut process.channel).into();
+        let connections = taken.iter().filter(|sent| **sent != Sent::Ping).count() as u32;
+        process.unfinished = process.unfinished.saturating_sub(connections);
         let kinds = self.router.take_back(self.now, worker, taken.len(), 0);
         assert_eq!(kinds.len(), taken.len(), "the window does not know what is in flight");
         self.processes.get_mut(&worker).unwrap().channel.push_back(Sent::Ping);
@@ -171,10 +212,14 @@ impl World {
     /// What the engine does after every turn.
     pub(super) fn act(&mut self) {
         loop {
+            for (id, how) in std::mem::take(&mut self.returned) {
+                self.route(id, Some(how));
+            }
             self.send_waiting();
             self.tell_drained();
             if self.stop_by.is_some() {
-                let open = self.router.open() + self.router.waiting() as u64;
+                let open =
+                    self.router.open() + (self.router.waiting() + self.returned.len()) as u64;
                 self.fleet.handle(self.now, Input::Open(open));
             }
             let Some(action) = self.fleet.poll_action() else { return };

@@ -16,7 +16,7 @@ use sticky_run::logic::Worker;
 use sticky_run::logic::fleet::{Fleet, FleetConfig, Input, Outcome};
 use sticky_run::logic::rng::Rng;
 use sticky_run::logic::room::Queues;
-use sticky_run::logic::route::{Balance, Door, RouteConfig, Router};
+use sticky_run::logic::route::{Balance, Door, Returned, RouteConfig, Router};
 use sticky_run::logic::time::Time;
 
 /// Worlds in an everyday run, and with `STICKY_TEST_FULL=1`.
@@ -34,6 +34,8 @@ struct World {
     rng: Rng,
     /// Workers serve some doors only.
     doors: bool,
+    /// Workers lie.
+    hostile: bool,
     now: Time,
     /// What the fleet was configured with last.
     config: FleetConfig,
@@ -41,6 +43,8 @@ struct World {
     router: Router,
     processes: BTreeMap<Worker, Process>,
     connections: HashMap<u64, Connection>,
+    /// Connections that came back and are to be routed again.
+    returned: Vec<(u64, Returned)>,
     /// The owner of every sid that was announced and has not ended.
     owners: HashMap<u64, Worker>,
     sids: u64,
@@ -95,12 +99,14 @@ impl World {
         Self {
             rng: Rng::new(seed),
             doors: seed % 8 >= 4,
+            hostile: seed % 3 == 0,
             now,
             fleet: Fleet::new(now, fleet.clone()),
             config: fleet,
             router: Router::new(now, route, QUEUES, (seed, 1), seed),
             processes: BTreeMap::new(),
             connections: HashMap::new(),
+            returned: Vec::new(),
             owners: HashMap::new(),
             sids: 0,
             spawned: 0,
@@ -124,7 +130,9 @@ impl World {
     fn step(&mut self) {
         match self.rng.below(100) {
             0..35 => self.connection_comes(),
-            35..75 => self.somebody_works(),
+            35..70 => self.somebody_works(),
+            70..73 => self.somebody_gives_back(),
+            73..75 => self.somebody_lies(),
             75..85 => self.hear_all(),
             85..95 => {
                 let millis = u64::from(self.rng.below(400));
@@ -150,10 +158,23 @@ impl World {
         let places = self.connections.values().map(|connection| connection.place);
         let waiting = places.clone().filter(|place| *place == Place::Waiting).count();
         assert_eq!(self.router.waiting(), waiting, "a waiting connection was forgotten");
-        let given = places.filter(|place| matches!(place, Place::InFlight(_) | Place::Served(_)));
-        let unheard = self.processes.values().flat_map(|process| &process.said);
-        let closed = unheard.map(|said| if let Said::Closed(count) = said { *count } else { 0 });
-        assert_eq!(self.router.open(), given.count() as u64 + u64::from(closed.sum::<u32>()));
+        // Whatever a worker says is about its own connections, and about no more than it was given.
+        let listed = self.processes.values().filter(|process| !process.retired);
+        let unfinished = listed.map(|process| u64::from(process.unfinished));
+        assert_eq!(self.router.open(), unfinished.sum::<u64>(), "connections were miscounted");
+        let honest = |process: &Process| !process.lies && !process.retired;
+        for (worker, process) in self.processes.iter().filter(|(_, process)| honest(process)) {
+            let given = |place: &Place| match place {
+                Place::InFlight(with) | Place::Served(with) => with == worker,
+                Place::Waiting | Place::Over => false,
+            };
+            let given = places.clone().filter(given).count() as u32;
+            let unheard = process.said.iter().map(|said| match said {
+                Said::Closed(count) => *count,
+                Said::Ready | Said::Session(_) | Said::End(_) | Said::Back(_) => 0,
+            });
+            assert_eq!(process.unfinished, given + unheard.sum::<u32>(), "{worker}");
+        }
     }
 
     /// Once everybody reads and boots, nobody waits any more.

@@ -29,6 +29,10 @@ pub(crate) struct Process {
     pub(crate) said: VecDeque<Said>,
     /// Connections that it serves.
     pub(crate) serving: Vec<u64>,
+    /// How many connections it was given, of which it has not said that they are finished.
+    pub(crate) unfinished: u32,
+    /// It has said that of others, too.
+    pub(crate) lies: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -43,6 +47,20 @@ pub(crate) enum Said {
     Session(u64),
     End(u64),
     Closed(u32),
+    Back(Back),
+}
+
+/// What comes back with `BACK`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Back {
+    /// A connection that it serves.
+    Own(u64),
+    /// One whose client is gone by now, or whose descriptor is lost on the way.
+    Gone(u64),
+    /// One that it was never given.
+    Foreign,
+    /// No connection at all.
+    Nothing,
 }
 
 /// Where a connection is. It is in one place at a time, or the world panics.

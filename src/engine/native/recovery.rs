@@ -47,6 +47,8 @@ pub(in crate::engine) struct SavedRecovery {
 #[derive(Debug)]
 enum Unread {
     Connection(Connection),
+    /// A connection for which there was no descriptor after all.
+    Lost,
     Drain,
     Ping,
 }
@@ -150,7 +152,7 @@ impl Engine {
         match message {
             Unread::Connection(connection) => self.handoff.take_back(connection, how),
             Unread::Drain => self.workers.drain_later(worker),
-            Unread::Ping => {}
+            Unread::Lost | Unread::Ping => {}
         }
     }
 }
@@ -188,7 +190,7 @@ fn unread(worker: Worker, buffer: &Buffer, mut received: Received) -> Option<Unr
                     worker = worker.slot,
                     "a connection that {worker} did not pick up is lost: too many open files"
                 );
-                return None;
+                return Some(Unread::Lost);
             };
             let listener = listener.map(u32::from);
             let connection = Connection { listener, ..Connection::new(socket, client) };

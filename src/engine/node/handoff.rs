@@ -149,11 +149,9 @@ impl Engine {
         let serialization = self.serialization();
         let worker = give.worker;
         let Some(link) = self.node_link(worker) else { return };
-        if link.over {
-            return self.handoff.take_back(connection, Returned::Recovered);
-        }
-        let Some((frame, answered)) = frame(link, &connection, serialization) else {
-            // It has just closed its last server.
+        let frame = if link.over { None } else { frame(link, &connection, serialization) };
+        let Some((frame, answered)) = frame else {
+            // It has just closed its last server, or its channel has ended.
             self.router.closed(worker, 1);
             self.look_at(worker);
             self.handoff.take_back(connection, Returned::Recovered);

@@ -265,8 +265,9 @@ impl Engine {
         let package = self.node().package.clone();
         // What an earlier Node on this channel had not taken is not this one's.
         self.take_back_parcels(worker);
+        self.router.begins_anew(worker);
         let Some(link) = self.node_link(worker) else { return };
-        link.over = false;
+        (link.over, link.returnable) = (false, 0);
         link.primary.boot();
         if let Some(package) = package {
             link.primary.use_package(package);

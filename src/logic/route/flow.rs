@@ -63,7 +63,7 @@ impl Router {
         seat.window.looked(now, taken + left);
         let taken = seat.window.take_back(now, taken);
         let connections = taken.iter().filter(|what| **what != InFlight::Note).count();
-        seat.open = seat.open.saturating_sub(u32::try_from(connections).unwrap_or(u32::MAX));
+        seat.account.returned(connections);
         taken
     }
 

@@ -15,6 +15,7 @@
 //! A slot has at most one worker that takes new keys, the present one. A worker that was withdrawn
 //! (`drain.rs`) still gets the connections of its own keys, until it is gone.
 
+mod account;
 mod drain;
 mod flow;
 pub mod hash;
@@ -35,6 +36,7 @@ mod tests;
 mod watchlist;
 mod window;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 pub use saved::SavedRouter;
@@ -49,6 +51,7 @@ use serde::Serialize;
 /// Shared with workers, which look at the next requests of the connections that they keep.
 pub use sticky_worker::head;
 
+use self::account::Account;
 use self::head::{Answer, Head};
 use self::home::{Home, Homes};
 use self::lobby::Lobby;
@@ -70,6 +73,9 @@ pub struct Router {
     placement: Placement,
     homes: Homes,
     seats: Seats,
+    /// The accounts of workers that get nothing any more, until they have ended.
+    #[serde(serialize_with = "in_pairs")]
+    retired: BTreeMap<Worker, Account>,
     /// Connections that wait for any worker.
     lobby: Lobby,
     /// The length of a key that no worker can announce, if one was presented.
@@ -92,6 +98,7 @@ impl Router {
             placement: Placement::new(&config, seed),
             homes: Homes::new(&config, secret),
             seats: Seats::new(now, config.workers, Rules::new(&config)),
+            retired: BTreeMap::new(),
             lobby: Lobby::default(),
             long_key: None,
             watchlist: Watchlist::default(),
@@ -185,7 +192,7 @@ impl Router {
     /// kernel had no room. It waits in front of all others.
     pub fn not_sent(&mut self, give: Give) {
         if let Some(seat) = self.seats.get_mut(give.worker) {
-            seat.open = seat.open.saturating_sub(1);
+            seat.account.returned(1);
             seat.window.not_sent();
         }
         self.lobby.push_front(give.visitor);
@@ -241,9 +248,24 @@ impl Router {
     pub fn gone(&mut self, now: Time, worker: Worker) {
         self.homes.gone(worker);
         self.watchlist.gone(worker);
-        let Some(orphans) = self.seats.get_mut(worker).map(|seat| seat.vacate(now)) else { return };
+        let Some(seat) = self.seats.get_mut(worker) else { return };
+        self.retired.insert(worker, seat.account);
+        let orphans = seat.vacate(now);
         self.seats.forget(worker);
         self.lobby.admit(orphans);
+    }
+
+    /// A worker has ended, and says nothing more.
+    pub fn ended(&mut self, now: Time, worker: Worker) {
+        self.gone(now, worker);
+        self.retired.remove(&worker);
+    }
+
+    /// Nothing that a worker was given is left: another process speaks for it.
+    pub fn begins_anew(&mut self, worker: Worker) {
+        if let Some(account) = self.account(worker) {
+            *account = Account::default();
+        }
     }
 
     /// A worker announces a key.
@@ -256,12 +278,17 @@ impl Router {
         self.homes.end(now, worker, key);
     }
 
-    /// A worker has finished this many connections; returns whether it had as many.
+    /// A worker has finished this many connections, or gives them back; returns whether it had as many.
     pub fn closed(&mut self, worker: Worker, count: u32) -> bool {
-        let Some(seat) = self.seats.get_mut(worker) else { return true };
-        let plausible = count <= seat.open;
-        seat.open = seat.open.saturating_sub(count);
-        plausible
+        self.account(worker).map_or(count == 0, |account| account.finished(count))
+    }
+
+    /// The account of a worker; one that was never ready has none.
+    fn account(&mut self, worker: Worker) -> Option<&mut Account> {
+        match self.seats.get_mut(worker) {
+            Some(seat) => Some(&mut seat.account),
+            None => self.retired.get_mut(&worker),
+        }
     }
 
     /// When to ask [`Self::due`], [`Self::next`] and [`Self::is_drained`] again, if nothing happens
@@ -281,7 +308,7 @@ impl Router {
 
     /// How many connections were given to workers and are not yet closed.
     pub fn open(&self) -> u64 {
-        self.seats.all().map(|seat| u64::from(seat.open)).sum()
+        self.seats.all().map(|seat| u64::from(seat.account.open())).sum()
     }
 
     /// Gives a connection to its owner or lets it wait for it.
@@ -370,6 +397,14 @@ impl Router {
         }
         Step::Nobody
     }
+}
+
+/// Some formats have no maps with such keys.
+fn in_pairs<S: serde::Serializer>(
+    accounts: &BTreeMap<Worker, Account>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(accounts)
 }
 
 /// What a look into the lobby came to.

@@ -5,6 +5,7 @@
 
 use serde::Deserialize;
 
+use super::account::Account;
 use super::home::Homes;
 use super::lobby::Lobby;
 use super::placement::Placement;
@@ -12,6 +13,7 @@ use super::seat::Rules;
 use super::seats::Seats;
 use super::watchlist::Watchlist;
 use super::{Conn, Queues, RouteConfig, Router};
+use crate::logic::Worker;
 use crate::logic::time::Time;
 
 /// A router as it was written down: where keys live, what is on its way, and who waits.
@@ -20,6 +22,8 @@ pub struct SavedRouter {
     placement: Placement,
     homes: Homes,
     seats: Seats,
+    #[serde(default)]
+    retired: Vec<(Worker, Account)>,
     lobby: Lobby,
 }
 
@@ -29,13 +33,14 @@ impl Router {
     /// The number of slots and what workers were started with (doors and mint) are those of the saved
     /// one.
     pub fn restore(config: RouteConfig, queues: Queues, saved: SavedRouter) -> Self {
-        let SavedRouter { placement, homes, seats, lobby } = saved;
+        let SavedRouter { placement, homes, seats, retired, lobby } = saved;
         let mut router = Self {
             config: config.clone(),
             queues,
             placement,
             homes,
             seats,
+            retired: retired.into_iter().collect(),
             lobby,
             long_key: None,
             watchlist: Watchlist::default(),

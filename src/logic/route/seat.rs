@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::account::Account;
 use super::terms::{Door, RouteConfig, Visitor};
 use super::window::{InFlight, Window};
 use crate::logic::Worker;
@@ -47,8 +48,8 @@ pub(super) struct Seat {
     /// The doors that the worker serves, unless it serves every one.
     pub(super) doors: BTreeSet<Door>,
     every_door: bool,
-    /// Connections given and not yet closed.
-    pub(super) open: u32,
+    #[serde(rename = "open")]
+    pub(super) account: Account,
     /// The worker has no room with that many.
     most_open: u32,
     /// Connections that wait for this worker and no other.
@@ -69,7 +70,7 @@ impl Seat {
             still: false,
             doors: BTreeSet::new(),
             every_door: rules.every_door,
-            open: 0,
+            account: Account::default(),
             most_open: rules.most_open,
             queue: VecDeque::new(),
             window: Window::new(now, rules.in_flight),
@@ -89,7 +90,7 @@ impl Seat {
     pub(super) fn occupy(&mut self, now: Time, worker: Worker, floor: u32) {
         self.worker = Some(worker);
         self.ready_at = now;
-        self.handicap = floor.saturating_sub(self.open);
+        self.handicap = floor.saturating_sub(self.account.open());
     }
 
     /// The worker is gone; returns who waited for it.
@@ -98,7 +99,7 @@ impl Seat {
         self.still = false;
         self.quiet = false;
         self.doors.clear();
-        self.open = 0;
+        self.account = Account::default();
         self.window.clear(now);
         std::mem::take(&mut self.queue)
     }
@@ -120,7 +121,7 @@ impl Seat {
 
     /// Whether its worker has as many connections open as it may have.
     pub(super) fn is_laden(&self) -> bool {
-        self.open >= self.most_open
+        self.account.open() >= self.most_open
     }
 
     /// Whether there is room on the way to it, or is so likely to be some at once that waiting for it
@@ -136,7 +137,7 @@ impl Seat {
 
     /// Whether nothing is on its way to its worker, open there, or waiting for it.
     pub(super) fn is_clear(&self) -> bool {
-        self.open == 0 && self.window.len() == 0 && self.queue.is_empty()
+        self.account.open() == 0 && self.window.len() == 0 && self.queue.is_empty()
     }
 
     /// The connections that least-connection counts.
@@ -146,15 +147,15 @@ impl Seat {
     /// flooded with everything that arrives.
     pub(super) fn load(&self, now: Time) -> u32 {
         if self.handicap == 0 {
-            return self.open;
+            return self.account.open();
         }
         let left = FRESH.saturating_sub(now - self.ready_at).as_millis();
         let part = u128::from(self.handicap) * left / FRESH.as_millis();
-        self.open.saturating_add(u32::try_from(part).unwrap_or(u32::MAX))
+        self.account.open().saturating_add(u32::try_from(part).unwrap_or(u32::MAX))
     }
 
     pub(super) fn given(&mut self, now: Time, what: InFlight) {
-        self.open = self.open.saturating_add(1);
+        self.account.given();
         self.window.sent(now, what);
     }
 }

@@ -5,6 +5,7 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use socket2::SockRef;
 
 use crate::support::client::{self, read_answer};
 use crate::support::{Answer, Supervisor, eventually, full, get, proc, request, sticky_run};
@@ -311,6 +312,37 @@ fn messages_that_are_taken_back_leave_nothing_behind_although_the_worker_has_ask
         assert_eq!(read_answer(&mut client).expect("an answer").pid, scene.good.pid);
     }
     eventually("nothing is left", || (proc::open_files(pid) == files).then_some(()));
+}
+
+#[test]
+fn clients_that_reset_before_their_connections_come_back_are_counted_out() {
+    let mut supervisor = sticky_run(2, &["--max-connections", "40", "--grace", "1h"]).start();
+    let address = supervisor.address();
+    for _ in 0..150 {
+        let (client, _) = client::hold(address, "/next");
+        SockRef::from(&client).set_linger(Some(Duration::ZERO)).expect("it is a socket");
+    }
+    // As many as may be there are served, and the rest waits.
+    let held: Vec<_> = (0..39).map(|_| client::hold(address, "/hold")).collect();
+    get(address, "/");
+    drop(held);
+    // Nothing is left of them where it is waited for.
+    supervisor.signal(Signal::SIGHUP);
+    supervisor.wait_for_log("restarted workers: 2");
+    let since = Instant::now();
+    assert_eq!(supervisor.stop().code(), Some(0));
+    assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+    assert_eq!(supervisor.count_log(TOLD_OFF), 0);
+}
+
+#[test]
+fn a_worker_that_was_never_ready_cannot_give_anything_back() {
+    let builder = sticky_run(2, &["--head-timeout", "1h"]).env("TEST_WORKER", "early-back=50");
+    let supervisor = builder.start();
+    supervisor.wait_for_log("it gave back more connections than it was given");
+    get(supervisor.address(), "/");
+    let files = proc::open_files_at_rest(supervisor.pid());
+    assert!(files < 50, "{files}");
 }
 
 #[test]

@@ -21,7 +21,8 @@
 //!
 //! `TEST_WORKER` in the environment is a list of words: `deaf` never says READY, `slow=MS` says it
 //! late, `exit=CODE` exits at once, `fails=FILE` exits if there is such a file, `waits=FILE` begins when there is none
-//! any more, `stubborn` ignores TERM and ABRT, `greet` speaks first, `early=ID` announces
+//! any more, `stubborn` ignores TERM and ABRT, `greet` speaks first, `early-back=N` gives back
+//! connections before it is ready that it was never given, `early=ID` announces
 //! the key before it is ready, `stays` lives on when its channel has ended, `raw` reads to the end and
 //! answers with the length and digest of all bytes, `rests=MS` has slot 0 rest before each connection,
 //! `storms=FILE` has slot 0 misuse its channel for as long as there is this file,
@@ -169,6 +170,9 @@ impl Worker {
         }
         if let Some(key) = self.traits.get("early") {
             self.channel.send(format!("SESSION {key}\n").as_bytes()).unwrap();
+        }
+        if let Some(count) = self.traits.get("early-back") {
+            super::abuse::abuse(&self.channel, "back-own", count.parse().unwrap()).unwrap();
         }
         if !self.traits.contains_key("deaf") {
             self.channel.send(b"READY\n").unwrap();
