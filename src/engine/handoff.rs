@@ -123,9 +123,21 @@ impl Handoff {
         self.returned.push_back((connection, None));
     }
 
-    /// Counts that a worker handed this connection back; returns whether that was too often.
-    fn is_bounced(&mut self, connection: &Connection) -> bool {
-        peek::identity(connection.socket.as_fd()).map_or(true, |socket| self.returns.count(socket))
+    /// Counts that a worker handed this connection back; says what is wrong if that was too often.
+    fn is_bounced(&mut self, connection: &Connection, how: Option<Returned>) -> Option<String> {
+        let socket = connection.socket.as_fd();
+        let identity = match (how, peek::identity(socket)) {
+            (Some(Returned::Moved(_) | Returned::Recovered), _) => return None,
+            (Some(Returned::Back(_)) | None, Err(error)) => return Some(error.to_string()),
+            (Some(Returned::Back(_)) | None, Ok(identity)) => identity,
+        };
+        if how.is_some() {
+            let times = || format!("it was given back {MOST} times");
+            return self.returns.count(identity).then(times);
+        }
+        let goes_round = self.returns.count_next(identity, || peek::progress(socket));
+        goes_round
+            .then(|| "it goes round for its next request, which none of them reads".to_owned())
     }
 
     /// How many connections there were so far.
@@ -166,11 +178,11 @@ impl Engine {
             if !self.leads_anywhere(&connection) {
                 continue;
             }
-            if matches!(how, Some(Returned::Back(_))) && self.handoff.is_bounced(&connection) {
+            if let Some(why) = self.handoff.is_bounced(&connection, how) {
                 if let Some(before) = self.handoff.unwanted.say(self.now) {
                     warn!(
-                        "closing a connection that no worker wants: it was given back \
-                         {MOST} times ({before} earlier ones not shown)"
+                        "closing a connection that no worker wants: {why} \
+                         ({before} earlier ones not shown)"
                     );
                 }
                 continue;

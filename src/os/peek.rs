@@ -9,11 +9,13 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{MsgFlags, recv};
 use nix::sys::stat::fstat;
+use rustix::io::ioctl_fionread;
 use socket2::{SockRef, Type};
 
 pub use sticky_worker::room::{has_room, is_unix};
 
 use super::listen::{Mode, set_number};
+use crate::logic::route::returns::Progress;
 
 /// What a look found.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -107,6 +109,31 @@ pub fn peer_of(socket: &impl AsFd, mode: Mode) -> io::Result<Peer> {
     };
     socket.set_nonblocking(mode == Mode::NonBlocking)?;
     Ok(Peer::Client(client))
+}
+
+/// How far the workers are with what the client has sent. Only TCP counts what has come (Linux 4.1).
+pub fn progress(socket: BorrowedFd<'_>) -> Progress {
+    // What cannot be asked for has nothing to read.
+    let unread = ioctl_fionread(socket).unwrap_or(0);
+    match bytes_received(socket) {
+        Some(received) => Progress::Read(received.saturating_sub(unread)),
+        None => Progress::Unread(unread),
+    }
+}
+
+/// How many bytes have come to a TCP socket, `tcpi_bytes_received` of `linux/tcp.h`.
+#[expect(unsafe_code, reason = "the struct of the C library ends before this field")]
+fn bytes_received(socket: BorrowedFd<'_>) -> Option<u64> {
+    const PLACE: usize = 128;
+    let mut info = [0_u8; PLACE + size_of::<u64>()];
+    let mut size = libc::socklen_t::try_from(info.len()).ok()?;
+    let (level, option) = (libc::IPPROTO_TCP, libc::TCP_INFO);
+    let into = info.as_mut_ptr().cast();
+    // SAFETY: the kernel writes at most `size` bytes, which `info` has, and both outlive the call.
+    let got = unsafe { libc::getsockopt(socket.as_raw_fd(), level, option, into, &raw mut size) };
+    let is_whole = got == 0 && usize::try_from(size).is_ok_and(|size| size == info.len());
+    let bytes = info.last_chunk().filter(|_| is_whole)?;
+    Some(u64::from_ne_bytes(*bytes))
 }
 
 /// The port that a client connected to; a Unix socket has none.

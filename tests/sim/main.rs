@@ -99,7 +99,7 @@ impl World {
         Self {
             rng: Rng::new(seed),
             doors: seed % 8 >= 4,
-            hostile: seed % 3 == 0,
+            hostile: seed.is_multiple_of(3),
             now,
             fleet: Fleet::new(now, fleet.clone()),
             config: fleet,

@@ -1,13 +1,16 @@
 //! Workers that misuse their channel: told off, bounded, and nobody else's trouble.
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use socket2::SockRef;
+use tempfile::TempDir;
 
-use crate::support::client::{self, read_answer};
+use crate::support::client::{self, read_answer, read_reply};
 use crate::support::{Answer, Supervisor, eventually, full, get, proc, request, sticky_run};
 
 /// What told off looks like in the log.
@@ -334,6 +337,40 @@ fn clients_that_reset_before_their_connections_come_back_are_counted_out() {
     assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
     assert_eq!(supervisor.count_log(TOLD_OFF), 0);
 }
+
+#[test]
+fn a_connection_that_goes_round_for_a_next_request_that_nobody_reads_is_closed() {
+    let directory = TempDir::new().expect("room for a directory");
+    let path = directory.path().join("a.sock");
+    let listen = format!("unix:{}", path.display());
+    for unix in [false, true] {
+        let flags: &[&str] = if unix { &["--listen", &listen] } else { &[] };
+        let supervisor = sticky_run(2, flags).start();
+        let connect = || -> Box<dyn ReadWrite> {
+            if unix {
+                Box::new(UnixStream::connect(&path).expect("a connection"))
+            } else {
+                Box::new(client::connect(supervisor.address()).expect("a connection"))
+            }
+        };
+        let mut stream = connect();
+        stream.write_all(b"GET /bounce HTTP/1.1\r\n\r\n").expect("room for a request");
+        let mut answer = Vec::new();
+        // The request was not read, so the end may come as a reset.
+        stream.read_to_end(&mut answer).ok();
+        assert!(answer.is_empty());
+        supervisor.wait_for_log("closing a connection that no worker wants: it goes round");
+        // One whose requests are served goes round for as long as it likes.
+        let mut stream = connect();
+        for _ in 0..300 {
+            stream.write_all(b"GET /next HTTP/1.1\r\n\r\n").expect("room for a request");
+            read_reply(&mut stream).expect("an answer");
+        }
+    }
+}
+
+trait ReadWrite: Read + Write {}
+impl<T: Read + Write> ReadWrite for T {}
 
 #[test]
 fn a_worker_that_was_never_ready_cannot_give_anything_back() {

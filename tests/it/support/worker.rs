@@ -14,6 +14,7 @@
 //! | `/back` | gives the connection back once; whoever gets it answers |
 //! | `/back/SLOT,SLOT` | as often as it is asked, if it lives in one of them; for `/back/all` always |
 //! | `/next` | answers, waits for the client, and gives the connection back for its next request |
+//! | `/bounce` | gives the connection back for its next request, which this is |
 //! | `/orphans/N` | leaves so many processes behind, which end in all ways, then answers |
 //! | `/exit/CODE` | exits before it answers |
 //! | `/block` | answers, and the worker never reads its channel again |
@@ -291,6 +292,9 @@ impl Worker {
         let first = String::from_utf8_lossy(&peeked[..seen]).into_owned();
         if self.is_returned(&first) {
             return Ok(Some(b"BACK\n"));
+        }
+        if first.starts_with("GET /bounce") {
+            return Ok(Some(b"BACK next=1\n"));
         }
         if self.traits.contains_key("raw") {
             let all = super::worker_body::digest_all(stream)?;
