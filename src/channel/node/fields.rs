@@ -8,6 +8,9 @@ use std::borrow::Cow;
 use super::field::{Field, Values};
 use super::{Serialization, json, v8};
 
+/// The longest string that is read, in bytes as it is written: more than any that means something.
+const MAX_TEXT: usize = 512 * 1024;
+
 /// The fields of one object.
 #[derive(Debug)]
 pub(super) struct Fields<'a> {
@@ -36,9 +39,9 @@ impl<'a> Fields<'a> {
         Some(Self { serialization, values })
     }
 
-    /// A field that is a string; one that is no valid Unicode is absent.
+    /// A field that is a string; one that is no valid Unicode is absent, as is one longer than [`MAX_TEXT`].
     pub(super) fn text(&self, name: Field) -> Option<Cow<'a, str>> {
-        let value = self.value(name)?;
+        let value = self.value(name).filter(|value| value.len() <= MAX_TEXT)?;
         match self.serialization {
             Serialization::Json => json::text(value),
             Serialization::Advanced => v8::text(value),

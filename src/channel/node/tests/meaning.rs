@@ -1,6 +1,8 @@
 use serde_json::{Value, json};
 
-use super::super::{Adapter, AddressType, FromNode, Query, ServerKind};
+use super::super::{
+    Adapter, AddressType, FromNode, MAX_ADAPTER, MAX_HANDED_BACK, MAX_NAME, Query, ServerKind,
+};
 use super::{Advanced, BOTH, Json, bytes_of_hex, plain};
 
 /// Expects this meaning of this message, whatever stands around and however it is written.
@@ -263,4 +265,34 @@ fn data_with_references_keeps_what_has_none() {
     assert_eq!(data("4101 5e00 240001"), None);
     assert_eq!(data("5f"), None);
     assert_eq!(data("0030"), None);
+}
+
+#[test]
+fn what_no_worker_has_to_say_is_too_long() {
+    let long = "x".repeat(MAX_NAME);
+    for (cmd, field) in [
+        ("NODE_CLUSTER", "address"),
+        ("NODE_CLUSTER", "data"),
+        ("NODE_CLUSTER", "key"),
+        ("NODE_SOCKET_GET_COUNT", "key"),
+        ("NODE_SOCKET_NOTIFY_CLOSE", "key"),
+        ("NODE_STICKY", "name"),
+        ("NODE_STICKY", "message"),
+    ] {
+        let message = json!({"cmd": cmd, "act": "queryServer", "seq": 1, field: long});
+        expect(message, FromNode::TooLong(field, MAX_NAME));
+    }
+    let handback = json!({"cmd": "NODE_STICKY", "act": "handback", "head": "A".repeat(400_000)});
+    let handle = json!({"cmd": "NODE_HANDLE", "msg": handback});
+    expect(handle, FromNode::TooLong("head", MAX_HANDED_BACK));
+    // What is not Node's own may be as long as it likes.
+    expect(json!({"cmd": "NODE_X", "data": long, "key": long}), FromNode::OtherInternal);
+    let session = json!({"cmd": "NODE_STICKY", "act": "session", "key": long});
+    expect(session, FromNode::Session { key: key(&long) });
+    let nsp = "/".repeat(MAX_ADAPTER);
+    let adapter = |uid: &str| json!({"source": "_sio_adapter", "uid": uid, "nsp": nsp, "type": 3});
+    expect(adapter(&long), FromNode::User);
+    let uid = Some("u".to_owned());
+    let known = Adapter { uid, nsp: None, requester_uid: None, kind: Some(3) };
+    expect(adapter("u"), FromNode::Adapter(known));
 }
