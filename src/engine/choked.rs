@@ -49,7 +49,10 @@ impl Engine {
         let now = self.now;
         let since = self.workers.choked.0.entry(worker).or_insert(Some(now));
         if since.take_if(|since| *since + PATIENCE <= now).is_some() {
-            warn!("{worker} is ended: it sent more than {most} descriptors, and they do not close");
+            warn!(
+                worker = worker.slot,
+                "{worker} is ended: it sent more than {most} descriptors, and they do not close"
+            );
             self.workers.kill(worker);
         }
         true
