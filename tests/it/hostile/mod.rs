@@ -15,3 +15,5 @@ mod native;
 mod node;
 /// All of it at random, for long.
 mod storm;
+/// A worker and the terminal of whoever started the supervisor.
+mod terminal;
