@@ -94,7 +94,7 @@ const lasting = {
   },
   leaves: () => Buffer.concat([
     cluster("exitedAfterDisconnect"), cluster("queryServer", { address: "127.0.0.1", port: 0, addressType: 4, index: 1 }),
-    sticky("closed", { count: 9 }),
+    sticky("package", { name: "the last word" }),
   ]),
 };
 
