@@ -37,6 +37,22 @@ impl Choked {
 }
 
 impl Engine {
+    /// Ends workers that have sent files which do not close: no program can be started meanwhile, since it
+    /// would have to wait for that, too.
+    pub(super) fn end_senders_of_files(&mut self) {
+        for sender in closing::senders_of_files() {
+            if let Sender::Worker(worker) = sender
+                && self.workers.get(worker).is_some()
+            {
+                warn!(
+                    worker = worker.slot,
+                    "{worker} is ended: it sent a file that does not close"
+                );
+                self.workers.kill(worker);
+            }
+        }
+    }
+
     /// Whether so much of what a worker sent awaits closing that it is not to be heard until all of
     /// that is closed. It is ended when this takes too long.
     pub(super) fn is_choked(&mut self, worker: Worker) -> bool {

@@ -24,6 +24,7 @@ use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
 use nix::time::ClockId;
 use nix::unistd::gettid;
 use serde::{Deserialize, Serialize};
+use socket2::SockRef;
 
 use super::capabilities;
 use crate::logic::Worker;
@@ -114,6 +115,8 @@ struct Pool {
 struct State {
     /// What awaits closing, by its sender. Nobody else's queue is there.
     queues: BTreeMap<Sender, VecDeque<OwnedFd>>,
+    /// How many of them, or of what is being closed, are no sockets: nothing interrupts their close.
+    files: BTreeMap<Sender, usize>,
     /// Senders with a queue and without a thread.
     ready: VecDeque<Sender>,
     /// How many threads have nothing to do, or have not begun yet.
@@ -127,6 +130,7 @@ struct State {
 static POOL: Pool = Pool {
     state: Mutex::new(State {
         queues: BTreeMap::new(),
+        files: BTreeMap::new(),
         ready: VecDeque::new(),
         idle: 0,
         closing: 0,
@@ -148,24 +152,32 @@ pub fn all_awaiting() -> usize {
     AWAITING.load(Ordering::Relaxed)
 }
 
+/// Who has sent files that are not closed yet.
+pub fn senders_of_files() -> Vec<Sender> {
+    POOL.lock().files.keys().copied().collect()
+}
+
 /// As long as it is there, nothing more begins to be closed: for a child that this process forks, which
 /// would otherwise be the last one to have it, and wait before it runs its program; or for a program that
 /// this process becomes, which sees to what is left.
 #[derive(Debug)]
 pub struct Pause {
-    /// Whether all that was begun is closed.
+    /// Whether all files and all that was begun are closed.
     pub is_complete: bool,
 }
 
 impl Pause {
-    /// Waits for what was begun, but not longer than this.
+    /// Waits for files and for what was begun, but for none of them longer than this. Whoever has a copy of a
+    /// file has to wait for its close as well, whether or not it is the last one.
     pub fn begin(within: Duration) -> Self {
-        let mut state = POOL.lock();
+        let files = |state: &mut State| !state.files.is_empty();
+        let waited = POOL.changed.wait_timeout_while(POOL.lock(), within, files);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         state.pauses += 1;
         let closing = |state: &mut State| state.closing > 0;
         let waited = POOL.changed.wait_timeout_while(state, within, closing);
         let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        Self { is_complete: state.closing == 0 }
+        Self { is_complete: state.closing == 0 && state.files.is_empty() }
     }
 }
 
@@ -185,7 +197,11 @@ pub fn unclosed() -> Vec<(Sender, RawFd)> {
 }
 
 fn close(descriptor: OwnedFd, sender: Sender) {
+    let is_file = is_file(&descriptor);
     let mut state = POOL.lock();
+    if is_file {
+        *state.files.entry(sender).or_default() += 1;
+    }
     if let Some(queue) = state.queues.get_mut(&sender) {
         queue.push_back(descriptor);
     } else {
@@ -194,6 +210,10 @@ fn close(descriptor: OwnedFd, sender: Sender) {
     }
     AWAITING.fetch_add(1, Ordering::Relaxed);
     POOL.go_on(&mut state);
+}
+
+fn is_file(descriptor: &OwnedFd) -> bool {
+    SockRef::from(descriptor).r#type().is_err()
 }
 
 impl Pool {
@@ -261,15 +281,22 @@ impl Pool {
         AWAITING.fetch_sub(next.iter().len(), Ordering::Relaxed);
         state.closing += 1;
         drop(state);
+        let was_file = next.as_ref().is_some_and(is_file);
         drop(next);
         let mut state = self.lock();
         state.closing -= 1;
+        if was_file && let Some(files) = state.files.get_mut(&sender) {
+            *files -= 1;
+            if *files == 0 {
+                state.files.remove(&sender);
+            }
+        }
         if state.queues.get(&sender).is_none_or(VecDeque::is_empty) {
             state.queues.remove(&sender);
         } else {
             state.ready.push_back(sender);
         }
-        if state.pauses > 0 {
+        if state.pauses > 0 || was_file {
             self.changed.notify_all();
         }
         state
@@ -314,73 +341,4 @@ fn handle_interrupts() {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::{ErrorKind, Write};
-    use std::net::{TcpListener, TcpStream};
-    use std::os::unix::net::UnixStream;
-
-    use sendfd::SendWithFd;
-    use socket2::SockRef;
-
-    use super::super::clock;
-    use super::*;
-
-    /// A sender for each test, and a socket that takes long to be closed, with its client.
-    fn sender(uid: u32) -> Sender {
-        Sender::User(uid)
-    }
-
-    fn slow() -> (OwnedFd, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (mut server, _) = listener.accept().unwrap();
-        SockRef::from(&server).set_linger(Some(Duration::from_secs(60))).unwrap();
-        server.set_nonblocking(true).unwrap();
-        let full = loop {
-            if let Err(error) = server.write(&[0; 65536]) {
-                break error;
-            }
-        };
-        assert_eq!(full.kind(), ErrorKind::WouldBlock);
-        (server.into(), client)
-    }
-
-    fn wait_until(done: impl Fn() -> bool) {
-        let since = clock::now();
-        while !done() {
-            assert!((clock::now() - since) < Duration::from_secs(20));
-            thread::yield_now();
-        }
-    }
-
-    #[test]
-    fn what_is_slow_to_close_keeps_nobody_and_is_closed() {
-        let (direct, _client) = slow();
-        let (within, _another) = slow();
-        // What lies unread in a socket is closed with it.
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        theirs.send_with_fd(b"x", &[within.as_raw_fd()]).unwrap();
-        drop(within);
-        let since = clock::now();
-        drop(Foreign::new(direct, sender(1)));
-        drop(Foreign::new(ours, sender(2)));
-        assert!((clock::now() - since) < Duration::from_secs(1));
-        wait_until(|| awaiting(sender(1)) + awaiting(sender(2)) == 0);
-        let pause = Pause::begin(Duration::from_secs(20));
-        assert!(pause.is_complete && (clock::now() - since) < Duration::from_secs(20));
-    }
-
-    #[test]
-    fn nothing_is_begun_during_a_pause_and_all_afterwards() {
-        let pause = Pause::begin(Duration::from_secs(20));
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        drop(Foreign::new(ours, sender(3)));
-        assert_eq!(awaiting(sender(3)), 1);
-        assert!(unclosed().iter().any(|(whose, _)| *whose == sender(3)));
-        drop(pause);
-        wait_until(|| awaiting(sender(3)) == 0);
-        // The end is seen once it is really closed.
-        theirs.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        assert_eq!(std::io::Read::read(&mut &theirs, &mut [0]).unwrap(), 0);
-    }
-}
+mod tests;

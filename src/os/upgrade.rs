@@ -98,7 +98,10 @@ impl Program {
             end_with(supervisor)?;
             keep(number, true)
         });
-        let _pause = Pause::begin(CLOSES_WITHIN);
+        let pause = Pause::begin(CLOSES_WITHIN);
+        if !pause.is_complete {
+            return Err(io::Error::from_raw_os_error(nix::libc::EAGAIN));
+        }
         let child = child.spawn()?;
         let pid = i32::try_from(child.id()).expect("a pid of Linux fits into 31 bits");
         Ok(Question { pid: Pid::from_raw(pid), answer: File::from(OwnedFd::from(answer)) })

@@ -108,7 +108,10 @@ impl Engine {
                 let until = self.now + PATIENCE;
                 self.upgrade.step = Step::Asked { question, until };
             }
-            Err(error) => self.upgrade.failed(&format!("{error:#}")),
+            Err(error) => {
+                self.upgrade.failed(&format!("{error:#}"));
+                self.end_senders_of_files();
+            }
         }
     }
 
