@@ -143,7 +143,12 @@ impl Rude {
                 let numbers: Vec<_> = slow.iter().map(AsRawFd::as_raw_fd).collect();
                 let cut = self.rng.below(head.len() as u32) as usize + 1;
                 let stream = UnixStream::from(OwnedFd::from(stream.try_clone()?));
-                stream.send_with_fd(&head.as_bytes()[..cut], &numbers).map(drop)
+                let sent = stream.send_with_fd(&head.as_bytes()[..cut], &numbers);
+                if sent.is_err() {
+                    // Nobody else has them, since the kernel refuses them: they must not keep this one.
+                    slow.iter().try_for_each(|socket| socket.set_linger(None))?;
+                }
+                sent.map(drop)
             }
         }
     }
