@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use super::upgrade::{Keeper, Kept};
+use crate::logic::Worker;
 use crate::logic::burden::{Burden, Part};
 use crate::os::closing::{Foreign, Sender};
 use crate::os::peek;
@@ -16,7 +17,7 @@ use crate::os::peek;
 /// The socket of a connection.
 #[derive(Debug)]
 pub(super) enum Socket {
-    /// Nobody else has had it.
+    /// No worker has had it, or none had the time to do anything with it.
     Own(OwnedFd),
     /// A worker has had it, or its client may have sent descriptors along: its close may wait.
     Foreign(Foreign),
@@ -87,6 +88,14 @@ impl Socket {
         }
     }
 
+    /// The same, of which a worker decides from now on how long its close takes.
+    fn shared_with(self, worker: Worker) -> Self {
+        match self {
+            Self::Own(socket) => Self::of(socket, Some(Sender::Worker(worker))),
+            Self::Foreign(_) => self,
+        }
+    }
+
     fn sender(&self) -> Option<Sender> {
         match self {
             Self::Own(_) => None,
@@ -127,6 +136,12 @@ impl Connection {
     pub(super) fn new(socket: impl Into<Socket>, client: Option<SocketAddr>) -> Self {
         let socket = socket.into();
         Self { socket, client, prefaced: false, listener: None, head: None, deaths: 0 }
+    }
+
+    /// The same connection, which stays here while a worker has it too: that one may close it first, and have
+    /// the last close wait.
+    pub(super) fn shared_with(self, worker: Worker) -> Self {
+        Self { socket: self.socket.shared_with(worker), ..self }
     }
 
     /// The port that the client connected to.

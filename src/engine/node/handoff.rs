@@ -158,7 +158,8 @@ impl Engine {
             return;
         };
         link.returnable += 1;
-        let number = link.ledger.enter(Parcel::Connection(connection, give), answered);
+        let parcel = Parcel::Connection(connection.shared_with(worker), give);
+        let number = link.ledger.enter(parcel, answered);
         link.outbox.push(frame, Some(number));
         self.flush_node(worker);
     }

@@ -189,3 +189,18 @@ fn what_others_say_to_a_worker_that_stands_still_is_dropped_in_time() {
     assert_eq!(get_from(BAD, scene.address(), "/").pid, stands.pid);
     assert_eq!(scene.supervisor.count_log("is ended"), 0);
 }
+
+#[test]
+fn a_connection_that_its_worker_closes_first_and_that_lingers_freezes_nobody() {
+    let (mut supervisor, port) = start(2, &[]);
+    let lingering: Vec<_> =
+        (0..10).map(|_| client::send(port.address(), "GET /linger HTTP/1.1\r\n\r\n")).collect();
+    let since = Instant::now();
+    for _ in 0..20 {
+        get(port.address(), "/");
+    }
+    supervisor.signal(Signal::SIGTERM);
+    assert_eq!(supervisor.wait().code(), Some(0));
+    assert!(since.elapsed() < Duration::from_secs(10), "{:?}", since.elapsed());
+    drop(lingering);
+}

@@ -4,6 +4,7 @@
 //! | path | what it does |
 //! |---|---|
 //! | `/hold` | keeps the connection without an answer |
+//! | `/linger` | closes it with an answer that nobody reads, and only then says that it has arrived |
 //! | `/abuse/WHAT` | misuses the channel, see [`Worker::abuse`], then answers |
 //! | anything else | answers, also with the length of the longest message that another worker has sent |
 //!
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use sendfd::SendWithFd;
 use serde_json::{Value, json};
+use socket2::SockRef;
 
 use super::node::Port;
 use super::supervisor::{Builder, Supervisor, without_listener};
@@ -29,6 +31,8 @@ use super::supervisor::{Builder, Supervisor, without_listener};
 const SWITCH: &str = "STICKY_RUN_TEST_NODE_WORKER";
 /// A mebibyte.
 const MIB: usize = 1024 * 1024;
+/// How long the last close of a connection waits.
+const LINGER: Duration = Duration::from_secs(60);
 /// How long a flood lasts.
 const FLOOD: Duration = Duration::from_secs(1);
 
@@ -102,10 +106,14 @@ impl Worker {
                 self.say(&json!({"cmd": "NODE_CLUSTER", "act": "listening", "seq": 2}));
             }
             (Some("NODE_HANDLE"), _) if message["type"] == "net.Native" => {
+                let socket = self.descriptors.pop().expect("it comes with one");
+                let client = linger(TcpStream::from(socket)).expect("a connection");
                 self.say(&json!({"cmd": "NODE_HANDLE_ACK"}));
                 self.say(&json!({"cmd": "NODE_CLUSTER", "ack": handle["seq"], "accepted": true}));
-                let socket = self.descriptors.pop().expect("it comes with one");
-                self.serve(TcpStream::from(socket));
+                match client {
+                    Some(client) => self.serve(client),
+                    None => self.say(&json!({"cmd": "NODE_STICKY", "act": "closed", "count": 1})),
+                }
             }
             (Some("NODE_HANDLE"), _) => {
                 // One that was handed back: nobody here reads it again.
@@ -317,4 +325,19 @@ fn line(message: &Value) -> Vec<u8> {
 fn own(fd: RawFd) -> OwnedFd {
     // SAFETY: nobody else in this process owns the channel or a descriptor that just came over it.
     unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Closes a connection whose request asks for that, full of bytes for whose delivery its last close waits.
+fn linger(mut client: TcpStream) -> io::Result<Option<TcpStream>> {
+    let mut head = [0; 64];
+    client.set_nonblocking(true)?;
+    let length = client.peek(&mut head).unwrap_or(0);
+    if !head[..length].starts_with(b"GET /linger") {
+        return Ok(Some(client));
+    }
+    // What is unread would have the connection reset.
+    client.read_exact(&mut head[..length])?;
+    SockRef::from(&client).set_linger(Some(LINGER))?;
+    while client.write(&[0; 65536]).is_ok() {}
+    Ok(None)
 }
