@@ -18,9 +18,10 @@ use crate::logic::throttle::Throttle;
 use crate::logic::time::Time;
 use crate::os::clock;
 
-/// Lines of one kind about one worker, or of one kind about none: more than anything has to say that is
-/// not out of order.
-const LINES: Throttle = Throttle::new(100, Duration::from_millis(500));
+/// So many lines of one kind about one worker, or about none, are written at once: more than anything has to
+/// say that is not out of order.
+const MOST_LINES: u32 = 100;
+const LINES: Throttle = Throttle::new(MOST_LINES, Duration::from_millis(500));
 
 /// What marks the line that stands for others.
 const STAND_IN: &str = "stand-in";

@@ -52,8 +52,9 @@ const SOCKET: usize = 64 * 1024;
 /// The rest after the kernel had no room at all for a descriptor.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// How often a worker may have something opened: a few hundred ports at once, and 250 in a second.
-const OPENS: Throttle = Throttle::new(256, Duration::from_millis(4));
+/// So many ports a worker may have opened at once: as many as it may have. Then there are 250 in a second.
+const MOST_OPENS: u32 = 1024;
+const OPENS: Throttle = Throttle::new(MOST_OPENS, Duration::from_millis(4));
 
 /// What all links of this handoff share.
 #[derive(Debug)]
