@@ -22,7 +22,7 @@ use tempfile::TempDir;
 use self::rude::Rude;
 use crate::support::node::App;
 use crate::support::reply::Kept;
-use crate::support::{Supervisor, connect, eventually, full, pause, proc, sticky_run};
+use crate::support::{Supervisor, connect, full, pause, proc, sticky_run, within};
 
 /// Honest clients, each asking one request after the other on connections of their own.
 const HONEST: usize = 2;
@@ -34,6 +34,8 @@ const GROWTH_KIB: u64 = 64 * 1024;
 const SLOWER: u32 = 3;
 /// The calm before a storm is no longer than this.
 const CALM: Duration = Duration::from_secs(30);
+/// The longest time until a worker is started again.
+const BACKOFF: Duration = Duration::from_secs(30);
 /// Less than this is the processor's doing.
 const NOTHING: Duration = Duration::from_millis(10);
 /// From so many answers on, one that is slow by chance is not the slowest in a hundred.
@@ -118,7 +120,8 @@ fn is_unnoticed(supervisor: &Supervisor, address: SocketAddr, storm: Storm<'_>) 
     let bound = (SLOWER * calm.p99).max(NOTHING);
     let is_slow = stormy.p99 > bound && stormy.answers >= MANY;
     assert!(!is_slow, "{:?} instead of {:?}", stormy.p99, calm.p99);
-    eventually("descriptors are free again", || {
+    // A hostile worker may have to be started once more.
+    within(2 * BACKOFF, "descriptors are as they were", || {
         (proc::open_files(supervisor.pid()) == before.0).then_some(())
     });
     assert!(proc::private_kib(supervisor.pid()) <= most);
