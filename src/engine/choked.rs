@@ -17,40 +17,52 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// Those workers, and since when; `None` for those that are ended for it.
 #[derive(Debug, Default)]
-pub(super) struct Choked(BTreeMap<Worker, Option<Time>>);
+pub(super) struct Choked {
+    since: BTreeMap<Worker, Option<Time>>,
+    /// When to look at those that have sent files.
+    next_look: Option<Time>,
+}
 
 impl Choked {
     /// Whether this worker is not to be heard now.
     pub(super) fn has(&self, worker: Worker) -> bool {
-        self.0.contains_key(&worker)
+        self.since.contains_key(&worker)
+    }
+
+    fn is_ended(&self, worker: Worker) -> bool {
+        self.since.get(&worker).is_some_and(Option::is_none)
     }
 
     /// It is gone.
     pub(super) fn forget(&mut self, worker: Worker) {
-        self.0.remove(&worker);
+        self.since.remove(&worker);
     }
 
     /// When to look again.
     pub(super) fn due(&self, now: Time) -> Option<Time> {
-        (!self.0.is_empty()).then(|| now + LOOK)
+        let look = (!self.since.is_empty()).then(|| now + LOOK);
+        look.into_iter().chain(self.next_look).min()
     }
 }
 
 impl Engine {
-    /// Ends workers that have sent files which do not close: no program can be started meanwhile, since it
-    /// would have to wait for that, too.
-    pub(super) fn end_senders_of_files(&mut self) {
-        for sender in closing::senders_of_files() {
-            if let Sender::Worker(worker) = sender
-                && self.workers.get(worker).is_some()
-            {
-                warn!(
-                    worker = worker.slot,
-                    "{worker} is ended: it sent a file that does not close"
-                );
-                self.workers.kill(worker);
+    /// Ends workers that have sent files which do not close: nothing but sockets is ever to be sent.
+    pub(super) fn look_after_files(&mut self) {
+        let mut next_look = None;
+        for (sender, since) in closing::files() {
+            let Sender::Worker(worker) = sender else { continue };
+            if self.workers.get(worker).is_none() || self.workers.choked.is_ended(worker) {
+                continue;
             }
+            if self.now < since + PATIENCE {
+                next_look = next_look.into_iter().chain([since + PATIENCE]).min();
+                continue;
+            }
+            warn!(worker = worker.slot, "{worker} is ended: it sent a file that does not close");
+            self.workers.choked.since.insert(worker, None);
+            self.workers.kill(worker);
         }
+        self.workers.choked.next_look = next_look;
     }
 
     /// Whether so much of what a worker sent awaits closing that it is not to be heard until all of
@@ -58,12 +70,17 @@ impl Engine {
     pub(super) fn is_choked(&mut self, worker: Worker) -> bool {
         let most = self.room.queues().for_still;
         let bound = if self.workers.choked.has(worker) { 0 } else { most };
-        if closing::awaiting(Sender::Worker(worker)) <= bound {
+        let is_ended = self.workers.choked.is_ended(worker);
+        if !is_ended && closing::awaiting(Sender::Worker(worker)) <= bound {
             self.workers.choked.forget(worker);
             return false;
         }
         let now = self.now;
-        let since = self.workers.choked.0.entry(worker).or_insert(Some(now));
+        let since = self.workers.choked.since.entry(worker).or_insert(Some(now));
+        if !closing::has_thread() {
+            // It is not to blame.
+            *since = since.map(|_| now);
+        }
         if since.take_if(|since| *since + PATIENCE <= now).is_some() {
             warn!(
                 worker = worker.slot,

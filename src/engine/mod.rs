@@ -113,6 +113,8 @@ impl Engine {
     /// source is the error of `execve(2)`.
     pub fn run(mut self) -> anyhow::Result<Outcome> {
         let mut events = Events::with_capacity(1024);
+        // Later there may be no room for one.
+        _ = closing::has_thread();
         loop {
             self.act()?;
             if let Some(outcome) = self.outcome {
@@ -225,6 +227,7 @@ impl Engine {
         self.notifier.look_after_time(self.now);
         self.look_after_upgrade();
         self.look_after_wear();
+        self.look_after_files();
         self.hear_all_before_judging();
         self.fleet.handle_timeout(self.now);
     }

@@ -327,7 +327,6 @@ impl Engine {
             return Err(error.into());
         }
         warn!(worker = worker.slot, "cannot start {worker}: {error}");
-        self.end_senders_of_files();
         self.fleet.handle(self.now, Input::SpawnFailed(worker));
         Ok(())
     }

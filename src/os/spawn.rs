@@ -112,10 +112,7 @@ impl Spawner {
         channel: BorrowedFd<'_>,
         output: Option<[OwnedFd; 2]>,
     ) -> Result<Pid, SpawnError> {
-        let pause = Pause::begin(CLOSES_WITHIN);
-        if !pause.is_complete {
-            return Err(io::Error::from_raw_os_error(libc::EAGAIN).into());
-        }
+        let _pause = Pause::for_fork(CLOSES_WITHIN)?;
         let child = self.start(launch, channel, output).map_err(SpawnError::decode)?;
         let pid = i32::try_from(child.id()).expect("a pid of Linux fits into 31 bits");
         Ok(Pid::from_raw(pid))

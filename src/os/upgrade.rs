@@ -98,10 +98,7 @@ impl Program {
             end_with(supervisor)?;
             keep(number, true)
         });
-        let pause = Pause::begin(CLOSES_WITHIN);
-        if !pause.is_complete {
-            return Err(io::Error::from_raw_os_error(nix::libc::EAGAIN));
-        }
+        let _pause = Pause::for_fork(CLOSES_WITHIN)?;
         let child = child.spawn()?;
         let pid = i32::try_from(child.id()).expect("a pid of Linux fits into 31 bits");
         Ok(Question { pid: Pid::from_raw(pid), answer: File::from(OwnedFd::from(answer)) })

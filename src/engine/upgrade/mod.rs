@@ -17,7 +17,7 @@ mod state;
 use std::time::Duration;
 use std::{io, mem};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use nix::unistd::Pid;
 use tracing::{error, info, warn};
 
@@ -108,10 +108,7 @@ impl Engine {
                 let until = self.now + PATIENCE;
                 self.upgrade.step = Step::Asked { question, until };
             }
-            Err(error) => {
-                self.upgrade.failed(&format!("{error:#}"));
-                self.end_senders_of_files();
-            }
+            Err(error) => self.upgrade.failed(&format!("{error:#}")),
         }
     }
 
@@ -176,10 +173,7 @@ impl Engine {
         self.signals.hold().context("cannot hold signals back")?;
         standard::hold(LAST_LINES);
         // A thread that cannot be interrupted would keep the program from being executed.
-        let pause = Pause::begin(LAST_CLOSES);
-        if !pause.is_complete {
-            bail!("a file that a worker or a client has sent does not close");
-        }
+        let _pause = Pause::for_exec(LAST_CLOSES)?;
         let (state, keeper) = self.write_down()?;
         match self.upgrade.program.become_it(&state, keeper.numbers()) {
             Ok(never) => match never {},
