@@ -43,8 +43,9 @@ pub(super) struct Connection {
 #[derive(Debug)]
 pub(super) struct Head {
     bytes: Box<[u8]>,
-    /// The connection is a part of what is kept because of that worker, if that is still there.
-    _part: Option<Part>,
+    /// The connection is a part of what is kept because of a worker: of that one, until it is known which
+    /// one it goes to. None of those that an earlier program kept.
+    part: Option<Part>,
 }
 
 /// What a connection costs that a worker hands back, besides its head, in bytes.
@@ -54,7 +55,15 @@ impl Head {
     /// Of a connection that is kept because of this worker from now on.
     pub(super) fn new(bytes: Vec<u8>, burden: &Burden) -> Self {
         let part = Some(burden.add(bytes.len() + HANDED_BACK));
-        Self { bytes: bytes.into(), _part: part }
+        Self { bytes: bytes.into(), part }
+    }
+
+    /// The connection goes to a worker, because of which it is kept from now on, unless that one has handed
+    /// it back itself.
+    pub(super) fn goes_to(&mut self, own: &Burden, awaiting: &Burden) {
+        if self.part.as_ref().is_none_or(|part| !part.is_of(own)) {
+            self.part = Some(awaiting.add(self.bytes.len() + HANDED_BACK));
+        }
     }
 }
 
@@ -171,7 +180,7 @@ impl SavedConnection {
             client: self.client,
             prefaced: self.prefaced,
             listener: self.listener,
-            head: self.head.map(|head| Head { bytes: head.into_vec().into(), _part: None }),
+            head: self.head.map(|head| Head { bytes: head.into_vec().into(), part: None }),
             deaths: self.deaths,
         })
     }

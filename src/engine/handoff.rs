@@ -17,6 +17,7 @@ use super::origin::Preface;
 use super::pending::PendingConnection;
 use super::upgrade::Keeper;
 use super::{Channels, Connection, Engine};
+use crate::logic::Worker;
 use crate::logic::route::head::MAX_HEAD;
 use crate::logic::route::returns::{MOST, Returns};
 use crate::logic::route::{Arrival, Conn, Door, Give, Returned, Verdict};
@@ -355,24 +356,33 @@ impl Engine {
     }
 
     /// Does what the router decided about a connection.
-    fn settle(&mut self, conn: Conn, connection: Connection, verdict: Verdict) {
+    fn settle(&mut self, conn: Conn, mut connection: Connection, verdict: Verdict) {
         match verdict {
             Verdict::Give(give) => self.hand_over(conn, connection, give),
             Verdict::Wait => {
+                if connection.head.is_some()
+                    && let Some(owner) = self.router.awaited(conn)
+                    && !self.may_wait(&mut connection, owner)
+                {
+                    self.router.turn_away(owner);
+                    return self.tell_of_refused(owner);
+                }
                 self.waiting.insert(conn, connection);
             }
-            Verdict::Refuse(worker, _) => {
-                if let Some(before) = self.handoff.refused.say(self.now) {
-                    warn!(
-                        worker = worker.slot,
-                        "closing a connection: too many wait for {worker} already, which is \
-                         full or does not pick them up ({before} earlier ones not shown)"
-                    );
-                }
-            }
+            Verdict::Refuse(worker, _) => self.tell_of_refused(worker),
             Verdict::More | Verdict::LookAgain(_) => {
                 debug_assert!(false, "an undecided connection is kept by the caller");
             }
+        }
+    }
+
+    fn tell_of_refused(&mut self, worker: Worker) {
+        if let Some(before) = self.handoff.refused.say(self.now) {
+            warn!(
+                worker = worker.slot,
+                "closing a connection: too many wait for {worker} already, which is full or does not \
+                 pick them up ({before} earlier ones not shown)"
+            );
         }
     }
 

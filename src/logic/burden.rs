@@ -33,6 +33,13 @@ impl Burden {
     }
 }
 
+impl Part {
+    /// Whether it is a part of this one.
+    pub fn is_of(&self, burden: &Burden) -> bool {
+        Rc::ptr_eq(&self.whole.0, &burden.0)
+    }
+}
+
 impl Clone for Part {
     fn clone(&self) -> Self {
         self.whole.add(self.bytes)
@@ -56,6 +63,7 @@ mod tests {
         assert!(!burden.is_too_much());
         let second = burden.add(1);
         let copy = second.clone();
+        assert!(copy.is_of(&burden) && !copy.is_of(&Burden::default()));
         drop(second);
         assert!(burden.is_too_much());
         drop(copy);

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::Serialization;
+use super::{Serialization, from_node};
 
 /// A frame is at most this long, in bytes, its end or length included.
 pub const MAX_FRAME: usize = 64 * 1024 * 1024;
@@ -41,8 +41,13 @@ pub struct Frames {
 pub enum Cut {
     /// A whole frame as it stood there, with its newline or length.
     Frame(Rc<[u8]>),
-    /// One that was longer than [`MOST_WHOLE`] was here, so many bytes.
-    Skipped(usize),
+    /// One that was longer than [`MOST_WHOLE`] was here.
+    Skipped {
+        /// So many bytes.
+        length: usize,
+        /// It came with a descriptor.
+        carries: bool,
+    },
 }
 
 /// A frame that is too long to be handed out.
@@ -52,6 +57,9 @@ struct Skipping {
     length: Option<usize>,
     /// So much of it is gone.
     gone: usize,
+    /// It comes with a descriptor.
+    #[serde(default)]
+    carries: bool,
 }
 
 /// What is kept of a stream in a state.
@@ -104,8 +112,12 @@ impl Frames {
             return Err(TooLong);
         }
         if known > MOST_WHOLE {
+            if waiting < from_node::BEGINNING {
+                return Ok(None);
+            }
             let length = length.filter(|_| self.serialization == Serialization::Advanced);
-            return self.skip(Skipping { length, gone: 0 });
+            let carries = from_node::carries(self.serialization, &self.buffer[self.start..]);
+            return self.skip(Skipping { length, gone: 0, carries });
         }
         let Some(length) = length.filter(|length| *length <= waiting) else {
             return Ok(None);
@@ -116,7 +128,8 @@ impl Frames {
     }
 
     /// Drops as much of a long frame as is there.
-    fn skip(&mut self, Skipping { length, gone }: Skipping) -> Result<Option<Cut>, TooLong> {
+    fn skip(&mut self, skipping: Skipping) -> Result<Option<Cut>, TooLong> {
+        let Skipping { length, gone, carries } = skipping;
         let waiting = self.buffer.len() - self.start;
         let left = length.map_or_else(|| self.line(), |length| Some(length - gone));
         let dropped = left.unwrap_or(waiting).min(waiting);
@@ -126,8 +139,8 @@ impl Frames {
         }
         self.drop_first(dropped);
         let is_over = left == Some(dropped);
-        self.skipping = (!is_over).then_some(Skipping { length, gone });
-        Ok(is_over.then_some(Cut::Skipped(gone)))
+        self.skipping = (!is_over).then_some(Skipping { gone, ..skipping });
+        Ok(is_over.then_some(Cut::Skipped { length: gone, carries }))
     }
 
     /// The length of the next line with its newline, as far as that has come.
@@ -184,7 +197,7 @@ mod tests {
     fn whole(cut: Cut) -> Vec<u8> {
         match cut {
             Cut::Frame(frame) => frame.to_vec(),
-            Cut::Skipped(length) => panic!("{length} bytes are skipped"),
+            Cut::Skipped { length, .. } => panic!("{length} bytes are skipped"),
         }
     }
 
@@ -236,10 +249,11 @@ mod tests {
             for length in [MOST_WHOLE + 1, MAX_FRAME] {
                 let (cuts, kept) = read(length);
                 assert!(kept <= 2 * MOST_WHOLE, "{kept}");
-                let [Ok(Cut::Skipped(skipped)), Ok(Cut::Frame(next))] = &cuts[..] else {
+                let [Ok(skipped), Ok(Cut::Frame(next))] = &cuts[..] else {
                     panic!("{} frames", cuts.len());
                 };
-                assert_eq!((*skipped, &**next), (length, &short[..]));
+                assert_eq!(*skipped, Cut::Skipped { length, carries: false });
+                assert_eq!(**next, short);
             }
             frames.extend(&frame(serialization, MAX_FRAME - around + 1));
             while frames.next_frame() == Ok(None) {}
@@ -252,15 +266,27 @@ mod tests {
     #[test]
     fn a_frame_that_is_being_skipped_is_skipped_in_the_next_program_too() {
         for serialization in [Serialization::Json, Serialization::Advanced] {
-            let stream = frame(serialization, MOST_WHOLE + 99);
-            let (first, second) = stream.split_at(MOST_WHOLE + 50);
-            let mut frames = Frames::new(serialization);
-            frames.extend(first);
-            assert_eq!(frames.next_frame(), Ok(None));
-            let saved = rmp_serde::to_vec_named(&frames).unwrap();
-            let mut frames: Frames = rmp_serde::from_slice(&saved).unwrap();
-            frames.extend(second);
-            assert_eq!(frames.next_frame(), Ok(Some(Cut::Skipped(stream.len()))));
+            let mut stream = frame(serialization, MOST_WHOLE + 99);
+            let (at, beginning) = match serialization {
+                Serialization::Json => (0, &br#"{"cmd":"NODE_HANDLE","type":"#[..]),
+                Serialization::Advanced => {
+                    (4, &b"\xFF\x0Fo\"\x03cmd\"\x0BNODE_HANDLE\"\x04type"[..])
+                }
+            };
+            for carries in [false, true] {
+                let (first, second) = stream.split_at(MOST_WHOLE + 50);
+                let mut frames = Frames::new(serialization);
+                for byte in first[..99].chunks(1).chain([&first[99..]]) {
+                    frames.extend(byte);
+                    assert_eq!(frames.next_frame(), Ok(None));
+                }
+                let saved = rmp_serde::to_vec_named(&frames).unwrap();
+                let mut frames: Frames = rmp_serde::from_slice(&saved).unwrap();
+                frames.extend(second);
+                let length = stream.len();
+                assert_eq!(frames.next_frame(), Ok(Some(Cut::Skipped { length, carries })));
+                stream[at..at + beginning.len()].copy_from_slice(beginning);
+            }
         }
     }
 

@@ -10,9 +10,9 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::Serialization;
 use super::field::Field;
 use super::fields::Fields;
+use super::{Serialization, v8};
 
 /// The beginning of the `cmd` of every internal message.
 const INTERNAL: &str = "NODE_";
@@ -27,8 +27,23 @@ const MAX_HANDED_BACK_TEXT: usize = MAX_HANDED_BACK.div_ceil(3) * 4 + 8;
 /// The names of an adapter and its namespace, which clients may choose, are remembered up to this length
 /// together, in bytes.
 pub const MAX_ADAPTER: usize = 512;
+/// Whether a frame comes with a descriptor can be seen in so many of its first bytes.
+pub(super) const BEGINNING: usize = 32;
 /// The `source` of what `@socket.io/cluster-adapter` says.
 pub(super) const ADAPTER: &str = "_sio_adapter";
+
+/// Whether a frame that begins so comes with a descriptor: Node writes `cmd` first into the message that it
+/// puts around one.
+pub(super) fn carries(serialization: Serialization, beginning: &[u8]) -> bool {
+    match serialization {
+        Serialization::Json => beginning.starts_with(br#"{"cmd":"NODE_HANDLE","#),
+        // An object behind the length and the header, whose first two values are strings of Latin-1.
+        Serialization::Advanced => {
+            let object = beginning.get(v8::LENGTH + v8::HEADER.len()..);
+            object.is_some_and(|object| object.starts_with(b"o\"\x03cmd\"\x0BNODE_HANDLE"))
+        }
+    }
+}
 
 /// What a worker says to the supervisor.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -144,8 +144,22 @@ impl Engine {
         }
     }
 
+    /// What was read of a connection is kept because of the worker that it waits for. Whether that is not
+    /// too much.
+    pub(in crate::engine) fn may_wait(
+        &mut self,
+        connection: &mut Connection,
+        owner: Worker,
+    ) -> bool {
+        let (Some(head), Some(link)) = (&mut connection.head, self.node_link(owner)) else {
+            return true;
+        };
+        head.goes_to(&link.burden, &link.awaiting);
+        !link.awaiting.is_too_much()
+    }
+
     /// Sends a connection to its worker.
-    pub(in crate::engine) fn send_to_node(&mut self, connection: Connection, give: Give) {
+    pub(in crate::engine) fn send_to_node(&mut self, mut connection: Connection, give: Give) {
         let serialization = self.serialization();
         let worker = give.worker;
         let Some(link) = self.node_link(worker) else { return };
@@ -157,6 +171,9 @@ impl Engine {
             self.handoff.take_back(connection, Returned::Recovered);
             return;
         };
+        if let Some(head) = &mut connection.head {
+            head.goes_to(&link.burden, &link.awaiting);
+        }
         link.returnable += 1;
         let parcel = Parcel::Connection(connection.shared_with(worker), give);
         let number = link.ledger.enter(parcel, answered);

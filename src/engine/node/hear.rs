@@ -134,7 +134,9 @@ impl Engine {
             let Some(link) = live.and_then(|live| live.link.node_mut()) else { return false };
             match link.frames.next_frame() {
                 Ok(Some(Cut::Frame(frame))) => self.hear_frame(worker, frame),
-                Ok(Some(Cut::Skipped(length))) => self.hear_skipped(worker, length),
+                Ok(Some(Cut::Skipped { length, carries })) => {
+                    self.hear_skipped(worker, length, carries);
+                }
                 Ok(None) => return true,
                 Err(error) => self.end_node_for(worker, &error.to_string()),
             }
@@ -144,14 +146,15 @@ impl Engine {
         }
     }
 
-    /// A message was too long. It came with a descriptor if one is left, and then the worker waits to hear of
-    /// that before it says anything more.
-    fn hear_skipped(&mut self, worker: Worker, length: usize) {
+    /// A message was too long. If it came with a descriptor, the worker waits to hear of that before it says
+    /// anything more.
+    fn hear_skipped(&mut self, worker: Worker, length: usize, carries: bool) {
         let (length, most) = (length.div_ceil(MIB), MOST_WHOLE / MIB);
         let what = format!("a message of {length} MiB is dropped, they may have {most} MiB");
         self.tell_off(worker, &what);
         let Some(link) = self.node_link(worker) else { return };
-        if link.descriptors.pop_front().is_some() {
+        if carries {
+            link.descriptors.pop_front();
             self.answer_handle(worker, ToNode::HandleAck);
         }
     }
@@ -175,7 +178,7 @@ impl Engine {
             FromNode::HandleAck => self.hear_arrived(worker),
             FromNode::HandleNack => self.hear_lost(worker),
             FromNode::Taken { count, closed } => {
-                self.hear_closed(worker, closed);
+                self.hear_finished(worker, closed);
                 self.hear_taken(worker, count);
             }
             FromNode::Handle(inner) => self.hear_handle(worker, *inner),
@@ -193,7 +196,7 @@ impl Engine {
                 self.fleet.handle(self.now, Input::HandlesTerm(worker));
             }
             FromNode::Package { name, message } => self.hear_package(worker, &name, message),
-            FromNode::Closed { count } => self.hear_closed(worker, count),
+            FromNode::Closed { count } => self.hear_finished(worker, count),
             FromNode::TooLong(what, most) => {
                 self.end_node_for(worker, &format!("its {what} is longer than {most} bytes"));
             }
@@ -320,10 +323,21 @@ impl Engine {
         }
     }
 
+    /// A worker has closed connections, which it says of one that it gives back after that. It has none to
+    /// give back but those that are open.
+    fn hear_finished(&mut self, worker: Worker, count: u32) {
+        self.hear_closed(worker, count);
+        if let Some(open) = self.router.open_with(worker)
+            && let Some(link) = self.node_link(worker)
+        {
+            link.returnable = link.returnable.min(open.into());
+        }
+    }
+
     /// A connection comes back for its next request, which may be anything in a worker's hands. The
     /// worker counts it itself, as closed.
     ///
-    /// It can give back no more than it was given, so it cannot fill the supervisor with
+    /// It can give back no more than it was given and has open, so it cannot fill the supervisor with
     /// connections of its own.
     fn hear_handback(&mut self, worker: Worker, socket: Foreign, head: Vec<u8>) {
         let Some(link) = self.node_link(worker) else { return };

@@ -47,8 +47,12 @@ const AT_ONCE: usize = 64 * 1024;
 /// While the loop rests between its turns, so many times as many connections as usual may be on
 /// their way to a worker, so that it does not run dry meanwhile.
 const WIDER: usize = 4;
-/// What a UDP socket costs on its way to a worker, in bytes: the kernel keeps buffers for it.
-const SOCKET: usize = 64 * 1024;
+/// What a UDP socket costs on its way to the worker that it was opened for, in bytes: the kernel keeps buffers
+/// for it, also if it is closed meanwhile.
+const SOCKET: usize = 32 * 1024;
+/// On its way to another worker, which shares it, that is its message, at most. All that may be open are not
+/// too much at once.
+const SHARED: usize = 8 * 1024;
 /// The rest after the kernel had no room at all for a descriptor.
 const RETRY: Duration = Duration::from_millis(10);
 
@@ -101,7 +105,9 @@ pub(super) struct NodeLink {
     ledger: Ledger<Parcel>,
     /// What is kept because of it.
     burden: Burden,
-    /// How many connections it may give back: as many as it was given.
+    /// What others have read of connections that wait for it or are on their way to it.
+    awaiting: Burden,
+    /// How many connections it may give back: as many as it was given and has open, as far as it has said.
     returnable: u64,
     /// How often something is opened for it.
     opens: Throttle,
@@ -226,6 +232,7 @@ impl NodeLink {
             outbox: Outbox::default(),
             ledger: Ledger::default(),
             burden: Burden::default(),
+            awaiting: Burden::default(),
             returnable: 0,
             opens: OPENS,
             listeners: BTreeSet::new(),

@@ -16,7 +16,7 @@ use super::opened::{Opened, Port};
 use super::query::{
     ONLY_V6, REUSE, address, errno, has, name, overlaps, path, place, sockname, speaks_http,
 };
-use super::{Parcel, SOCKET};
+use super::{Parcel, SHARED, SOCKET};
 use crate::channel::node::{AddressType, Query, ServerKind, ToNode};
 use crate::engine::Engine;
 use crate::engine::accept::First;
@@ -68,13 +68,15 @@ impl Engine {
         }
         let key = name(&query);
         let Some(link) = self.node_link(worker) else { return };
-        let opened = if link.primary.is_serving(&key) {
+        let is_serving = link.primary.is_serving(&key);
+        let cost = if self.node().ports.get(&key).is_some() { SHARED } else { SOCKET };
+        let opened = if is_serving {
             Err(io::Error::from_raw_os_error(libc::EADDRINUSE))
         } else {
             self.open_port(worker, &key, &query)
         };
         match opened {
-            Ok(opened) => self.grant(worker, &key, &query, &opened),
+            Ok(opened) => self.grant(worker, &key, &query, &opened, cost),
             Err(error) => {
                 let (place, text) = (place(&query), errors::text(&error));
                 // The search is worth it only if the line is written.
@@ -259,7 +261,8 @@ impl Engine {
         }
     }
 
-    fn grant(&mut self, worker: Worker, key: &str, query: &Query, opened: &Opened) {
+    /// Gives a server what it asks for, which costs so many bytes on its way if it is a socket.
+    fn grant(&mut self, worker: Worker, key: &str, query: &Query, opened: &Opened, cost: usize) {
         let sockname = match opened {
             Opened::Listeners(numbers) => numbers.iter().find_map(|number| {
                 self.listeners.get(*number)?.address().map(|address| sockname(query, address))
@@ -277,7 +280,7 @@ impl Engine {
             Opened::Udp(socket) => {
                 let Some(link) = self.node_link(worker) else { return };
                 let parcel =
-                    Parcel::Udp { socket: Rc::clone(socket), _part: link.burden.add(SOCKET) };
+                    Parcel::Udp { socket: Rc::clone(socket), _part: link.burden.add(cost) };
                 self.say_with(worker, parcel, |seq| ToNode::GrantUdp { ack, seq, key, data });
                 self.note_server(worker, key, Vec::new());
             }

@@ -217,6 +217,7 @@ impl NodeLink {
             outbox: saved.outbox,
             ledger,
             burden,
+            awaiting: Burden::default(),
             returnable: saved.returnable,
             opens: OPENS,
             listeners: saved.listeners,

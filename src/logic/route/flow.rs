@@ -2,7 +2,7 @@
 
 use super::Router;
 use super::seat::Seat;
-use super::terms::Pulse;
+use super::terms::{Conn, Pulse};
 use super::watchlist::Watchlist;
 use super::window::InFlight;
 use crate::logic::Worker;
@@ -108,6 +108,24 @@ impl Router {
     /// Whether this worker has stopped reading.
     pub fn is_still(&self, worker: Worker) -> bool {
         self.seats.get(worker).is_some_and(|seat| seat.still)
+    }
+
+    /// How many connections a worker was given and has not finished.
+    pub fn open_with(&mut self, worker: Worker) -> Option<u32> {
+        self.account(worker).map(|account| account.open())
+    }
+
+    /// The owner that a connection waits for which has just been told to wait; none if any worker will do.
+    pub fn awaited(&self, conn: Conn) -> Option<Worker> {
+        let is_last = |seat: &&Seat| seat.queue.back().is_some_and(|last| last.conn == conn);
+        self.seats.all().find(is_last)?.worker
+    }
+
+    /// The last one that waits for a worker waits no more.
+    pub fn turn_away(&mut self, owner: Worker) {
+        if let Some(seat) = self.seats.get_mut(owner) {
+            seat.queue.pop_back();
+        }
     }
 
     /// Whether a worker has stopped reading, so that it matters when one picks something up although

@@ -1,6 +1,7 @@
 //! What a Node worker can make the supervisor keep: beyond its bound the worker is ended, and nobody else
 //! notices.
 
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -109,6 +110,58 @@ fn all_its_connections_handed_back_at_once() {
     let hold = |_| client::send(scene.address(), "GET /hold HTTP/1.1\r\n\r\n");
     let _held: Vec<_> = (0..100).map(hold).collect();
     scene.is_ended("held", WAITS);
+}
+
+#[test]
+fn connections_of_a_worker_that_stands_still_cost_the_one_that_hands_them_back_nothing() {
+    let scene = Scene::with(2, &["--by", "sid,ip"]);
+    let stands = get_from(BAD, scene.address(), "/abuse/announce-one");
+    let gives = get_from(GOOD, scene.address(), "/");
+    assert_ne!(gives.pid, stands.pid);
+    let hold = |_| {
+        let mut client = client::connect_from(GOOD, scene.address()).expect("a connection");
+        client.write_all(b"GET /hold HTTP/1.1\r\n\r\n").expect("room for a request");
+        client
+    };
+    let _held: Vec<_> = (0..100).map(hold).collect();
+    proc::signal(stands.pid, Signal::SIGSTOP);
+    get_from(GOOD, scene.address(), "/abuse/held-of-one");
+    let line = format!("too many wait for worker {}", stands.slot);
+    scene.supervisor.wait_for_log(&line);
+    scene.costs_little();
+    proc::signal(stands.pid, Signal::SIGCONT);
+    assert_eq!(get(scene.address(), "/?sid=one").pid, stands.pid);
+    assert_eq!(scene.supervisor.count_log("is ended"), 0);
+}
+
+#[test]
+fn a_long_message_takes_no_descriptor_of_the_next_one() {
+    let scene = Scene::new(1);
+    let _held = client::send(scene.address(), "GET /hold HTTP/1.1\r\n\r\n");
+    get(scene.address(), "/abuse/long-and-back");
+    scene.supervisor.wait_for_log("a message of 18 MiB is dropped");
+    let told = || get(scene.address(), "/").value("told").to_owned();
+    eventually("it hears of what it sent", || (!told().is_empty()).then_some(()));
+    assert_eq!(told().trim(), "arrived");
+}
+
+#[test]
+fn many_sockets_at_once_that_are_open_already() {
+    let scene = Scene::with(2, &["--by", "ip"]);
+    for client in [GOOD, BAD] {
+        get_from(client, scene.address(), "/abuse/many-sockets");
+        get_from(client, scene.address(), "/");
+    }
+    assert_eq!(scene.supervisor.count_log(MISUSES), 0);
+}
+
+#[test]
+fn more_connections_handed_back_than_are_open() {
+    let scene = Scene::new(1);
+    let hold = |_| client::send(scene.address(), "GET /hold HTTP/1.1\r\n\r\n");
+    let _held: Vec<_> = (0..40).map(hold).collect();
+    get(scene.address(), "/abuse/own");
+    scene.supervisor.wait_for_log("it gave back more connections than it was given");
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //! | `/hold` | keeps the connection without an answer |
 //! | `/linger` | closes it with an answer that nobody reads, and only then says that it has arrived |
 //! | `/abuse/WHAT` | misuses the channel, see [`Worker::abuse`], then answers |
-//! | anything else | answers, also with the length of the longest message that another worker has sent |
+//! | anything else | answers, also with the length of the longest message that another worker has sent, and what became of descriptors |
 //!
 //! It listens on the port `PORT` and serves one connection after the other.
 
@@ -17,6 +17,7 @@ use std::net::TcpStream;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::process;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
@@ -67,6 +68,8 @@ struct Worker {
     held: Vec<TcpStream>,
     /// The length of the longest message of an adapter.
     heard: usize,
+    /// What became of the descriptors that it has sent.
+    told: String,
 }
 
 impl Worker {
@@ -81,6 +84,7 @@ impl Worker {
             descriptors: Vec::new(),
             held: Vec::new(),
             heard: 0,
+            told: String::new(),
         }
     }
 
@@ -106,7 +110,7 @@ impl Worker {
                 self.say(&json!({"cmd": "NODE_CLUSTER", "act": "listening", "seq": 2}));
             }
             (Some("NODE_HANDLE"), _) if message["type"] == "net.Native" => {
-                let socket = self.descriptors.pop().expect("it comes with one");
+                let socket = self.descriptors.remove(0);
                 let client = linger(TcpStream::from(socket)).expect("a connection");
                 self.say(&json!({"cmd": "NODE_HANDLE_ACK"}));
                 self.say(&json!({"cmd": "NODE_CLUSTER", "ack": handle["seq"], "accepted": true}));
@@ -115,12 +119,18 @@ impl Worker {
                     None => self.say(&json!({"cmd": "NODE_STICKY", "act": "closed", "count": 1})),
                 }
             }
+            (Some("NODE_HANDLE"), _) if message["type"] == "dgram.Native" => {
+                self.descriptors.remove(0);
+                self.say(&json!({"cmd": "NODE_HANDLE_ACK"}));
+            }
             (Some("NODE_HANDLE"), _) => {
                 // One that was handed back: nobody here reads it again.
                 self.say(&json!({"cmd": "NODE_HANDLE_ACK"}));
-                self.descriptors.clear();
+                self.descriptors.remove(0);
                 self.say(&json!({"cmd": "NODE_STICKY", "act": "closed", "count": 1}));
             }
+            (Some("NODE_HANDLE_ACK"), _) => self.told.push_str("arrived "),
+            (Some("NODE_HANDLE_NACK"), _) => self.told.push_str("lost "),
             (Some("NODE_STICKY"), Some("ping")) => {
                 self.say(&json!({"cmd": "NODE_STICKY", "act": "pong"}));
             }
@@ -143,7 +153,8 @@ impl Worker {
             self.abuse(what);
         }
         let (slot, pid) = (env::var("STICKY_WORKER_ID").unwrap_or_default(), process::id());
-        let body = format!("slot={slot}\npid={pid}\nheard={}\n", self.heard);
+        let (heard, told) = (self.heard, &self.told);
+        let body = format!("slot={slot}\npid={pid}\nheard={heard}\ntold={told}\n");
         let length = body.len();
         let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}");
         self.say(&json!({"cmd": "NODE_STICKY", "act": "closed", "count": 1}));
@@ -174,9 +185,19 @@ impl Worker {
                 }
             }
             // The same connection, of which 80 MiB were read.
-            "heads" => self.hand_back(80, MIB),
+            "heads" => self.hand_back(80, "/", MIB),
             // Every connection that it has, with what may go with each.
-            "held" => self.hand_back(self.held.len(), 190 * 1024),
+            "held" => self.hand_back(self.held.len(), "/", 190 * 1024),
+            // The same, for the worker that has announced a session.
+            "held-of-one" => self.hand_back(self.held.len(), "/?sid=one", 190 * 1024),
+            // As many as it had, when it has little more than the one that asked for this.
+            "own" => {
+                self.say(&json!({"cmd": "NODE_STICKY", "act": "closed", "count": self.held.len()}));
+                self.hand_back(self.held.len(), "/", 0);
+            }
+            "announce-one" => {
+                self.say(&json!({"cmd": "NODE_STICKY", "act": "session", "key": "one"}));
+            }
             // A descriptor whose arrival is never told, again and again.
             "sockets" => {
                 // Several sockets may have the address.
@@ -190,6 +211,23 @@ impl Worker {
                     self.write(&again.concat());
                     self.read_all();
                 }
+            }
+            // 300 sockets, as fast as they may be opened, which are told to have arrived afterwards.
+            "many-sockets" => {
+                for number in 0..300 {
+                    if number >= 250 {
+                        thread::sleep(Duration::from_millis(5));
+                    }
+                    let address = format!("127.1.1.{}", number % 150 + 1);
+                    let port = self.port + number / 150;
+                    let more = json!({"address": address, "port": port, "addressType": "udp4"});
+                    self.say(&self.query(9, &more));
+                }
+            }
+            // A message of the app that is too long, and a connection right behind it.
+            "long-and-back" => {
+                self.say(&json!({"type": "nobody", "data": "x".repeat(17 * MIB)}));
+                self.hand_back(1, "/", 0);
             }
             "short" => {
                 let end = Instant::now() + FLOOD;
@@ -248,8 +286,8 @@ impl Worker {
     }
 
     /// Hands so many connections back, with as much as was read of each. A connection may be the same.
-    fn hand_back(&self, times: usize, length: usize) {
-        let head = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(length));
+    fn hand_back(&self, times: usize, path: &str, length: usize) {
+        let head = format!("GET {path} HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(length));
         let head = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, head);
         let message = json!({"cmd": "NODE_STICKY", "act": "handback", "head": head});
         let line = line(&json!({"cmd": "NODE_HANDLE", "type": "net.Socket", "msg": message}));
