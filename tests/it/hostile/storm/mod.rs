@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use sticky_run::logic::rng::Rng;
 use tempfile::TempDir;
 
@@ -44,6 +45,8 @@ const MANY: usize = 5_000;
 /// What identifies clients, and the slot that is never hostile.
 const BY: [&str; 2] = ["--by", "cookie:stay"];
 const GOOD: u16 = 1;
+/// The slot that is, where a worker storms.
+const HOSTILE: u16 = 0;
 
 #[test]
 fn of_clients_that_are_rude() {
@@ -120,7 +123,13 @@ fn is_unnoticed(supervisor: &Supervisor, address: SocketAddr, storm: Storm<'_>) 
     let bound = (SLOWER * calm.p99).max(NOTHING);
     let is_slow = stormy.p99 > bound && stormy.answers >= MANY;
     assert!(!is_slow, "{:?} instead of {:?}", stormy.p99, calm.p99);
-    // A hostile worker may have to be started once more.
+    // A worker has what it has opened until it ends, and is started once more then.
+    if let Storm::Inside(_) = storm
+        && let pid = supervisor.pid_of(HOSTILE)
+        && supervisor.worker_pids().contains(&pid)
+    {
+        proc::signal(pid, Signal::SIGKILL);
+    }
     within(2 * BACKOFF, "descriptors are as they were", || {
         (proc::open_files(supervisor.pid()) == before.0).then_some(())
     });
