@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 use nix::libc;
 use nix::sys::signal::Signal;
@@ -24,8 +25,12 @@ use crate::logic::config::{Command, ProcessConfig, with_slot};
 use crate::logic::fleet::Input;
 use crate::logic::throttle::Throttle;
 use crate::logic::time::Time;
+use crate::os::closing;
 use crate::os::reap;
 use crate::os::spawn::{Launch, SpawnError, Spawner};
+
+/// How long the start of a worker waits for descriptors that are being closed.
+const FOR_DESCRIPTORS: Duration = Duration::from_millis(20);
 
 /// All live workers and how they are started.
 #[derive(Debug)]
@@ -332,6 +337,8 @@ impl Engine {
     }
 
     fn try_spawn(&mut self, worker: Worker) -> Result<Pid, SpawnError> {
+        // Connections that have just been taken back may have left no descriptor.
+        closing::wait(FOR_DESCRIPTORS);
         let mut link = self.new_link(worker)?;
         let launch = self.launch(worker, &link)?;
         let (pipes, output) = self.output.pipes()?.unzip();

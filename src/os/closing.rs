@@ -185,6 +185,13 @@ pub fn has_thread() -> bool {
     state.threads > 0
 }
 
+/// Waits until all that awaits closing is closed, but no longer than this: its descriptors are free again then.
+pub fn wait(within: Duration) {
+    let unclosed = |state: &mut State| state.closing > 0 || !state.queues.is_empty();
+    let waited = POOL.done.wait_timeout_while(POOL.lock(), within, unclosed);
+    drop(waited.unwrap_or_else(PoisonError::into_inner));
+}
+
 /// Every socket that awaits closing. Files are never left to another program.
 pub fn unclosed() -> Vec<(Sender, RawFd)> {
     let state = POOL.lock();
