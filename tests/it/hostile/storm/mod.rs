@@ -108,7 +108,7 @@ struct Seen {
 #[track_caller]
 fn is_unnoticed(supervisor: &Supervisor, address: SocketAddr, storm: Storm<'_>) {
     let seed = number("STICKY_STORM_SEED").unwrap_or_else(|| u64::from(process::id()));
-    let seconds = number("STICKY_STORM_SECONDS").unwrap_or(if full() { 10 } else { 1 });
+    let seconds = number("STICKY_STORM_SECONDS").unwrap_or(if full() { 3 } else { 1 });
     eprintln!("STICKY_STORM_SEED={seed} STICKY_STORM_SECONDS={seconds}");
     let time = Duration::from_secs(seconds);
     let keys = keys_of(address, GOOD);
