@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sendfd::SendWithFd;
-use socket2::{SockRef, Socket};
+use socket2::SockRef;
 use sticky_run::logic::rng::Rng;
+
+use crate::support::abuse::slow_to_close;
 
 /// So many connections a client keeps, at most; the oldest ends for a new one.
 const KEPT: usize = 100;
@@ -19,11 +21,8 @@ const KEPT: usize = 100;
 const PATIENCE: Duration = Duration::from_millis(50);
 /// Longer than any head may be.
 const TOO_LONG: usize = 70_000;
-/// So many descriptors are sent along, and each would take so long to close.
+/// So many descriptors are sent along, each slow to close.
 const DESCRIPTORS: usize = 20;
-const LINGER: Duration = Duration::from_secs(20);
-/// So many of the other ends stay open.
-const UNREAD: usize = 200;
 
 /// Where it connects.
 #[derive(Clone, Debug)]
@@ -38,15 +37,6 @@ pub(super) struct Rude {
     rng: Rng,
     target: Target,
     kept: VecDeque<TcpStream>,
-    slow: Slow,
-}
-
-/// What makes sockets that are slow to close.
-#[derive(Debug)]
-struct Slow {
-    listener: TcpListener,
-    /// The other ends, which nobody reads.
-    unread: VecDeque<TcpStream>,
 }
 
 impl Rude {
@@ -59,9 +49,7 @@ impl Rude {
     }
 
     fn new(seed: u64, target: Target) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let slow = Slow { listener, unread: VecDeque::new() };
-        Self { rng: Rng::new(seed), target, kept: VecDeque::new(), slow }
+        Self { rng: Rng::new(seed), target, kept: VecDeque::new() }
     }
 
     /// Is rude until it is over.
@@ -138,7 +126,7 @@ impl Rude {
                 stream.write_all(head.as_bytes())
             }
             Target::Unix(_) => {
-                let slow = (0..DESCRIPTORS).map(|_| self.slow.socket());
+                let slow = (0..DESCRIPTORS).map(|_| slow_to_close());
                 let slow: Vec<_> = slow.collect::<Result<_, _>>()?;
                 let numbers: Vec<_> = slow.iter().map(AsRawFd::as_raw_fd).collect();
                 let cut = self.rng.below(head.len() as u32) as usize + 1;
@@ -146,7 +134,8 @@ impl Rude {
                 let sent = stream.send_with_fd(&head.as_bytes()[..cut], &numbers);
                 if sent.is_err() {
                     // Nobody else has them, since the kernel refuses them: they must not keep this one.
-                    slow.iter().try_for_each(|socket| socket.set_linger(None))?;
+                    let mut slow = slow.iter().map(SockRef::from);
+                    slow.try_for_each(|socket| socket.set_linger(None))?;
                 }
                 sent.map(drop)
             }
@@ -176,20 +165,4 @@ impl Rude {
 /// Has the connection end with a reset.
 fn reset(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).set_linger(Some(Duration::ZERO))
-}
-
-impl Slow {
-    /// A socket with unsent data, whose last `close(2)` waits for that to be read.
-    fn socket(&mut self) -> io::Result<Socket> {
-        let stream = TcpStream::connect(self.listener.local_addr()?)?;
-        self.unread.push_back(self.listener.accept()?.0);
-        if self.unread.len() > UNREAD {
-            self.unread.pop_front();
-        }
-        stream.set_nonblocking(true)?;
-        while (&stream).write(&[0; 65536]).is_ok() {}
-        let socket = Socket::from(stream);
-        socket.set_linger(Some(LINGER))?;
-        Ok(socket)
-    }
 }
