@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sticky_run::channel::node::{Cut, Frames, FromNode, Serialization::Advanced};
+use sticky_run::protocol::node::{Cut, Frames, FromNode, Serialization::Advanced};
 
 fuzz_target!(|bytes: &[u8]| {
     // Without the framing, so that the fuzzer need not find lengths and newlines first.

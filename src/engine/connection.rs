@@ -8,10 +8,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-use super::upgrade::{Keeper, Kept};
 use crate::logic::Worker;
 use crate::logic::burden::{Burden, Part};
 use crate::os::closing::{Foreign, Sender};
+use crate::os::kept::{Keeper, Kept};
 use crate::os::peek;
 
 /// The socket of a connection.

@@ -6,17 +6,14 @@
 //! `upgrade`. How a connection gets into a worker, and what workers say, differs
 //! from handoff to handoff: `link` leads to the folder of each.
 
-mod accept;
-mod channels;
 mod children;
 mod choked;
 mod command_error;
 mod connection;
-mod handoff;
+mod intake;
 mod life;
-mod link;
-mod native;
-mod node;
+mod links;
+mod listeners;
 mod notify;
 mod origin;
 mod output;
@@ -39,13 +36,13 @@ use mio::{Events, Poll};
 use nix::sys::signal::Signal;
 use tracing::info;
 
-use self::accept::Listeners;
 pub use self::command_error::CommandError;
 use self::connection::Connection;
-use self::handoff::Handoff;
+use self::intake::Handoff;
 use self::life::Worn;
-use self::native::Native;
-use self::node::Node;
+use self::links::native::Native;
+use self::links::node::Node;
+use self::listeners::Listeners;
 use self::notify::Notifier;
 use self::origin::Origins;
 use self::output::Output;

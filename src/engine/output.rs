@@ -16,11 +16,11 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::tokens::Subject;
-use super::upgrade::{Keeper, Kept};
 use crate::logic::Worker;
 use crate::logic::config::{LogFormat, OutputConfig};
 use crate::logic::output::{Cutter, Label, Queue, Stream};
 use crate::logic::time::Time;
+use crate::os::kept::{Keeper, Kept};
 use crate::os::pipe::{Got, Pipe};
 use crate::os::{clock, standard};
 

@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use super::connection::{Connection, SavedConnection};
 use super::tokens::Subject;
-use super::upgrade::Keeper;
 use crate::logic::route::Conn;
 use crate::logic::route::head::{Growth, MAX_HEAD};
 use crate::logic::time::Time;
+use crate::os::kept::Keeper;
 use crate::os::peek::{self, Peeked};
 
 /// The head timeout while others wait for a place or for the end: enough for an honest client, and

@@ -13,19 +13,19 @@ use sticky_worker::message::{ENV_WORKER_ID, ENV_WORKERS};
 use tracing::{info, warn};
 
 use super::Engine;
-use super::channels::ChannelPoll;
 use super::children::Paused;
 use super::choked::Choked;
 use super::command_error::CommandError;
-use super::link::{Link, SavedLink};
+use super::links::channels::ChannelPoll;
+use super::links::{Link, SavedLink};
 use super::said::Said;
-use super::upgrade::{Keeper, Shared};
 use crate::logic::Worker;
 use crate::logic::config::{Command, ProcessConfig, with_slot};
 use crate::logic::fleet::Input;
 use crate::logic::throttle::Throttle;
 use crate::logic::time::Time;
 use crate::os::closing;
+use crate::os::kept::{Keeper, Shared};
 use crate::os::reap;
 use crate::os::spawn::{Launch, SpawnError, Spawner};
 

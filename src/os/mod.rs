@@ -12,6 +12,7 @@ pub mod exposed;
 pub mod fdpass;
 pub mod file;
 pub mod journal;
+pub mod kept;
 pub mod limits;
 pub mod listen;
 pub mod memory;

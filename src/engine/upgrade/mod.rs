@@ -11,7 +11,6 @@
 //! A stop goes before an upgrade that is not done yet, and none begins while the supervisor stops.
 //! A rolling restart goes on across it.
 
-mod keep;
 mod state;
 
 use std::time::Duration;
@@ -21,7 +20,6 @@ use anyhow::Context;
 use nix::unistd::Pid;
 use tracing::{error, info, warn};
 
-pub(super) use self::keep::{Keeper, Kept, Shared};
 pub(super) use self::state::State;
 pub use self::state::StateError;
 use super::Engine;
@@ -30,6 +28,7 @@ use crate::logic::route::Router;
 use crate::logic::time::Time;
 use crate::os::closing::Pause;
 use crate::os::errors;
+use crate::os::kept::Keeper;
 use crate::os::upgrade::{Program, Question, StateFile};
 use crate::os::{reap, standard};
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry};
 
-use super::tokens::Subject;
+use crate::engine::tokens::Subject;
 use crate::logic::Worker;
 
 /// Events taken at one go.
@@ -19,24 +19,24 @@ const AT_ONCE: usize = 256;
 
 /// The poll of all channels.
 #[derive(Debug)]
-pub(super) struct ChannelPoll {
+pub(in crate::engine) struct ChannelPoll {
     poll: Poll,
     events: Events,
 }
 
 /// What there is to tell of one channel.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ChannelEvent {
-    pub(super) worker: Worker,
+pub(in crate::engine) struct ChannelEvent {
+    pub(in crate::engine) worker: Worker,
     /// There is something to read, or the end.
-    pub(super) readable: bool,
+    pub(in crate::engine) readable: bool,
     /// There is room to write.
-    pub(super) writable: bool,
+    pub(in crate::engine) writable: bool,
 }
 
 impl ChannelPoll {
     /// An empty one, which the loop is told of.
-    pub(super) fn new(registry: &Registry) -> io::Result<Self> {
+    pub(in crate::engine) fn new(registry: &Registry) -> io::Result<Self> {
         let poll = Poll::new()?;
         let (fd, token) = (poll.as_raw_fd(), Subject::Channels.into());
         registry.register(&mut SourceFd(&fd), token, Interest::READABLE)?;
@@ -44,13 +44,13 @@ impl ChannelPoll {
     }
 
     /// Watches the channel of a worker, until it is closed.
-    pub(super) fn add(&self, worker: Worker, fd: RawFd) -> io::Result<()> {
+    pub(in crate::engine) fn add(&self, worker: Worker, fd: RawFd) -> io::Result<()> {
         let token = Subject::Channel(worker).into();
         self.poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE)
     }
 
     /// Tells of a channel when it can be read, and perhaps also when there is room.
-    pub(super) fn watch(&self, worker: Worker, fd: RawFd, room: bool) -> io::Result<()> {
+    pub(in crate::engine) fn watch(&self, worker: Worker, fd: RawFd, room: bool) -> io::Result<()> {
         let readable = Interest::READABLE;
         let interest = if room { readable | Interest::WRITABLE } else { readable };
         let token = Subject::Channel(worker).into();
@@ -58,7 +58,7 @@ impl ChannelPoll {
     }
 
     /// What has come up since the last look.
-    pub(super) fn look(&mut self) -> io::Result<Vec<ChannelEvent>> {
+    pub(in crate::engine) fn look(&mut self) -> io::Result<Vec<ChannelEvent>> {
         let mut all = Vec::new();
         loop {
             match self.poll.poll(&mut self.events, Some(Duration::ZERO)) {

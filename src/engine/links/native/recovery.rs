@@ -14,12 +14,12 @@ use sticky_worker::message::{MAX_WORKER_MESSAGE, ToWorker};
 use tracing::{info, warn};
 
 use super::SavedChannel;
-use crate::engine::upgrade::Keeper;
 use crate::engine::{Connection, Engine};
 use crate::logic::Worker;
 use crate::logic::route::{InFlight, Returned};
 use crate::logic::time::Time;
 use crate::os::fdpass::{Buffer, Channel, Incoming};
+use crate::os::kept::Keeper;
 use crate::os::receive::Received;
 
 /// When to try again after there was no descriptor.
@@ -27,7 +27,7 @@ const AGAIN: Duration = Duration::from_millis(20);
 
 /// What could not be taken back yet.
 #[derive(Debug, Default)]
-pub(super) struct Recovery {
+pub(in crate::engine) struct Recovery {
     /// Channels of workers that are gone.
     abandoned: Vec<(Worker, Channel)>,
     /// Workers that have stopped reading.
@@ -62,14 +62,14 @@ struct Taken {
 }
 
 impl Recovery {
-    pub(super) fn save(&self, keeper: &mut Keeper) -> SavedRecovery {
+    pub(in crate::engine) fn save(&self, keeper: &mut Keeper) -> SavedRecovery {
         let abandoned = self.abandoned.iter();
         let abandoned =
             abandoned.map(|(worker, channel)| (*worker, SavedChannel::save(channel, keeper)));
         SavedRecovery { abandoned: abandoned.collect(), unrelieved: self.unrelieved.clone() }
     }
 
-    pub(super) fn restore(now: Time, saved: SavedRecovery) -> io::Result<Self> {
+    pub(in crate::engine) fn restore(now: Time, saved: SavedRecovery) -> io::Result<Self> {
         let SavedRecovery { abandoned, unrelieved } = saved;
         let abandoned = abandoned.into_iter();
         let abandoned = abandoned.map(|(worker, channel)| Ok((worker, channel.restore(worker)?)));
@@ -79,12 +79,12 @@ impl Recovery {
     }
 
     /// When to call [`Engine::recover_rest`].
-    pub(super) fn due(&self) -> Option<Time> {
+    pub(in crate::engine) fn due(&self) -> Option<Time> {
         self.again
     }
 
     /// How many channels may still hold connections of workers that are gone.
-    pub(super) fn abandoned(&self) -> usize {
+    pub(in crate::engine) fn abandoned(&self) -> usize {
         self.abandoned.len()
     }
 }

@@ -1,5 +1,13 @@
 //! The listeners: which there are, where connections to them come, and which have something.
 
+mod accept;
+mod elsewhere;
+pub(super) mod opened;
+mod query;
+mod relisten;
+mod requested;
+mod unused;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::mem;
@@ -12,41 +20,41 @@ use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use crate::engine::tokens::Subject;
-use crate::engine::upgrade::{Keeper, Kept};
 use crate::logic::config::Listen;
 use crate::logic::throttle::Throttle;
 use crate::logic::time::Time;
+use crate::os::kept::{Keeper, Kept};
 use crate::os::listen::{About, ListenError, Listener, Place, places_of};
 
 /// The listeners and whether they may accept.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Listeners {
     /// By their numbers, none of which is used twice.
-    pub(super) listeners: BTreeMap<u32, Entry>,
+    pub(in crate::engine) listeners: BTreeMap<u32, Entry>,
     next: u32,
     /// Those of which the kernel said that there is something, and not yet that there is no more.
     ready: BTreeSet<u32>,
     /// Where each of them is.
     places: BTreeSet<(Place, u32)>,
     /// No accept before this time: the last one failed.
-    pub(super) resting_until: Option<Time>,
+    pub(in crate::engine) resting_until: Option<Time>,
     /// Those that another one has replaced. Nobody finds them any more, and whoever did is still to be
     /// accepted.
-    pub(super) replaced: Vec<(u32, Listener)>,
+    pub(in crate::engine) replaced: Vec<(u32, Listener)>,
     /// Nobody new is let in, and this is when to close.
-    pub(super) closing_at: Option<Time>,
+    pub(in crate::engine) closing_at: Option<Time>,
     /// When to close those that are retired.
-    pub(super) retired_until: Option<Time>,
-    pub(super) no_room: Throttle,
+    pub(in crate::engine) retired_until: Option<Time>,
+    pub(in crate::engine) no_room: Throttle,
 }
 
 #[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) listener: Listener,
+pub(in crate::engine) struct Entry {
+    pub(in crate::engine) listener: Listener,
     place: Option<Place>,
     first: First,
     /// Nobody new is let in, since it is not asked for any more.
-    pub(super) retired: bool,
+    pub(in crate::engine) retired: bool,
 }
 
 /// Who says something first on the connections of a listener.

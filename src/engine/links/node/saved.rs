@@ -5,20 +5,20 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use super::handoff::{Resting, SavedResting};
-use super::opened::{Opened, Port, Ports};
+use super::send::{Resting, SavedResting};
 use super::{Node, NodeLink, OPENS, Parcel, SOCKET, launch};
-use crate::channel::node::{Data, Frames, Ledger, Outbox, Primary, Serialization};
 use crate::engine::connection::SavedConnection;
-use crate::engine::upgrade::{Keeper, Kept, Shared};
+use crate::engine::listeners::opened::{Opened, Port, Ports};
 use crate::logic::Worker;
 use crate::logic::burden::Burden;
 use crate::logic::config::{Account, NodeConfig};
 use crate::logic::route::Give;
 use crate::logic::time::Time;
 use crate::os::closing::{Foreign, Sender};
+use crate::os::kept::{Keeper, Kept, Shared};
 use crate::os::scratch::{Place, Scratch};
 use crate::os::stream::Stream;
+use crate::protocol::node::{Data, Frames, Ledger, Outbox, Primary, Serialization};
 
 /// What all links share, in a state.
 #[derive(Debug, Deserialize, Serialize)]
@@ -241,11 +241,11 @@ mod tests {
     use serde::de::DeserializeOwned;
 
     use super::*;
-    use crate::channel::node::Cut;
     use crate::engine::Connection;
     use crate::logic::Worker;
     use crate::logic::route::Returned;
     use crate::os::receive::Received;
+    use crate::protocol::node::Cut;
 
     const WORKER: Worker = Worker { slot: 0, generation: 0 };
 

@@ -1,22 +1,17 @@
 //! The handoff `node`: the supervisor is the primary of Node's `cluster`, so that servers need no
 //! change.
 //!
-//! Here frames and descriptors are moved; what they mean is in `channel/node`. `ports` answers
+//! Here frames and descriptors are moved; what they mean is in `protocol/node`. `ports` answers
 //! servers that want to listen, `unused` closes what nobody serves any more, `elsewhere` ends successors that
 //! serve something else, `handoff` sends
 //! connections and keeps each until its worker has it, `hear` does what workers say, `relay` passes
 //! on what they say to each other, and `saved` writes it all down.
 
-mod elsewhere;
-mod handoff;
-mod hear;
 mod launch;
-mod opened;
-mod ports;
-mod query;
+mod receive;
 mod relay;
 mod saved;
-mod unused;
+mod send;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -24,12 +19,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::time::Duration;
 
-use self::handoff::Resting;
-use self::opened::Ports;
-pub(super) use self::saved::{SavedNode, SavedNodeLink};
-use super::channels::ChannelPoll;
-use super::{Connection, Engine};
-use crate::channel::node::{Frames, Ledger, Outbox, Package, Primary, Serialization};
+pub(in crate::engine) use self::saved::{SavedNode, SavedNodeLink};
+use self::send::Resting;
+use crate::engine::links::channels::ChannelPoll;
+use crate::engine::listeners::opened::Ports;
+use crate::engine::{Connection, Engine};
 use crate::logic::Worker;
 use crate::logic::burden::{Burden, Part};
 use crate::logic::config::{Account, NodeConfig, PackageConfig};
@@ -41,6 +35,7 @@ use crate::os::clock;
 use crate::os::closing::Foreign;
 use crate::os::scratch::Scratch;
 use crate::os::stream::Stream;
+use crate::protocol::node::{Frames, Ledger, Outbox, Package, Primary, Serialization};
 
 /// How much is read of a channel at one go; as much as Node itself reads.
 const AT_ONCE: usize = 64 * 1024;
@@ -49,10 +44,10 @@ const AT_ONCE: usize = 64 * 1024;
 const WIDER: usize = 4;
 /// What a UDP socket costs on its way to the worker that it was opened for, in bytes: the kernel keeps buffers
 /// for it, also if it is closed meanwhile.
-const SOCKET: usize = 32 * 1024;
+pub(in crate::engine) const SOCKET: usize = 32 * 1024;
 /// On its way to another worker, which shares it, that is its message, at most. All that may be open are not
 /// too much at once.
-const SHARED: usize = 8 * 1024;
+pub(in crate::engine) const SHARED: usize = 8 * 1024;
 /// The rest after the kernel had no room at all for a descriptor.
 const RETRY: Duration = Duration::from_millis(10);
 
@@ -62,19 +57,19 @@ const OPENS: Throttle = Throttle::new(MOST_OPENS, Duration::from_millis(4));
 
 /// What all links of this handoff share.
 #[derive(Debug)]
-pub(super) struct Node {
+pub(in crate::engine) struct Node {
     config: NodeConfig,
     /// The files of the preload, if there is one.
     preload: Option<Scratch>,
     /// The package that the user named.
     package: Option<Package>,
-    ports: Ports,
+    pub(in crate::engine) ports: Ports,
     /// Connections that did not arrive, for want of descriptors in their worker.
     resting: Resting,
     /// It was said that a listener leads to the first of several servers.
-    guessed: bool,
+    pub(in crate::engine) guessed: bool,
     /// Successors that serve nothing of what is served, and when that is too long.
-    elsewhere: BTreeMap<Worker, Time>,
+    pub(in crate::engine) elsewhere: BTreeMap<Worker, Time>,
     /// It was said that nobody hears what apps say to their primary.
     unheard: bool,
     /// It was said that workers serve HTTP on streams of their own.
@@ -91,7 +86,7 @@ pub(super) struct Node {
 
 /// What connects a worker that is Node.
 #[derive(Debug)]
-pub(super) struct NodeLink {
+pub(in crate::engine) struct NodeLink {
     /// Its number in Node's `cluster` (`cluster.worker.id`).
     id: u32,
     stream: Stream,
@@ -100,21 +95,21 @@ pub(super) struct NodeLink {
     frames: Frames,
     /// Descriptors whose frame has not been read yet.
     descriptors: VecDeque<Foreign>,
-    primary: Primary,
+    pub(in crate::engine) primary: Primary,
     outbox: Outbox,
     ledger: Ledger<Parcel>,
     /// What is kept because of it.
-    burden: Burden,
+    pub(in crate::engine) burden: Burden,
     /// What others have read of connections that wait for it or are on their way to it.
     awaiting: Burden,
     /// How many connections it may give back: as many as it was given and has open, as far as it has said.
     returnable: u64,
     /// How often something is opened for it.
-    opens: Throttle,
+    pub(in crate::engine) opens: Throttle,
     /// The listeners that the router knows it serves.
-    listeners: BTreeSet<u32>,
+    pub(in crate::engine) listeners: BTreeSet<u32>,
     /// The worker gets no new keys any more.
-    withdrawn: bool,
+    pub(in crate::engine) withdrawn: bool,
     /// The loop tells when there is room to write.
     watched: bool,
     /// There is no room to write, as far as the loop has said.
@@ -127,7 +122,7 @@ pub(super) struct NodeLink {
 
 /// What is on its way to a worker with a descriptor.
 #[derive(Debug)]
-enum Parcel {
+pub(in crate::engine) enum Parcel {
     Connection(Connection, Give),
     /// A UDP socket, which all workers share.
     Udp {
@@ -147,7 +142,7 @@ impl Parcel {
 
 impl Node {
     /// For workers that are this account, if they are somebody else.
-    pub(super) fn new(
+    pub(in crate::engine) fn new(
         now: Time,
         config: NodeConfig,
         given: BTreeSet<u32>,
@@ -192,29 +187,29 @@ impl Node {
 
     /// Workers that are started from now on find this. What the files of the preload, messages and
     /// packages need is as it was.
-    pub(super) fn reconfigure(&mut self, config: NodeConfig) {
+    pub(in crate::engine) fn reconfigure(&mut self, config: NodeConfig) {
         self.config = config;
     }
 
     /// Whether any server may still serve a connection that came back.
-    pub(super) fn leads_anywhere(&self, connection: &Connection) -> bool {
+    pub(in crate::engine) fn leads_anywhere(&self, connection: &Connection) -> bool {
         connection.listener.is_some_and(|listener| self.ports.has(listener))
     }
 
     /// When to call [`Engine::look_after_nodes`].
-    pub(super) fn due(&self) -> Option<Time> {
+    pub(in crate::engine) fn due(&self) -> Option<Time> {
         let elsewhere = self.elsewhere.values().min().copied();
         let due = [self.resting.ends(), self.retry_at, self.ports.look_at, elsewhere];
         due.into_iter().flatten().min()
     }
 
     /// How many ports workers have open.
-    pub(super) fn ports(&self) -> usize {
+    pub(in crate::engine) fn ports(&self) -> usize {
         self.ports.len()
     }
 
     /// How many connections did not arrive and wait to be routed again.
-    pub(super) fn resting(&self) -> usize {
+    pub(in crate::engine) fn resting(&self) -> usize {
         self.resting.len()
     }
 }
@@ -245,44 +240,48 @@ impl NodeLink {
     }
 
     /// The end that the worker inherits, until it has inherited it.
-    pub(super) fn workers_end(&self) -> BorrowedFd<'_> {
+    pub(in crate::engine) fn workers_end(&self) -> BorrowedFd<'_> {
         self.theirs.as_ref().expect("the worker has not inherited its end yet").as_fd()
     }
 
     /// The worker has inherited its end, whose closing can be noticed from now on.
-    pub(super) fn inherited(&mut self) {
+    pub(in crate::engine) fn inherited(&mut self) {
         self.theirs = None;
     }
 
     /// Whether the worker tells which of its connections are finished.
-    pub(super) fn is_counting(&self) -> bool {
+    pub(in crate::engine) fn is_counting(&self) -> bool {
         self.primary.has_preload()
     }
 
     /// How many connections are on their way.
-    pub(super) fn in_flight(&self) -> usize {
+    pub(in crate::engine) fn in_flight(&self) -> usize {
         let connections =
             self.ledger.parcels().filter(|parcel| matches!(parcel, Parcel::Connection(..)));
         connections.count()
     }
 
     /// How many descriptors are kept until the worker has them.
-    pub(super) fn kept(&self) -> usize {
+    pub(in crate::engine) fn kept(&self) -> usize {
         self.ledger.unsettled()
     }
 
     /// The router knows of no listener that this worker serves.
-    pub(super) fn forget_listeners(&mut self) {
+    pub(in crate::engine) fn forget_listeners(&mut self) {
         self.listeners.clear();
     }
 
     /// There may be room to write again.
-    pub(super) fn became_writable(&mut self) {
+    pub(in crate::engine) fn became_writable(&mut self) {
         self.blocked = false;
     }
 
     /// Has the loop tell when there is room to write, for as long as that matters.
-    pub(super) fn watch(&mut self, channels: &ChannelPoll, worker: Worker) -> io::Result<()> {
+    pub(in crate::engine) fn watch(
+        &mut self,
+        channels: &ChannelPoll,
+        worker: Worker,
+    ) -> io::Result<()> {
         if self.blocked == self.watched {
             return Ok(());
         }
@@ -300,11 +299,11 @@ impl AsRawFd for NodeLink {
 
 impl Engine {
     /// What all Node workers share.
-    fn node(&self) -> &Node {
+    pub(in crate::engine) fn node(&self) -> &Node {
         self.node.as_ref().expect("Node workers exist only with their handoff")
     }
 
-    fn node_mut(&mut self) -> &mut Node {
+    pub(in crate::engine) fn node_mut(&mut self) -> &mut Node {
         self.node.as_mut().expect("Node workers exist only with their handoff")
     }
 
@@ -313,13 +312,13 @@ impl Engine {
     }
 
     /// What connects a Node worker.
-    fn node_link(&mut self, worker: Worker) -> Option<&mut NodeLink> {
+    pub(in crate::engine) fn node_link(&mut self, worker: Worker) -> Option<&mut NodeLink> {
         self.workers.get_mut(worker)?.link.node_mut()
     }
 
     /// Rests a little when connections come fast: each turn costs more than what it does, since Node
     /// workers answer every few connections.
-    pub(super) fn pace(&mut self) {
+    pub(in crate::engine) fn pace(&mut self) {
         let (now, connections) = (self.now, self.handoff.connections());
         let Some(node) = &mut self.node else { return };
         let rest = node.pace.rest(now, connections);
@@ -334,7 +333,7 @@ impl Engine {
     }
 
     /// Does what is due by now.
-    pub(super) fn look_after_nodes(&mut self) {
+    pub(in crate::engine) fn look_after_nodes(&mut self) {
         if self.node.is_some() {
             self.route_rested();
             self.retry_writing();

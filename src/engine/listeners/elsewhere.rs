@@ -16,7 +16,7 @@ const ALLOWED: Duration = Duration::from_secs(2);
 impl Engine {
     /// A server of a worker listens, by which the worker is ready, unless it is a successor that serves
     /// nothing of what is served. It may do so in a moment.
-    pub(super) fn hear_listening(&mut self, worker: Worker) {
+    pub(in crate::engine) fn hear_listening(&mut self, worker: Worker) {
         if self.served_before(worker).is_some_and(|before| before.is_disjoint(&self.serves(worker)))
         {
             let until = self.now + ALLOWED;
@@ -28,7 +28,7 @@ impl Engine {
     }
 
     /// Ends the successors that still serve nothing of what is served.
-    pub(super) fn end_those_elsewhere(&mut self) {
+    pub(in crate::engine) fn end_those_elsewhere(&mut self) {
         let now = self.now;
         while let Some((worker, _)) = self
             .node()

@@ -3,6 +3,10 @@
 //! Everything that the rest of the engine asks of a worker's connection goes through here, to the
 //! folder of its handoff.
 
+pub(super) mod channels;
+pub(super) mod native;
+pub(super) mod node;
+
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
@@ -10,19 +14,19 @@ use nix::libc;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-use super::channels::ChannelEvent;
-use super::native::{NativeLink, SavedChannel};
-use super::node::{NodeLink, SavedNodeLink};
-use super::upgrade::{Keeper, Shared};
-use super::{Channels, Connection, Engine};
+use self::native::{NativeLink, SavedChannel};
+use self::node::{NodeLink, SavedNodeLink};
+use crate::engine::links::channels::ChannelEvent;
+use crate::engine::{Channels, Connection, Engine};
 use crate::logic::Worker;
 use crate::logic::fleet::Input;
 use crate::logic::route::{Give, Pulse};
+use crate::os::kept::{Keeper, Shared};
 use crate::os::spawn::Launch;
 
 /// What connects one worker.
 #[derive(Debug)]
-pub(super) enum Link {
+pub(in crate::engine) enum Link {
     /// The handoff `channel`.
     Native(NativeLink),
     /// The handoff `node`.
@@ -31,7 +35,7 @@ pub(super) enum Link {
 
 /// What connects one worker, in a state.
 #[derive(Debug, Deserialize, Serialize)]
-pub(super) enum SavedLink {
+pub(in crate::engine) enum SavedLink {
     /// The handoff `channel`.
     Native(SavedChannel),
     /// The handoff `node`.
@@ -40,7 +44,11 @@ pub(super) enum SavedLink {
 
 impl SavedLink {
     /// The link that was written down.
-    pub(super) fn restore(self, worker: Worker, shared: &mut Shared) -> io::Result<Link> {
+    pub(in crate::engine) fn restore(
+        self,
+        worker: Worker,
+        shared: &mut Shared,
+    ) -> io::Result<Link> {
         Ok(match self {
             Self::Native(saved) => Link::Native(NativeLink::restore(&saved, worker)?),
             Self::Node(saved) => Link::Node(Box::new(NodeLink::restore(*saved, worker, shared)?)),
@@ -50,7 +58,7 @@ impl SavedLink {
 
 impl Link {
     /// Writes it down.
-    pub(super) fn save(&self, keeper: &mut Keeper) -> SavedLink {
+    pub(in crate::engine) fn save(&self, keeper: &mut Keeper) -> SavedLink {
         match self {
             Self::Native(link) => SavedLink::Native(link.save(keeper)),
             Self::Node(link) => SavedLink::Node(Box::new(link.save(keeper))),
@@ -58,7 +66,7 @@ impl Link {
     }
 
     /// The end that the worker inherits.
-    pub(super) fn workers_end(&self) -> BorrowedFd<'_> {
+    pub(in crate::engine) fn workers_end(&self) -> BorrowedFd<'_> {
         match self {
             Self::Native(link) => link.channel.workers_end(),
             Self::Node(link) => link.workers_end(),
@@ -66,7 +74,7 @@ impl Link {
     }
 
     /// The link of a worker that speaks the native protocol.
-    pub(super) fn native(&self) -> Option<&NativeLink> {
+    pub(in crate::engine) fn native(&self) -> Option<&NativeLink> {
         match self {
             Self::Native(link) => Some(link),
             Self::Node(_) => None,
@@ -74,7 +82,7 @@ impl Link {
     }
 
     /// The link of a Node worker.
-    pub(super) fn node(&self) -> Option<&NodeLink> {
+    pub(in crate::engine) fn node(&self) -> Option<&NodeLink> {
         match self {
             Self::Native(_) => None,
             Self::Node(link) => Some(link),
@@ -82,7 +90,7 @@ impl Link {
     }
 
     /// The link of a Node worker.
-    pub(super) fn node_mut(&mut self) -> Option<&mut NodeLink> {
+    pub(in crate::engine) fn node_mut(&mut self) -> Option<&mut NodeLink> {
         match self {
             Self::Native(_) => None,
             Self::Node(link) => Some(link),
@@ -90,7 +98,7 @@ impl Link {
     }
 
     /// The worker has inherited its end.
-    pub(super) fn inherited(&mut self) {
+    pub(in crate::engine) fn inherited(&mut self) {
         match self {
             // It stays open here, for the day when something has to be taken back from it.
             Self::Native(_) => {}
@@ -111,7 +119,7 @@ impl AsRawFd for Link {
 
 impl Engine {
     /// A link for a worker that is about to be started.
-    pub(super) fn new_link(&self, worker: Worker) -> io::Result<Link> {
+    pub(in crate::engine) fn new_link(&self, worker: Worker) -> io::Result<Link> {
         Ok(match &self.node {
             Some(_) => Link::Node(Box::new(self.new_node_link(worker)?)),
             None => Link::Native(NativeLink::new(worker)?),
@@ -119,7 +127,7 @@ impl Engine {
     }
 
     /// Tells a worker that is about to be started about its end.
-    pub(super) fn prepare(
+    pub(in crate::engine) fn prepare(
         &mut self,
         worker: Worker,
         link: &Link,
@@ -132,7 +140,7 @@ impl Engine {
     }
 
     /// Hears what there is to tell of channels by now.
-    pub(super) fn hear_channels(&mut self) {
+    pub(in crate::engine) fn hear_channels(&mut self) {
         match self.workers.channels.look() {
             Ok(events) => events.into_iter().for_each(|event| self.channel_event(event)),
             Err(error) => warn!("cannot look which channels have something to read: {error}"),
@@ -152,17 +160,17 @@ impl Engine {
     }
 
     /// Whether some worker does not tell which of its connections are open.
-    pub(super) fn is_blind(&self) -> bool {
+    pub(in crate::engine) fn is_blind(&self) -> bool {
         self.workers.all().any(|live| live.link.node().is_some_and(|link| !link.is_counting()))
     }
 
     /// Whether any worker may still serve a connection that came back.
-    pub(super) fn leads_anywhere(&self, connection: &Connection) -> bool {
+    pub(in crate::engine) fn leads_anywhere(&self, connection: &Connection) -> bool {
         self.node.as_ref().is_none_or(|node| node.leads_anywhere(connection))
     }
 
     /// A worker takes connections from now on.
-    pub(super) fn begin_placing(&mut self, worker: Worker) {
+    pub(in crate::engine) fn begin_placing(&mut self, worker: Worker) {
         if let Some(link) = self.workers.get_mut(worker).and_then(|live| live.link.node_mut()) {
             link.forget_listeners();
             self.tell_router_listeners(worker);
@@ -171,7 +179,7 @@ impl Engine {
     }
 
     /// Reads what workers have said.
-    pub(super) fn read_channels(&mut self, which: Channels) {
+    pub(in crate::engine) fn read_channels(&mut self, which: Channels) {
         if which == Channels::All {
             self.hear_channels();
         }
@@ -181,7 +189,7 @@ impl Engine {
     }
 
     /// Reads what one worker has said.
-    pub(super) fn read_channel(&mut self, worker: Worker, which: Channels) {
+    pub(in crate::engine) fn read_channel(&mut self, worker: Worker, which: Channels) {
         match self.workers.get(worker).map(|live| &live.link) {
             Some(Link::Native(_)) => self.read_native(worker, which),
             Some(Link::Node(_)) => self.read_node(worker, which),
@@ -193,7 +201,7 @@ impl Engine {
     /// nothing more can become of it.
     ///
     /// On an error the connection comes back with it.
-    pub(super) fn send_connection(
+    pub(in crate::engine) fn send_connection(
         &mut self,
         connection: Connection,
         give: &Give,
@@ -210,7 +218,7 @@ impl Engine {
     }
 
     /// Tells a worker to finish what it has; returns whether that could be said.
-    pub(super) fn tell_drain(&mut self, worker: Worker) -> bool {
+    pub(in crate::engine) fn tell_drain(&mut self, worker: Worker) -> bool {
         match self.workers.get(worker).map(|live| &live.link) {
             Some(Link::Native(_)) => self.drain_native(worker),
             Some(Link::Node(_)) => {
@@ -222,7 +230,7 @@ impl Engine {
     }
 
     /// Asks a worker to end by itself.
-    pub(super) fn tell_close(&mut self, worker: Worker, at_once: bool) {
+    pub(in crate::engine) fn tell_close(&mut self, worker: Worker, at_once: bool) {
         match self.workers.get(worker).map(|live| &live.link) {
             // It waits for TERM.
             Some(Link::Native(_)) => self.fleet.handle(self.now, Input::HandlesTerm(worker)),
@@ -232,7 +240,7 @@ impl Engine {
     }
 
     /// Tells a worker that it gets no new keys any more.
-    pub(super) fn tell_withdrawn(&mut self, worker: Worker) {
+    pub(in crate::engine) fn tell_withdrawn(&mut self, worker: Worker) {
         match self.workers.get(worker).map(|live| &live.link) {
             Some(Link::Native(_)) => {
                 let told = self.drain_native(worker);
@@ -246,7 +254,7 @@ impl Engine {
     }
 
     /// Asks a worker for a sign of life; returns whether it is one that answers.
-    pub(super) fn send_ping(&mut self, worker: Worker) -> bool {
+    pub(in crate::engine) fn send_ping(&mut self, worker: Worker) -> bool {
         match self.workers.get(worker).map(|live| &live.link) {
             Some(Link::Native(_)) => {
                 self.ping_native(worker);
@@ -258,13 +266,13 @@ impl Engine {
     }
 
     /// Whether a worker tells which of its connections are open.
-    pub(super) fn tells_its_end(&self, worker: Worker) -> bool {
+    pub(in crate::engine) fn tells_its_end(&self, worker: Worker) -> bool {
         let link = self.workers.get(worker).and_then(|live| live.link.node());
         link.is_none_or(NodeLink::is_counting)
     }
 
     /// How much a worker has not picked up.
-    pub(super) fn unread(&self, worker: Worker) -> io::Result<usize> {
+    pub(in crate::engine) fn unread(&self, worker: Worker) -> io::Result<usize> {
         match self.workers.get(worker).map(|live| &live.link) {
             Some(Link::Native(link)) => self.native.unread(link),
             Some(Link::Node(link)) => Ok(link.in_flight()),
@@ -274,7 +282,7 @@ impl Engine {
 
     /// How many connections are kept here until their workers have them: none with the handoff
     /// `channel`, where this is not to cost anything for each connection.
-    pub(super) fn on_their_way(&self) -> usize {
+    pub(in crate::engine) fn on_their_way(&self) -> usize {
         if self.node.is_none() {
             return 0;
         }
@@ -282,14 +290,14 @@ impl Engine {
     }
 
     /// Looks at the workers that seem to have no room, before new connections pass them over.
-    pub(super) fn look_at_full(&mut self) {
+    pub(in crate::engine) fn look_at_full(&mut self) {
         for worker in self.router.full() {
             self.look_at(worker);
         }
     }
 
     /// Looks how much a worker has not picked up.
-    pub(super) fn look_at(&mut self, worker: Worker) {
+    pub(in crate::engine) fn look_at(&mut self, worker: Worker) {
         let unread = self.unread(worker).unwrap_or_else(|error| {
             warn!(worker = worker.slot, "cannot look at the channel of {worker}: {error}");
             usize::MAX
@@ -309,7 +317,7 @@ impl Engine {
     }
 
     /// Takes back what a worker which has stopped reading did not pick up, as far as that is safe.
-    pub(super) fn relieve(&mut self, worker: Worker) {
+    pub(in crate::engine) fn relieve(&mut self, worker: Worker) {
         match self.workers.get(worker).map(|live| &live.link) {
             Some(Link::Native(_)) => self.relieve_native(worker),
             // It may have read a part of what is in its stream, so nothing can be taken back.
@@ -319,7 +327,7 @@ impl Engine {
     }
 
     /// Takes back what a worker which is gone did not pick up.
-    pub(super) fn recover(&mut self, worker: Worker, link: Link) {
+    pub(in crate::engine) fn recover(&mut self, worker: Worker, link: Link) {
         match link {
             Link::Native(link) => self.recover_native(worker, link.channel),
             Link::Node(link) => self.recover_node(worker, *link),
@@ -327,7 +335,7 @@ impl Engine {
     }
 
     /// Has the loop tell when those native workers pick something up of which that matters.
-    pub(super) fn watch_channels(&mut self) {
+    pub(in crate::engine) fn watch_channels(&mut self) {
         if self.node.is_none() {
             self.workers.watch_natives(self.router.wanted());
         }

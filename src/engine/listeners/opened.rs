@@ -5,43 +5,43 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use crate::channel::node::Data;
 use crate::logic::time::Time;
+use crate::protocol::node::Data;
 
 /// Everything that servers have asked for, by Node's name of it.
 #[derive(Debug)]
-pub(super) struct Ports {
+pub(in crate::engine) struct Ports {
     /// The listeners that were named by the user.
-    pub(super) given: BTreeSet<u32>,
+    pub(in crate::engine) given: BTreeSet<u32>,
     ports: BTreeMap<String, Port>,
     /// Each listener and how many of them it leads to.
     leading: BTreeMap<u32, usize>,
     /// When to look which of them nobody serves any more.
-    pub(super) look_at: Option<Time>,
+    pub(in crate::engine) look_at: Option<Time>,
 }
 
 /// One thing that servers of all workers share.
 #[derive(Debug)]
-pub(super) struct Port {
-    pub(super) opened: Opened,
+pub(in crate::engine) struct Port {
+    pub(in crate::engine) opened: Opened,
     /// What the first of them wants all to have.
-    pub(super) data: Option<Data>,
+    pub(in crate::engine) data: Option<Data>,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Opened {
+pub(in crate::engine) enum Opened {
     /// The numbers of the listeners that lead to it.
     Listeners(Vec<u32>),
     Udp(Rc<OwnedFd>),
 }
 
 impl Ports {
-    pub(super) fn new(given: BTreeSet<u32>) -> Self {
+    pub(in crate::engine) fn new(given: BTreeSet<u32>) -> Self {
         Self { given, ports: BTreeMap::new(), leading: BTreeMap::new(), look_at: None }
     }
 
     /// Something is open that servers may share.
-    pub(super) fn insert(&mut self, name: String, port: Port) {
+    pub(in crate::engine) fn insert(&mut self, name: String, port: Port) {
         for listener in port.listeners() {
             *self.leading.entry(*listener).or_default() += 1;
         }
@@ -50,7 +50,7 @@ impl Ports {
 
     /// Nobody serves one of them any more; returns the listeners that lead nowhere from now on. Those that
     /// the user named always lead somewhere.
-    pub(super) fn remove(&mut self, name: &str) -> Vec<u32> {
+    pub(in crate::engine) fn remove(&mut self, name: &str) -> Vec<u32> {
         let Some(port) = self.ports.remove(name) else { return Vec::new() };
         for listener in port.listeners() {
             if let Entry::Occupied(mut entry) = self.leading.entry(*listener) {
@@ -63,34 +63,34 @@ impl Ports {
         port.listeners().iter().copied().filter(|listener| !self.has(*listener)).collect()
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<&Port> {
+    pub(in crate::engine) fn get(&self, name: &str) -> Option<&Port> {
         self.ports.get(name)
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::engine) fn len(&self) -> usize {
         self.ports.len()
     }
 
-    pub(super) fn names(&self) -> Vec<String> {
+    pub(in crate::engine) fn names(&self) -> Vec<String> {
         self.ports.keys().cloned().collect()
     }
 
-    pub(super) fn all(&self) -> impl Iterator<Item = (&String, &Port)> {
+    pub(in crate::engine) fn all(&self) -> impl Iterator<Item = (&String, &Port)> {
         self.ports.iter()
     }
 
     /// The listeners that were named by the user.
-    pub(super) fn given(&self) -> &BTreeSet<u32> {
+    pub(in crate::engine) fn given(&self) -> &BTreeSet<u32> {
         &self.given
     }
 
     /// Whether this listener leads anywhere.
-    pub(super) fn has(&self, listener: u32) -> bool {
+    pub(in crate::engine) fn has(&self, listener: u32) -> bool {
         self.given.contains(&listener) || self.is_asked_for(listener)
     }
 
     /// Whether servers have asked for this listener.
-    pub(super) fn is_asked_for(&self, listener: u32) -> bool {
+    pub(in crate::engine) fn is_asked_for(&self, listener: u32) -> bool {
         self.leading.contains_key(&listener)
     }
 }

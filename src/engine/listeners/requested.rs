@@ -16,15 +16,15 @@ use super::opened::{Opened, Port};
 use super::query::{
     ONLY_V6, REUSE, address, errno, has, name, overlaps, path, place, sockname, speaks_http,
 };
-use super::{Parcel, SHARED, SOCKET};
-use crate::channel::node::{AddressType, Query, ServerKind, ToNode};
 use crate::engine::Engine;
-use crate::engine::accept::First;
+use crate::engine::links::node::{Parcel, SHARED, SOCKET};
+use crate::engine::listeners::First;
 use crate::logic::Worker;
 use crate::logic::room::Ports as Allowed;
 use crate::logic::route::Door;
 use crate::os::errors;
 use crate::os::listen::{Asked, Listener, Mode, Owner, open_asked, open_udp};
+use crate::protocol::node::{AddressType, Query, ServerKind, ToNode};
 
 /// What Node asks for when the app does not say how many connections may wait in the kernel.
 const BACKLOG: i32 = 511;
@@ -42,7 +42,7 @@ impl Engine {
 
     /// The listener that a connection came to which a worker had: open, or one that the user does not
     /// name any more.
-    pub(super) fn listener_of(&self, socket: &impl AsFd) -> Option<u32> {
+    pub(in crate::engine) fn listener_of(&self, socket: &impl AsFd) -> Option<u32> {
         let is_gone = |number: &&u32| self.listeners.get(**number).is_none();
         let gone = || self.node().ports.given().iter().find(is_gone).copied();
         self.listeners.find(socket).or_else(gone)
@@ -62,7 +62,7 @@ impl Engine {
     /// A server of a worker wants to listen. Nothing is opened any more for a worker that is to end, by a stop
     /// or by itself. It gets no answer, as from Node's own primary: an error would end most apps at
     /// once, and their connections with them.
-    pub(super) fn answer_query(&mut self, worker: Worker, query: Query) {
+    pub(in crate::engine) fn answer_query(&mut self, worker: Worker, query: Query) {
         if self.fleet.is_stopping() || self.fleet.is_outgoing(worker) {
             return debug!("{worker} is to end: it cannot listen on {} any more", place(&query));
         }
@@ -129,7 +129,7 @@ impl Engine {
     }
 
     /// Tells the router which of these listeners, or of those that the user named, a worker serves no more.
-    pub(super) fn leave(&mut self, worker: Worker, closed: Vec<u32>) {
+    pub(in crate::engine) fn leave(&mut self, worker: Worker, closed: Vec<u32>) {
         let given = self.node().ports.given().clone();
         let Some(link) = self.node_link(worker) else { return };
         let candidates = closed.into_iter().chain(given.iter().copied());

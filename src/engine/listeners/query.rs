@@ -7,16 +7,16 @@ use std::path::PathBuf;
 use nix::libc;
 use nix::net::if_::if_nametoindex;
 
-use crate::channel::node::{AddressType, Query, ServerKind, Sockname};
 use crate::os::listen::name_of_path;
+use crate::protocol::node::{AddressType, Query, ServerKind, Sockname};
 
 /// Of libuv's bind: an IPv6 address takes no IPv4 clients (`UV_TCP_IPV6ONLY`, `UV_UDP_IPV6ONLY`).
-pub(super) const ONLY_V6: u32 = 1;
+pub(in crate::engine) const ONLY_V6: u32 = 1;
 /// Of libuv's bind: several UDP sockets may have the address (`UV_UDP_REUSEADDR`).
-pub(super) const REUSE: u32 = 4;
+pub(in crate::engine) const REUSE: u32 = 4;
 
 /// Node's own name of what is asked for.
-pub(super) fn name(query: &Query) -> String {
+pub(in crate::engine) fn name(query: &Query) -> String {
     let address = query.address.as_deref().unwrap_or("null");
     let port = query.port.map_or(-1, i32::from);
     let fd = query.fd.map_or(String::new(), |fd| fd.to_string());
@@ -30,12 +30,12 @@ pub(super) fn name(query: &Query) -> String {
     }
 }
 
-pub(super) fn has(query: &Query, flag: u32) -> bool {
+pub(in crate::engine) fn has(query: &Query, flag: u32) -> bool {
     query.flags & flag != 0
 }
 
 /// What is asked for, for the log.
-pub(super) fn place(query: &Query) -> String {
+pub(in crate::engine) fn place(query: &Query) -> String {
     match (&query.address, query.port) {
         (Some(address), Some(port)) if address.contains(':') => format!("[{address}]:{port}"),
         (Some(address), Some(port)) => format!("{address}:{port}"),
@@ -46,14 +46,14 @@ pub(super) fn place(query: &Query) -> String {
 
 /// The path of a Unix socket; an abstract name begins with a null byte. Node puts the directory of the
 /// worker in front of both.
-pub(super) fn path(query: &Query) -> PathBuf {
+pub(in crate::engine) fn path(query: &Query) -> PathBuf {
     let address = query.address.as_deref().unwrap_or_default();
     address.find('\0').map_or(address, |at| &address[at..]).into()
 }
 
 /// The number of the error that Node gives an app for this one: without its directory, a Unix socket
 /// is said to be forbidden (`uv_pipe_bind` of libuv).
-pub(super) fn errno(query: &Query, error: &io::Error) -> i32 {
+pub(in crate::engine) fn errno(query: &Query, error: &io::Error) -> i32 {
     match error.raw_os_error() {
         Some(libc::ENOENT) if query.kind == AddressType::Unix => libc::EACCES,
         errno => errno.unwrap_or(libc::EINVAL),
@@ -61,12 +61,12 @@ pub(super) fn errno(query: &Query, error: &io::Error) -> i32 {
 }
 
 /// Whether the head of a request is to be expected; without the preload nobody says.
-pub(super) fn speaks_http(query: &Query) -> bool {
+pub(in crate::engine) fn speaks_http(query: &Query) -> bool {
     matches!(query.server, None | Some(ServerKind::Http))
 }
 
 /// The address that is asked for; a link-local one may have a zone, as in `fe80::1%eth0`.
-pub(super) fn address(query: &Query) -> io::Result<SocketAddr> {
+pub(in crate::engine) fn address(query: &Query) -> io::Result<SocketAddr> {
     let wrong = || io::Error::from_raw_os_error(libc::EINVAL);
     let port = query.port.unwrap_or(0);
     let Some(text) = &query.address else {
@@ -87,12 +87,12 @@ pub(super) fn address(query: &Query) -> io::Result<SocketAddr> {
 }
 
 /// What a server is told that its address is; the port has to be the one that it asked for.
-pub(super) fn sockname(query: &Query, real: SocketAddr) -> Sockname {
+pub(in crate::engine) fn sockname(query: &Query, real: SocketAddr) -> Sockname {
     let asked = query.port.filter(|port| *port != 0);
     Sockname { address: real.ip(), port: asked.unwrap_or(real.port()) }
 }
 
 /// Whether a given address covers the one asked for, or the other way round; `None` is any.
-pub(super) fn overlaps(given: IpAddr, asked: Option<IpAddr>) -> bool {
+pub(in crate::engine) fn overlaps(given: IpAddr, asked: Option<IpAddr>) -> bool {
     asked.is_none_or(|asked| given == asked || given.is_unspecified() || asked.is_unspecified())
 }

@@ -12,45 +12,45 @@ use crate::os::upgrade::take_over;
 
 /// A descriptor in a state.
 #[derive(Debug, Deserialize, Serialize)]
-pub(in crate::engine) struct Kept(RawFd);
+pub struct Kept(RawFd);
 
 /// The descriptors that have to stay open for a state to be true.
 #[derive(Debug, Default)]
-pub(in crate::engine) struct Keeper(Vec<RawFd>);
+pub struct Keeper(Vec<RawFd>);
 
 /// Descriptors with several owners, which a state names several times.
 #[derive(Debug, Default)]
-pub(in crate::engine) struct Shared(BTreeMap<RawFd, Rc<OwnedFd>>);
+pub struct Shared(BTreeMap<RawFd, Rc<OwnedFd>>);
 
 impl Keeper {
     /// Notes that this one has to stay open.
-    pub(in crate::engine) fn keep(&mut self, descriptor: &impl AsRawFd) -> Kept {
+    pub fn keep(&mut self, descriptor: &impl AsRawFd) -> Kept {
         let number = descriptor.as_raw_fd();
         self.0.push(number);
         Kept(number)
     }
 
     /// Notes that these have to stay open which await closing.
-    pub(super) fn keep_unclosed(&mut self) -> Vec<(Sender, Kept)> {
+    pub fn keep_unclosed(&mut self) -> Vec<(Sender, Kept)> {
         let unclosed = closing::unclosed();
         self.0.extend(unclosed.iter().map(|(_, number)| number));
         unclosed.into_iter().map(|(sender, number)| (sender, Kept(number))).collect()
     }
 
     /// All of them.
-    pub(super) fn numbers(&self) -> &[RawFd] {
+    pub fn numbers(&self) -> &[RawFd] {
         &self.0
     }
 }
 
 impl Kept {
     /// Takes the descriptor over. It is an error if it is not open.
-    pub(in crate::engine) fn take_over(&self) -> io::Result<OwnedFd> {
+    pub fn take_over(&self) -> io::Result<OwnedFd> {
         take_over(self.0)
     }
 
     /// The same, for one that a state may name several times.
-    pub(in crate::engine) fn share(&self, shared: &mut Shared) -> io::Result<Rc<OwnedFd>> {
+    pub fn share(&self, shared: &mut Shared) -> io::Result<Rc<OwnedFd>> {
         if let Some(taken) = shared.0.get(&self.0) {
             return Ok(Rc::clone(taken));
         }

@@ -1,6 +1,6 @@
 //! The handoff `channel`: workers that receive datagrams with connections, see `sticky-run-channel(7)`.
 
-mod messages;
+mod receive;
 mod recovery;
 
 use std::io;
@@ -14,13 +14,13 @@ use sticky_worker::message::{
 use tracing::debug;
 
 use self::recovery::{Recovery, SavedRecovery};
-use super::channels::ChannelPoll;
-use super::upgrade::{Keeper, Kept};
-use super::{Connection, Engine};
+use crate::engine::links::channels::ChannelPoll;
+use crate::engine::{Connection, Engine};
 use crate::logic::Worker;
 use crate::logic::route::key::KeyList;
 use crate::logic::time::Time;
 use crate::os::fdpass::{Buffer, Channel};
+use crate::os::kept::{Keeper, Kept};
 use crate::os::spawn::Launch;
 
 /// The longest message with a connection, to measure what one costs.
@@ -29,7 +29,7 @@ const LONGEST: &[u8] =
 
 /// What all links of this handoff share.
 #[derive(Debug)]
-pub(super) struct Native {
+pub(in crate::engine) struct Native {
     /// What the kernel charges for one message in flight, in bytes.
     charge: usize,
     buffer: Box<Buffer>,
@@ -38,13 +38,13 @@ pub(super) struct Native {
 
 /// What all links of this handoff share, in a state.
 #[derive(Debug, Deserialize, Serialize)]
-pub(super) struct SavedNative {
+pub(in crate::engine) struct SavedNative {
     charge: usize,
     recovery: SavedRecovery,
 }
 
 impl Native {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(in crate::engine) fn new() -> io::Result<Self> {
         Ok(Self::with(Channel::charge(LONGEST)?, Recovery::default()))
     }
 
@@ -53,40 +53,40 @@ impl Native {
     }
 
     /// Writes down what could not be taken back yet.
-    pub(super) fn save(&self, keeper: &mut Keeper) -> SavedNative {
+    pub(in crate::engine) fn save(&self, keeper: &mut Keeper) -> SavedNative {
         SavedNative { charge: self.charge, recovery: self.recovery.save(keeper) }
     }
 
     /// Goes on with what was written down.
-    pub(super) fn restore(now: Time, saved: SavedNative) -> io::Result<Self> {
+    pub(in crate::engine) fn restore(now: Time, saved: SavedNative) -> io::Result<Self> {
         Ok(Self::with(saved.charge, Recovery::restore(now, saved.recovery)?))
     }
 
     /// How many messages a worker has not picked up.
-    pub(super) fn unread(&self, link: &NativeLink) -> io::Result<usize> {
+    pub(in crate::engine) fn unread(&self, link: &NativeLink) -> io::Result<usize> {
         Ok(link.channel.unread_bytes()?.div_ceil(self.charge))
     }
 
     /// When to call [`Engine::recover_rest`].
-    pub(super) fn recovery_due(&self) -> Option<Time> {
+    pub(in crate::engine) fn recovery_due(&self) -> Option<Time> {
         self.recovery.due()
     }
 
     /// How many channels may still hold connections of workers that are gone.
-    pub(super) fn abandoned(&self) -> usize {
+    pub(in crate::engine) fn abandoned(&self) -> usize {
         self.recovery.abandoned()
     }
 }
 
 /// What connects a worker that speaks the native protocol.
 #[derive(Debug)]
-pub(super) struct NativeLink {
-    pub(super) channel: Channel,
+pub(in crate::engine) struct NativeLink {
+    pub(in crate::engine) channel: Channel,
 }
 
 /// A channel in a state.
 #[derive(Debug, Deserialize, Serialize)]
-pub(super) struct SavedChannel {
+pub(in crate::engine) struct SavedChannel {
     ours: Kept,
     theirs: Kept,
 }
@@ -103,21 +103,21 @@ impl SavedChannel {
 
 impl NativeLink {
     /// Writes it down.
-    pub(super) fn save(&self, keeper: &mut Keeper) -> SavedChannel {
+    pub(in crate::engine) fn save(&self, keeper: &mut Keeper) -> SavedChannel {
         SavedChannel::save(&self.channel, keeper)
     }
 
     /// The link that was written down.
-    pub(super) fn restore(saved: &SavedChannel, worker: Worker) -> io::Result<Self> {
+    pub(in crate::engine) fn restore(saved: &SavedChannel, worker: Worker) -> io::Result<Self> {
         Ok(Self { channel: saved.restore(worker)? })
     }
 
-    pub(super) fn new(worker: Worker) -> io::Result<Self> {
+    pub(in crate::engine) fn new(worker: Worker) -> io::Result<Self> {
         Ok(Self { channel: Channel::new(worker)? })
     }
 
     /// Tells a worker that is about to be started about its end.
-    pub(super) fn prepare(&self, keys: &KeyList, launch: &mut Launch) -> io::Result<()> {
+    pub(in crate::engine) fn prepare(&self, keys: &KeyList, launch: &mut Launch) -> io::Result<()> {
         let variables = [
             (ENV_CHANNEL_KEYS, keys.looked_for()),
             (ENV_CHANNEL, self.channel.workers_end().as_raw_fd().to_string()),
@@ -130,7 +130,7 @@ impl NativeLink {
     }
 
     /// Sends a connection; it stays with the caller.
-    pub(super) fn send(&self, connection: &Connection) -> io::Result<()> {
+    pub(in crate::engine) fn send(&self, connection: &Connection) -> io::Result<()> {
         let mut buffer = [0; MAX_MESSAGE];
         let Connection { client, listener, .. } = *connection;
         let listener = listener.and_then(|number| u16::try_from(number).ok());
@@ -139,7 +139,7 @@ impl NativeLink {
     }
 
     /// Has the loop tell when the worker picks something up, if that is `wanted`.
-    pub(super) fn watch(
+    pub(in crate::engine) fn watch(
         &self,
         channels: &ChannelPoll,
         worker: Worker,
@@ -150,13 +150,13 @@ impl NativeLink {
 }
 
 impl Engine {
-    pub(super) fn drain_native(&mut self, worker: Worker) -> bool {
+    pub(in crate::engine) fn drain_native(&mut self, worker: Worker) -> bool {
         self.send_note(worker, &ToWorker::Drain)
     }
 
     /// Asks a worker for a sign of life. One that has no room for the question does not read, which
     /// is an answer too.
-    pub(super) fn ping_native(&mut self, worker: Worker) {
+    pub(in crate::engine) fn ping_native(&mut self, worker: Worker) {
         self.send_note(worker, &ToWorker::Ping);
     }
 

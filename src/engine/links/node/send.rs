@@ -9,30 +9,30 @@ use serde::{Deserialize, Serialize};
 use tracing::{debug, warn};
 
 use super::{NodeLink, Parcel};
-use crate::channel::node::{Serialization, ToNode, Way};
 use crate::engine::connection::SavedConnection;
-use crate::engine::handoff::of;
-use crate::engine::upgrade::Keeper;
+use crate::engine::intake::of;
 use crate::engine::{Connection, Engine};
 use crate::logic::Worker;
 use crate::logic::burden::MOST_KEPT;
 use crate::logic::route::{Give, Reason, Returned};
 use crate::logic::time::Time;
+use crate::os::kept::Keeper;
+use crate::protocol::node::{Serialization, ToNode, Way};
 
 /// The rest of a connection whose worker had no descriptor left for it.
 const REST: Duration = Duration::from_millis(50);
 
 /// Connections that did not arrive.
 #[derive(Debug, Default)]
-pub(super) struct Resting(VecDeque<(Time, Connection, Returned)>);
+pub(in crate::engine) struct Resting(VecDeque<(Time, Connection, Returned)>);
 
 /// Those in a state.
 #[derive(Debug, Deserialize, Serialize)]
-pub(super) struct SavedResting(Vec<(Time, SavedConnection, Returned)>);
+pub(in crate::engine) struct SavedResting(Vec<(Time, SavedConnection, Returned)>);
 
 impl Resting {
     /// Writes them down.
-    pub(super) fn save(&self, keeper: &mut Keeper) -> SavedResting {
+    pub(in crate::engine) fn save(&self, keeper: &mut Keeper) -> SavedResting {
         let resting = self.0.iter();
         let resting =
             resting.map(|(until, connection, how)| (*until, connection.save(keeper), *how));
@@ -40,7 +40,7 @@ impl Resting {
     }
 
     /// Goes on with those that were written down.
-    pub(super) fn restore(SavedResting(resting): SavedResting) -> io::Result<Self> {
+    pub(in crate::engine) fn restore(SavedResting(resting): SavedResting) -> io::Result<Self> {
         let resting = resting.into_iter();
         let resting =
             resting.map(|(until, connection, how)| Ok((until, connection.restore()?, how)));
@@ -48,16 +48,16 @@ impl Resting {
     }
 
     /// One rests until this time, which is not before that of any other.
-    pub(super) fn push(&mut self, until: Time, connection: Connection, how: Returned) {
+    pub(in crate::engine) fn push(&mut self, until: Time, connection: Connection, how: Returned) {
         self.0.push_back((until, connection, how));
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::engine) fn len(&self) -> usize {
         self.0.len()
     }
 
     /// When the first of them has rested.
-    pub(super) fn ends(&self) -> Option<Time> {
+    pub(in crate::engine) fn ends(&self) -> Option<Time> {
         self.0.front().map(|(until, ..)| *until)
     }
 
@@ -72,7 +72,7 @@ impl Resting {
 
 impl NodeLink {
     /// Writes as much as there is room for.
-    pub(super) fn flush(&mut self) -> io::Result<()> {
+    pub(in crate::engine) fn flush(&mut self) -> io::Result<()> {
         while !self.blocked
             && let Some(piece) = self.outbox.next()
         {
@@ -98,7 +98,11 @@ impl NodeLink {
 
 impl Engine {
     /// Says something to a worker.
-    pub(super) fn say<'a>(&mut self, worker: Worker, message: impl FnOnce(u32) -> ToNode<'a>) {
+    pub(in crate::engine) fn say<'a>(
+        &mut self,
+        worker: Worker,
+        message: impl FnOnce(u32) -> ToNode<'a>,
+    ) {
         let serialization = self.serialization();
         let Some(link) = self.node_link(worker) else { return };
         let message = message(link.primary.seq());
@@ -108,7 +112,7 @@ impl Engine {
     }
 
     /// Answers a message with a descriptor, before anything else that waits to be said.
-    pub(super) fn answer_handle(&mut self, worker: Worker, answer: ToNode<'_>) {
+    pub(in crate::engine) fn answer_handle(&mut self, worker: Worker, answer: ToNode<'_>) {
         let frame = answer.encode(self.serialization());
         let Some(link) = self.node_link(worker) else { return };
         link.outbox.answer_at_once(frame, &link.burden);
@@ -117,7 +121,7 @@ impl Engine {
     }
 
     /// Says something to a worker that travels with a descriptor.
-    pub(super) fn say_with<'a>(
+    pub(in crate::engine) fn say_with<'a>(
         &mut self,
         worker: Worker,
         parcel: Parcel,
@@ -133,7 +137,7 @@ impl Engine {
     }
 
     /// Ends a worker because of which too much is kept.
-    pub(super) fn judge_burden(&mut self, worker: Worker) {
+    pub(in crate::engine) fn judge_burden(&mut self, worker: Worker) {
         if self.node_link(worker).is_some_and(|link| link.burden.is_too_much()) {
             let what = format!(
                 "more than {} MiB wait because of it: answers that it does not read, connections that it \
@@ -198,7 +202,7 @@ impl Engine {
     }
 
     /// Writes to all workers, after the kernel had no room at all.
-    pub(super) fn retry_writing(&mut self) {
+    pub(in crate::engine) fn retry_writing(&mut self) {
         let now = self.now;
         if self.node().retry_at.is_some_and(|at| at <= now) {
             self.node_mut().retry_at = None;
@@ -209,7 +213,7 @@ impl Engine {
     }
 
     /// Routes connections again that did not arrive.
-    pub(super) fn route_rested(&mut self) {
+    pub(in crate::engine) fn route_rested(&mut self) {
         let now = self.now;
         while let Some((connection, how)) = self.node_mut().resting.pop(now) {
             self.handoff.take_back(connection, how);
@@ -217,7 +221,7 @@ impl Engine {
     }
 
     /// The oldest descriptor has arrived.
-    pub(super) fn hear_arrived(&mut self, worker: Worker) {
+    pub(in crate::engine) fn hear_arrived(&mut self, worker: Worker) {
         let Some(link) = self.node_link(worker) else { return };
         link.outbox.acknowledged();
         match link.ledger.acknowledged() {
@@ -240,7 +244,7 @@ impl Engine {
     }
 
     /// So many of the oldest descriptors have arrived and were taken.
-    pub(super) fn hear_taken(&mut self, worker: Worker, count: u32) {
+    pub(in crate::engine) fn hear_taken(&mut self, worker: Worker, count: u32) {
         let Some(link) = self.node_link(worker) else { return };
         for _ in 0..count {
             link.outbox.acknowledged();
@@ -253,7 +257,7 @@ impl Engine {
     }
 
     /// The oldest descriptor has not arrived, only its message: the worker has too many.
-    pub(super) fn hear_lost(&mut self, worker: Worker) {
+    pub(in crate::engine) fn hear_lost(&mut self, worker: Worker) {
         let Some(link) = self.node_link(worker) else { return };
         link.outbox.acknowledged();
         match link.ledger.lost() {
@@ -273,7 +277,7 @@ impl Engine {
     }
 
     /// A server took a connection, or did not.
-    pub(super) fn hear_answer(&mut self, worker: Worker, seq: u32, taken: bool) {
+    pub(in crate::engine) fn hear_answer(&mut self, worker: Worker, seq: u32, taken: bool) {
         let Some(link) = self.node_link(worker) else { return };
         let counts = link.primary.has_preload();
         let Some(Parcel::Connection(connection, _)) = link.ledger.answered(seq) else { return };

@@ -15,7 +15,6 @@ use tracing::{debug, warn};
 use super::connection::SavedConnection;
 use super::origin::Preface;
 use super::pending::PendingConnection;
-use super::upgrade::Keeper;
 use super::{Channels, Connection, Engine};
 use crate::logic::Worker;
 use crate::logic::route::head::MAX_HEAD;
@@ -23,6 +22,7 @@ use crate::logic::route::returns::{MOST, Returns};
 use crate::logic::route::{Arrival, Conn, Door, Give, Returned, Verdict};
 use crate::logic::throttle::Throttle;
 use crate::logic::time::Time;
+use crate::os::kept::Keeper;
 use crate::os::listen::held_back;
 use crate::os::peek::{self, Peeked, peek};
 

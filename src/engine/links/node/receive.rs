@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
-use crate::channel::node::{Cut, FromNode, MOST_WHOLE, Package, ToNode};
 use crate::engine::connection::Head;
 use crate::engine::{Channels, Connection, Engine};
 use crate::logic::Worker;
@@ -21,6 +20,7 @@ use crate::os::closing::Foreign;
 use crate::os::listen::Mode;
 use crate::os::peek::{self, Peer};
 use crate::os::receive::Received;
+use crate::protocol::node::{Cut, FromNode, MOST_WHOLE, Package, ToNode};
 
 /// A mebibyte.
 const MIB: usize = 1024 * 1024;
@@ -160,7 +160,7 @@ impl Engine {
     }
 
     /// Ends a worker for what it did. What was on its way to it goes to others.
-    pub(super) fn end_node_for(&mut self, worker: Worker, what: &str) {
+    pub(in crate::engine) fn end_node_for(&mut self, worker: Worker, what: &str) {
         self.end_for(worker, what);
         self.hear_end(worker);
     }

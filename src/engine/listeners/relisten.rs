@@ -3,8 +3,8 @@
 
 use tracing::{info, warn};
 
-use super::HANDSHAKES;
-use super::listeners::{Entry, Listeners};
+use super::accept::HANDSHAKES;
+use super::{Entry, Listeners};
 use crate::engine::Engine;
 use crate::engine::start::open_listeners;
 use crate::logic::config::Listen;

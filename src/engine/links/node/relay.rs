@@ -7,21 +7,21 @@ use std::rc::Rc;
 use tracing::warn;
 
 use super::{NodeLink, Parcel};
-use crate::channel::node::{Adapter, Ledger, Outbox, ToNode};
 use crate::engine::Engine;
 use crate::logic::Worker;
 use crate::logic::fleet::Input;
 use crate::logic::route::Returned;
+use crate::protocol::node::{Adapter, Ledger, Outbox, ToNode};
 
 /// A connection that was on its way to so many workers when they ended may be what ends them.
 const MOST_DEATHS: u8 = 3;
 /// So many bytes may wait for a worker that does not read before what others say to it is dropped. It is
 /// no less than two of the longest frames.
-pub(super) const MOST_WAITING: usize = 32 * 1024 * 1024;
+pub(in crate::engine) const MOST_WAITING: usize = 32 * 1024 * 1024;
 
 impl Engine {
     /// Passes a frame on as it is: to the worker whose question it answers, or to all others.
-    pub(super) fn relay(&mut self, from: Worker, adapter: &Adapter, frame: &Rc<[u8]>) {
+    pub(in crate::engine) fn relay(&mut self, from: Worker, adapter: &Adapter, frame: &Rc<[u8]>) {
         if let Some(link) = self.node_link(from) {
             link.primary.note_adapter(adapter);
         }
@@ -37,7 +37,7 @@ impl Engine {
     }
 
     /// The channel to a worker has ended: takes back what did not arrive there.
-    pub(super) fn take_back_parcels(&mut self, worker: Worker) {
+    pub(in crate::engine) fn take_back_parcels(&mut self, worker: Worker) {
         let Some(link) = self.node_link(worker) else { return };
         link.outbox = Outbox::default();
         link.over = true;

@@ -11,7 +11,6 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::NodeLink;
-use crate::channel::node::Serialization;
 use crate::engine::Engine;
 use crate::logic::Worker;
 use crate::logic::config::{KeepAlive, NodeKeys, with_slot};
@@ -19,31 +18,32 @@ use crate::logic::inspect::{Inspect, for_worker, is_restricted};
 use crate::logic::route::mint::MintKey;
 use crate::os::listen::Listener;
 use crate::os::spawn::Launch;
+use crate::protocol::node::Serialization;
 
 /// The files of the preload; Node loads the first one.
-pub(super) const PRELOAD: &[(&str, &str)] = &[
-    ("index.cjs", include_str!("../../../workers/node/preload/index.cjs")),
-    ("answers.cjs", include_str!("../../../workers/node/preload/answers.cjs")),
-    ("arrivals.cjs", include_str!("../../../workers/node/preload/arrivals.cjs")),
-    ("close.cjs", include_str!("../../../workers/node/preload/close.cjs")),
-    ("connections.cjs", include_str!("../../../workers/node/preload/connections.cjs")),
-    ("drain.cjs", include_str!("../../../workers/node/preload/drain.cjs")),
-    ("engine.cjs", include_str!("../../../workers/node/preload/engine.cjs")),
-    ("environment.cjs", include_str!("../../../workers/node/preload/environment.cjs")),
-    ("handback.cjs", include_str!("../../../workers/node/preload/handback.cjs")),
-    ("handles.cjs", include_str!("../../../workers/node/preload/handles.cjs")),
-    ("homes.cjs", include_str!("../../../workers/node/preload/homes.cjs")),
-    ("http2.cjs", include_str!("../../../workers/node/preload/http2.cjs")),
-    ("keys.cjs", include_str!("../../../workers/node/preload/keys.cjs")),
-    ("loading.cjs", include_str!("../../../workers/node/preload/loading.cjs")),
-    ("messages.cjs", include_str!("../../../workers/node/preload/messages.cjs")),
-    ("packages.cjs", include_str!("../../../workers/node/preload/packages.cjs")),
-    ("probes.cjs", include_str!("../../../workers/node/preload/probes.cjs")),
-    ("requests.cjs", include_str!("../../../workers/node/preload/requests.cjs")),
-    ("servers.cjs", include_str!("../../../workers/node/preload/servers.cjs")),
-    ("sessions.cjs", include_str!("../../../workers/node/preload/sessions.cjs")),
-    ("sids.cjs", include_str!("../../../workers/node/preload/sids.cjs")),
-    ("supervisor.cjs", include_str!("../../../workers/node/preload/supervisor.cjs")),
+pub(in crate::engine) const PRELOAD: &[(&str, &str)] = &[
+    ("index.cjs", include_str!("../../../../workers/node/preload/index.cjs")),
+    ("answers.cjs", include_str!("../../../../workers/node/preload/answers.cjs")),
+    ("arrivals.cjs", include_str!("../../../../workers/node/preload/arrivals.cjs")),
+    ("close.cjs", include_str!("../../../../workers/node/preload/close.cjs")),
+    ("connections.cjs", include_str!("../../../../workers/node/preload/connections.cjs")),
+    ("drain.cjs", include_str!("../../../../workers/node/preload/drain.cjs")),
+    ("engine.cjs", include_str!("../../../../workers/node/preload/engine.cjs")),
+    ("environment.cjs", include_str!("../../../../workers/node/preload/environment.cjs")),
+    ("handback.cjs", include_str!("../../../../workers/node/preload/handback.cjs")),
+    ("handles.cjs", include_str!("../../../../workers/node/preload/handles.cjs")),
+    ("homes.cjs", include_str!("../../../../workers/node/preload/homes.cjs")),
+    ("http2.cjs", include_str!("../../../../workers/node/preload/http2.cjs")),
+    ("keys.cjs", include_str!("../../../../workers/node/preload/keys.cjs")),
+    ("loading.cjs", include_str!("../../../../workers/node/preload/loading.cjs")),
+    ("messages.cjs", include_str!("../../../../workers/node/preload/messages.cjs")),
+    ("packages.cjs", include_str!("../../../../workers/node/preload/packages.cjs")),
+    ("probes.cjs", include_str!("../../../../workers/node/preload/probes.cjs")),
+    ("requests.cjs", include_str!("../../../../workers/node/preload/requests.cjs")),
+    ("servers.cjs", include_str!("../../../../workers/node/preload/servers.cjs")),
+    ("sessions.cjs", include_str!("../../../../workers/node/preload/sessions.cjs")),
+    ("sids.cjs", include_str!("../../../../workers/node/preload/sids.cjs")),
+    ("supervisor.cjs", include_str!("../../../../workers/node/preload/supervisor.cjs")),
 ];
 
 /// The number in Node's `cluster` of a worker that is about to be started, which counts from 1: that

@@ -1,8 +1,5 @@
 //! Accepting: from the listeners, for as long as there is room.
 
-mod listeners;
-mod relisten;
-
 use std::io;
 use std::mem;
 use std::os::fd::AsRawFd;
@@ -12,9 +9,8 @@ use mio::unix::SourceFd;
 use nix::libc;
 use tracing::{info, warn};
 
-pub(super) use self::listeners::{First, Listeners, SavedListeners};
-use super::connection::Socket;
-use super::{Connection, Engine};
+use crate::engine::connection::Socket;
+use crate::engine::{Connection, Engine};
 use crate::logic::route::Door;
 use crate::os::closing::Foreign;
 use crate::os::listen::{Accepted, Listener};
@@ -29,7 +25,7 @@ const REST: Duration = Duration::from_millis(100);
 const WHOLE_BACKLOG: usize = 1 << 17;
 /// From letting nobody new in to the close: for handshakes that have begun, which take as long as
 /// a packet to the client and one back.
-const HANDSHAKES: Duration = Duration::from_millis(20);
+pub(super) const HANDSHAKES: Duration = Duration::from_millis(20);
 /// Errors that were pending on a new connection and say nothing about the listener (`accept(2)`).
 const OF_ONE_CONNECTION: [i32; 10] = [
     libc::ECONNABORTED,
@@ -55,7 +51,7 @@ enum Attempt {
 
 impl Engine {
     /// Accepts from every listener that has something.
-    pub(super) fn accept_all(&mut self) {
+    pub(in crate::engine) fn accept_all(&mut self) {
         if self.listeners.resting_until.is_some_and(|until| self.now < until) {
             return;
         }
@@ -68,7 +64,7 @@ impl Engine {
     }
 
     /// Accepts what has come to listeners before they were replaced, as soon as there is room for it.
-    pub(super) fn accept_from_replaced(&mut self) {
+    pub(in crate::engine) fn accept_from_replaced(&mut self) {
         if self.listeners.resting_until.is_some_and(|until| self.now < until) {
             return;
         }
@@ -102,14 +98,14 @@ impl Engine {
 
     /// Lets nobody new in and closes a little later, so that nobody whom the kernel has let in is
     /// reset.
-    pub(super) fn close_listeners_soon(&mut self) {
+    pub(in crate::engine) fn close_listeners_soon(&mut self) {
         self.listeners.closing_at = Some(self.now + HANDSHAKES);
         self.listeners.let_nobody_in();
     }
 
     /// Accepts what the kernel has already completed, as far as there is room for it, then listens
     /// no more.
-    pub(super) fn close_listeners(&mut self) {
+    pub(in crate::engine) fn close_listeners(&mut self) {
         self.listeners.closing_at = None;
         for number in self.listeners.numbers() {
             self.accept_backlog(number);
@@ -120,14 +116,14 @@ impl Engine {
     }
 
     /// Accepts what the kernel has already completed, as far as there is room for it.
-    pub(super) fn accept_backlog(&mut self, number: u32) {
+    pub(in crate::engine) fn accept_backlog(&mut self, number: u32) {
         // Whether or not the loop has said so yet.
         self.listeners.became_readable(number);
         self.accept_some(number, WHOLE_BACKLOG);
     }
 
     /// Listens no more with this number. Nobody waits for what it leads to any more.
-    pub(super) fn close_listener(&mut self, number: u32) {
+    pub(in crate::engine) fn close_listener(&mut self, number: u32) {
         self.listen_no_more(number);
         for conn in self.router.close(Door(number)) {
             self.waiting.remove(&conn);
@@ -138,7 +134,7 @@ impl Engine {
     }
 
     /// Closes a listener while all else goes on, and says so.
-    fn listen_no_more(&mut self, number: u32) {
+    pub(in crate::engine) fn listen_no_more(&mut self, number: u32) {
         if let Some(listener) = self.listeners.get(number) {
             info!("listening on {listener} no more");
         }

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use super::NodeLink;
 use crate::engine::Engine;
+use crate::engine::links::node::NodeLink;
 use crate::logic::Worker;
 
 /// A port is kept for so long after a worker that was replaced: its successor may open a server
@@ -14,7 +14,7 @@ const UNUSED: Duration = Duration::from_secs(5);
 impl Engine {
     /// A server of a worker is closed. That of a withdrawn one closes because it ends: its
     /// successor may listen there in a moment.
-    pub(super) fn close_server(&mut self, worker: Worker, key: &str) {
+    pub(in crate::engine) fn close_server(&mut self, worker: Worker, key: &str) {
         let Some(link) = self.node_link(worker) else { return };
         let withdrawn = link.withdrawn;
         let Some(closed) = link.primary.close(key) else { return };
@@ -27,7 +27,7 @@ impl Engine {
     }
 
     /// Workers that end serve fewer ports than before.
-    pub(super) fn look_for_unused_ports_later(&mut self) {
+    pub(in crate::engine) fn look_for_unused_ports_later(&mut self) {
         let at = self.now + UNUSED;
         self.node_mut().ports.look_at = Some(at);
     }
@@ -41,7 +41,7 @@ impl Engine {
 
     /// Closes the ports that nobody has served since workers that ended did. Not while a slot has no
     /// ready worker: the one that comes may serve them, and clients wait for it.
-    pub(super) fn close_unused_ports(&mut self) {
+    pub(in crate::engine) fn close_unused_ports(&mut self) {
         if self.node().ports.look_at.is_none_or(|at| self.now < at) {
             return;
         }
