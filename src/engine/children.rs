@@ -95,7 +95,7 @@ impl Engine {
             self.recover(worker, live.link);
         }
         self.output.ended(self.now, worker);
-        self.router.ended(self.now, worker);
+        self.router.exited(self.now, worker);
         self.fleet.handle(self.now, Input::Exited(worker, exit));
         self.settling.changed(self.now);
     }

@@ -68,7 +68,7 @@ impl Engine {
     /// Whether so much of what a worker sent awaits closing that it is not to be heard until all of
     /// that is closed. It is ended when this takes too long.
     pub(super) fn is_choked(&mut self, worker: Worker) -> bool {
-        let most = self.room.queues().for_still;
+        let most = self.room.queues().stalled;
         let bound = if self.workers.choked.has(worker) { 0 } else { most };
         let is_ended = self.workers.choked.is_ended(worker);
         if !is_ended && closing::awaiting(Sender::Worker(worker)) <= bound {

@@ -19,7 +19,7 @@ use super::{Channels, Connection, Engine};
 use crate::logic::Worker;
 use crate::logic::route::head::MAX_HEAD;
 use crate::logic::route::returns::{MOST, Returns};
-use crate::logic::route::{Arrival, Conn, Door, Give, Returned, Verdict};
+use crate::logic::route::{Arrival, Assignment, Conn, ListenerId, Returned, Verdict};
 use crate::logic::throttle::Throttle;
 use crate::logic::time::Time;
 use crate::os::kept::Keeper;
@@ -194,12 +194,12 @@ impl Engine {
 
     /// Sends what waits and may go now, and notices when a stopped worker reads again.
     pub(super) fn send_waiting(&mut self) {
-        let nothing = self.waiting.is_empty() && !self.router.has_stopped_worker();
+        let nothing = self.waiting.is_empty() && !self.router.has_stalled();
         if nothing || self.handoff.blocked_until.is_some_and(|at| self.now < at) {
             return;
         }
         self.handoff.blocked_until = None;
-        for worker in self.router.wanted() {
+        for worker in self.router.watched() {
             self.look_at(worker);
         }
         while self.handoff.blocked_until.is_none()
@@ -222,7 +222,7 @@ impl Engine {
             pending.started |= count > 0;
             verdict
         });
-        if verdict == Some(Verdict::More) {
+        if verdict == Some(Verdict::NeedMore) {
             self.pending.put(conn, pending);
             return;
         }
@@ -268,7 +268,7 @@ impl Engine {
         let conn = self.handoff.number();
         let judged = self.judge(conn, &mut connection, false, returned);
         let Some((count, verdict)) = judged else { return };
-        if verdict != Verdict::More {
+        if verdict != Verdict::NeedMore {
             self.settle(conn, connection, verdict);
             return;
         }
@@ -291,7 +291,7 @@ impl Engine {
     ) -> Option<(usize, Verdict)> {
         let preface = match self.read_preface(connection, closed) {
             Preface::Read(count) => count,
-            Preface::Awaited(count) => return Some((count, Verdict::More)),
+            Preface::Awaited(count) => return Some((count, Verdict::NeedMore)),
             Preface::Missing => return None,
         };
         let needed = self.router.needs_head(connection.client.map(|client| client.ip()))
@@ -301,12 +301,12 @@ impl Engine {
             Seen::Nobody => return None,
         };
         let ip = connection.client.map(|client| client.ip());
-        let door = Door(connection.listener.unwrap_or_default());
+        let door = ListenerId(connection.listener.unwrap_or_default());
         let count = preface + bytes.len();
-        let arrival = Arrival { conn, door, ip, bytes, last, returned };
+        let arrival = Arrival { conn, listener: door, ip, bytes, last, returned };
         let mut verdict = self.router.route(self.now, &arrival);
         let socket = connection.socket.as_fd();
-        if matches!(verdict, Verdict::More)
+        if matches!(verdict, Verdict::NeedMore)
             && !bytes.is_empty()
             && !peek::has_room(&socket, bytes.len(), MAX_HEAD)
         {
@@ -358,19 +358,19 @@ impl Engine {
     /// Does what the router decided about a connection.
     fn settle(&mut self, conn: Conn, mut connection: Connection, verdict: Verdict) {
         match verdict {
-            Verdict::Give(give) => self.hand_over(conn, connection, give),
-            Verdict::Wait => {
+            Verdict::Send(give) => self.hand_over(conn, connection, give),
+            Verdict::Queued => {
                 if connection.head.is_some()
-                    && let Some(owner) = self.router.awaited(conn)
+                    && let Some(owner) = self.router.waits_for(conn)
                     && !self.may_wait(&mut connection, owner)
                 {
-                    self.router.turn_away(owner);
+                    self.router.drop_last_queued(owner);
                     return self.tell_of_refused(owner);
                 }
                 self.waiting.insert(conn, connection);
             }
             Verdict::Refuse(worker, _) => self.tell_of_refused(worker),
-            Verdict::More | Verdict::LookAgain(_) => {
+            Verdict::NeedMore | Verdict::LookAgain(_) => {
                 debug_assert!(false, "an undecided connection is kept by the caller");
             }
         }
@@ -387,13 +387,13 @@ impl Engine {
     }
 
     /// Sends a connection to its worker, or has it wait when the kernel has no room.
-    fn hand_over(&mut self, conn: Conn, connection: Connection, give: Give) {
+    fn hand_over(&mut self, conn: Conn, connection: Connection, give: Assignment) {
         let client = connection.client;
         match self.send_connection(connection, &give) {
             Ok(()) => {
                 debug!("a connection {} goes to {}: {}", of(client), give.worker, give.reason);
                 self.count_given(give.worker);
-                if self.router.is_worth_a_look(give.worker) {
+                if self.router.may_have_room(give.worker) {
                     self.look_at(give.worker);
                 }
             }

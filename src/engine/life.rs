@@ -36,7 +36,7 @@ impl Worn {
 impl Engine {
     /// A worker gets no new keys any more.
     pub(super) fn withdraw(&mut self, worker: Worker) {
-        self.router.withdraw(self.now, worker);
+        self.router.drain(self.now, worker);
         self.tell_withdrawn(worker);
     }
 

@@ -187,7 +187,7 @@ impl Engine {
         match action {
             Action::Spawn(worker) => self.spawn(worker)?,
             Action::Place(worker) => self.place(worker),
-            Action::Retire(worker) => self.router.gone(self.now, worker),
+            Action::Retire(worker) => self.router.remove(self.now, worker),
             Action::Drain(worker) => self.workers.drain_later(worker),
             Action::Close { worker, at_once } => self.tell_close(worker, at_once),
             Action::Terminate(worker) => self.workers.terminate(worker),
@@ -217,7 +217,7 @@ impl Engine {
         if self.listeners.retired_until().is_some_and(|at| at <= self.now) {
             self.close_retired();
         }
-        while let Some(worker) = self.router.due(self.now) {
+        while let Some(worker) = self.router.poll_stalled(self.now) {
             self.look_at(worker);
         }
         self.look_after_nodes();

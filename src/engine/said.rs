@@ -36,7 +36,7 @@ impl Engine {
                      that present it may reach another worker; use shorter ids (said once)"
                 );
             }
-        } else if let Err(OwnedByAnother(owner)) = self.router.session(self.now, worker, key)
+        } else if let Err(OwnedByAnother(owner)) = self.router.announce(self.now, worker, key)
             && !mem::replace(&mut self.workers.said.shared, true)
         {
             warn!(

@@ -43,11 +43,11 @@ impl Crew {
 
 /// How many connections may wait for one worker.
 #[derive(Clone, Copy, Debug)]
-pub struct Queues {
+pub struct QueueLimits {
     /// For one that seems to pick nothing up: a part, so that others keep room.
-    pub for_still: usize,
+    pub stalled: usize,
     /// For one that was just seen picking something up.
-    pub for_reading: usize,
+    pub reading: usize,
 }
 
 /// How many ports workers may have open.
@@ -74,9 +74,9 @@ impl Room {
     }
 
     /// What one worker may take of it: half, or a quarter when it seems to pick nothing up.
-    pub fn queues(&self) -> Queues {
+    pub fn queues(&self) -> QueueLimits {
         let share = |part: usize| (self.most / part).max(1);
-        Queues { for_still: share(4).min(MOST_FOR_STILL), for_reading: share(2) }
+        QueueLimits { stalled: share(4).min(MOST_FOR_STILL), reading: share(2) }
     }
 
     /// How many ports workers may have opened: a quarter, of which one worker may take half.
@@ -110,11 +110,11 @@ mod tests {
     #[test]
     fn few_descriptors_leave_little_room_and_many_not_too_much() {
         let queues = |descriptors| Room::new(descriptors, crew(4)).queues();
-        let Queues { for_still, for_reading } = queues(64);
+        let QueueLimits { stalled: for_still, reading: for_reading } = queues(64);
         assert_eq!((for_still, for_reading), (6, 12));
-        let Queues { for_still, for_reading } = queues(1_000_000);
+        let QueueLimits { stalled: for_still, reading: for_reading } = queues(1_000_000);
         assert_eq!((for_still, for_reading), (1_024, 8_192));
-        let Queues { for_still, for_reading } = queues(10);
+        let QueueLimits { stalled: for_still, reading: for_reading } = queues(10);
         assert_eq!((for_still, for_reading), (1, 1));
     }
 

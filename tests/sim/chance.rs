@@ -104,9 +104,9 @@ impl World {
         }
         process.side = !process.side;
         if process.side {
-            self.router.serves(worker, SIDE);
+            self.router.add_listener(worker, SIDE);
         } else {
-            self.router.leaves(worker, SIDE);
+            self.router.remove_listener(worker, SIDE);
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sticky_run::logic::Worker;
 use sticky_run::logic::fleet::{Action, Exit, Input};
-use sticky_run::logic::route::{Arrival, Conn, Give, InFlight, Pulse, Returned, Verdict};
+use sticky_run::logic::route::{Arrival, Assignment, Conn, Health, InFlight, Returned, Verdict};
 
 use super::people::{Back, Connection, FRONT, Place, Process, Said, Sent};
 use super::{WINDOW, World};
@@ -27,7 +27,7 @@ impl World {
         let bytes = format!("GET {path} HTTP/1.1\r\n");
         let bytes = bytes.as_bytes();
         let conn = Conn(id);
-        let arrival = Arrival { conn, door, ip: None, bytes, last: false, returned };
+        let arrival = Arrival { conn, listener: door, ip: None, bytes, last: false, returned };
         let mut verdict = self.router.route(self.now, &arrival);
         if let Verdict::LookAgain(visitor) = verdict {
             self.hear_all();
@@ -39,18 +39,18 @@ impl World {
             verdict = self.router.route_known(self.now, visitor);
         }
         match verdict {
-            Verdict::Give(give) => self.give(id, give),
-            Verdict::Wait => {}
+            Verdict::Send(give) => self.give(id, give),
+            Verdict::Queued => {}
             Verdict::Refuse(owner, _) => {
                 assert!(self.processes[&owner].channel.len() >= WINDOW, "refused without need");
                 self.set(id, Place::Over);
             }
-            Verdict::More | Verdict::LookAgain(_) => panic!("undecided"),
+            Verdict::NeedMore | Verdict::LookAgain(_) => panic!("undecided"),
         }
     }
 
     /// The router gave a connection away: is that right?
-    pub(super) fn give(&mut self, id: u64, give: Give) {
+    pub(super) fn give(&mut self, id: u64, give: Assignment) {
         let Connection { place, door, sid, owner } = self.connections[&id];
         assert_eq!(place, Place::Waiting, "connection {id} was given away twice");
         assert!(self.is_serving(give.worker, door), "connection {id} came to a closed door");
@@ -87,7 +87,7 @@ impl World {
     /// A worker gets nothing more, and what it has is its own affair.
     pub(super) fn retire(&mut self, worker: Worker) {
         self.hear(worker);
-        self.router.gone(self.now, worker);
+        self.router.remove(self.now, worker);
         self.owners.retain(|_, owner| *owner != worker);
         let Some(process) = self.processes.get_mut(&worker) else { return };
         let hung = process.hung;
@@ -111,7 +111,7 @@ impl World {
         for id in process.serving {
             self.set(id, Place::Over);
         }
-        self.router.ended(self.now, worker);
+        self.router.exited(self.now, worker);
         self.fleet.handle(self.now, Input::Exited(worker, exit));
         for sent in process.channel {
             self.comes_back(sent, Returned::Recovered);
@@ -137,10 +137,10 @@ impl World {
             match said {
                 Said::Ready => self.fleet.handle(self.now, Input::Ready(worker)),
                 Said::Session(sid) => {
-                    let taken = self.router.session(self.now, worker, &key(sid));
+                    let taken = self.router.announce(self.now, worker, &key(sid));
                     assert_eq!(taken, Ok(()), "a new sid was refused");
                 }
-                Said::End(sid) => self.router.end(self.now, worker, &key(sid)),
+                Said::End(sid) => self.router.forget(self.now, worker, &key(sid)),
                 Said::Closed(count) => _ = self.finishes(worker, count),
                 Said::Back(back) => self.hear_back(worker, back),
             }
@@ -180,7 +180,7 @@ impl World {
 
     pub(super) fn pass(&mut self, time: Duration) {
         self.now = self.now + time;
-        while let Some(worker) = self.router.due(self.now) {
+        while let Some(worker) = self.router.poll_stalled(self.now) {
             self.look(worker);
         }
         self.fleet.handle_timeout(self.now);
@@ -188,7 +188,7 @@ impl World {
 
     pub(super) fn look(&mut self, worker: Worker) {
         let Some(process) = self.processes.get(&worker) else { return };
-        if self.router.looked(self.now, worker, process.channel.len()) != Pulse::Stopped {
+        if self.router.note_unread(self.now, worker, process.channel.len()) != Health::Stalled {
             return;
         }
         let process = self.processes.get_mut(&worker).unwrap();
@@ -219,7 +219,7 @@ impl World {
             self.tell_drained();
             if self.stop_by.is_some() {
                 let open =
-                    self.router.open() + (self.router.waiting() + self.returned.len()) as u64;
+                    self.router.open() + (self.router.queue_len() + self.returned.len()) as u64;
                 self.fleet.handle(self.now, Input::Open(open));
             }
             let Some(action) = self.fleet.poll_action() else { return };
@@ -230,12 +230,12 @@ impl World {
                         self.processes.get_mut(&worker).unwrap().ready = true;
                         self.router.ready(self.now, worker);
                         if self.doors {
-                            self.router.serves(worker, FRONT);
+                            self.router.add_listener(worker, FRONT);
                         }
                     }
                 }
                 Action::Withdraw(worker) => {
-                    self.router.withdraw(self.now, worker);
+                    self.router.drain(self.now, worker);
                     if let Some(process) = self.processes.get_mut(&worker) {
                         process.withdrawn = true;
                     }
@@ -260,7 +260,7 @@ impl World {
 
     pub(super) fn send_waiting(&mut self) {
         for worker in self.processes.keys().copied().collect::<Vec<_>>() {
-            if self.router.is_wanted(worker) {
+            if self.router.is_watched(worker) {
                 self.look(worker);
             }
         }

@@ -15,8 +15,8 @@ use people::{Connection, FRONT, Place, Process, SIDE, Said, Sent};
 use sticky_run::logic::Worker;
 use sticky_run::logic::fleet::{Fleet, FleetConfig, Input, Outcome};
 use sticky_run::logic::rng::Rng;
-use sticky_run::logic::room::Queues;
-use sticky_run::logic::route::{Balance, Door, Returned, RouteConfig, Router};
+use sticky_run::logic::room::QueueLimits;
+use sticky_run::logic::route::{Balance, ListenerId, Returned, RouteConfig, Router};
 use sticky_run::logic::time::Time;
 
 /// Worlds in an everyday run, and with `STICKY_TEST_FULL=1`.
@@ -24,7 +24,7 @@ const WORLDS: (u64, u64) = (100, 1_000);
 const STEPS: u32 = 1_500;
 const SLOTS: u16 = 4;
 const WINDOW: usize = 5;
-const QUEUES: Queues = Queues { for_still: 20, for_reading: 40 };
+const QUEUES: QueueLimits = QueueLimits { stalled: 20, reading: 40 };
 const STALL: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_secs(10);
 const BOOT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -82,11 +82,11 @@ impl World {
             session_idle: Duration::from_secs(100_000),
             max_keys: 50,
             key_idle: Duration::from_secs(5),
-            most_open: None,
+            max_open: None,
             in_flight: WINDOW,
             leeway: 1,
             stall_timeout: STALL,
-            every_door: seed % 8 < 4,
+            all_listeners: seed % 8 < 4,
             mint: None,
         };
         let fleet = FleetConfig {
@@ -148,7 +148,7 @@ impl World {
     }
 
     /// Whether connections of a door may go to this worker.
-    fn is_serving(&self, worker: Worker, door: Door) -> bool {
+    fn is_serving(&self, worker: Worker, door: ListenerId) -> bool {
         let serves = |process: &Process| !process.retired && (door == FRONT || process.side);
         self.processes.get(&worker).is_some_and(serves)
     }
@@ -157,7 +157,7 @@ impl World {
     fn check(&self) {
         let places = self.connections.values().map(|connection| connection.place);
         let waiting = places.clone().filter(|place| *place == Place::Waiting).count();
-        assert_eq!(self.router.waiting(), waiting, "a waiting connection was forgotten");
+        assert_eq!(self.router.queue_len(), waiting, "a waiting connection was forgotten");
         // Whatever a worker says is about its own connections, and about no more than it was given.
         let listed = self.processes.values().filter(|process| !process.retired);
         let unfinished = listed.map(|process| u64::from(process.unfinished));
@@ -186,7 +186,7 @@ impl World {
                     process.said.push_back(Said::Ready);
                 } else if self.doors && !process.side {
                     process.side = true;
-                    self.router.serves(*worker, SIDE);
+                    self.router.add_listener(*worker, SIDE);
                 }
                 process.channel.retain(|sent| matches!(sent, Sent::Connection(_)));
             }
@@ -200,7 +200,7 @@ impl World {
             self.pass(STALL);
             self.act();
             self.check();
-            if self.router.waiting() == 0 && self.in_flight().is_empty() {
+            if self.router.queue_len() == 0 && self.in_flight().is_empty() {
                 return;
             }
         }

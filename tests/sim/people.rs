@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 
 use sticky_run::logic::Worker;
-use sticky_run::logic::route::Door;
+use sticky_run::logic::route::ListenerId;
 
 /// The door that every worker serves.
-pub(crate) const FRONT: Door = Door(0);
+pub(crate) const FRONT: ListenerId = ListenerId(0);
 /// The door that some workers serve, now and then.
-pub(crate) const SIDE: Door = Door(1);
+pub(crate) const SIDE: ListenerId = ListenerId(1);
 
 /// A process as the world knows it.
 #[derive(Debug, Default)]
@@ -77,7 +77,7 @@ pub(crate) enum Place {
 pub(crate) struct Connection {
     pub(crate) place: Place,
     /// Where it came in.
-    pub(crate) door: Door,
+    pub(crate) door: ListenerId,
     /// The sid that it presents.
     pub(crate) sid: Option<u64>,
     /// The owner of that sid when the connection came, if it served the door whenever it was routed.

@@ -20,7 +20,7 @@ use crate::engine::links::channels::ChannelEvent;
 use crate::engine::{Channels, Connection, Engine};
 use crate::logic::Worker;
 use crate::logic::fleet::Input;
-use crate::logic::route::{Give, Pulse};
+use crate::logic::route::{Assignment, Health};
 use crate::os::kept::{Keeper, Shared};
 use crate::os::spawn::Launch;
 
@@ -204,7 +204,7 @@ impl Engine {
     pub(in crate::engine) fn send_connection(
         &mut self,
         connection: Connection,
-        give: &Give,
+        give: &Assignment,
     ) -> Result<(), (Connection, io::Error)> {
         let sent = match self.workers.get(give.worker).map(|live| &live.link) {
             Some(Link::Native(link)) => link.send(&connection),
@@ -302,9 +302,9 @@ impl Engine {
             warn!(worker = worker.slot, "cannot look at the channel of {worker}: {error}");
             usize::MAX
         });
-        match self.router.looked(self.now, worker, unread) {
-            Pulse::Unchanged => {}
-            Pulse::Stopped => {
+        match self.router.note_unread(self.now, worker, unread) {
+            Health::Unchanged => {}
+            Health::Stalled => {
                 warn!(
                     worker = worker.slot,
                     "{worker} has stopped reading its channel: its own clients wait for it, \
@@ -312,7 +312,7 @@ impl Engine {
                 );
                 self.relieve(worker);
             }
-            Pulse::Resumed => info!(worker = worker.slot, "{worker} reads its channel again"),
+            Health::Resumed => info!(worker = worker.slot, "{worker} reads its channel again"),
         }
     }
 
@@ -337,7 +337,7 @@ impl Engine {
     /// Has the loop tell when those native workers pick something up of which that matters.
     pub(in crate::engine) fn watch_channels(&mut self) {
         if self.node.is_none() {
-            self.workers.watch_natives(self.router.wanted());
+            self.workers.watch_natives(self.router.watched());
         }
     }
 }

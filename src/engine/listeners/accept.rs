@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use crate::engine::connection::Socket;
 use crate::engine::{Connection, Engine};
-use crate::logic::route::Door;
+use crate::logic::route::ListenerId;
 use crate::os::closing::Foreign;
 use crate::os::listen::{Accepted, Listener};
 
@@ -125,7 +125,7 @@ impl Engine {
     /// Listens no more with this number. Nobody waits for what it leads to any more.
     pub(in crate::engine) fn close_listener(&mut self, number: u32) {
         self.listen_no_more(number);
-        for conn in self.router.close(Door(number)) {
+        for conn in self.router.close_listener(ListenerId(number)) {
             self.waiting.remove(&conn);
         }
         for conn in self.pending.of_listener(number) {

@@ -21,7 +21,7 @@ use crate::engine::links::node::{Parcel, SHARED, SOCKET};
 use crate::engine::listeners::First;
 use crate::logic::Worker;
 use crate::logic::room::Ports as Allowed;
-use crate::logic::route::Door;
+use crate::logic::route::ListenerId;
 use crate::os::errors;
 use crate::os::listen::{Asked, Listener, Mode, Owner, open_asked, open_udp};
 use crate::protocol::node::{AddressType, Query, ServerKind, ToNode};
@@ -121,10 +121,10 @@ impl Engine {
         let listeners = link.primary.listeners(&given);
         let before = mem::replace(&mut link.listeners, listeners.clone());
         for listener in listeners.difference(&before) {
-            self.router.serves(worker, Door(*listener));
+            self.router.add_listener(worker, ListenerId(*listener));
         }
         for listener in before.difference(&listeners) {
-            self.router.leaves(worker, Door(*listener));
+            self.router.remove_listener(worker, ListenerId(*listener));
         }
     }
 
@@ -137,7 +137,7 @@ impl Engine {
             !link.primary.takes(*listener, &given) && link.listeners.remove(listener)
         });
         for listener in left.collect::<Vec<_>>() {
-            self.router.leaves(worker, Door(listener));
+            self.router.remove_listener(worker, ListenerId(listener));
         }
     }
 
@@ -319,7 +319,7 @@ impl Engine {
         let served = listeners.into_iter().chain(given);
         let new: Vec<_> = served.filter(|listener| link.listeners.insert(*listener)).collect();
         for listener in new {
-            self.router.serves(worker, Door(listener));
+            self.router.add_listener(worker, ListenerId(listener));
         }
     }
 }

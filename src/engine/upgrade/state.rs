@@ -130,7 +130,7 @@ mod tests {
 
     use super::*;
     use crate::logic::fleet::{FleetConfig, Input};
-    use crate::logic::room::Queues;
+    use crate::logic::room::QueueLimits;
     use crate::logic::route::{Balance, RouteConfig};
     use crate::logic::time::Time;
 
@@ -144,7 +144,7 @@ mod tests {
         let config = FleetConfig { workers: 2, ..FleetConfig::default() };
         let mut fleet = Fleet::new(now, config);
         fleet.handle(now, Input::More);
-        let queues = Queues { for_still: 8, for_reading: 64 };
+        let queues = QueueLimits { stalled: 8, reading: 64 };
         let route = RouteConfig {
             keys: "sid,ip".parse().expect("these are keys"),
             balance: Balance::LeastConnection,
@@ -156,9 +156,9 @@ mod tests {
             key_idle: Duration::from_secs(60),
             in_flight: 4,
             leeway: 1,
-            most_open: None,
+            max_open: None,
             stall_timeout: Duration::from_secs(5),
-            every_door: true,
+            all_listeners: true,
             mint: None,
         };
         let worker = json!({ "slot": 1, "generation": 3 });

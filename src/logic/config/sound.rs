@@ -25,7 +25,7 @@ impl Config {
     /// # Errors
     /// Two things of it cannot.
     pub fn check(&self) -> Result<(), Unsound> {
-        let limited = self.most_connections.is_some() || self.route.most_open.is_some();
+        let limited = self.most_connections.is_some() || self.route.max_open.is_some();
         match &self.handoff {
             Handoff::Node(NodeConfig { preload: None, .. }) if limited => Err(Unsound::Limits),
             Handoff::Node(NodeConfig { preload: None, .. })
@@ -50,7 +50,7 @@ mod tests {
         let check = |handoff, most_connections, most_open, drains_for_ever| {
             let mut config = config(handoff, &[]);
             config.most_connections = most_connections;
-            config.route.most_open = most_open;
+            config.route.max_open = most_open;
             if drains_for_ever {
                 config.fleet.drain_timeout = None;
             }

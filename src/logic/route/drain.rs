@@ -1,62 +1,64 @@
-//! Drain: workers that are withdrawn, and when nothing of them is left.
+//! Drain: workers that are draining, and when nothing of them is left.
 //!
-//! A withdrawn worker gets no new keys. The connections of those that live on it still come to it, and
+//! A draining worker gets no new keys. The connections of those that live on it still come to it, and
 //! wait for it when it has no room; keys that are unused for their idle time move to others. With
 //! `hash` placement, a key that was not announced lives in its slot, not on a worker, so it moves to
 //! the present worker of the slot at once.
 
 use super::Router;
-use super::seat::Seat;
+use super::backend::Backend;
 use crate::logic::Worker;
 use crate::logic::time::Time;
 
 impl Router {
-    /// This worker gets no new keys any more. Nothing changes for one that is withdrawn already, or
+    /// This worker gets no new keys any more. Nothing changes for one that is draining already, or
     /// not there.
-    pub fn withdraw(&mut self, now: Time, worker: Worker) {
-        self.seats.withdraw(now, worker);
+    pub fn drain(&mut self, now: Time, worker: Worker) {
+        self.pool.drain(now, worker);
     }
 
-    /// The withdrawn workers that are not gone yet.
+    /// The draining workers that are not gone yet.
     pub fn draining(&self) -> impl Iterator<Item = Worker> {
-        self.seats.withdrawn().keys().copied()
+        self.pool.draining().keys().copied()
     }
 
-    /// A worker that mints says that none of its sessions is left. It says [`Self::busy`] if there
+    /// A worker that mints says that none of its sessions is left. It says [`Self::sessions_resumed`] if there
     /// is one again, before the connection that began it is said to be closed.
-    pub fn quiet(&mut self, worker: Worker) {
-        self.set_quiet(worker, true);
+    pub fn sessions_over(&mut self, worker: Worker) {
+        self.set_sessions_over(worker, true);
     }
 
     /// A worker that mints has sessions again.
-    pub fn busy(&mut self, worker: Worker) {
-        self.set_quiet(worker, false);
+    pub fn sessions_resumed(&mut self, worker: Worker) {
+        self.set_sessions_over(worker, false);
     }
 
-    fn set_quiet(&mut self, worker: Worker, quiet: bool) {
-        if let Some(seat) = self.seats.get_mut(worker) {
-            seat.quiet = quiet;
+    fn set_sessions_over(&mut self, worker: Worker, quiet: bool) {
+        if let Some(backend) = self.pool.get_mut(worker) {
+            backend.sessions_over = quiet;
         }
     }
 
-    /// Whether a withdrawn worker has nothing left to do: no connection is open there, on its way to
+    /// Whether a draining worker has nothing left to do: no connection is open there, on its way to
     /// it or waiting for it, and no key lives on it. A worker that mints has to have said
-    /// [`Self::quiet`], since nobody else knows its keys.
+    /// [`Self::sessions_over`], since nobody else knows its keys.
     pub fn is_drained(&mut self, now: Time, worker: Worker) -> bool {
-        let Some(seat) = self.seats.withdrawn().get(&worker) else { return false };
-        seat.is_clear() && !self.has_secret_keys(worker, seat) && !self.homes.is_home(now, worker)
+        let Some(backend) = self.pool.draining().get(&worker) else { return false };
+        backend.is_idle()
+            && !self.may_have_minted_keys(worker, backend)
+            && !self.affinity.has_keys(now, worker)
     }
 
-    /// When each withdrawn worker that has only unused keys left can lose the last one.
+    /// When each draining worker that has only unused keys left can lose the last one.
     pub(super) fn drain_ends(&self) -> impl Iterator<Item = Time> {
-        self.seats.withdrawn().iter().filter_map(|(worker, seat)| {
-            let only_keys = seat.is_clear() && !self.has_secret_keys(*worker, seat);
-            if only_keys { self.homes.idle_at(*worker) } else { None }
+        self.pool.draining().iter().filter_map(|(worker, backend)| {
+            let only_keys = backend.is_idle() && !self.may_have_minted_keys(*worker, backend);
+            if only_keys { self.affinity.idle_at(*worker) } else { None }
         })
     }
 
     /// Whether keys may live on this worker that only itself knows.
-    fn has_secret_keys(&self, worker: Worker, seat: &Seat) -> bool {
-        !seat.quiet && self.homes.is_minter(worker)
+    fn may_have_minted_keys(&self, worker: Worker, backend: &Backend) -> bool {
+        !backend.sessions_over && self.affinity.is_minter(worker)
     }
 }

@@ -1,8 +1,8 @@
 //! Flow: what is on its way to workers, and whether they still read.
 
 use super::Router;
-use super::seat::Seat;
-use super::terms::{Conn, Pulse};
+use super::backend::Backend;
+use super::terms::{Conn, Health};
 use super::watchlist::Watchlist;
 use super::window::InFlight;
 use crate::logic::Worker;
@@ -11,41 +11,41 @@ use crate::logic::time::Time;
 impl Router {
     /// From now on, so many times as many messages as configured may be in flight to a worker that
     /// has just picked something up; to another one, as many as configured.
-    pub fn widen(&mut self, now: Time, times: usize) {
-        for seat in self.seats.all_mut() {
-            let times = if seat.window.is_quick(now) { times } else { 1 };
-            seat.window.set_limit(self.config.in_flight * times);
+    pub fn scale_windows(&mut self, now: Time, times: usize) {
+        for backend in self.pool.all_mut() {
+            let times = if backend.window.is_responsive(now) { times } else { 1 };
+            backend.window.set_limit(self.config.in_flight * times);
         }
-        self.watchlist = Watchlist::of(self.seats.all());
+        self.watchlist = Watchlist::of(self.pool.all());
     }
 
     /// A message without a connection was sent to a worker.
     pub fn note_sent(&mut self, now: Time, worker: Worker) {
-        if let Some(seat) = self.seats.get_mut(worker) {
-            seat.window.sent(now, InFlight::Note);
-            self.watchlist.sent(worker, seat, now + self.config.stall_timeout);
+        if let Some(backend) = self.pool.get_mut(worker) {
+            backend.window.sent(now, InFlight::Note);
+            self.watchlist.sent(worker, backend, now + self.config.stall_timeout);
         }
     }
 
     /// A look at a worker's channel found this many messages unread.
-    pub fn looked(&mut self, now: Time, worker: Worker, unread: usize) -> Pulse {
+    pub fn note_unread(&mut self, now: Time, worker: Worker, unread: usize) -> Health {
         let stall = self.config.stall_timeout;
-        let Some(seat) = self.seats.get_mut(worker) else { return Pulse::Unchanged };
-        let before = seat.window.len();
-        seat.window.looked(now, unread);
-        let still = seat.window.still_at(stall).is_some_and(|at| at <= now);
-        match (seat.still, still) {
+        let Some(backend) = self.pool.get_mut(worker) else { return Health::Unchanged };
+        let before = backend.window.len();
+        backend.window.note_unread(now, unread);
+        let stalled = backend.window.stalls_at(stall).is_some_and(|at| at <= now);
+        match (backend.stalled, stalled) {
             (false, true) => {
-                seat.still = true;
-                self.watchlist.stopped(worker);
-                Pulse::Stopped
+                backend.stalled = true;
+                self.watchlist.stalled(worker);
+                Health::Stalled
             }
-            (true, _) if seat.window.len() < before => {
-                seat.still = false;
+            (true, _) if backend.window.len() < before => {
+                backend.stalled = false;
                 self.watchlist.resumed(worker, now + stall);
-                Pulse::Resumed
+                Health::Resumed
             }
-            _ => Pulse::Unchanged,
+            _ => Health::Unchanged,
         }
     }
 
@@ -59,82 +59,85 @@ impl Router {
         taken: usize,
         left: usize,
     ) -> Vec<InFlight> {
-        let Some(seat) = self.seats.get_mut(worker) else { return Vec::new() };
-        seat.window.looked(now, taken + left);
-        let taken = seat.window.take_back(now, taken);
+        let Some(backend) = self.pool.get_mut(worker) else { return Vec::new() };
+        backend.window.note_unread(now, taken + left);
+        let taken = backend.window.take_back(now, taken);
         let connections = taken.iter().filter(|what| **what != InFlight::Note).count();
-        seat.account.returned(connections);
+        backend.open.taken_back(connections);
         taken
     }
 
     /// A worker whose channel should be looked at now, since it seems to have stopped reading.
     #[must_use]
-    pub fn due(&mut self, now: Time) -> Option<Worker> {
-        if self.watchlist.look_at().is_none_or(|at| now < at) {
+    pub fn poll_stalled(&mut self, now: Time) -> Option<Worker> {
+        if self.watchlist.check_at().is_none_or(|at| now < at) {
             return None;
         }
-        let stalls = self.seats.all().filter_map(|seat| Some((self.stall_at(seat)?, seat.worker?)));
+        let stalls =
+            self.pool.all().filter_map(|backend| Some((self.stalls_at(backend)?, backend.worker?)));
         let first = stalls.min();
-        self.watchlist.looked(first.map(|(at, _)| at));
+        self.watchlist.checked(first.map(|(at, _)| at));
         first.filter(|(at, _)| *at <= now).map(|(_, worker)| worker)
     }
 
     /// Whether it matters when this worker picks something up: somebody waits for it, or it has
     /// stopped reading.
-    pub fn is_wanted(&self, worker: Worker) -> bool {
-        self.seats.get(worker).is_some_and(|seat| {
-            let full = !seat.window.has_room();
-            seat.still || (full && !(seat.queue.is_empty() && self.lobby.is_empty()))
+    pub fn is_watched(&self, worker: Worker) -> bool {
+        self.pool.get(worker).is_some_and(|backend| {
+            let full = !backend.window.has_room();
+            backend.stalled || (full && !(backend.queue.is_empty() && self.unassigned.is_empty()))
         })
     }
 
-    /// The workers for which [`Self::is_wanted`] holds.
-    pub fn wanted(&self) -> Vec<Worker> {
-        self.watchlist.all().filter(|worker| self.is_wanted(*worker)).collect()
+    /// The workers for which [`Self::is_watched`] holds.
+    pub fn watched(&self) -> Vec<Worker> {
+        self.watchlist.all().filter(|worker| self.is_watched(*worker)).collect()
     }
 
     /// The workers that seem to have no room, and may have some since they were last looked at.
     /// Look at them before the next connection is routed, so that it does not pass them over.
     pub fn full(&mut self) -> Vec<Worker> {
-        let is_full = |worker| self.seats.get(worker).is_some_and(|seat| !seat.window.has_room());
+        let is_full =
+            |worker| self.pool.get(worker).is_some_and(|backend| !backend.window.has_room());
         self.watchlist.full(is_full)
     }
 
     /// Whether this worker seems to have no room, and a look at its channel is likely to find some.
-    pub fn is_worth_a_look(&self, worker: Worker) -> bool {
-        self.seats.get(worker).is_some_and(|seat| seat.window.is_worth_a_look())
+    pub fn may_have_room(&self, worker: Worker) -> bool {
+        self.pool.get(worker).is_some_and(|backend| backend.window.may_have_room())
     }
 
     /// Whether this worker has stopped reading.
-    pub fn is_still(&self, worker: Worker) -> bool {
-        self.seats.get(worker).is_some_and(|seat| seat.still)
+    pub fn is_stalled(&self, worker: Worker) -> bool {
+        self.pool.get(worker).is_some_and(|backend| backend.stalled)
     }
 
     /// How many connections a worker was given and has not finished.
-    pub fn open_with(&mut self, worker: Worker) -> Option<u32> {
-        self.account(worker).map(|account| account.open())
+    pub fn open_on(&mut self, worker: Worker) -> Option<u32> {
+        self.open_count(worker).map(|open| open.get())
     }
 
     /// The owner that a connection waits for which has just been told to wait; none if any worker will do.
-    pub fn awaited(&self, conn: Conn) -> Option<Worker> {
-        let is_last = |seat: &&Seat| seat.queue.back().is_some_and(|last| last.conn == conn);
-        self.seats.all().find(is_last)?.worker
+    pub fn waits_for(&self, conn: Conn) -> Option<Worker> {
+        let is_last =
+            |backend: &&Backend| backend.queue.back().is_some_and(|last| last.conn == conn);
+        self.pool.all().find(is_last)?.worker
     }
 
     /// The last one that waits for a worker waits no more.
-    pub fn turn_away(&mut self, owner: Worker) {
-        if let Some(seat) = self.seats.get_mut(owner) {
-            seat.queue.pop_back();
+    pub fn drop_last_queued(&mut self, owner: Worker) {
+        if let Some(backend) = self.pool.get_mut(owner) {
+            backend.queue.pop_back();
         }
     }
 
     /// Whether a worker has stopped reading, so that it matters when one picks something up although
     /// nobody waits.
-    pub fn has_stopped_worker(&self) -> bool {
-        self.watchlist.has_stopped()
+    pub fn has_stalled(&self) -> bool {
+        self.watchlist.has_stalled()
     }
 
-    pub(super) fn stall_at(&self, seat: &Seat) -> Option<Time> {
-        if seat.still { None } else { seat.window.still_at(self.config.stall_timeout) }
+    pub(super) fn stalls_at(&self, backend: &Backend) -> Option<Time> {
+        if backend.stalled { None } else { backend.window.stalls_at(self.config.stall_timeout) }
     }
 }

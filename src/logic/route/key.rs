@@ -7,20 +7,20 @@ use std::str::FromStr;
 
 use sticky_worker::message::MAX_KEY;
 
-use super::head::{Answer, Head};
+use super::head::{Head, Lookup};
 use crate::logic::origin::Trust;
 
 /// The sources of keys in the order in which they are asked: the first one present decides.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct KeyList {
-    sources: Vec<Source>,
+    sources: Vec<KeySource>,
     /// Whose word about addresses counts.
     trust: Trust,
 }
 
 /// One place where a key can stand.
 #[derive(Clone, Debug, Eq, PartialEq)]
-enum Source {
+enum KeySource {
     /// The Engine.IO session id: the query parameter `sid`.
     Sid,
     /// The address of the client, as it is or as a trusted proxy tells it.
@@ -35,7 +35,7 @@ enum Source {
 
 /// A key as it was found on a connection.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Found<'a> {
+pub enum PresentedKey<'a> {
     /// An Engine.IO session id, which a worker has announced or should have.
     Sid(Cow<'a, [u8]>),
     /// Any other text, which a worker may have announced.
@@ -72,19 +72,19 @@ impl KeyList {
     }
 
     /// The first key that is present, as far as the head tells.
-    pub fn find<'a>(&self, client: Option<IpAddr>, head: &Head<'a>) -> Answer<Found<'a>> {
+    pub fn find<'a>(&self, client: Option<IpAddr>, head: &Head<'a>) -> Lookup<PresentedKey<'a>> {
         for source in &self.sources {
             match source.find(client, head, &self.trust) {
-                Answer::No => {}
+                Lookup::Absent => {}
                 decided => return decided,
             }
         }
-        Answer::No
+        Lookup::Absent
     }
 
     /// Whether session ids of Engine.IO matter.
     pub fn has_sid(&self) -> bool {
-        self.sources.contains(&Source::Sid)
+        self.sources.contains(&KeySource::Sid)
     }
 
     /// Whether no source is asked.
@@ -94,20 +94,20 @@ impl KeyList {
 
     /// The sources as they are written in a list.
     pub fn names(&self) -> Vec<String> {
-        self.sources.iter().map(Source::to_string).collect()
+        self.sources.iter().map(KeySource::to_string).collect()
     }
 
     /// What workers are to look for in the next requests of connections that they keep, in the form of
     /// `STICKY_CHANNEL_KEYS`.
     pub fn looked_for(&self) -> String {
         let forwarded = self.trust.header_of_any();
-        let written = |source: &Source| match (source, forwarded) {
-            (Source::Sid, _) => "sid".to_owned(),
-            (Source::Ip, None) => "ip".to_owned(),
-            (Source::Ip, Some(name)) => format!("forwarded:{name},ip"),
-            (Source::Query(name), _) => format!("query:{name}"),
-            (Source::Header(name), _) => format!("header:{name}"),
-            (Source::Cookie(name), _) => format!("cookie:{name}"),
+        let written = |source: &KeySource| match (source, forwarded) {
+            (KeySource::Sid, _) => "sid".to_owned(),
+            (KeySource::Ip, None) => "ip".to_owned(),
+            (KeySource::Ip, Some(name)) => format!("forwarded:{name},ip"),
+            (KeySource::Query(name), _) => format!("query:{name}"),
+            (KeySource::Header(name), _) => format!("header:{name}"),
+            (KeySource::Cookie(name), _) => format!("cookie:{name}"),
         };
         self.sources.iter().map(written).collect::<Vec<_>>().join(",")
     }
@@ -116,15 +116,17 @@ impl KeyList {
     pub fn needs_head(&self, client: Option<IpAddr>) -> bool {
         let told = self.trust.header_of(client).is_some();
         let known = client.is_some() || told;
-        let first = self.sources.iter().find(|source| known || **source != Source::Ip);
-        first.is_some_and(|source| told || *source != Source::Ip)
+        let first = self.sources.iter().find(|source| known || **source != KeySource::Ip);
+        first.is_some_and(|source| told || *source != KeySource::Ip)
     }
 
     /// Whether that is so for any client with an address.
     pub fn may_need_head(&self) -> bool {
         match self.sources.first() {
-            Some(Source::Ip) => self.trust.names_clients(),
-            Some(Source::Sid | Source::Query(_) | Source::Header(_) | Source::Cookie(_)) => true,
+            Some(KeySource::Ip) => self.trust.names_clients(),
+            Some(
+                KeySource::Sid | KeySource::Query(_) | KeySource::Header(_) | KeySource::Cookie(_),
+            ) => true,
             None => false,
         }
     }
@@ -143,7 +145,7 @@ impl FromStr for KeyList {
     }
 }
 
-impl FromStr for Source {
+impl FromStr for KeySource {
     type Err = WrongKey;
 
     fn from_str(text: &str) -> Result<Self, WrongKey> {
@@ -167,7 +169,7 @@ impl FromStr for Source {
     }
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for KeySource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sid => f.write_str("sid"),
@@ -179,35 +181,35 @@ impl fmt::Display for Source {
     }
 }
 
-impl Source {
+impl KeySource {
     fn find<'a>(
         &self,
         client: Option<IpAddr>,
         head: &Head<'a>,
         trust: &Trust,
-    ) -> Answer<Found<'a>> {
+    ) -> Lookup<PresentedKey<'a>> {
         match self {
-            Self::Ip => origin(client, head, trust).map(|ip| Found::Ip(IpKey::new(ip))),
-            Self::Sid => head.query("sid").map(Found::Sid),
-            Self::Query(name) => head.query(name).map(Found::Text),
-            Self::Header(name) => head.header(name).map(|text| Found::Text(text.into())),
-            Self::Cookie(name) => head.cookie(name).map(|text| Found::Text(text.into())),
+            Self::Ip => origin(client, head, trust).map(|ip| PresentedKey::Ip(IpKey::new(ip))),
+            Self::Sid => head.query("sid").map(PresentedKey::Sid),
+            Self::Query(name) => head.query(name).map(PresentedKey::Text),
+            Self::Header(name) => head.header(name).map(|text| PresentedKey::Text(text.into())),
+            Self::Cookie(name) => head.cookie(name).map(|text| PresentedKey::Text(text.into())),
         }
     }
 }
 
 /// The address of whom a request is from.
-fn origin(client: Option<IpAddr>, head: &Head<'_>, trust: &Trust) -> Answer<IpAddr> {
+fn origin(client: Option<IpAddr>, head: &Head<'_>, trust: &Trust) -> Lookup<IpAddr> {
     let told = trust.header_of(client).map(|name| head.headers(name));
     let origin = match told {
-        Some(Answer::NotYet) => return Answer::NotYet,
-        Some(Answer::Yes(lines)) => trust.origin(client, &lines),
-        Some(Answer::No) | None => client,
+        Some(Lookup::Incomplete) => return Lookup::Incomplete,
+        Some(Lookup::Found(lines)) => trust.origin(client, &lines),
+        Some(Lookup::Absent) | None => client,
     };
-    origin.map_or(Answer::No, Answer::Yes)
+    origin.map_or(Lookup::Absent, Lookup::Found)
 }
 
-impl Found<'_> {
+impl PresentedKey<'_> {
     /// The bytes that stand for this key in a memory or a hash. Text and addresses never meet.
     pub fn identity(&self) -> Cow<'_, [u8]> {
         match self {
@@ -250,18 +252,18 @@ mod tests {
     use super::*;
     use crate::logic::origin::ForwardedHeader;
 
-    fn find(keys: &str, head: &str) -> Answer<String> {
+    fn find(keys: &str, head: &str) -> Lookup<String> {
         let keys: KeyList = keys.parse().unwrap();
         let client = Some(IpAddr::from([127, 0, 0, 1]));
         keys.find(client, &Head::new(head.as_bytes(), false)).map(|found| match found {
-            Found::Sid(text) => format!("sid {}", String::from_utf8_lossy(&text)),
-            Found::Text(text) => format!("text {}", String::from_utf8_lossy(&text)),
-            Found::Ip(_) => "ip".to_owned(),
+            PresentedKey::Sid(text) => format!("sid {}", String::from_utf8_lossy(&text)),
+            PresentedKey::Text(text) => format!("text {}", String::from_utf8_lossy(&text)),
+            PresentedKey::Ip(_) => "ip".to_owned(),
         })
     }
 
-    fn yes(text: &str) -> Answer<String> {
-        Answer::Yes(text.to_owned())
+    fn yes(text: &str) -> Lookup<String> {
+        Lookup::Found(text.to_owned())
     }
 
     #[test]
@@ -287,14 +289,14 @@ mod tests {
         let line = "GET /?sid=a&user=b HTTP/1.1\r\n";
         let whole = "GET /?user=b HTTP/1.1\r\nCookie: c=d\r\nX-E: f\r\n\r\n";
         assert_eq!(find("sid,cookie:c", line), yes("sid a"));
-        assert_eq!(find("cookie:c,sid", line), Answer::NotYet);
+        assert_eq!(find("cookie:c,sid", line), Lookup::Incomplete);
         assert_eq!(find("sid,cookie:c", whole), yes("text d"));
         assert_eq!(find("header:x-e,query:user", whole), yes("text f"));
         assert_eq!(find("sid,query:user,ip", whole), yes("text b"));
         assert_eq!(find("sid,ip", whole), yes("ip"));
         assert_eq!(find("ip,sid", ""), yes("ip"));
-        assert_eq!(find("sid", whole), Answer::No);
-        assert_eq!(find("none", line), Answer::No);
+        assert_eq!(find("sid", whole), Lookup::Absent);
+        assert_eq!(find("none", line), Lookup::Absent);
         assert_eq!(find("sid,ip", "\x16\x03\x01"), yes("ip"));
     }
 
@@ -302,7 +304,7 @@ mod tests {
     fn a_sid_has_any_length_but_none() {
         for length in [0, 1, 129, 10_000] {
             let sid = "x".repeat(length);
-            let expected = if length == 0 { Answer::No } else { yes(&format!("sid {sid}")) };
+            let expected = if length == 0 { Lookup::Absent } else { yes(&format!("sid {sid}")) };
             assert_eq!(find("sid", &format!("GET /?sid={sid} HTTP/1.1\r\n")), expected);
         }
     }
@@ -333,7 +335,7 @@ mod tests {
         assert!(keys.needs_head(proxy) && keys.needs_head(None) && !keys.needs_head(other));
         assert!(keys.may_need_head() && !silent.needs_head(proxy) && !silent.may_need_head());
 
-        let key = |ip: [u8; 4]| Answer::Yes(Found::Ip(IpKey::new(ip.into())));
+        let key = |ip: [u8; 4]| Lookup::Found(PresentedKey::Ip(IpKey::new(ip.into())));
         let bytes = "GET / HTTP/1.1\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n";
         let head = Head::new(bytes.as_bytes(), false);
         assert_eq!(keys.find(proxy, &head), key([192, 0, 2, 7]));
@@ -343,9 +345,9 @@ mod tests {
         for (bytes, last) in [("\x16", false), ("GET / HTTP/1.1\r\n\r\n", false), ("GET /", true)] {
             let head = Head::new(bytes.as_bytes(), last);
             assert_eq!(keys.find(proxy, &head), key([10, 0, 0, 1]), "{bytes}");
-            assert_eq!(keys.find(None, &head), Answer::No, "{bytes}");
+            assert_eq!(keys.find(None, &head), Lookup::Absent, "{bytes}");
         }
-        assert_eq!(keys.find(proxy, &Head::new(b"GET /", false)), Answer::NotYet);
+        assert_eq!(keys.find(proxy, &Head::new(b"GET /", false)), Lookup::Incomplete);
     }
 
     #[test]

@@ -1,15 +1,15 @@
 //! Memory: which key lives on which worker.
 //!
-//! Keys stand on shelves. Each shelf has a cap and loses its longest unused key to a new one, so a
-//! shelf never takes room from another. A key that was not used for the idle time is forgotten. A
+//! Keys stand on segments. Each segment has a cap and loses its longest unused key to a new one, so a
+//! segment never takes room from another. A key that was not used for the idle time is forgotten. A
 //! key is stored as its fingerprint, so its length costs nothing.
 //!
 //! A memory does not know which workers live. Keys of a worker that is gone stay until they are
-//! asked for or become the oldest of their shelf, so a worker's death costs nothing here. Of each
+//! asked for or become the oldest of their segment, so a worker's death costs nothing here. Of each
 //! worker it knows how many keys there are and when one was used last, so that the end of a drain is
 //! seen without a search.
 //!
-//! A memory is written down as the entries alone, shelf by shelf, as one string of bytes: a million
+//! A memory is written down as the entries alone, segment by segment, as one string of bytes: a million
 //! keys are 28 MB.
 
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ use hashbrown::hash_table::Entry as Place;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::hash::Fingerprint;
-use super::shelf::{Entry, Index, RECORD, Shelves};
+use super::segment::{Index, KeyEntry, RECORD, Segments};
 use crate::logic::Worker;
 use crate::logic::time::Time;
 
@@ -32,10 +32,10 @@ const SWEEP: usize = 1024;
 #[serde(try_from = "Written")]
 pub struct Memory {
     table: HashTable<Index>,
-    shelves: Shelves,
+    segments: Segments,
     /// What each worker has here; none has nothing.
     tallies: BTreeMap<Worker, Tally>,
-    /// The most keys on one shelf.
+    /// The most keys on one segment.
     cap: usize,
     /// Whole seconds after which an unused key is forgotten.
     idle: u32,
@@ -66,11 +66,11 @@ enum WrongMemory {
 }
 
 impl Memory {
-    /// An empty memory with at most `cap` keys on a shelf, at least one.
+    /// An empty memory with at most `cap` keys on a segment, at least one.
     pub fn new(cap: usize, idle: Duration) -> Self {
         let mut memory = Self {
             table: HashTable::new(),
-            shelves: Shelves::new(),
+            segments: Segments::new(),
             tallies: BTreeMap::new(),
             cap: 1,
             idle: 0,
@@ -79,7 +79,7 @@ impl Memory {
         memory
     }
 
-    /// Other limits hold from now on. Shelves with too many keys lose them as new ones come.
+    /// Other limits hold from now on. Segments with too many keys lose them as new ones come.
     pub fn set_limits(&mut self, cap: usize, idle: Duration) {
         self.cap = cap.max(1);
         self.idle = u32::try_from(idle.as_secs()).unwrap_or(u32::MAX);
@@ -102,32 +102,32 @@ impl Memory {
             self.forget(key);
             return None;
         }
-        let entry = self.shelves.entry(index);
+        let entry = self.segments.entry(index);
         let worker = entry.worker();
         if entry.used < now.seconds()
             && let Some(tally) = self.tallies.get_mut(&worker)
         {
             tally.used = tally.used.max(now.seconds());
         }
-        self.shelves.touch(index, now.seconds());
+        self.segments.touch(index, now.seconds());
         Some(worker)
     }
 
-    /// Remembers that this key lives on `worker`, on `shelf`, wherever it lived before.
-    pub fn set(&mut self, now: Time, key: Fingerprint, worker: Worker, shelf: u16) {
+    /// Remembers that this key lives on `worker`, on `segment`, wherever it lived before.
+    pub fn set(&mut self, now: Time, key: Fingerprint, worker: Worker, segment: u16) {
         self.forget(key);
-        self.make_room(now, shelf);
-        self.add(Entry::new(key, worker, shelf, now.seconds()));
+        self.make_room(now, segment);
+        self.add(KeyEntry::new(key, worker, segment, now.seconds()));
     }
 
     /// Forgets a key.
     pub fn forget(&mut self, key: Fingerprint) {
-        let shelves = &self.shelves;
-        let same = |index: &Index| shelves.entry(*index).key == key;
+        let segments = &self.segments;
+        let same = |index: &Index| segments.entry(*index).key == key;
         let Ok(found) = self.table.find_entry(key.short(), same) else { return };
         let (index, _) = found.remove();
-        let worker = self.shelves.entry(index).worker();
-        self.shelves.remove(index);
+        let worker = self.segments.entry(index).worker();
+        self.segments.remove(index);
         if let Some(tally) = self.tallies.get_mut(&worker) {
             tally.keys -= 1;
             if tally.keys == 0 {
@@ -149,12 +149,12 @@ impl Memory {
         Some(Time::since_zero(Duration::from_secs(seconds)))
     }
 
-    /// Clears some of the idle keys of a shelf away.
-    pub fn sweep(&mut self, now: Time, shelf: u16) {
+    /// Clears some of the idle keys of a segment away.
+    pub fn sweep(&mut self, now: Time, segment: u16) {
         for _ in 0..SWEEP {
-            match self.shelves.oldest(shelf) {
+            match self.segments.oldest(segment) {
                 Some(oldest) if self.is_idle(now, oldest) => {
-                    self.forget(self.shelves.entry(oldest).key);
+                    self.forget(self.segments.entry(oldest).key);
                 }
                 Some(_) | None => return,
             }
@@ -162,51 +162,51 @@ impl Memory {
     }
 
     fn find(&self, key: Fingerprint) -> Option<Index> {
-        self.table.find(key.short(), |index| self.shelves.entry(*index).key == key).copied()
+        self.table.find(key.short(), |index| self.segments.entry(*index).key == key).copied()
     }
 
     fn is_idle(&self, now: Time, index: Index) -> bool {
-        now.seconds().saturating_sub(self.shelves.entry(index).used) > self.idle
+        now.seconds().saturating_sub(self.segments.entry(index).used) > self.idle
     }
 
     /// Adds an entry whose key is not there.
-    fn add(&mut self, entry: Entry) {
+    fn add(&mut self, entry: KeyEntry) {
         self.count(&entry);
         let short = entry.key.short();
-        let index = self.shelves.add(entry);
-        let shelves = &self.shelves;
-        self.table.insert_unique(short, index, |index| shelves.entry(*index).key.short());
+        let index = self.segments.add(entry);
+        let segments = &self.segments;
+        self.table.insert_unique(short, index, |index| segments.entry(*index).key.short());
     }
 
     /// Adds an entry that was written down; an error if its key is there.
-    fn restore(&mut self, entry: Entry) -> Result<(), WrongMemory> {
-        let shelves = &self.shelves;
-        let same = |index: &Index| shelves.entry(*index).key == entry.key;
-        let short = |index: &Index| shelves.entry(*index).key.short();
+    fn restore(&mut self, entry: KeyEntry) -> Result<(), WrongMemory> {
+        let segments = &self.segments;
+        let same = |index: &Index| segments.entry(*index).key == entry.key;
+        let short = |index: &Index| segments.entry(*index).key.short();
         let place = match self.table.entry(entry.key.short(), same, short) {
             Place::Vacant(place) => place,
             Place::Occupied(_) => return Err(WrongMemory::Twice),
         };
-        place.insert(self.shelves.add(entry));
+        place.insert(self.segments.add(entry));
         self.count(&entry);
         Ok(())
     }
 
-    fn count(&mut self, entry: &Entry) {
+    fn count(&mut self, entry: &KeyEntry) {
         let tally = self.tallies.entry(entry.worker()).or_default();
         tally.keys += 1;
         tally.used = tally.used.max(entry.used);
     }
 
-    /// Frees at least one place on a full shelf, and up to two that nobody asked for in time, so
+    /// Frees at least one place on a full segment, and up to two that nobody asked for in time, so
     /// that a memory shrinks while it is used.
-    fn make_room(&mut self, now: Time, shelf: u16) {
+    fn make_room(&mut self, now: Time, segment: u16) {
         for _ in 0..2 {
-            let Some(oldest) = self.shelves.oldest(shelf) else { return };
-            if self.shelves.len(shelf) < self.cap && !self.is_idle(now, oldest) {
+            let Some(oldest) = self.segments.oldest(segment) else { return };
+            if self.segments.len(segment) < self.cap && !self.is_idle(now, oldest) {
                 return;
             }
-            self.forget(self.shelves.entry(oldest).key);
+            self.forget(self.segments.entry(oldest).key);
         }
     }
 }
@@ -214,7 +214,7 @@ impl Memory {
 impl Serialize for Memory {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut entries = Vec::with_capacity(self.len() * RECORD);
-        for entry in self.shelves.all() {
+        for entry in self.segments.all() {
             entry.write(&mut entries);
         }
         Written { entries }.serialize(serializer)
@@ -226,10 +226,10 @@ impl TryFrom<Written> for Memory {
 
     /// The limits that hold are still to be set.
     fn try_from(written: Written) -> Result<Self, WrongMemory> {
-        let entries = Entry::read(&written.entries).ok_or(WrongMemory::CutOff)?;
+        let entries = KeyEntry::read(&written.entries).ok_or(WrongMemory::CutOff)?;
         let mut memory = Self::new(usize::MAX, Duration::MAX);
-        let shelves = &memory.shelves;
-        memory.table.reserve(entries.len(), |index| shelves.entry(*index).key.short());
+        let segments = &memory.segments;
+        memory.table.reserve(entries.len(), |index| segments.entry(*index).key.short());
         for entry in entries {
             memory.restore(entry)?;
         }
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_shelf_loses_its_longest_unused_key_and_no_other_shelf_does() {
+    fn a_full_segment_loses_its_longest_unused_key_and_no_other_segment_does() {
         let mut memory = Memory::new(3, IDLE);
         memory.set(at(0), key(100), worker(1), 1);
         for number in 0..3 {
@@ -327,7 +327,7 @@ mod tests {
         let mut memory = Memory::new(10, IDLE);
         memory.set(at(0), key(1), worker(3), 7);
         let mut entries = Vec::new();
-        memory.shelves.all().for_each(|entry| entry.write(&mut entries));
+        memory.segments.all().for_each(|entry| entry.write(&mut entries));
         let read = |entries: &[u8]| Memory::try_from(Written { entries: entries.to_vec() });
         assert_eq!(read(&entries).unwrap().get(at(1), key(1)), Some(worker(3)));
         assert!(matches!(read(&entries[..27]), Err(WrongMemory::CutOff)));
@@ -339,7 +339,7 @@ mod tests {
         fn it_agrees_with_a_plain_list(steps in prop::collection::vec((0..4_u8, 0..12_u32, 0..2_u16), 1..200)) {
             let mut memory = Memory::new(4, IDLE);
             let mut model: Vec<(u32, u16)> = Vec::new();
-            for (what, number, shelf) in steps {
+            for (what, number, segment) in steps {
                 let found = model.iter().position(|(known, _)| *known == number);
                 match what {
                     0 => {
@@ -349,17 +349,17 @@ mod tests {
                     1 => {
                         let used = found.map(|place| model.remove(place));
                         model.extend(used);
-                        let expected = used.map(|(_, shelf)| worker(shelf));
+                        let expected = used.map(|(_, segment)| worker(segment));
                         prop_assert_eq!(memory.get(at(0), key(number)), expected);
                     }
                     _ => {
-                        memory.set(at(0), key(number), worker(shelf), shelf);
+                        memory.set(at(0), key(number), worker(segment), segment);
                         found.map(|place| model.remove(place));
-                        if model.iter().filter(|(_, on)| *on == shelf).count() == 4 {
-                            let oldest = model.iter().position(|(_, on)| *on == shelf);
+                        if model.iter().filter(|(_, on)| *on == segment).count() == 4 {
+                            let oldest = model.iter().position(|(_, on)| *on == segment);
                             model.remove(oldest.unwrap());
                         }
-                        model.push((number, shelf));
+                        model.push((number, segment));
                     }
                 }
                 prop_assert_eq!(memory.len(), model.len());

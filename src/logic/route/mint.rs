@@ -69,7 +69,7 @@ impl Mint {
     }
 
     /// This worker mints no more.
-    pub(super) fn gone(&mut self, worker: Worker) {
+    pub(super) fn remove(&mut self, worker: Worker) {
         self.workers.retain(|_, minter| *minter != worker);
     }
 
@@ -157,7 +157,7 @@ mod tests {
         let incarnation = mint.read(&sid).expect("it was minted");
         assert_eq!(mint.worker(incarnation), Some(worker(1)));
         assert!(mint.is_from(&sid, worker(1)) && !mint.is_from(&sid, worker(0)));
-        mint.gone(worker(1));
+        mint.remove(worker(1));
         assert_eq!(mint.read(&sid), Some(incarnation));
         assert_eq!(mint.worker(incarnation), None);
         assert_eq!(mint.incarnate(worker(1), |_| true), Some(2));
@@ -197,7 +197,7 @@ mod tests {
         mint.incarnate(worker(0), |_| true);
         for _ in 0..2 * u32::from(INCARNATIONS) {
             assert_ne!(mint.incarnate(worker(1), |_| true), Some(0));
-            mint.gone(worker(1));
+            mint.remove(worker(1));
         }
         let mut slots = 1..;
         while mint.incarnate(worker(slots.next().unwrap()), |_| true).is_some() {}

@@ -8,31 +8,31 @@
 //! owner has no room it waits for it. Any other connection goes where the placement says, and when
 //! no worker has room it waits for the first one that has. Nobody overtakes within a queue.
 //!
-//! After [`Router::ready`], [`Router::looked`], [`Router::gone`] and [`Router::closed`], and when the time of
+//! After [`Router::ready`], [`Router::note_unread`], [`Router::remove`] and [`Router::closed`], and when the time of
 //! [`Router::poll_timeout`] has come, waiting connections may have become free to go: ask
 //! [`Router::next`] until it has none.
 //!
-//! A slot has at most one worker that takes new keys, the present one. A worker that was withdrawn
+//! A slot has at most one worker that takes new keys, the present one. A worker that was draining
 //! (`drain.rs`) still gets the connections of its own keys, until it is gone.
 
-mod account;
+mod affinity;
+mod backend;
 mod drain;
 mod flow;
 pub mod hash;
-mod home;
 pub mod key;
-mod lobby;
 pub mod memory;
 pub mod mint;
+mod open_count;
 mod placement;
+mod pool;
 pub mod returns;
 mod saved;
-mod seat;
-mod seats;
-mod shelf;
+mod segment;
 mod terms;
 #[cfg(test)]
 mod tests;
+mod unassigned;
 mod watchlist;
 mod window;
 
@@ -40,10 +40,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 pub use saved::SavedRouter;
-use terms::Kind;
+use terms::KeyKind;
 pub use terms::{
-    Arrival, Balance, Conn, Door, Give, OwnedByAnother, Pulse, Reason, Returned, RouteConfig,
-    Verdict, Visitor,
+    Arrival, Assignment, Balance, Candidate, Conn, Health, ListenerId, OwnedByAnother, Reason,
+    Returned, RouteConfig, Verdict,
 };
 pub use window::InFlight;
 
@@ -51,16 +51,16 @@ use serde::Serialize;
 /// Shared with workers, which look at the next requests of the connections that they keep.
 pub use sticky_worker::head;
 
-use self::account::Account;
-use self::head::{Answer, Head};
-use self::home::{Home, Homes};
-use self::lobby::Lobby;
+use self::affinity::{Affinity, Owner};
+use self::backend::{Backend, Limits};
+use self::head::{Head, Lookup};
+use self::open_count::OpenCount;
 use self::placement::Placement;
-use self::seat::{Rules, Seat};
-use self::seats::Seats;
+use self::pool::Pool;
+use self::unassigned::Unassigned;
 use self::watchlist::Watchlist;
 use super::Worker;
-use super::room::Queues;
+use super::room::QueueLimits;
 use super::time::Time;
 
 /// Who gets a connection: keys, memories, placement and the queues of those that wait.
@@ -69,15 +69,15 @@ pub struct Router {
     #[serde(skip)]
     config: RouteConfig,
     #[serde(skip)]
-    queues: Queues,
+    queue_limits: QueueLimits,
     placement: Placement,
-    homes: Homes,
-    seats: Seats,
+    affinity: Affinity,
+    pool: Pool,
     /// The accounts of workers that get nothing any more, until they have ended.
     #[serde(serialize_with = "in_pairs")]
-    retired: BTreeMap<Worker, Account>,
+    removed: BTreeMap<Worker, OpenCount>,
     /// Connections that wait for any worker.
-    lobby: Lobby,
+    unassigned: Unassigned,
     /// The length of a key that no worker can announce, if one was presented.
     #[serde(skip)]
     long_key: Option<usize>,
@@ -90,19 +90,19 @@ impl Router {
     pub fn new(
         now: Time,
         config: RouteConfig,
-        queues: Queues,
+        queues: QueueLimits,
         secret: (u64, u64),
         seed: u64,
     ) -> Self {
         Self {
             placement: Placement::new(&config, seed),
-            homes: Homes::new(&config, secret),
-            seats: Seats::new(now, config.workers, Rules::new(&config)),
-            retired: BTreeMap::new(),
-            lobby: Lobby::default(),
+            affinity: Affinity::new(&config, secret),
+            pool: Pool::new(now, config.workers, Limits::new(&config)),
+            removed: BTreeMap::new(),
+            unassigned: Unassigned::default(),
             long_key: None,
             watchlist: Watchlist::default(),
-            queues,
+            queue_limits: queues,
             config,
         }
     }
@@ -121,49 +121,50 @@ impl Router {
     #[must_use]
     pub fn route(&mut self, now: Time, arrival: &Arrival<'_>) -> Verdict {
         let head = Head::new(arrival.bytes, arrival.last);
-        let client = match self.config.keys.find(arrival.ip, &head) {
-            Answer::NotYet => return Verdict::More,
-            Answer::No => None,
-            Answer::Yes(found) => {
+        let key = match self.config.keys.find(arrival.ip, &head) {
+            Lookup::Incomplete => return Verdict::NeedMore,
+            Lookup::Absent => None,
+            Lookup::Found(found) => {
                 self.long_key = found.too_long().or(self.long_key);
-                Some(self.homes.client(&found))
+                Some(self.affinity.key(&found))
             }
         };
-        // Where every worker serves every door, they are all one.
-        let door = if self.seats.every_door() { Door::default() } else { arrival.door };
-        let visitor = Visitor { conn: arrival.conn, door, client, returned: arrival.returned };
-        if let Some(client) = client {
+        // Where every worker serves every listener, they are all one.
+        let listener =
+            if self.pool.all_listeners() { ListenerId::default() } else { arrival.listener };
+        let candidate = Candidate { conn: arrival.conn, listener, key, returned: arrival.returned };
+        if let Some(key) = key {
             if let Some(returned) = arrival.returned {
-                self.homes.unbind(now, client, returned);
+                self.affinity.unbind(now, key, returned);
             }
-            if let Some(owner) = self.homes.announcer(now, &self.seats, &visitor) {
-                return self.admit_to(now, owner, visitor);
+            if let Some(owner) = self.affinity.announcer(now, &self.pool, &candidate) {
+                return self.admit_to(now, owner, candidate);
             }
             // The announcement may lie unread in a channel. That a client presented the key before
             // says nothing: it may have been made up then.
-            if client.may_be_announced() {
-                return Verdict::LookAgain(visitor);
+            if key.may_be_announced() {
+                return Verdict::LookAgain(candidate);
             }
         }
-        self.route_known(now, visitor)
+        self.route_known(now, candidate)
     }
 
     /// Decides about a connection whose key is known, when everything is known that the channels held:
     /// gives it away or puts it into the right queue.
     #[must_use]
-    pub fn route_known(&mut self, now: Time, visitor: Visitor) -> Verdict {
-        let home = self.homes.find(now, &self.seats, &visitor);
-        if let Some(Home::Owner(owner)) = home {
-            return self.admit_to(now, owner, visitor);
+    pub fn route_known(&mut self, now: Time, candidate: Candidate) -> Verdict {
+        let owner = self.affinity.owner(now, &self.pool, &candidate);
+        if let Some(Owner::Live(owner)) = owner {
+            return self.admit_to(now, owner, candidate);
         }
-        let reason = reason(&visitor, home);
-        if self.lobby.is_empty_at(visitor.door)
-            && let Some(worker) = self.choose(now, &visitor)
+        let reason = reason(&candidate, owner);
+        if self.unassigned.is_empty_at(candidate.listener)
+            && let Some(worker) = self.choose(now, &candidate)
         {
-            return Verdict::Give(self.give(now, worker, visitor, reason));
+            return Verdict::Send(self.assign(now, worker, candidate, reason));
         }
-        self.lobby.push_back(visitor);
-        Verdict::Wait
+        self.unassigned.push_back(candidate);
+        Verdict::Queued
     }
 
     /// The length of a key that was presented since this was asked last, if it is one that no worker
@@ -174,243 +175,259 @@ impl Router {
 
     /// The next waiting connection that can go, and where. It counts as sent.
     #[must_use]
-    pub fn next(&mut self, now: Time) -> Option<(Conn, Give)> {
+    pub fn next(&mut self, now: Time) -> Option<(Conn, Assignment)> {
         loop {
-            let bound = self.first_bound();
-            match self.next_anywhere(now, bound.map(|(conn, _)| conn)) {
-                Step::Given(conn, give) => return Some((conn, give)),
-                Step::Bound => continue,
-                Step::Nobody => {}
+            let bound = self.first_queued();
+            match self.next_unassigned(now, bound.map(|(conn, _)| conn)) {
+                NextUnassigned::Given(conn, give) => return Some((conn, give)),
+                NextUnassigned::Bound => continue,
+                NextUnassigned::Nobody => {}
             }
             let (_, owner) = bound?;
-            let visitor = self.seats.get_mut(owner)?.queue.pop_front()?;
-            return Some((visitor.conn, self.give(now, owner, visitor, Reason::OwnedKey)));
+            let candidate = self.pool.get_mut(owner)?.queue.pop_front()?;
+            return Some((candidate.conn, self.assign(now, owner, candidate, Reason::OwnedKey)));
         }
     }
 
     /// A connection that [`Self::route`] or [`Self::next`] gave away could not be sent, since the
     /// kernel had no room. It waits in front of all others.
-    pub fn not_sent(&mut self, give: Give) {
-        if let Some(seat) = self.seats.get_mut(give.worker) {
-            seat.account.returned(1);
-            seat.window.not_sent();
+    pub fn not_sent(&mut self, give: Assignment) {
+        if let Some(backend) = self.pool.get_mut(give.worker) {
+            backend.open.taken_back(1);
+            backend.window.not_sent();
         }
-        self.lobby.push_front(give.visitor);
+        self.unassigned.push_front(give.candidate);
     }
 
-    /// Connections may go to this worker from now on. Another one that its slot has is withdrawn.
+    /// Connections may go to this worker from now on. Another one that its slot has is draining.
     pub fn ready(&mut self, now: Time, worker: Worker) {
-        let other = |seat: &&Seat| seat.worker.is_some_and(|other| other.slot != worker.slot);
-        let others = self.seats.present().iter().filter(other);
+        let other =
+            |backend: &&Backend| backend.worker.is_some_and(|other| other.slot != worker.slot);
+        let others = self.pool.current().iter().filter(other);
         // Others may have come just before, with few connections yet: their loads are the measure.
-        let loads = others.filter(|seat| seat.takes_anyone()).map(|seat| seat.load(now));
+        let loads = others.filter(|backend| backend.accepts_new()).map(|backend| backend.load(now));
         let floor = loads.min().unwrap_or(0);
-        if let Some(seat) = self.seats.seat_for(now, worker) {
-            seat.occupy(now, worker, floor);
+        if let Some(backend) = self.pool.backend_for(now, worker) {
+            backend.attach(now, worker, floor);
         }
     }
 
-    /// A ready worker serves a door from now on.
-    pub fn serves(&mut self, worker: Worker, door: Door) {
-        if let Some(seat) = self.seats.get_mut(worker) {
-            seat.doors.insert(door);
+    /// A ready worker serves a listener from now on.
+    pub fn add_listener(&mut self, worker: Worker, listener: ListenerId) {
+        if let Some(backend) = self.pool.get_mut(worker) {
+            backend.listeners.insert(listener);
         }
     }
 
-    /// A worker serves a door no more. Those that waited there for it find another.
-    pub fn leaves(&mut self, worker: Worker, door: Door) {
-        let Some(seat) = self.seats.get_mut(worker) else { return };
-        seat.doors.remove(&door);
-        let (orphans, others) =
-            seat.queue.drain(..).partition(|visitor: &Visitor| visitor.door == door);
-        seat.queue = others;
-        self.lobby.admit(orphans);
+    /// A worker serves a listener no more. Those that waited there for it find another.
+    pub fn remove_listener(&mut self, worker: Worker, listener: ListenerId) {
+        let Some(backend) = self.pool.get_mut(worker) else { return };
+        backend.listeners.remove(&listener);
+        let (orphans, others) = backend
+            .queue
+            .drain(..)
+            .partition(|candidate: &Candidate| candidate.listener == listener);
+        backend.queue = others;
+        self.unassigned.requeue(orphans);
     }
 
-    /// A door is closed for good. Returns who waited there, and waits no more.
-    pub fn close(&mut self, door: Door) -> Vec<Conn> {
-        for seat in self.seats.all_mut() {
-            seat.doors.remove(&door);
-            let bound = seat.queue.drain(..);
-            let (orphans, others) = bound.partition(|visitor: &Visitor| visitor.door == door);
-            seat.queue = others;
-            self.lobby.admit(orphans);
+    /// A listener is closed for good. Returns who waited there, and waits no more.
+    pub fn close_listener(&mut self, listener: ListenerId) -> Vec<Conn> {
+        for backend in self.pool.all_mut() {
+            backend.listeners.remove(&listener);
+            let bound = backend.queue.drain(..);
+            let (orphans, others) =
+                bound.partition(|candidate: &Candidate| candidate.listener == listener);
+            backend.queue = others;
+            self.unassigned.requeue(orphans);
         }
-        self.lobby.close(door)
+        self.unassigned.remove_listener(listener)
     }
 
     /// What a worker that is about to be started mints into its ids; `None` unless ids are minted.
     pub fn incarnate(&mut self, worker: Worker) -> Option<u16> {
-        self.homes.incarnate(&self.seats, worker)
+        self.affinity.incarnate(&self.pool, worker)
     }
 
     /// No connection goes to this worker any more. Those that waited for it find another.
-    pub fn gone(&mut self, now: Time, worker: Worker) {
-        self.homes.gone(worker);
-        self.watchlist.gone(worker);
-        let Some(seat) = self.seats.get_mut(worker) else { return };
-        self.retired.insert(worker, seat.account);
-        let orphans = seat.vacate(now);
-        self.seats.forget(worker);
-        self.lobby.admit(orphans);
+    pub fn remove(&mut self, now: Time, worker: Worker) {
+        self.affinity.remove_minter(worker);
+        self.watchlist.remove(worker);
+        let Some(backend) = self.pool.get_mut(worker) else { return };
+        self.removed.insert(worker, backend.open);
+        let orphans = backend.detach(now);
+        self.pool.remove(worker);
+        self.unassigned.requeue(orphans);
     }
 
     /// A worker has ended, and says nothing more.
-    pub fn ended(&mut self, now: Time, worker: Worker) {
-        self.gone(now, worker);
-        self.retired.remove(&worker);
+    pub fn exited(&mut self, now: Time, worker: Worker) {
+        self.remove(now, worker);
+        self.removed.remove(&worker);
     }
 
     /// Nothing that a worker was given is left: another process speaks for it.
-    pub fn begins_anew(&mut self, worker: Worker) {
-        if let Some(account) = self.account(worker) {
-            *account = Account::default();
+    pub fn reset_open(&mut self, worker: Worker) {
+        if let Some(open) = self.open_count(worker) {
+            *open = OpenCount::default();
         }
     }
 
     /// A worker announces a key.
-    pub fn session(&mut self, now: Time, worker: Worker, key: &[u8]) -> Result<(), OwnedByAnother> {
-        self.homes.announce(now, &self.seats, worker, key)
+    pub fn announce(
+        &mut self,
+        now: Time,
+        worker: Worker,
+        key: &[u8],
+    ) -> Result<(), OwnedByAnother> {
+        self.affinity.announce(now, &self.pool, worker, key)
     }
 
     /// A worker says that a key is over. It may have been forgotten before.
-    pub fn end(&mut self, now: Time, worker: Worker, key: &[u8]) {
-        self.homes.end(now, worker, key);
+    pub fn forget(&mut self, now: Time, worker: Worker, key: &[u8]) {
+        self.affinity.forget(now, worker, key);
     }
 
     /// A worker has finished this many connections, or gives them back; returns whether it had as many.
     pub fn closed(&mut self, worker: Worker, count: u32) -> bool {
-        self.account(worker).map_or(count == 0, |account| account.finished(count))
+        self.open_count(worker).map_or(count == 0, |open| open.closed(count))
     }
 
     /// The account of a worker; one that was never ready has none.
-    fn account(&mut self, worker: Worker) -> Option<&mut Account> {
-        match self.seats.get_mut(worker) {
-            Some(seat) => Some(&mut seat.account),
-            None => self.retired.get_mut(&worker),
+    fn open_count(&mut self, worker: Worker) -> Option<&mut OpenCount> {
+        match self.pool.get_mut(worker) {
+            Some(backend) => Some(&mut backend.open),
+            None => self.removed.get_mut(&worker),
         }
     }
 
-    /// When to ask [`Self::due`], [`Self::next`] and [`Self::is_drained`] again, if nothing happens
+    /// When to ask [`Self::poll_stalled`], [`Self::next`] and [`Self::is_drained`] again, if nothing happens
     /// before.
     #[must_use]
     pub fn poll_timeout(&self, now: Time) -> Option<Time> {
-        let patience = self.seats.present().iter().filter(|_| !self.lobby.is_empty());
-        let patience = patience.filter_map(Seat::patience_ends);
+        let patience = self.pool.current().iter().filter(|_| !self.unassigned.is_empty());
+        let patience = patience.filter_map(Backend::worth_waiting_until);
         let later = patience.chain(self.drain_ends()).filter(|end| *end > now);
-        self.watchlist.look_at().into_iter().chain(later).min()
+        self.watchlist.check_at().into_iter().chain(later).min()
     }
 
     /// How many connections wait.
-    pub fn waiting(&self) -> usize {
-        self.lobby.len() + self.seats.all().map(|seat| seat.queue.len()).sum::<usize>()
+    pub fn queue_len(&self) -> usize {
+        self.unassigned.len() + self.pool.all().map(|backend| backend.queue.len()).sum::<usize>()
     }
 
     /// How many connections were given to workers and are not yet closed.
     pub fn open(&self) -> u64 {
-        self.seats.all().map(|seat| u64::from(seat.account.open())).sum()
+        self.pool.all().map(|backend| u64::from(backend.open.get())).sum()
     }
 
     /// Gives a connection to its owner or lets it wait for it.
-    fn admit_to(&mut self, now: Time, owner: Worker, visitor: Visitor) -> Verdict {
-        let seat = self.seats.get_mut(owner).expect("only a live worker owns a key");
-        if seat.queue.is_empty() && seat.has_room() {
-            return Verdict::Give(self.give(now, owner, visitor, Reason::OwnedKey));
+    fn admit_to(&mut self, now: Time, owner: Worker, candidate: Candidate) -> Verdict {
+        let backend = self.pool.get_mut(owner).expect("only a live worker owns a key");
+        if backend.queue.is_empty() && backend.has_room() {
+            return Verdict::Send(self.assign(now, owner, candidate, Reason::OwnedKey));
         }
         // Behind an owner that picks up, the wait is short and more may wait, but never so many that
         // there is no room left for the clients of others.
-        let Queues { for_still, for_reading } = self.queues;
-        let most = if seat.is_picking_up(now) { for_reading } else { for_still };
-        if seat.queue.len() >= most {
-            return Verdict::Refuse(owner, visitor);
+        let QueueLimits { stalled: for_still, reading: for_reading } = self.queue_limits;
+        let most = if backend.is_picking_up(now) { for_reading } else { for_still };
+        if backend.queue.len() >= most {
+            return Verdict::Refuse(owner, candidate);
         }
-        seat.queue.push_back(visitor);
-        Verdict::Wait
+        backend.queue.push_back(candidate);
+        Verdict::Queued
     }
 
     /// The worker for a connection that may go anywhere; not the one it came back from, unless
     /// there is no other.
-    fn choose(&mut self, now: Time, visitor: &Visitor) -> Option<Worker> {
-        let slot = self.choose_slot(now, visitor)?;
-        self.seats.present()[slot].worker
+    fn choose(&mut self, now: Time, candidate: &Candidate) -> Option<Worker> {
+        let slot = self.choose_slot(now, candidate)?;
+        self.pool.current()[slot].worker
     }
 
-    fn choose_slot(&mut self, now: Time, visitor: &Visitor) -> Option<usize> {
-        let seats = self.seats.present();
-        let avoid = match visitor.returned {
+    fn choose_slot(&mut self, now: Time, candidate: &Candidate) -> Option<usize> {
+        let backends = self.pool.current();
+        let avoid = match candidate.returned {
             Some(Returned::Back(worker) | Returned::Moved(worker)) => Some(worker),
             Some(Returned::Recovered) | None => None,
         };
-        let all = |seat: &Seat| seat.takes_anyone() && seat.serves(visitor.door);
-        let others = |seat: &Seat| all(seat) && seat.worker != avoid;
-        if avoid.is_some() && !seats.iter().any(others) {
-            return self.placement.choose(now, seats, all);
+        let all = |backend: &Backend| backend.accepts_new() && backend.serves(candidate.listener);
+        let others = |backend: &Backend| all(backend) && backend.worker != avoid;
+        if avoid.is_some() && !backends.iter().any(others) {
+            return self.placement.choose(now, backends, all);
         }
         // The one with the fewest connections may have few since it gives them back: going round,
         // every worker is asked.
-        if matches!(visitor.returned, Some(Returned::Back(_))) {
-            return self.placement.choose_next(seats, others);
+        if matches!(candidate.returned, Some(Returned::Back(_))) {
+            return self.placement.choose_next(backends, others);
         }
-        self.placement.choose(now, seats, others)
+        self.placement.choose(now, backends, others)
     }
 
     /// Counts a connection as sent to a live worker, which its key lives on from now on.
-    fn give(&mut self, now: Time, worker: Worker, visitor: Visitor, reason: Reason) -> Give {
-        let seat = self.seats.get_mut(worker).expect("only a live worker is chosen");
+    fn assign(
+        &mut self,
+        now: Time,
+        worker: Worker,
+        candidate: Candidate,
+        reason: Reason,
+    ) -> Assignment {
+        let backend = self.pool.get_mut(worker).expect("only a live worker is chosen");
         let owned = reason == Reason::OwnedKey;
-        seat.given(now, if owned { InFlight::Owned } else { InFlight::Movable });
-        self.watchlist.sent(worker, seat, now + self.config.stall_timeout);
-        if let Some(client) = visitor.client
+        backend.sent(now, if owned { InFlight::Owned } else { InFlight::Movable });
+        self.watchlist.sent(worker, backend, now + self.config.stall_timeout);
+        if let Some(key) = candidate.key
             && !owned
         {
-            self.homes.bind(now, &self.seats, client, worker);
+            self.affinity.bind(now, &self.pool, key, worker);
         }
-        Give { worker, reason, visitor }
+        Assignment { worker, reason, candidate }
     }
 
     /// The oldest connection that waits for a worker which has room.
-    fn first_bound(&self) -> Option<(Conn, Worker)> {
-        let free = self.seats.all().filter(|seat| seat.has_room());
-        free.filter_map(|seat| Some((seat.queue.front()?.conn, seat.worker?))).min()
+    fn first_queued(&self) -> Option<(Conn, Worker)> {
+        let free = self.pool.all().filter(|backend| backend.has_room());
+        free.filter_map(|backend| Some((backend.queue.front()?.conn, backend.worker?))).min()
     }
 
     /// Takes the first connection that waits for anyone and can go; only those that came before
     /// `bound`, which waits for its owner.
-    fn next_anywhere(&mut self, now: Time, bound: Option<Conn>) -> Step {
-        for (conn, door) in self.lobby.firsts() {
+    fn next_unassigned(&mut self, now: Time, bound: Option<Conn>) -> NextUnassigned {
+        for (conn, listener) in self.unassigned.fronts() {
             if bound.is_some_and(|bound| bound < conn) {
                 break;
             }
-            let visitor = self.lobby.front(door).expect("somebody is first at this door");
-            let home = self.homes.find(now, &self.seats, &visitor);
-            if let Some(Home::Owner(owner)) = home {
-                self.lobby.pop_front(door);
-                let seat = self.seats.get_mut(owner).expect("only a live worker owns a key");
-                seat.queue.push_back(visitor);
-                return Step::Bound;
+            let candidate =
+                self.unassigned.front(listener).expect("somebody is first at this listener");
+            let owner = self.affinity.owner(now, &self.pool, &candidate);
+            if let Some(Owner::Live(owner)) = owner {
+                self.unassigned.pop_front(listener);
+                let backend = self.pool.get_mut(owner).expect("only a live worker owns a key");
+                backend.queue.push_back(candidate);
+                return NextUnassigned::Bound;
             }
-            if let Some(worker) = self.choose(now, &visitor) {
-                self.lobby.pop_front(door);
-                let reason = reason(&visitor, home);
-                return Step::Given(conn, self.give(now, worker, visitor, reason));
+            if let Some(worker) = self.choose(now, &candidate) {
+                self.unassigned.pop_front(listener);
+                let reason = reason(&candidate, owner);
+                return NextUnassigned::Given(conn, self.assign(now, worker, candidate, reason));
             }
         }
-        Step::Nobody
+        NextUnassigned::Nobody
     }
 }
 
 /// Some formats have no maps with such keys.
 fn in_pairs<S: serde::Serializer>(
-    accounts: &BTreeMap<Worker, Account>,
+    counts: &BTreeMap<Worker, OpenCount>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(accounts)
+    serializer.collect_seq(counts)
 }
 
-/// What a look into the lobby came to.
-enum Step {
+/// What a look into the unassigned queue came to.
+enum NextUnassigned {
     /// This connection can go.
-    Given(Conn, Give),
+    Given(Conn, Assignment),
     /// The key of one has an owner by now, and it waits for that one.
     Bound,
     /// Nobody can go.
@@ -418,12 +435,12 @@ enum Step {
 }
 
 /// Why a connection without an owner is placed.
-fn reason(visitor: &Visitor, home: Option<Home>) -> Reason {
-    match (visitor.returned, home, visitor.client.map(|client| client.kind)) {
+fn reason(candidate: &Candidate, owner: Option<Owner>) -> Reason {
+    match (candidate.returned, owner, candidate.key.map(|key| key.kind)) {
         (Some(_), _, _) => Reason::Moved,
-        (None, Some(Home::OwnerGone), _) => Reason::OwnerGone,
-        (None, _, Some(Kind::Sid)) => Reason::UnknownSid,
-        (None, _, Some(Kind::Text | Kind::Ip)) => Reason::NewKey,
+        (None, Some(Owner::Gone), _) => Reason::OwnerGone,
+        (None, _, Some(KeyKind::Sid)) => Reason::UnknownSid,
+        (None, _, Some(KeyKind::Text | KeyKind::Ip)) => Reason::NewKey,
         (None, _, None) => Reason::NoKey,
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::seat::Seat;
+use super::backend::Backend;
 use super::terms::{Balance, RouteConfig};
 use crate::logic::rng::Rng;
 use crate::logic::time::Time;
@@ -24,56 +24,63 @@ impl Placement {
         Self { balance: config.balance, leeway: config.leeway, next: 0, rng: Rng::new(seed) }
     }
 
-    /// The slot for a connection among the seats that `fit`, or `None` when it has to wait.
+    /// The slot for a connection among the backends that `fit`, or `None` when it has to wait.
     pub(super) fn choose(
         &mut self,
         now: Time,
-        seats: &[Seat],
-        fit: impl Fn(&Seat) -> bool,
+        backends: &[Backend],
+        fit: impl Fn(&Backend) -> bool,
     ) -> Option<usize> {
         let chosen = match self.balance {
-            Balance::RoundRobin => return self.choose_next(seats, fit),
-            Balance::Random => self.any(seats, |seat| fit(seat) && seat.has_room()),
-            Balance::LeastConnection | Balance::Hash => self.least(now, seats, fit),
+            Balance::RoundRobin => return self.choose_next(backends, fit),
+            Balance::Random => self.random(backends, |backend| fit(backend) && backend.has_room()),
+            Balance::LeastConnection | Balance::Hash => self.least_loaded(now, backends, fit),
         }?;
-        self.next = (chosen + 1) % seats.len();
+        self.next = (chosen + 1) % backends.len();
         Some(chosen)
     }
 
-    /// The next slot in the round among the seats that `fit`, or `None` when it has to wait.
+    /// The next slot in the round among the backends that `fit`, or `None` when it has to wait.
     pub(super) fn choose_next(
         &mut self,
-        seats: &[Seat],
-        fit: impl Fn(&Seat) -> bool,
+        backends: &[Backend],
+        fit: impl Fn(&Backend) -> bool,
     ) -> Option<usize> {
-        let chosen = self.first(seats, |seat| fit(seat) && seat.has_room())?;
-        self.next = (chosen + 1) % seats.len();
+        let chosen = self.first(backends, |backend| fit(backend) && backend.has_room())?;
+        self.next = (chosen + 1) % backends.len();
         Some(chosen)
     }
 
     /// The slots, from the one after the last choice all the way round.
-    fn round(&self, seats: &[Seat]) -> impl Iterator<Item = usize> + use<> {
-        let (start, end) = (self.next.min(seats.len()), seats.len());
+    fn round(&self, backends: &[Backend]) -> impl Iterator<Item = usize> + use<> {
+        let (start, end) = (self.next.min(backends.len()), backends.len());
         (start..end).chain(0..start)
     }
 
-    fn first(&self, seats: &[Seat], fit: impl Fn(&Seat) -> bool) -> Option<usize> {
-        self.round(seats).find(|slot| fit(&seats[*slot]))
+    fn first(&self, backends: &[Backend], fit: impl Fn(&Backend) -> bool) -> Option<usize> {
+        self.round(backends).find(|slot| fit(&backends[*slot]))
     }
 
-    fn any(&mut self, seats: &[Seat], fit: impl Fn(&Seat) -> bool) -> Option<usize> {
-        let fitting = seats.iter().filter(|seat| fit(seat)).count();
+    fn random(&mut self, backends: &[Backend], fit: impl Fn(&Backend) -> bool) -> Option<usize> {
+        let fitting = backends.iter().filter(|backend| fit(backend)).count();
         let nth = self.rng.below(u32::try_from(fitting).unwrap_or(u32::MAX));
-        let mut slots = (0..seats.len()).filter(|slot| fit(&seats[*slot]));
+        let mut slots = (0..backends.len()).filter(|slot| fit(&backends[*slot]));
         slots.nth(nth as usize)
     }
 
     /// The worker with the fewest connections. While that one has no room, one with hardly more; and
     /// nobody while all such have none, so that a burst does not go to whoever picks up first.
-    fn least(&self, now: Time, seats: &[Seat], fit: impl Fn(&Seat) -> bool) -> Option<usize> {
-        let fit = |seat: &Seat| fit(seat) && !seat.is_laden() && seat.is_picking_up(now);
-        let round = || self.round(seats).filter(|slot| fit(&seats[*slot]));
-        let load = |slot: &usize| seats[*slot].load(now);
+    fn least_loaded(
+        &self,
+        now: Time,
+        backends: &[Backend],
+        fit: impl Fn(&Backend) -> bool,
+    ) -> Option<usize> {
+        let fit = |backend: &Backend| {
+            fit(backend) && !backend.is_at_capacity() && backend.is_picking_up(now)
+        };
+        let round = || self.round(backends).filter(|slot| fit(&backends[*slot]));
+        let load = |slot: &usize| backends[*slot].load(now);
         // The first of several minima is the next one in the round; nobody has less than nothing, so
         // that with many workers few are looked at.
         let mut least = None;
@@ -87,11 +94,11 @@ impl Placement {
             }
         }
         let (_, least) = least?;
-        if seats[least].has_room() {
+        if backends[least].has_room() {
             return Some(least);
         }
         let most = load(&least).saturating_add(self.leeway);
-        let near = round().filter(|slot| load(slot) <= most && seats[*slot].has_room());
+        let near = round().filter(|slot| load(slot) <= most && backends[*slot].has_room());
         near.min_by_key(load)
     }
 }

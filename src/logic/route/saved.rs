@@ -5,14 +5,14 @@
 
 use serde::Deserialize;
 
-use super::account::Account;
-use super::home::Homes;
-use super::lobby::Lobby;
+use super::affinity::Affinity;
+use super::backend::Limits;
+use super::open_count::OpenCount;
 use super::placement::Placement;
-use super::seat::Rules;
-use super::seats::Seats;
+use super::pool::Pool;
+use super::unassigned::Unassigned;
 use super::watchlist::Watchlist;
-use super::{Conn, Queues, RouteConfig, Router};
+use super::{Conn, QueueLimits, RouteConfig, Router};
 use crate::logic::Worker;
 use crate::logic::time::Time;
 
@@ -20,28 +20,28 @@ use crate::logic::time::Time;
 #[derive(Debug, Deserialize)]
 pub struct SavedRouter {
     placement: Placement,
-    homes: Homes,
-    seats: Seats,
+    affinity: Affinity,
+    pool: Pool,
     #[serde(default)]
-    retired: Vec<(Worker, Account)>,
-    lobby: Lobby,
+    removed: Vec<(Worker, OpenCount)>,
+    unassigned: Unassigned,
 }
 
 impl Router {
     /// The router that goes on where the saved one was, with this configuration.
     ///
-    /// The number of slots and what workers were started with (doors and mint) are those of the saved
+    /// The number of slots and what workers were started with (listeners and mint) are those of the saved
     /// one.
-    pub fn restore(config: RouteConfig, queues: Queues, saved: SavedRouter) -> Self {
-        let SavedRouter { placement, homes, seats, retired, lobby } = saved;
+    pub fn restore(config: RouteConfig, queues: QueueLimits, saved: SavedRouter) -> Self {
+        let SavedRouter { placement, affinity, pool, removed, unassigned } = saved;
         let mut router = Self {
             config: config.clone(),
-            queues,
+            queue_limits: queues,
             placement,
-            homes,
-            seats,
-            retired: retired.into_iter().collect(),
-            lobby,
+            affinity,
+            pool,
+            removed: removed.into_iter().collect(),
+            unassigned,
             long_key: None,
             watchlist: Watchlist::default(),
         };
@@ -52,30 +52,30 @@ impl Router {
     /// Another configuration holds from now on, as far as it is not what the present workers were
     /// started with: keys, placement, limits and times. The number of slots is that of
     /// [`Self::resize`].
-    pub fn reconfigure(&mut self, config: RouteConfig, queues: Queues) {
-        self.queues = queues;
+    pub fn reconfigure(&mut self, config: RouteConfig, queues: QueueLimits) {
+        self.queue_limits = queues;
         self.placement.balance = config.balance;
         self.placement.leeway = config.leeway;
-        self.seats.set_limits(Rules::new(&config));
-        self.homes.set_rules(&config, self.seats.slots());
-        self.watchlist = Watchlist::of(self.seats.all());
+        self.pool.set_limits(Limits::new(&config));
+        self.affinity.set_rules(&config, self.pool.slots());
+        self.watchlist = Watchlist::of(self.pool.all());
         self.config = config;
     }
 
-    /// There are so many slots from now on. Workers of those that are gone are withdrawn.
+    /// There are so many slots from now on. Workers of those that are gone are draining.
     pub fn resize(&mut self, now: Time, slots: u16) {
-        self.seats.resize(now, slots);
-        self.homes.set_rules(&self.config, slots);
+        self.pool.resize(now, slots);
+        self.affinity.set_rules(&self.config, slots);
     }
 
     /// So many connections may wait for a worker from now on.
-    pub fn set_queues(&mut self, queues: Queues) {
-        self.queues = queues;
+    pub fn set_queues(&mut self, queues: QueueLimits) {
+        self.queue_limits = queues;
     }
 
     /// The connections that wait, in no order.
     pub fn queued(&self) -> impl Iterator<Item = Conn> {
-        let bound = self.seats.all().flat_map(|seat| &seat.queue);
-        bound.chain(self.lobby.all()).map(|visitor| visitor.conn)
+        let bound = self.pool.all().flat_map(|backend| &backend.queue);
+        bound.chain(self.unassigned.all()).map(|candidate| candidate.conn)
     }
 }

@@ -37,11 +37,11 @@ pub struct RouteConfig {
     pub leeway: u32,
     /// How many connections a worker may have open: with that many it has no room. `None` for any
     /// number.
-    pub most_open: Option<u32>,
+    pub max_open: Option<u32>,
     /// A worker that picks nothing up for this long loses what may go elsewhere.
     pub stall_timeout: Duration,
-    /// Every worker serves every door, without saying so.
-    pub every_door: bool,
+    /// Every worker serves every listener, without saying so.
+    pub all_listeners: bool,
     /// The secret under which workers mint session ids, if they do.
     pub mint: Option<MintKey>,
 }
@@ -65,7 +65,7 @@ pub struct Conn(pub u64);
 
 /// What connections come in by: the number of a listener.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
-pub struct Door(pub u32);
+pub struct ListenerId(pub u32);
 
 /// A connection that wants to be routed, and what is known of it.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +73,7 @@ pub struct Arrival<'a> {
     /// Its number.
     pub conn: Conn,
     /// Where it came in.
-    pub door: Door,
+    pub listener: ListenerId,
     /// The address of its client, if it has one.
     pub ip: Option<IpAddr>,
     /// Its first bytes, as far as they are there.
@@ -99,29 +99,29 @@ pub enum Returned {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Verdict {
     /// More of its bytes are needed.
-    More,
+    NeedMore,
     /// The announcement of its key may lie in a channel. Handle everything that the channels hold,
     /// then ask with [`Router::route_known`](super::Router::route_known).
-    LookAgain(Visitor),
+    LookAgain(Candidate),
     /// Send it to this worker now.
-    Give(Give),
+    Send(Assignment),
     /// Keep it until [`Router::next`](super::Router::next) names it.
-    Wait,
+    Queued,
     /// Too many wait for its owner already. Look at the channel of that one, send what waits and can
     /// go, and ask with [`Router::route_known`](super::Router::route_known); if the answer is the same,
     /// close the connection.
-    Refuse(Worker, Visitor),
+    Refuse(Worker, Candidate),
 }
 
 /// A connection goes to a worker.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Give {
+pub struct Assignment {
     /// To whom.
     pub worker: Worker,
     /// Why there.
     pub reason: Reason,
     /// Who it is, in case that it cannot be sent.
-    pub(super) visitor: Visitor,
+    pub(super) candidate: Candidate,
 }
 
 /// Why a connection went to its worker.
@@ -135,7 +135,7 @@ pub enum Reason {
     UnknownSid,
     /// It had no key.
     NoKey,
-    /// The worker of its key is gone, or gone from its door.
+    /// The worker of its key is gone, or gone from its listener.
     OwnerGone,
     /// It came back unserved from another worker.
     Moved,
@@ -156,12 +156,12 @@ impl fmt::Display for Reason {
 
 /// What a look at a channel tells of its worker.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Pulse {
+pub enum Health {
     /// As before.
     Unchanged,
     /// It has stopped reading: take back what is in flight and send it a `PING` to notice when it
     /// reads again.
-    Stopped,
+    Stalled,
     /// It reads again.
     Resumed,
 }
@@ -174,33 +174,33 @@ pub struct OwnedByAnother(pub Worker);
 /// A connection and its key: what is left of an [`Arrival`] when its bytes were read. Whoever waits is
 /// one of these, so that no decision looks at bytes twice.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Visitor {
+pub struct Candidate {
     pub(super) conn: Conn,
-    pub(super) door: Door,
-    pub(super) client: Option<Client>,
+    pub(super) listener: ListenerId,
+    pub(super) key: Option<ClientKey>,
     pub(super) returned: Option<Returned>,
 }
 
 /// A key, as the router handles it.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub(super) struct Client {
-    pub(super) key: Fingerprint,
+pub(super) struct ClientKey {
+    pub(super) fingerprint: Fingerprint,
     /// Where it lives without memory, with `hash` placement.
     pub(super) point: Option<HashPoint>,
     /// The worker that minted it, alive or not.
     pub(super) minted: Option<Incarnation>,
-    pub(super) kind: Kind,
+    pub(super) kind: KeyKind,
 }
 
-impl Client {
+impl ClientKey {
     /// Whether a worker may be about to announce this key.
     pub(super) fn may_be_announced(&self) -> bool {
-        self.kind != Kind::Ip
+        self.kind != KeyKind::Ip
     }
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub(super) enum Kind {
+pub(super) enum KeyKind {
     Sid,
     Text,
     Ip,

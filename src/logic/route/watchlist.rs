@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::seat::Seat;
+use super::backend::Backend;
 use crate::logic::Worker;
 use crate::logic::time::Time;
 
@@ -11,25 +11,25 @@ use crate::logic::time::Time;
 pub(super) struct Watchlist {
     /// Those whose windows are full, and some that were.
     full: BTreeSet<Worker>,
-    stopped: BTreeSet<Worker>,
+    stalled: BTreeSet<Worker>,
     /// Nobody counts as having stopped before this time; none while nothing is in flight.
-    look_at: Option<Time>,
+    check_at: Option<Time>,
 }
 
 impl Watchlist {
     /// What is to be watched of these; everything has to be looked at soon.
-    pub(super) fn of<'a>(seats: impl Iterator<Item = &'a Seat>) -> Self {
+    pub(super) fn of<'a>(backends: impl Iterator<Item = &'a Backend>) -> Self {
         let mut list = Self::default();
-        for seat in seats {
-            let Some(worker) = seat.worker else { continue };
-            if !seat.window.has_room() {
+        for backend in backends {
+            let Some(worker) = backend.worker else { continue };
+            if !backend.window.has_room() {
                 list.full.insert(worker);
             }
-            if seat.still {
-                list.stopped.insert(worker);
+            if backend.stalled {
+                list.stalled.insert(worker);
             }
-            if seat.window.len() > 0 {
-                list.look_at = Some(Time::default());
+            if backend.window.len() > 0 {
+                list.check_at = Some(Time::default());
             }
         }
         list
@@ -37,40 +37,40 @@ impl Watchlist {
 
     /// Something was sent to a worker, which counts as having stopped at `stalls` if it picks nothing
     /// up.
-    pub(super) fn sent(&mut self, worker: Worker, seat: &Seat, stalls: Time) {
-        self.look_at.get_or_insert(stalls);
-        if !seat.window.has_room() {
+    pub(super) fn sent(&mut self, worker: Worker, backend: &Backend, stalls: Time) {
+        self.check_at.get_or_insert(stalls);
+        if !backend.window.has_room() {
             self.full.insert(worker);
         }
     }
 
-    pub(super) fn stopped(&mut self, worker: Worker) {
-        self.stopped.insert(worker);
+    pub(super) fn stalled(&mut self, worker: Worker) {
+        self.stalled.insert(worker);
     }
 
     /// A worker reads again, and can have stopped again at `stalls`.
     pub(super) fn resumed(&mut self, worker: Worker, stalls: Time) {
-        self.stopped.remove(&worker);
-        self.look_at.get_or_insert(stalls);
+        self.stalled.remove(&worker);
+        self.check_at.get_or_insert(stalls);
     }
 
-    pub(super) fn gone(&mut self, worker: Worker) {
+    pub(super) fn remove(&mut self, worker: Worker) {
         self.full.remove(&worker);
-        self.stopped.remove(&worker);
+        self.stalled.remove(&worker);
     }
 
     /// All were looked at, and this is when the first of them can have stopped.
-    pub(super) fn looked(&mut self, first: Option<Time>) {
-        self.look_at = first;
+    pub(super) fn checked(&mut self, first: Option<Time>) {
+        self.check_at = first;
     }
 
     /// When to look at all.
-    pub(super) fn look_at(&self) -> Option<Time> {
-        self.look_at
+    pub(super) fn check_at(&self) -> Option<Time> {
+        self.check_at
     }
 
-    pub(super) fn has_stopped(&self) -> bool {
-        !self.stopped.is_empty()
+    pub(super) fn has_stalled(&self) -> bool {
+        !self.stalled.is_empty()
     }
 
     /// Those that are full, as `is_full` says.
@@ -81,6 +81,6 @@ impl Watchlist {
 
     /// Those that are or were full or have stopped, in order.
     pub(super) fn all(&self) -> impl Iterator<Item = Worker> {
-        self.full.union(&self.stopped).copied()
+        self.full.union(&self.stalled).copied()
     }
 }

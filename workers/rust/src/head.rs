@@ -43,22 +43,22 @@ pub enum Protocol {
 
 /// The answer to a question about a head that may still be growing.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Answer<T> {
+pub enum Lookup<T> {
     /// It is there.
-    Yes(T),
+    Found(T),
     /// It is not there and will not come.
-    No,
+    Absent,
     /// More bytes are needed.
-    NotYet,
+    Incomplete,
 }
 
-impl<T> Answer<T> {
+impl<T> Lookup<T> {
     /// The same answer about another form of the value.
-    pub fn map<U>(self, form: impl FnOnce(T) -> U) -> Answer<U> {
+    pub fn map<U>(self, form: impl FnOnce(T) -> U) -> Lookup<U> {
         match self {
-            Self::Yes(value) => Answer::Yes(form(value)),
-            Self::No => Answer::No,
-            Self::NotYet => Answer::NotYet,
+            Self::Found(value) => Lookup::Found(form(value)),
+            Self::Absent => Lookup::Absent,
+            Self::Incomplete => Lookup::Incomplete,
         }
     }
 }
@@ -98,7 +98,7 @@ impl<'a> Head<'a> {
     /// The value of the parameter `name` in the query of the request line, decoded as
     /// `application/x-www-form-urlencoded`, to bytes of any kind. The first of several counts, an
     /// empty one does not.
-    pub fn query(&self, name: &str) -> Answer<Cow<'a, [u8]>> {
+    pub fn query(&self, name: &str) -> Lookup<Cow<'a, [u8]>> {
         if let Some(answer) = self.without_line() {
             return answer;
         }
@@ -107,21 +107,21 @@ impl<'a> Head<'a> {
         let mut parameters = query.split(|byte| *byte == b'&').map(|one| split(one, b'='));
         let named = |(found, _): &(&[u8], &[u8])| *decode(found) == *name.as_bytes();
         match parameters.find(named).map(|(_, value)| decode(value)) {
-            Some(value) if !value.is_empty() => Answer::Yes(value),
-            Some(_) | None => Answer::No,
+            Some(value) if !value.is_empty() => Lookup::Found(value),
+            Some(_) | None => Lookup::Absent,
         }
     }
 
     /// The value of the first header `name` (of any case), without the white space around it. An
     /// empty one does not count.
-    pub fn header(&self, name: &str) -> Answer<&'a [u8]> {
+    pub fn header(&self, name: &str) -> Lookup<&'a [u8]> {
         let find =
             |field: Field<'a>| (field.is(name) && !field.value.is_empty()).then_some(field.value);
         self.with_headers(|mut fields| fields.find_map(find))
     }
 
     /// The value of the first cookie `name` (case counts, RFC 6265 section 5.4), without quotes.
-    pub fn cookie(&self, name: &str) -> Answer<&'a [u8]> {
+    pub fn cookie(&self, name: &str) -> Lookup<&'a [u8]> {
         let find = |field: Field<'a>| {
             let mut cookies = field.value.split(|byte| *byte == b';');
             cookies.find_map(|cookie| cookie_value(cookie, name))
@@ -130,18 +130,18 @@ impl<'a> Head<'a> {
     }
 
     /// The answer to every question while there is no request line to read it from.
-    fn without_line<T>(&self) -> Option<Answer<T>> {
+    fn without_line<T>(&self) -> Option<Lookup<T>> {
         match self.protocol() {
             Protocol::Http1 => None,
-            Protocol::Undecided if !self.last => Some(Answer::NotYet),
+            Protocol::Undecided if !self.last => Some(Lookup::Incomplete),
             Protocol::Undecided | Protocol::Http2 | Protocol::Tls | Protocol::Unknown => {
-                Some(Answer::No)
+                Some(Lookup::Absent)
             }
         }
     }
 
     /// The values of all headers `name` (of any case), in order, without the white space around them.
-    pub fn headers(&self, name: &str) -> Answer<Vec<&'a [u8]>> {
+    pub fn headers(&self, name: &str) -> Lookup<Vec<&'a [u8]>> {
         self.with_headers(|fields| {
             let named = fields.filter(|field| field.is(name));
             let values: Vec<_> = named.map(|field| field.value).collect();
@@ -149,15 +149,15 @@ impl<'a> Head<'a> {
         })
     }
 
-    fn with_headers<T>(&self, find: impl FnOnce(Fields<'a>) -> Option<T>) -> Answer<T> {
+    fn with_headers<T>(&self, find: impl FnOnce(Fields<'a>) -> Option<T>) -> Lookup<T> {
         if let Some(answer) = self.without_line() {
             return answer;
         }
         match fields::whole(self.line.rest) {
-            _ if self.line.place == Place::Simple => Answer::No,
-            None if !self.last => Answer::NotYet,
-            None => Answer::No,
-            Some(fields) => find(fields).map_or(Answer::No, Answer::Yes),
+            _ if self.line.place == Place::Simple => Lookup::Absent,
+            None if !self.last => Lookup::Incomplete,
+            None => Lookup::Absent,
+            Some(fields) => find(fields).map_or(Lookup::Absent, Lookup::Found),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use httparse::Header;
 
-use crate::head::{Answer, Head};
+use crate::head::{Head, Lookup};
 
 /// Where keys stand, in the order in which they are looked for: the first one present decides.
 ///
@@ -82,7 +82,7 @@ impl Keys {
                 return Found::Key(key.into());
             }
         }
-        let begins = || matches!(head.query("EIO"), Answer::Yes(_));
+        let begins = || matches!(head.query("EIO"), Lookup::Found(_));
         if self.0.contains(&Source::Sid) && begins() { Found::Handshake } else { Found::Nothing }
     }
 }
@@ -105,15 +105,15 @@ impl Source {
     fn find<'a>(&self, head: &Head<'a>) -> Option<Cow<'a, [u8]>> {
         let found = match self {
             Self::Sid => head.query("sid"),
-            Self::Ip => Answer::No,
+            Self::Ip => Lookup::Absent,
             Self::Query(name) => head.query(name),
             Self::Header(name) => head.header(name).map(Cow::Borrowed),
             Self::Forwarded(name) => head.headers(name).map(|lines| lines.join(&b',').into()),
             Self::Cookie(name) => head.cookie(name).map(Cow::Borrowed),
         };
         match found {
-            Answer::Yes(key) => Some(key),
-            Answer::No | Answer::NotYet => None,
+            Lookup::Found(key) => Some(key),
+            Lookup::Absent | Lookup::Incomplete => None,
         }
     }
 }

@@ -68,7 +68,7 @@ impl Engine {
         match message {
             FromWorker::Ready => self.fleet.handle(self.now, Input::Ready(worker)),
             FromWorker::Session(key) => self.hear_session(worker, key.as_bytes()),
-            FromWorker::End(key) => self.router.end(self.now, worker, key.as_bytes()),
+            FromWorker::End(key) => self.router.forget(self.now, worker, key.as_bytes()),
             FromWorker::Closed(count) => self.hear_closed(worker, count),
             FromWorker::Back { next } => match received.descriptors.pop() {
                 Some(socket) => self.hear_back(worker, socket, next),

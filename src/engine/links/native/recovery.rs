@@ -142,7 +142,7 @@ impl Engine {
             self.recover_native(worker, channel);
         }
         for worker in mem::take(&mut self.native.recovery.unrelieved) {
-            if self.router.is_still(worker) {
+            if self.router.is_stalled(worker) {
                 self.relieve_native(worker);
             }
         }

@@ -28,7 +28,7 @@ use crate::logic::Worker;
 use crate::logic::burden::{Burden, Part};
 use crate::logic::config::{Account, NodeConfig, PackageConfig};
 use crate::logic::pace::Pace;
-use crate::logic::route::Give;
+use crate::logic::route::Assignment;
 use crate::logic::throttle::Throttle;
 use crate::logic::time::Time;
 use crate::os::clock;
@@ -123,7 +123,7 @@ pub(in crate::engine) struct NodeLink {
 /// What is on its way to a worker with a descriptor.
 #[derive(Debug)]
 pub(in crate::engine) enum Parcel {
-    Connection(Connection, Give),
+    Connection(Connection, Assignment),
     /// A UDP socket, which all workers share.
     Udp {
         socket: Rc<OwnedFd>,
@@ -325,7 +325,7 @@ impl Engine {
         // Which workers are quick changes from turn to turn.
         if node.wide || rest.is_some() {
             node.wide = rest.is_some();
-            self.router.widen(now, if node.wide { WIDER } else { 1 });
+            self.router.scale_windows(now, if node.wide { WIDER } else { 1 });
         }
         if let Some(rest) = rest {
             clock::rest(rest);

@@ -189,7 +189,7 @@ impl Engine {
                 self.say(worker, |_| ToNode::SocketCount { key: &key, count: 0 });
             }
             FromNode::Session { key } => self.hear_session(worker, &key),
-            FromNode::End { key } => self.router.end(self.now, worker, &key),
+            FromNode::End { key } => self.router.forget(self.now, worker, &key),
             FromNode::StickySessionClose => self.hear_package_close(worker),
             FromNode::Hello { version } => self.hear_preload(worker, version),
             FromNode::HandlesTerm => {
@@ -202,8 +202,8 @@ impl Engine {
             }
             FromNode::Adapter(adapter) => self.relay(worker, &adapter, &frame),
             FromNode::Streams => self.say_streams(worker),
-            FromNode::Quiet => self.router.quiet(worker),
-            FromNode::Busy => self.router.busy(worker),
+            FromNode::Quiet => self.router.sessions_over(worker),
+            FromNode::Busy => self.router.sessions_resumed(worker),
             FromNode::Pong => self.fleet.handle(self.now, Input::Pong(worker)),
             FromNode::Unheard { name, message } => self.say_unheard(worker, &name, &message),
             FromNode::User if self.is_without_preload(worker) => {
@@ -268,7 +268,7 @@ impl Engine {
         let package = self.node().package.clone();
         // What an earlier Node on this channel had not taken is not this one's.
         self.take_back_parcels(worker);
-        self.router.begins_anew(worker);
+        self.router.reset_open(worker);
         let Some(link) = self.node_link(worker) else { return };
         (link.over, link.returnable) = (false, 0);
         link.primary.boot();
@@ -327,7 +327,7 @@ impl Engine {
     /// give back but those that are open.
     fn hear_finished(&mut self, worker: Worker, count: u32) {
         self.hear_closed(worker, count);
-        if let Some(open) = self.router.open_with(worker)
+        if let Some(open) = self.router.open_on(worker)
             && let Some(link) = self.node_link(worker)
         {
             link.returnable = link.returnable.min(open.into());

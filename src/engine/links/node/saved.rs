@@ -12,7 +12,7 @@ use crate::engine::listeners::opened::{Opened, Port, Ports};
 use crate::logic::Worker;
 use crate::logic::burden::Burden;
 use crate::logic::config::{Account, NodeConfig};
-use crate::logic::route::Give;
+use crate::logic::route::Assignment;
 use crate::logic::time::Time;
 use crate::os::closing::{Foreign, Sender};
 use crate::os::kept::{Keeper, Kept, Shared};
@@ -61,7 +61,7 @@ fn uncounted() -> u64 {
 
 #[derive(Debug, Deserialize, Serialize)]
 enum SavedParcel {
-    Connection(SavedConnection, Give),
+    Connection(SavedConnection, Assignment),
     Udp(Kept),
 }
 

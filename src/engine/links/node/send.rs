@@ -14,7 +14,7 @@ use crate::engine::intake::of;
 use crate::engine::{Connection, Engine};
 use crate::logic::Worker;
 use crate::logic::burden::MOST_KEPT;
-use crate::logic::route::{Give, Reason, Returned};
+use crate::logic::route::{Assignment, Reason, Returned};
 use crate::logic::time::Time;
 use crate::os::kept::Keeper;
 use crate::protocol::node::{Serialization, ToNode, Way};
@@ -163,7 +163,7 @@ impl Engine {
     }
 
     /// Sends a connection to its worker.
-    pub(in crate::engine) fn send_to_node(&mut self, mut connection: Connection, give: Give) {
+    pub(in crate::engine) fn send_to_node(&mut self, mut connection: Connection, give: Assignment) {
         let serialization = self.serialization();
         let worker = give.worker;
         let Some(link) = self.node_link(worker) else { return };

@@ -29,9 +29,9 @@ fn route() -> RouteConfig {
         key_idle: Duration::from_secs(1),
         in_flight: 1,
         leeway: 1,
-        most_open: None,
+        max_open: None,
         stall_timeout: Duration::from_secs(1),
-        every_door: true,
+        all_listeners: true,
         mint: None,
     }
 }

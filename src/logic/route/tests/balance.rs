@@ -23,7 +23,7 @@ fn a_fresh_worker_is_not_flooded_and_catches_up_with_time() {
         world.give("/");
         world.everybody_picks_up();
     }
-    world.router.gone(world.now, worker(1));
+    world.router.remove(world.now, worker(1));
     let fresh = Worker { slot: 1, generation: 1 };
     world.router.ready(world.now, fresh);
     let share = |world: &mut World| {
@@ -31,7 +31,7 @@ fn a_fresh_worker_is_not_flooded_and_catches_up_with_time() {
         for _ in 0..20 {
             count += world.give("/").0;
             world.picks_up(0);
-            world.router.looked(world.now, fresh, 0);
+            world.router.note_unread(world.now, fresh, 0);
         }
         count
     };
@@ -44,14 +44,14 @@ fn a_fresh_worker_is_not_flooded_and_catches_up_with_time() {
 fn a_full_worker_is_passed_over_and_connections_wait_only_when_all_are_full() {
     let mut world = World::new("none", Balance::RoundRobin, 2);
     for _ in 0..8 {
-        assert!(matches!(world.arrive("/"), Verdict::Give(_)));
+        assert!(matches!(world.arrive("/"), Verdict::Send(_)));
     }
-    assert_eq!(world.arrive("/"), Verdict::Wait);
+    assert_eq!(world.arrive("/"), Verdict::Queued);
     assert_eq!(world.next(), None);
-    assert!(world.router.is_wanted(worker(0)) && world.router.is_wanted(worker(1)));
-    world.router.looked(world.now, worker(1), 3);
+    assert!(world.router.is_watched(worker(0)) && world.router.is_watched(worker(1)));
+    world.router.note_unread(world.now, worker(1), 3);
     assert_eq!(world.next(), Some((9, 1, Reason::NoKey)));
-    assert_eq!(world.router.waiting(), 0);
+    assert_eq!(world.router.queue_len(), 0);
 }
 
 #[test]
@@ -62,11 +62,11 @@ fn a_burst_is_level_at_its_end_whichever_worker_picked_up_first() {
         let mut counts = [0; 4];
         for _ in 0..burst {
             match world.arrive("/") {
-                Verdict::Give(give) => counts[usize::from(give.worker.slot)] += 1,
-                verdict => assert_eq!(verdict, Verdict::Wait),
+                Verdict::Send(give) => counts[usize::from(give.worker.slot)] += 1,
+                verdict => assert_eq!(verdict, Verdict::Queued),
             }
         }
-        while world.router.waiting() > 0 {
+        while world.router.queue_len() > 0 {
             for quick in (0..4).filter(|slot| *slot != slow) {
                 world.picks_up(quick);
             }

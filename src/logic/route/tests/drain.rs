@@ -1,4 +1,4 @@
-//! Workers that are withdrawn while others take their slots.
+//! Workers that are draining while others take their slots.
 
 use super::*;
 use crate::logic::route::mint::MintKey;
@@ -12,16 +12,16 @@ fn successor(slot: u16) -> Worker {
 }
 
 impl World {
-    /// The successor of a slot is ready, and its predecessor is withdrawn.
+    /// The successor of a slot is ready, and its predecessor is draining.
     fn succeed(&mut self, slot: u16) {
         self.router.ready(self.now, successor(slot));
-        self.router.withdraw(self.now, worker(slot));
+        self.router.drain(self.now, worker(slot));
     }
 
     fn all_pick_up(&mut self) {
-        for slot in 0..self.router.seats.slots() {
+        for slot in 0..self.router.pool.slots() {
             self.picks_up(slot);
-            self.router.looked(self.now, successor(slot), 0);
+            self.router.note_unread(self.now, successor(slot), 0);
         }
     }
 
@@ -29,7 +29,7 @@ impl World {
     #[track_caller]
     fn goes(&mut self, path: &str) -> (Worker, Reason) {
         match self.arrive(path) {
-            Verdict::Give(give) => (give.worker, give.reason),
+            Verdict::Send(give) => (give.worker, give.reason),
             other => panic!("{path}: {other:?}"),
         }
     }
@@ -40,18 +40,18 @@ impl World {
 }
 
 #[test]
-fn a_withdrawn_worker_gets_its_own_keys_and_its_successor_all_new_ones() {
+fn a_draining_worker_gets_its_own_keys_and_its_successor_all_new_ones() {
     for balance in BALANCES {
         let mut world = World::new("sid", balance, 1);
-        world.router.session(world.now, worker(0), b"old").unwrap();
+        world.router.announce(world.now, worker(0), b"old").unwrap();
         world.succeed(0);
-        world.router.session(world.now, worker(0), b"late").unwrap();
+        world.router.announce(world.now, worker(0), b"late").unwrap();
         for _ in 0..6 {
             assert_eq!(world.goes("/?sid=old"), (worker(0), Reason::OwnedKey), "{balance:?}");
             assert_eq!(world.goes("/?sid=late"), (worker(0), Reason::OwnedKey), "{balance:?}");
             assert_eq!(world.goes("/"), (successor(0), Reason::NoKey), "{balance:?}");
             let back = world.route("/", Some(Returned::Back(successor(0))));
-            assert!(matches!(back, Verdict::Give(give) if give.worker == successor(0)));
+            assert!(matches!(back, Verdict::Send(give) if give.worker == successor(0)));
             world.all_pick_up();
         }
         assert_eq!(world.router.draining().collect::<Vec<_>>(), [worker(0)]);
@@ -62,7 +62,7 @@ fn a_withdrawn_worker_gets_its_own_keys_and_its_successor_all_new_ones() {
 fn without_a_successor_new_keys_go_to_other_slots() {
     for balance in BALANCES {
         let mut world = World::new("query:user", balance, 2);
-        world.router.withdraw(world.now, worker(0));
+        world.router.drain(world.now, worker(0));
         for user in 0..20 {
             assert_eq!(world.goes(&format!("/?user={user}")).0, worker(1), "{balance:?}");
             world.everybody_picks_up();
@@ -83,7 +83,7 @@ fn who_becomes_ready_beside_another_takes_its_place_and_gives_it_back() {
 }
 
 #[test]
-fn a_presented_key_stays_on_a_withdrawn_worker_until_it_is_unused() {
+fn a_presented_key_stays_on_a_draining_worker_until_it_is_unused() {
     let mut world = World::new("query:user", Balance::RoundRobin, 1);
     assert_eq!(world.goes("/?user=ann").0, worker(0));
     world.succeed(0);
@@ -93,7 +93,7 @@ fn a_presented_key_stays_on_a_withdrawn_worker_until_it_is_unused() {
     world.router.closed(worker(0), 2);
     world.pass(KEY_IDLE);
     assert!(!world.is_drained(worker(0)));
-    assert_eq!(world.router.due(world.now), None);
+    assert_eq!(world.router.poll_stalled(world.now), None);
     // The loop has to wake up for it, or a drain without a deadline would never end.
     let end = world.router.poll_timeout(world.now).expect("an idle key may end the drain");
     assert_eq!(end - world.now, Duration::from_secs(1));
@@ -107,7 +107,7 @@ fn a_presented_key_stays_on_a_withdrawn_worker_until_it_is_unused() {
 fn a_hashed_key_moves_to_the_successor_of_its_slot_and_an_announced_one_stays() {
     let mut world = World::new("query:user", Balance::Hash, 3);
     let (slot, _) = world.give("/?user=ann");
-    world.router.session(world.now, worker(slot), b"bob").unwrap();
+    world.router.announce(world.now, worker(slot), b"bob").unwrap();
     world.succeed(slot);
     assert_eq!(world.goes("/?user=ann").0, successor(slot));
     assert_eq!(world.goes("/?user=bob").0, worker(slot));
@@ -116,7 +116,7 @@ fn a_hashed_key_moves_to_the_successor_of_its_slot_and_an_announced_one_stays() 
 #[test]
 fn a_worker_is_drained_when_nothing_of_it_is_left() {
     let mut world = World::new("sid", Balance::RoundRobin, 1);
-    world.router.session(world.now, worker(0), b"abc").unwrap();
+    world.router.announce(world.now, worker(0), b"abc").unwrap();
     world.goes("/?sid=abc");
     assert!(!world.is_drained(worker(0)), "it is present");
     world.succeed(0);
@@ -126,33 +126,33 @@ fn a_worker_is_drained_when_nothing_of_it_is_left() {
     assert!(!world.is_drained(worker(0)), "a key is left");
     world.goes("/?sid=abc");
     world.picks_up(0);
-    world.router.end(world.now, worker(0), b"abc");
+    world.router.forget(world.now, worker(0), b"abc");
     assert!(!world.is_drained(worker(0)), "a connection is open");
     world.router.closed(worker(0), 1);
     assert!(world.is_drained(worker(0)));
     assert!(!world.is_drained(successor(0)), "it is present");
-    world.router.gone(world.now, worker(0));
+    world.router.remove(world.now, worker(0));
     assert!(!world.is_drained(worker(0)), "it is not there");
     assert_eq!(world.router.draining().next(), None);
 }
 
 #[test]
-fn who_waits_for_a_withdrawn_worker_goes_on_waiting_for_it_and_is_saved_when_it_dies() {
+fn who_waits_for_a_draining_worker_goes_on_waiting_for_it_and_is_saved_when_it_dies() {
     let mut world = World::new("sid", Balance::RoundRobin, 1);
-    world.router.session(world.now, worker(0), b"abc").unwrap();
+    world.router.announce(world.now, worker(0), b"abc").unwrap();
     for _ in 0..4 {
         world.goes("/?sid=abc");
     }
     for _ in 0..3 {
-        assert_eq!(world.arrive("/?sid=abc"), Verdict::Wait);
+        assert_eq!(world.arrive("/?sid=abc"), Verdict::Queued);
     }
     world.succeed(0);
-    assert!(world.router.is_wanted(worker(0)) && world.router.full().contains(&worker(0)));
+    assert!(world.router.is_watched(worker(0)) && world.router.full().contains(&worker(0)));
     assert_eq!(world.next(), None);
-    world.router.looked(world.now, worker(0), 3);
+    world.router.note_unread(world.now, worker(0), 3);
     let (conn, give) = world.router.next(world.now).unwrap();
     assert_eq!((conn, give.worker, give.reason), (Conn(5), worker(0), Reason::OwnedKey));
-    world.router.gone(world.now, worker(0));
+    world.router.remove(world.now, worker(0));
     let next: Vec<_> = std::iter::from_fn(|| world.router.next(world.now)).collect();
     assert!(next.iter().all(|(_, give)| give.worker == successor(0)));
     assert_eq!(next.len(), 2);
@@ -160,16 +160,16 @@ fn who_waits_for_a_withdrawn_worker_goes_on_waiting_for_it_and_is_saved_when_it_
 }
 
 #[test]
-fn a_withdrawn_worker_that_stops_reading_is_noticed() {
+fn a_draining_worker_that_stops_reading_is_noticed() {
     let mut world = World::new("sid", Balance::RoundRobin, 1);
-    world.router.session(world.now, worker(0), b"abc").unwrap();
+    world.router.announce(world.now, worker(0), b"abc").unwrap();
     world.succeed(0);
     world.goes("/?sid=abc");
     world.pass(STALL);
-    assert_eq!(world.router.due(world.now), Some(worker(0)));
-    assert_eq!(world.router.looked(world.now, worker(0), 1), Pulse::Stopped);
+    assert_eq!(world.router.poll_stalled(world.now), Some(worker(0)));
+    assert_eq!(world.router.note_unread(world.now, worker(0), 1), Health::Stalled);
     assert_eq!(world.router.take_back(world.now, worker(0), 1, 0), [InFlight::Owned]);
-    assert!(world.router.is_still(worker(0)) && !world.router.is_still(successor(0)));
+    assert!(world.router.is_stalled(worker(0)) && !world.router.is_stalled(successor(0)));
 }
 
 #[test]
@@ -189,29 +189,29 @@ fn two_workers_of_a_slot_mint_and_the_old_one_says_when_its_sessions_are_over() 
     let (old, incarnation) = incarnate(&mut world, 291);
     assert_eq!(incarnation, Some(291));
     world.router.ready(world.now, old);
-    world.router.gone(world.now, worker(0));
+    world.router.remove(world.now, worker(0));
     let (new, _) = incarnate(&mut world, 292);
     world.router.ready(world.now, new);
-    world.router.withdraw(world.now, old);
+    world.router.drain(world.now, old);
     assert_eq!(world.goes(path), (old, Reason::OwnedKey));
     assert_eq!(world.goes("/").0, new);
-    world.router.looked(world.now, old, 0);
+    world.router.note_unread(world.now, old, 0);
     world.router.closed(old, 1);
     assert!(!world.is_drained(old));
-    world.router.quiet(old);
+    world.router.sessions_over(old);
     assert!(world.is_drained(old));
     // Whoever comes to it may begin something there, and it says so.
     world.goes(path);
     assert!(!world.is_drained(old));
-    world.router.looked(world.now, old, 0);
-    world.router.busy(old);
+    world.router.note_unread(world.now, old, 0);
+    world.router.sessions_resumed(old);
     world.router.closed(old, 1);
     assert!(!world.is_drained(old));
-    world.router.quiet(old);
+    world.router.sessions_over(old);
     assert!(world.is_drained(old));
     // Or it does not.
     world.goes(path);
-    world.router.looked(world.now, old, 0);
+    world.router.note_unread(world.now, old, 0);
     world.router.closed(old, 1);
     assert!(world.is_drained(old));
 }
@@ -250,7 +250,7 @@ fn workers_of_slots_that_are_no_more_drain_and_new_slots_take_their_share() {
     for balance in BALANCES {
         let mut world = World::new("sid", balance, 4);
         for slot in 0..4_u16 {
-            world.router.session(world.now, worker(slot), &slot.to_string().into_bytes()).unwrap();
+            world.router.announce(world.now, worker(slot), &slot.to_string().into_bytes()).unwrap();
         }
         world.router.resize(world.now, 2);
         assert_eq!(world.router.draining().collect::<Vec<_>>(), [worker(2), worker(3)]);
@@ -265,7 +265,7 @@ fn workers_of_slots_that_are_no_more_drain_and_new_slots_take_their_share() {
         for slot in 2..6 {
             world.router.ready(world.now, successor(slot));
             let key = format!("late-{slot}");
-            world.router.session(world.now, successor(slot), key.as_bytes()).unwrap();
+            world.router.announce(world.now, successor(slot), key.as_bytes()).unwrap();
         }
         world.pass(Duration::from_secs(20));
         let mut got = [0; 6];
@@ -284,18 +284,19 @@ fn workers_of_slots_that_are_no_more_drain_and_new_slots_take_their_share() {
 }
 
 #[test]
-fn a_withdrawn_worker_leaves_its_doors_by_itself() {
-    let mut world = World::with("sid", Balance::RoundRobin, 1, |config| config.every_door = false);
-    let door = Door(1);
-    world.router.serves(worker(0), door);
-    world.router.session(world.now, worker(0), b"abc").unwrap();
+fn a_draining_worker_leaves_its_listeners_by_itself() {
+    let mut world =
+        World::with("sid", Balance::RoundRobin, 1, |config| config.all_listeners = false);
+    let listener = ListenerId(1);
+    world.router.add_listener(worker(0), listener);
+    world.router.announce(world.now, worker(0), b"abc").unwrap();
     world.succeed(0);
-    assert_eq!(world.arrive_at(door, "/", None), Verdict::Wait);
-    let own = world.arrive_at(door, "/?sid=abc", None);
-    assert!(matches!(own, Verdict::Give(give) if give.worker == worker(0)));
-    world.router.serves(successor(0), door);
+    assert_eq!(world.arrive_at(listener, "/", None), Verdict::Queued);
+    let own = world.arrive_at(listener, "/?sid=abc", None);
+    assert!(matches!(own, Verdict::Send(give) if give.worker == worker(0)));
+    world.router.add_listener(successor(0), listener);
     assert_eq!(world.next(), Some((1, 0, Reason::NoKey)));
-    world.router.leaves(worker(0), door);
-    let moved = world.arrive_at(door, "/?sid=abc", None);
-    assert!(matches!(moved, Verdict::Give(give) if give.worker == successor(0)));
+    world.router.remove_listener(worker(0), listener);
+    let moved = world.arrive_at(listener, "/?sid=abc", None);
+    assert!(matches!(moved, Verdict::Send(give) if give.worker == successor(0)));
 }

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use serde::Deserialize;
 
 use crate::logic::origin::{ForwardedHeader, Trust};
-use crate::logic::route::head::{Answer, Head};
-use crate::logic::route::key::{Found, KeyList};
+use crate::logic::route::head::{Head, Lookup};
+use crate::logic::route::key::{KeyList, PresentedKey};
 
 const EXAMPLES: &str = include_str!("../../../../workers/node/test/keys.json");
 
@@ -26,9 +26,9 @@ fn bytes(text: &str) -> Vec<u8> {
     text.chars().map(|byte| u8::try_from(byte).expect("it is a byte")).collect()
 }
 
-fn text(found: &Found<'_>) -> String {
+fn text(found: &PresentedKey<'_>) -> String {
     let identity = found.identity();
-    let Found::Ip(_) = found else {
+    let PresentedKey::Ip(_) = found else {
         return identity.iter().map(|byte| char::from(*byte)).collect();
     };
     let octets: [u8; 16] = identity[3..].try_into().expect("a prefix and an address");
@@ -56,8 +56,8 @@ fn keys_are_found_as_the_preload_finds_them() {
         let head = bytes(&example.head);
         let client = Some(IpAddr::from([127, 0, 0, 1]));
         let found = match keys.find(client, &Head::new(&head, true)) {
-            Answer::Yes(found) => Some(text(&found)),
-            Answer::No | Answer::NotYet => None,
+            Lookup::Found(found) => Some(text(&found)),
+            Lookup::Absent | Lookup::Incomplete => None,
         };
         assert_eq!(found, example.key, "{example:?}");
     }

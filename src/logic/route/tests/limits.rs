@@ -3,23 +3,23 @@
 use super::*;
 
 fn world(keys: &str, balance: Balance, most_open: u32) -> World {
-    World::with(keys, balance, 2, |config| config.most_open = Some(most_open))
+    World::with(keys, balance, 2, |config| config.max_open = Some(most_open))
 }
 
 #[test]
-fn a_laden_worker_is_passed_over_and_connections_wait_when_all_are_laden() {
+fn a_full_worker_is_passed_over_and_connections_wait_when_all_are_full() {
     for balance in [Balance::LeastConnection, Balance::RoundRobin, Balance::Random] {
         let mut world = world("none", balance, 3);
         for _ in 0..6 {
             world.give("/");
             world.everybody_picks_up();
         }
-        assert_eq!(world.arrive("/"), Verdict::Wait, "{balance:?}");
+        assert_eq!(world.arrive("/"), Verdict::Queued, "{balance:?}");
         assert_eq!(world.next(), None);
         // It waits for the end of a connection; no look and no time changes that.
-        assert!(!world.router.is_wanted(worker(0)) && world.router.full().is_empty());
+        assert!(!world.router.is_watched(worker(0)) && world.router.full().is_empty());
         world.pass(STALL);
-        assert_eq!(world.router.due(world.now), None);
+        assert_eq!(world.router.poll_stalled(world.now), None);
         assert_eq!(world.router.poll_timeout(world.now), None);
         world.router.closed(worker(1), 1);
         assert_eq!(world.next(), Some((7, 1, Reason::NoKey)), "{balance:?}");
@@ -28,14 +28,14 @@ fn a_laden_worker_is_passed_over_and_connections_wait_when_all_are_laden() {
 }
 
 #[test]
-fn clients_of_a_laden_worker_wait_for_it_and_others_do_not() {
+fn clients_of_a_full_worker_wait_for_it_and_others_do_not() {
     let mut world = world("sid", Balance::LeastConnection, 2);
-    world.router.session(world.now, worker(0), b"abc").unwrap();
+    world.router.announce(world.now, worker(0), b"abc").unwrap();
     for _ in 0..2 {
         world.give("/?sid=abc");
         world.everybody_picks_up();
     }
-    assert_eq!(world.arrive("/?sid=abc"), Verdict::Wait);
+    assert_eq!(world.arrive("/?sid=abc"), Verdict::Queued);
     assert_eq!(world.give("/"), (1, Reason::NoKey));
     assert_eq!(world.next(), None);
     world.router.closed(worker(0), 1);
@@ -47,9 +47,9 @@ fn other_limits_hold_at_once() {
     let mut world = world("sid", Balance::RoundRobin, 1);
     world.give("/");
     world.give("/");
-    assert_eq!(world.arrive("/"), Verdict::Wait);
+    assert_eq!(world.arrive("/"), Verdict::Queued);
     let config = RouteConfig {
-        most_open: None,
+        max_open: None,
         balance: Balance::Hash,
         keys: "query:user".parse().unwrap(),
         in_flight: 1,
@@ -57,7 +57,7 @@ fn other_limits_hold_at_once() {
         ..world.router.config.clone()
     };
     world.router.reconfigure(config, QUEUES);
-    assert_eq!(world.router.seats.slots(), 2);
+    assert_eq!(world.router.pool.slots(), 2);
     assert_eq!(world.next(), None, "there is one in flight to each");
     world.everybody_picks_up();
     assert!(world.next().is_some());
@@ -69,11 +69,11 @@ fn other_limits_hold_at_once() {
 }
 
 #[test]
-fn a_shelf_with_too_many_keys_loses_them_as_new_ones_come() {
+fn a_segment_with_too_many_keys_loses_them_as_new_ones_come() {
     let mut world = World::with("sid", Balance::RoundRobin, 1, |config| config.max_sessions = 100);
     let announce = |world: &mut World, numbers: std::ops::Range<u32>| {
         for number in numbers {
-            world.router.session(world.now, worker(0), format!("{number}").as_bytes()).unwrap();
+            world.router.announce(world.now, worker(0), format!("{number}").as_bytes()).unwrap();
         }
     };
     announce(&mut world, 0..100);

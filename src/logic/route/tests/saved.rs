@@ -14,14 +14,14 @@ fn written(router: &Router) -> Vec<u8> {
 /// The same router as another process has it, with the rules of this one.
 fn reread(router: &Router) -> Router {
     let saved = rmp_serde::from_slice(&written(router)).expect("what was written can be read");
-    Router::restore(router.config.clone(), router.queues, saved)
+    Router::restore(router.config.clone(), router.queue_limits, saved)
 }
 
 fn new_world(kind: u8) -> World {
     let balances = [Balance::LeastConnection, Balance::RoundRobin, Balance::Random, Balance::Hash];
     World::with("sid,query:user,ip", balances[usize::from(kind % 4)], 3, |config| {
-        config.most_open = (kind % 3 == 1).then_some(6);
-        config.every_door = kind % 2 == 1;
+        config.max_open = (kind % 3 == 1).then_some(6);
+        config.all_listeners = kind % 2 == 1;
         config.mint = (kind % 5 < 2).then_some(MintKey([7; 32]));
         config.max_sessions = 12;
         config.max_keys = 8;
@@ -36,35 +36,42 @@ fn happens(world: &mut World, (what, slot, number, some): Step) -> String {
     let key = format!("k{}", number % 16);
     let returned = [Returned::Back(worker), Returned::Moved(worker), Returned::Recovered];
     let returned = returned.get(usize::from(some)).copied();
-    let door = Door(number % 2);
+    let listener = ListenerId(number % 2);
     let router = &mut world.router;
     match what % 18 {
-        0..5 => format!("{:?}", world.arrive_at(door, &format!("/?sid={key}"), returned)),
-        5 => format!("{:?}", world.arrive_at(door, &format!("/?user={key}"), returned)),
+        0..5 => format!("{:?}", world.arrive_at(listener, &format!("/?sid={key}"), returned)),
+        5 => format!("{:?}", world.arrive_at(listener, &format!("/?user={key}"), returned)),
         // The id is of the first incarnation.
-        6 => format!("{:?}", world.arrive_at(door, "/?sid=0123456789abcdeAAE9n", returned)),
-        7 => format!("{:?}", router.session(now, worker, key.as_bytes())),
-        8 => format!("{:?}", router.end(now, worker, key.as_bytes())),
+        6 => format!("{:?}", world.arrive_at(listener, "/?sid=0123456789abcdeAAE9n", returned)),
+        7 => format!("{:?}", router.announce(now, worker, key.as_bytes())),
+        8 => format!("{:?}", router.forget(now, worker, key.as_bytes())),
         9 => format!("{:?}", (router.incarnate(worker), router.ready(now, worker))),
-        10 => format!("{:?}", (router.serves(worker, door), router.closed(worker, number % 3))),
+        10 => format!(
+            "{:?}",
+            (router.add_listener(worker, listener), router.closed(worker, number % 3))
+        ),
         11 => {
-            router.withdraw(now, worker);
+            router.drain(now, worker);
             format!("{:?}", router.draining().collect::<Vec<_>>())
         }
-        12 => format!("{:?}", (router.gone(now, worker), router.waiting())),
-        13 => format!("{:?}", router.looked(now, worker, number as usize % 5)),
+        12 => format!("{:?}", (router.remove(now, worker), router.queue_len())),
+        13 => format!("{:?}", router.note_unread(now, worker, number as usize % 5)),
         14 => {
             if some > 5 {
                 router.resize(now, slot % 5 + 1);
             }
-            router.quiet(worker);
+            router.sessions_over(worker);
             format!("{:?}", router.is_drained(now, worker))
         }
         15 => {
             world.pass(Duration::from_millis(u64::from(number) * 50));
-            format!("{:?} {:?}", world.router.due(now), world.router.take_back(now, worker, 2, 1))
+            format!(
+                "{:?} {:?}",
+                world.router.poll_stalled(now),
+                world.router.take_back(now, worker, 2, 1)
+            )
         }
-        16 => format!("{:?} {:?}", router.leaves(worker, door), router.open()),
+        16 => format!("{:?} {:?}", router.remove_listener(worker, listener), router.open()),
         _ => {
             let Some((conn, give)) = router.next(now) else { return "nobody".to_owned() };
             if some == 0 {
@@ -93,7 +100,7 @@ proptest! {
             prop_assert_eq!(happens(&mut other, step), happens(&mut world, step));
         }
         prop_assert_eq!(written(&other.router), written(&world.router));
-        prop_assert_eq!(world.router.queued().count(), world.router.waiting());
+        prop_assert_eq!(world.router.queued().count(), world.router.queue_len());
     }
 
     #[test]
@@ -105,23 +112,23 @@ proptest! {
         for step in steps {
             happens(&mut world, step);
             let World { ref mut router, now, .. } = world;
-            let seats = || router.seats.all().filter(|seat| seat.worker.is_some());
-            let stops = seats().filter_map(|seat| Some((router.stall_at(seat)?, seat.worker?)));
-            let (first, is_any_still) = (stops.min(), seats().any(|seat| seat.still));
-            let mut full: Vec<_> = seats().filter(|seat| !seat.window.has_room()).collect();
-            full.sort_by_key(|seat| seat.worker);
-            let full: Vec<_> = full.into_iter().filter_map(|seat| seat.worker).collect();
-            let mut all: Vec<_> = seats().filter_map(|seat| seat.worker).collect();
+            let backends = || router.pool.all().filter(|backend| backend.worker.is_some());
+            let stops = backends().filter_map(|backend| Some((router.stalls_at(backend)?, backend.worker?)));
+            let (first, is_any_still) = (stops.min(), backends().any(|backend| backend.stalled));
+            let mut full: Vec<_> = backends().filter(|backend| !backend.window.has_room()).collect();
+            full.sort_by_key(|backend| backend.worker);
+            let full: Vec<_> = full.into_iter().filter_map(|backend| backend.worker).collect();
+            let mut all: Vec<_> = backends().filter_map(|backend| backend.worker).collect();
             all.sort();
-            all.retain(|worker| router.is_wanted(*worker));
-            prop_assert_eq!(router.wanted(), all);
-            prop_assert_eq!(router.has_stopped_worker(), is_any_still);
+            all.retain(|worker| router.is_watched(*worker));
+            prop_assert_eq!(router.watched(), all);
+            prop_assert_eq!(router.has_stalled(), is_any_still);
             prop_assert_eq!(router.full(), full);
             if let Some((at, _)) = first {
                 prop_assert!(router.poll_timeout(now).is_some_and(|wake| wake <= at));
             }
             let due = first.filter(|(at, _)| *at <= now).map(|(_, worker)| worker);
-            prop_assert_eq!(router.due(now), due);
+            prop_assert_eq!(router.poll_stalled(now), due);
         }
     }
 
@@ -162,19 +169,19 @@ proptest! {
 }
 
 #[test]
-fn a_worker_in_the_wrong_seat_is_an_error() {
+fn a_worker_in_the_wrong_backend_is_an_error() {
     let mut world = World::new("sid", Balance::RoundRobin, 2);
     world.router.ready(world.now, Worker { slot: 0, generation: 1 });
-    let seats = &mut world.router.seats;
-    seats.get_mut(worker(1)).unwrap().worker = Some(worker(5));
+    let backends = &mut world.router.pool;
+    backends.get_mut(worker(1)).unwrap().worker = Some(worker(5));
     let error = rmp_serde::from_slice::<SavedRouter>(&written(&world.router)).unwrap_err();
-    assert!(error.to_string().contains("worker 5 sits in the wrong seat"), "{error}");
+    assert!(error.to_string().contains("worker 5 sits in the wrong backend"), "{error}");
 }
 
 #[test]
 fn another_configuration_holds_for_what_was_saved() {
     let mut world = World::new("sid", Balance::RoundRobin, 2);
-    world.router.session(world.now, worker(1), b"abc").unwrap();
+    world.router.announce(world.now, worker(1), b"abc").unwrap();
     world.router.resize(world.now, 3);
     let saved = rmp_serde::from_slice(&written(&world.router)).unwrap();
     let config = RouteConfig {
@@ -184,7 +191,7 @@ fn another_configuration_holds_for_what_was_saved() {
         ..world.router.config.clone()
     };
     world.router = Router::restore(config, QUEUES, saved);
-    assert_eq!(world.router.seats.slots(), 3);
+    assert_eq!(world.router.pool.slots(), 3);
     assert_eq!(world.give("/?sid=abc"), (1, Reason::OwnedKey));
     world.pass(Duration::from_secs(6));
     assert_eq!(world.give("/?sid=abc").1, Reason::UnknownSid);

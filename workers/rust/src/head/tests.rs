@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn sid(head: &str) -> Answer<String> {
+fn sid(head: &str) -> Lookup<String> {
     Head::new(head.as_bytes(), false).query("sid").map(text)
 }
 
@@ -10,8 +10,8 @@ fn text(value: Cow<'_, [u8]>) -> String {
     value.iter().map(|byte| char::from(*byte)).collect()
 }
 
-fn yes(value: &str) -> Answer<String> {
-    Answer::Yes(value.to_owned())
+fn yes(value: &str) -> Lookup<String> {
+    Lookup::Found(value.to_owned())
 }
 
 #[test]
@@ -28,11 +28,14 @@ fn the_sid_is_the_parameter_of_exactly_this_name_in_the_query() {
         yes("\u{ff}\u{fe}\0\u{c3}\u{a9}%2")
     );
     assert_eq!(sid("GET /?&&x=1&sid=a=b& HTTP/1.1\r\n"), yes("a=b"));
-    assert_eq!(sid("GET /?x#sid=abc HTTP/1.1\r\n"), Answer::No);
-    assert_eq!(sid("GET /sid=abc HTTP/1.1\r\n"), Answer::No);
-    assert_eq!(sid("GET /?SID=abc&sid=&sids=1 HTTP/1.1\r\n"), Answer::No);
-    assert_eq!(sid("GET /?sid HTTP/1.1\r\n"), Answer::No);
-    assert_eq!(sid("GET / HTTP/1.1\r\nReferer: /?sid=a\r\nCookie: sid=b\r\n\r\nsid=c"), Answer::No);
+    assert_eq!(sid("GET /?x#sid=abc HTTP/1.1\r\n"), Lookup::Absent);
+    assert_eq!(sid("GET /sid=abc HTTP/1.1\r\n"), Lookup::Absent);
+    assert_eq!(sid("GET /?SID=abc&sid=&sids=1 HTTP/1.1\r\n"), Lookup::Absent);
+    assert_eq!(sid("GET /?sid HTTP/1.1\r\n"), Lookup::Absent);
+    assert_eq!(
+        sid("GET / HTTP/1.1\r\nReferer: /?sid=a\r\nCookie: sid=b\r\n\r\nsid=c"),
+        Lookup::Absent
+    );
 }
 
 #[test]
@@ -64,7 +67,7 @@ fn a_sid_is_read_in_every_request_line_that_some_server_serves() {
     let found = Head::new(bytes, false).query("sid").map(text);
     assert_eq!(found, yes("\u{ff}\0\"<\u{7f}"));
     for line in ["GET /?sid=abc b HTTP/1.1\r\n", "GET /?sid=abc http/1.1\r\n", "/?sid=abc\r\n"] {
-        assert_eq!(sid(line), Answer::No, "{line:?}");
+        assert_eq!(sid(line), Lookup::Absent, "{line:?}");
     }
 }
 
@@ -72,7 +75,7 @@ fn a_sid_is_read_in_every_request_line_that_some_server_serves() {
 fn headers_are_read_in_every_head_that_some_server_serves() {
     let cookie = |head: &str| {
         let found = Head::new(head.as_bytes(), false).cookie("c").map(|found| text(found.into()));
-        assert_ne!(found, Answer::NotYet, "{head:?}");
+        assert_ne!(found, Lookup::Incomplete, "{head:?}");
         found
     };
     for head in [
@@ -95,7 +98,7 @@ fn headers_are_read_in_every_head_that_some_server_serves() {
         "GET / HTTP/1.1\r\n\u{e9}: x\r\nCookie: c=1\r\n\r\n",
         "GET /\r\nCookie: c=1",
     ] {
-        assert_eq!(cookie(head), Answer::No, "{head:?}");
+        assert_eq!(cookie(head), Lookup::Absent, "{head:?}");
     }
 }
 
@@ -103,7 +106,7 @@ fn headers_are_read_in_every_head_that_some_server_serves() {
 fn the_query_is_known_as_soon_as_the_request_line_is_there_and_not_before() {
     let line = "GET /?EIO=4&sid=abc HTTP/1.1";
     for end in 0..line.len() {
-        assert_eq!(sid(&line[..end]), Answer::NotYet, "{}", &line[..end]);
+        assert_eq!(sid(&line[..end]), Lookup::Incomplete, "{}", &line[..end]);
     }
     assert_eq!(sid(line), yes("abc"));
     assert_eq!(sid(&format!("{line}\r\nHost: a\r\nbroken header")), yes("abc"));
@@ -132,15 +135,15 @@ fn protocols_are_told_apart_at_once() {
 fn headers_wait_for_the_whole_head() {
     let whole = b"GET / HTTP/1.1\r\nX-User:  ann \r\nx-user: bob\r\nX-Empty:\r\n\r\nbody";
     let head = Head::new(whole, false);
-    assert_eq!(head.header("x-USER"), Answer::Yes(b"ann".as_slice()));
-    assert_eq!(head.header("x-empty"), Answer::No);
-    assert_eq!(head.header("x-other"), Answer::No);
-    assert_eq!(head.headers("X-user"), Answer::Yes(vec![b"ann".as_slice(), b"bob"]));
-    assert_eq!(head.headers("x-other"), Answer::No);
+    assert_eq!(head.header("x-USER"), Lookup::Found(b"ann".as_slice()));
+    assert_eq!(head.header("x-empty"), Lookup::Absent);
+    assert_eq!(head.header("x-other"), Lookup::Absent);
+    assert_eq!(head.headers("X-user"), Lookup::Found(vec![b"ann".as_slice(), b"bob"]));
+    assert_eq!(head.headers("x-other"), Lookup::Absent);
     for end in 0..whole.len() - 4 {
-        assert_eq!(Head::new(&whole[..end], false).header("x-user"), Answer::NotYet);
-        assert_eq!(Head::new(&whole[..end], true).header("x-user"), Answer::No);
-        assert_eq!(Head::new(&whole[..end], false).headers("x-user"), Answer::NotYet);
+        assert_eq!(Head::new(&whole[..end], false).header("x-user"), Lookup::Incomplete);
+        assert_eq!(Head::new(&whole[..end], true).header("x-user"), Lookup::Absent);
+        assert_eq!(Head::new(&whole[..end], false).headers("x-user"), Lookup::Incomplete);
     }
 }
 
@@ -149,9 +152,9 @@ fn cookies_are_found_by_exact_name_in_any_cookie_header() {
     let head =
         b"GET / HTTP/1.1\r\nCookie: id2=no; xid=no\r\nCOOKIE: a=1;id=\"one\"; id=two\r\n\r\n";
     let head = Head::new(head, false);
-    assert_eq!(head.cookie("id"), Answer::Yes(b"one".as_slice()));
-    assert_eq!(head.cookie("a"), Answer::Yes(b"1".as_slice()));
-    assert_eq!(head.cookie("ID"), Answer::No);
+    assert_eq!(head.cookie("id"), Lookup::Found(b"one".as_slice()));
+    assert_eq!(head.cookie("a"), Lookup::Found(b"1".as_slice()));
+    assert_eq!(head.cookie("ID"), Lookup::Absent);
 }
 
 #[test]
@@ -161,8 +164,8 @@ fn a_head_may_have_thousands_of_headers_and_64_kib() {
         head.extend_from_slice(b"a:\r\n");
     }
     head.extend_from_slice(b"x-user: ann\r\n\r\n");
-    assert_eq!(Head::new(&head, false).header("x-user"), Answer::Yes(b"ann".as_slice()));
-    assert_eq!(Head::new(&[b'a'; MAX_HEAD], false).query("sid"), Answer::No);
+    assert_eq!(Head::new(&head, false).header("x-user"), Lookup::Found(b"ann".as_slice()));
+    assert_eq!(Head::new(&[b'a'; MAX_HEAD], false).query("sid"), Lookup::Absent);
 }
 
 /// Bytes of which many are heads, or nearly.
@@ -191,9 +194,9 @@ proptest! {
         let part = Head::new(&bytes[..cut.index(bytes.len() + 1)], false);
         let whole = Head::new(&bytes, false);
         let (early, late) = (part.query("a"), whole.query("a"));
-        prop_assert!(early == Answer::NotYet || early == late);
+        prop_assert!(early == Lookup::Incomplete || early == late);
         let (early, late) = (part.header("a"), whole.header("a"));
-        prop_assert!(early == Answer::NotYet || early == late);
+        prop_assert!(early == Lookup::Incomplete || early == late);
         prop_assert!(part.protocol() == Protocol::Undecided || part.protocol() == whole.protocol());
     }
 

@@ -1,7 +1,7 @@
-//! The entries of a memory, each on one of several shelves, the longest unused one first.
+//! The entries of a memory, each on one of several segments, the longest unused one first.
 //!
 //! An entry takes 36 bytes. Entries lie in blocks that never move, so a memory that grows copies
-//! none of them. A shelf exists as soon as something stands on it.
+//! none of them. A segment exists as soon as something stands on it.
 
 use std::{iter, mem};
 
@@ -19,35 +19,35 @@ const BLOCK: usize = 4096;
 
 /// One remembered key.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Entry {
+pub(super) struct KeyEntry {
     pub(super) key: Fingerprint,
     /// When it was last used, in seconds of the monotonic clock.
     pub(super) used: u32,
     generation: u32,
     slot: u16,
-    /// The shelf that it stands on.
-    shelf: u16,
-    before: Index,
-    after: Index,
+    /// The segment that it stands on.
+    segment: u16,
+    previous: Index,
+    next: Index,
 }
 
-impl Entry {
-    pub(super) fn new(key: Fingerprint, worker: Worker, shelf: u16, used: u32) -> Self {
+impl KeyEntry {
+    pub(super) fn new(key: Fingerprint, worker: Worker, segment: u16, used: u32) -> Self {
         let Worker { slot, generation } = worker;
-        Self { key, used, generation, slot, shelf, before: NIL, after: NIL }
+        Self { key, used, generation, slot, segment, previous: NIL, next: NIL }
     }
 
     pub(super) fn worker(&self) -> Worker {
         Worker { slot: self.slot, generation: self.generation }
     }
 
-    /// Appends it to others, without its place on its shelf.
+    /// Appends it to others, without its place on its segment.
     pub(super) fn write(&self, entries: &mut Vec<u8>) {
         entries.extend(self.key.bytes());
         entries.extend(self.used.to_le_bytes());
         entries.extend(self.generation.to_le_bytes());
         entries.extend(self.slot.to_le_bytes());
-        entries.extend(self.shelf.to_le_bytes());
+        entries.extend(self.segment.to_le_bytes());
     }
 
     /// What was written, or `None` when the bytes are not whole entries.
@@ -75,72 +75,72 @@ struct List {
 
 const EMPTY: List = List { oldest: NIL, newest: NIL, len: 0 };
 
-/// All entries, on their shelves, and those that are free to be used again.
+/// All entries, on their segments, and those that are free to be used again.
 #[derive(Debug)]
-pub(super) struct Shelves {
-    blocks: Vec<Vec<Entry>>,
-    shelves: Vec<List>,
+pub(super) struct Segments {
+    blocks: Vec<Vec<KeyEntry>>,
+    segments: Vec<List>,
     /// The first free entry; the others follow by `after`.
     free: Index,
 }
 
-impl Shelves {
+impl Segments {
     pub(super) fn new() -> Self {
-        Self { blocks: Vec::new(), shelves: Vec::new(), free: NIL }
+        Self { blocks: Vec::new(), segments: Vec::new(), free: NIL }
     }
 
-    pub(super) fn len(&self, shelf: u16) -> usize {
-        self.shelves.get(usize::from(shelf)).map_or(0, |list| list.len)
+    pub(super) fn len(&self, segment: u16) -> usize {
+        self.segments.get(usize::from(segment)).map_or(0, |list| list.len)
     }
 
-    /// The longest unused entry of a shelf.
-    pub(super) fn oldest(&self, shelf: u16) -> Option<Index> {
-        let oldest = self.shelves.get(usize::from(shelf))?.oldest;
+    /// The longest unused entry of a segment.
+    pub(super) fn oldest(&self, segment: u16) -> Option<Index> {
+        let oldest = self.segments.get(usize::from(segment))?.oldest;
         (oldest != NIL).then_some(oldest)
     }
 
-    /// All entries, shelf by shelf, the longest unused one of each first.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Entry> {
+    /// All entries, segment by segment, the longest unused one of each first.
+    pub(super) fn all(&self) -> impl Iterator<Item = &KeyEntry> {
         let some = |index: Index| (index != NIL).then(|| self.entry(index));
-        self.shelves.iter().flat_map(move |list| {
-            iter::successors(some(list.oldest), move |entry| some(entry.after))
+        self.segments.iter().flat_map(move |list| {
+            iter::successors(some(list.oldest), move |entry| some(entry.next))
         })
     }
 
-    pub(super) fn entry(&self, index: Index) -> &Entry {
+    pub(super) fn entry(&self, index: Index) -> &KeyEntry {
         &self.blocks[index as usize / BLOCK][index as usize % BLOCK]
     }
 
-    /// Adds an entry as the newest of its shelf.
-    pub(super) fn add(&mut self, entry: Entry) -> Index {
+    /// Adds an entry as the newest of its segment.
+    pub(super) fn add(&mut self, entry: KeyEntry) -> Index {
         let index = if self.free == NIL {
             self.push(entry)
         } else {
             let index = self.free;
-            self.free = mem::replace(self.entry_mut(index), entry).after;
+            self.free = mem::replace(self.entry_mut(index), entry).next;
             index
         };
         self.link(index);
         index
     }
 
-    /// Makes an entry the newest of its shelf, used at `now`.
+    /// Makes an entry the newest of its segment, used at `now`.
     pub(super) fn touch(&mut self, index: Index, now: u32) {
         self.entry_mut(index).used = now;
-        if self.entry(index).after != NIL {
+        if self.entry(index).next != NIL {
             self.unlink(index);
             self.link(index);
         }
     }
 
-    /// Takes an entry off its shelf; its number is free from now on.
+    /// Takes an entry off its segment; its number is free from now on.
     pub(super) fn remove(&mut self, index: Index) {
         self.unlink(index);
-        self.entry_mut(index).after = self.free;
+        self.entry_mut(index).next = self.free;
         self.free = index;
     }
 
-    fn push(&mut self, entry: Entry) -> Index {
+    fn push(&mut self, entry: KeyEntry) -> Index {
         if self.blocks.last().is_none_or(|block| block.len() == BLOCK) {
             self.blocks.push(Vec::with_capacity(BLOCK));
         }
@@ -151,37 +151,37 @@ impl Shelves {
         Index::try_from(index).expect("a memory is capped far below 2^32 entries")
     }
 
-    fn entry_mut(&mut self, index: Index) -> &mut Entry {
+    fn entry_mut(&mut self, index: Index) -> &mut KeyEntry {
         &mut self.blocks[index as usize / BLOCK][index as usize % BLOCK]
     }
 
     fn link(&mut self, index: Index) {
-        let shelf = usize::from(self.entry(index).shelf);
-        if shelf >= self.shelves.len() {
-            self.shelves.resize(shelf + 1, EMPTY);
+        let segment = usize::from(self.entry(index).segment);
+        if segment >= self.segments.len() {
+            self.segments.resize(segment + 1, EMPTY);
         }
-        let newest = self.shelves[shelf].newest;
+        let newest = self.segments[segment].newest;
         let entry = self.entry_mut(index);
-        (entry.before, entry.after) = (newest, NIL);
+        (entry.previous, entry.next) = (newest, NIL);
         match newest {
-            NIL => self.shelves[shelf].oldest = index,
-            newest => self.entry_mut(newest).after = index,
+            NIL => self.segments[segment].oldest = index,
+            newest => self.entry_mut(newest).next = index,
         }
-        self.shelves[shelf].newest = index;
-        self.shelves[shelf].len += 1;
+        self.segments[segment].newest = index;
+        self.segments[segment].len += 1;
     }
 
     fn unlink(&mut self, index: Index) {
-        let Entry { shelf, before, after, .. } = *self.entry(index);
-        let shelf = usize::from(shelf);
+        let KeyEntry { segment, previous: before, next: after, .. } = *self.entry(index);
+        let segment = usize::from(segment);
         match before {
-            NIL => self.shelves[shelf].oldest = after,
-            before => self.entry_mut(before).after = after,
+            NIL => self.segments[segment].oldest = after,
+            before => self.entry_mut(before).next = after,
         }
         match after {
-            NIL => self.shelves[shelf].newest = before,
-            after => self.entry_mut(after).before = before,
+            NIL => self.segments[segment].newest = before,
+            after => self.entry_mut(after).previous = before,
         }
-        self.shelves[shelf].len -= 1;
+        self.segments[segment].len -= 1;
     }
 }

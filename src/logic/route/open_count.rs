@@ -6,28 +6,28 @@ use serde::{Deserialize, Serialize};
 /// The account of one worker.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 #[serde(transparent)]
-pub(super) struct Account(u32);
+pub(super) struct OpenCount(u32);
 
-impl Account {
+impl OpenCount {
     /// It was given one.
-    pub(super) fn given(&mut self) {
+    pub(super) fn opened(&mut self) {
         self.0 = self.0.saturating_add(1);
     }
 
     /// The supervisor has so many of them again. The worker may have said before that they are finished.
-    pub(super) fn returned(&mut self, count: usize) {
+    pub(super) fn taken_back(&mut self, count: usize) {
         self.0 = self.0.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
     }
 
     /// It has finished so many; returns whether it had as many.
-    pub(super) fn finished(&mut self, count: u32) -> bool {
+    pub(super) fn closed(&mut self, count: u32) -> bool {
         let had_them = count <= self.0;
         self.0 = self.0.saturating_sub(count);
         had_them
     }
 
     /// How many it has.
-    pub(super) fn open(self) -> u32 {
+    pub(super) fn get(self) -> u32 {
         self.0
     }
 }
