@@ -36,9 +36,9 @@ mod exhaustion;
 mod forwarded;
 /// The manual page and the completions.
 mod generated;
-/// What a supervisor that has given up root cannot do any more.
+/// What a supervisor with `--user` cannot do any more, and says so.
 mod given_up;
-/// Headers from a real HAProxy.
+/// Headers of the PROXY protocol from a real HAProxy.
 mod haproxy;
 /// Placement without memory.
 mod hash;
@@ -68,7 +68,7 @@ mod output;
 mod pid1;
 /// Who workers are, and what surrounds them.
 mod privileges;
-/// Headers of the PROXY protocol.
+/// Headers of the PROXY protocol, by hand.
 mod proxy_protocol;
 /// Restarts with a command that does not work.
 mod reload;

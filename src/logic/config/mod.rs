@@ -1,4 +1,5 @@
-//! What the supervisor was asked to do, checked: combinations that make no sense cannot be written.
+//! What the supervisor was asked to do. Most combinations that make no sense cannot be written; `sound.rs`
+//! refuses the others, whether they come from the command line, a file or an upgrade.
 
 mod change;
 mod log;

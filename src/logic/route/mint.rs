@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn what_the_preload_mints_is_read() {
-        // Made by workers/node/preload/mint.cjs with the key of 32 bytes 7.
+        // Made by workers/node/preload/sids.cjs with the key of 32 bytes 7.
         let incarnation = mint().read(b"0123456789abcdeBIxN6");
         assert_eq!(incarnation, mint().read(&minted(&mint().key, b"0123456789abcde", 291)));
     }

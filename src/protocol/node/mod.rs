@@ -4,7 +4,7 @@
 //! read into whole frames and leaves them as they stood, for some are relayed to other workers as
 //! they are. [`FromNode::parse`] then says what a frame means to us. It reads the top level only
 //! (`fields.rs`), skips every other value, and takes what it cannot understand for a message of the
-//! app. `json.rs` and `v8.rs` know the two syntaxes. [`ToNode::encode`] makes the supervisor's
+//! app. `json.rs` and `v8` know the two syntaxes. [`ToNode::encode`] makes the supervisor's
 //! frames, with `writer.rs`.
 //!
 //! A message is *internal* if its `cmd` is longer than `NODE_` and begins with it; the app never sees
