@@ -18,7 +18,7 @@ use super::pending::PendingConnection;
 use super::{Channels, Connection, Engine};
 use crate::logic::Worker;
 use crate::logic::route::head::MAX_HEAD;
-use crate::logic::route::returns::{MOST, Returns};
+use crate::logic::route::returns::{MOST, Next, Returns};
 use crate::logic::route::{Arrival, Assignment, Conn, ListenerId, Returned, Verdict};
 use crate::logic::throttle::Throttle;
 use crate::logic::time::Time;
@@ -136,7 +136,8 @@ impl Handoff {
             let times = || format!("it was given back {MOST} times");
             return self.returns.count(identity).then(times);
         }
-        let goes_round = self.returns.count_next(identity, || peek::progress(socket));
+        let goes_round = self.returns.count_next(identity) == Next::Look
+            && self.returns.goes_round(identity, peek::progress(socket));
         goes_round
             .then(|| "it goes round for its next request, which none of them reads".to_owned())
     }
@@ -364,7 +365,7 @@ impl Engine {
                     && let Some(owner) = self.router.waits_for(conn)
                     && !self.may_wait(&mut connection, owner)
                 {
-                    self.router.drop_last_queued(owner);
+                    self.router.drop_queued(conn);
                     return self.tell_of_refused(owner);
                 }
                 self.waiting.insert(conn, connection);

@@ -5,6 +5,7 @@
 
 pub mod burden;
 pub mod config;
+pub mod core;
 pub mod fleet;
 pub mod inspect;
 pub mod origin;

@@ -1,6 +1,8 @@
 //! What happens in the world by chance: clients come, workers work and fail, the operator wants something.
 
-use sticky_run::logic::fleet::{Exit, Input, Wear};
+use sticky_run::logic::core::{Command, Input, Said as Heard};
+use sticky_run::logic::fleet::{Exit, Wear};
+use sticky_run::logic::route::Conn;
 
 use super::people::{Back, Connection, FRONT, Place, SIDE, Said, Sent};
 use super::{WINDOW, World};
@@ -15,8 +17,40 @@ impl World {
         });
         let owner = sid.and_then(|sid| self.owners.get(&sid).copied());
         let door = if self.doors && self.rng.below(4) == 0 { SIDE } else { FRONT };
-        self.connections.insert(id, Connection { place: Place::Waiting, door, sid, owner });
-        self.route(id, None);
+        let came = self.rng.below(4) > 0;
+        let connection = Connection { door, sid, owner, came, ..Connection::default() };
+        self.connections.insert(id, connection);
+        if self.core.is_full(0) {
+            return;
+        }
+        let (conn, arrived) = self.holds(id);
+        self.tell(Input::Arrived(conn, arrived));
+    }
+
+    /// The rest of somebody's head comes, or its client goes.
+    pub(super) fn somebody_goes_on(&mut self) {
+        let awaited: Vec<_> = self.core.awaited().collect();
+        let nth = self.rng.below(awaited.len().max(1) as u32);
+        let goes = self.rng.below(4) == 0;
+        if let Some(conn) = awaited.get(nth as usize) {
+            self.goes_on(*conn, goes);
+        }
+    }
+
+    /// The heads of all come.
+    pub(super) fn all_go_on(&mut self) {
+        for conn in self.core.awaited().collect::<Vec<_>>() {
+            self.goes_on(conn, false);
+        }
+    }
+
+    fn goes_on(&mut self, conn: Conn, goes: bool) {
+        let connection = self.connections.get_mut(&self.held[&conn]).expect("it came once");
+        (connection.came, connection.gone) = (true, goes);
+        // The owner counts that there is when all of its head has come.
+        let owner = connection.sid.and_then(|sid| self.owners.get(&sid).copied());
+        connection.owner = owner;
+        self.tell(Input::Readable { conn, closed: goes });
     }
 
     /// A worker picks something up, finishes something, announces or ends something.
@@ -104,38 +138,34 @@ impl World {
         }
         process.side = !process.side;
         if process.side {
-            self.router.add_listener(worker, SIDE);
+            self.tell(Input::Serves(worker, SIDE));
         } else {
-            self.router.remove_listener(worker, SIDE);
+            self.tell(Input::Leaves(worker, SIDE));
         }
     }
 
     /// The operator wants new workers, more or fewer, or one of them is worn.
     pub(super) fn somebody_is_replaced(&mut self) {
         let input = match (self.rng.below(5), self.pick()) {
-            (0, _) => Input::Restart,
+            (0, _) => Input::Command(Command::Restart(self.config.clone())),
             (1, _) => {
                 // Another number of slots is configured.
                 self.config.workers = 1 + u16::try_from(self.rng.below(6)).unwrap();
-                return self.fleet.restart_with(self.now, self.config.clone());
+                Input::Command(Command::Restart(self.config.clone()))
             }
-            (2, _) => Input::More,
-            (3, _) => Input::Fewer,
+            (2, _) => Input::Command(Command::More),
+            (3, _) => Input::Command(Command::Fewer),
             (_, Some(worker)) => Input::Recycle(worker, Wear::Memory),
             (_, None) => return,
         };
-        self.fleet.handle(self.now, input);
+        self.tell(input);
     }
 
-    /// A worker wants no more connections. What it had not picked up comes back, and nobody asks it
-    /// what became of the rest.
+    /// A worker wants no more connections. Nobody asks it what becomes of those that it has.
     pub(super) fn somebody_leaves(&mut self) {
-        let Some(worker) = self.pick().filter(|worker| self.fleet.is_ready(*worker)) else {
-            return;
-        };
-        self.hear(worker);
-        self.owners.retain(|_, owner| *owner != worker);
-        self.fleet.handle(self.now, Input::Leaving(worker));
+        if let Some(worker) = self.pick().filter(|worker| self.core.fleet().is_ready(*worker)) {
+            self.tell(Input::Said(worker, Heard::Leaving));
+        }
     }
 
     pub(super) fn somebody_dies(&mut self) {

@@ -1,6 +1,8 @@
-//! The fleet and the router in a simulated world: fake workers that boot, crash, hang, fill up and
-//! read again, thousands of seeded steps, no process and no clock. The seed of a failure is printed;
-//! `STICKY_SIM_SEED=N cargo test --test sim` runs that one again.
+//! The core in a simulated world: fake workers that boot, crash, hang, fill up and read again, clients that
+//! come in pieces, thousands of seeded steps, no process and no clock. What decides here is what decides in
+//! the supervisor, and `perform` does what the engine does: what it is told, in no order of its own.
+//!
+//! The seed of a failure is printed; `STICKY_SIM_SEED=N cargo test --test sim` runs that one again.
 
 #![expect(clippy::disallowed_methods, reason = "the seed comes from the environment")]
 
@@ -8,15 +10,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 mod chance;
-mod engine;
 mod people;
+mod perform;
 
 use people::{Connection, FRONT, Place, Process, SIDE, Said, Sent};
 use sticky_run::logic::Worker;
-use sticky_run::logic::fleet::{Fleet, FleetConfig, Input, Outcome};
+use sticky_run::logic::core::{Command, Core, CoreConfig, First, Input};
+use sticky_run::logic::fleet::{Exit, Fleet, FleetConfig, Outcome};
 use sticky_run::logic::rng::Rng;
-use sticky_run::logic::room::QueueLimits;
-use sticky_run::logic::route::{Balance, ListenerId, Returned, RouteConfig, Router};
+use sticky_run::logic::room::{Crew, Room};
+use sticky_run::logic::route::{Balance, Conn, ListenerId, RouteConfig, Router};
 use sticky_run::logic::time::Time;
 
 /// Worlds in an everyday run, and with `STICKY_TEST_FULL=1`.
@@ -24,14 +27,28 @@ const WORLDS: (u64, u64) = (100, 1_000);
 const STEPS: u32 = 1_500;
 const SLOTS: u16 = 4;
 const WINDOW: usize = 5;
-const QUEUES: QueueLimits = QueueLimits { stalled: 20, reading: 40 };
+/// So many descriptors leave room for 80 connections, and for 20 in the queue of one worker.
+const DESCRIPTORS: usize = 32 + 2 * 2 * SLOTS as usize + 80;
 const STALL: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_secs(10);
 const BOOT_TIMEOUT: Duration = Duration::from_secs(5);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What the engine of a world does wrong, to see that it is found out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Fault {
+    /// It does nothing wrong.
+    Nothing,
+    /// It says that all channels were read, and has read none.
+    ReadsNothing,
+    /// It says that a connection was sent before it was.
+    DropsReturned,
+}
 
 #[derive(Debug)]
 struct World {
     rng: Rng,
+    fault: Fault,
     /// Workers serve some doors only.
     doors: bool,
     /// Workers lie.
@@ -39,15 +56,20 @@ struct World {
     now: Time,
     /// What the fleet was configured with last.
     config: FleetConfig,
-    fleet: Fleet,
-    router: Router,
+    core: Core,
     processes: BTreeMap<Worker, Process>,
+    /// Every connection that ever came, in the order of their coming.
     connections: HashMap<u64, Connection>,
-    /// Connections that came back and are to be routed again.
-    returned: Vec<(u64, Returned)>,
+    /// Those that the supervisor holds, by the numbers that it knows them by.
+    held: BTreeMap<Conn, u64>,
+    conns: u64,
     /// The owner of every sid that was announced and has not ended.
     owners: HashMap<u64, Worker>,
     sids: u64,
+    /// Processes that have ended, of which the supervisor has not heard yet.
+    ended: Vec<(Worker, Exit)>,
+    closes_listeners: bool,
+    ever_ready: bool,
     spawned: u32,
     stop_by: Option<Time>,
     outcome: Option<Outcome>,
@@ -63,13 +85,34 @@ fn nothing_is_lost_or_misrouted_and_every_stop_ends() {
         Err(_) => (0..WORLDS.0).collect::<Vec<_>>(),
     };
     for seed in seeds {
-        let ran = std::panic::catch_unwind(|| World::new(seed).live());
+        let ran = std::panic::catch_unwind(|| World::new(seed, Fault::Nothing).live());
         assert!(ran.is_ok(), "seed {seed}: run it again with STICKY_SIM_SEED={seed}");
     }
 }
 
+/// What the simulation finds wrong with this fault, in the first world that does.
+fn found_out(fault: Fault) -> String {
+    let said = |seed| {
+        let ran = std::panic::catch_unwind(|| World::new(seed, fault).live());
+        ran.err()?.downcast_ref::<String>().cloned()
+    };
+    (0..20).find_map(said).unwrap_or_default()
+}
+
+#[test]
+fn a_connection_that_is_placed_before_all_was_heard_is_found_out() {
+    let said = found_out(Fault::ReadsNothing);
+    assert!(said.contains("went astray"), "{said}");
+}
+
+#[test]
+fn a_connection_that_came_back_and_is_dropped_is_found_out() {
+    let said = found_out(Fault::DropsReturned);
+    assert!(said.contains("was forgotten"), "{said}");
+}
+
 impl World {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, fault: Fault) -> Self {
         let now = Time::since_zero(Duration::from_secs(1_000));
         let balances =
             [Balance::LeastConnection, Balance::RoundRobin, Balance::Random, Balance::Hash];
@@ -96,19 +139,38 @@ impl World {
             seed,
             ..FleetConfig::default()
         };
+        let crew = Crew { slots: SLOTS, draining: SLOTS, pipes: false };
+        let config = CoreConfig {
+            head_timeout: HEAD_TIMEOUT,
+            most_connections: None,
+            connections_of_one: seed.is_multiple_of(5).then_some(60),
+            seed,
+            watches: false,
+            crew,
+        };
+        let room = Room::new(DESCRIPTORS, crew);
+        let router = Router::new(now, route, room.queues(), (seed, 1), seed);
+        let mut core = Core::new(config, Fleet::new(now, fleet.clone()), router, room);
+        for door in [FRONT, SIDE] {
+            core.handle(now, Input::Leads(door, First::Client));
+        }
         Self {
             rng: Rng::new(seed),
+            fault,
             doors: seed % 8 >= 4,
             hostile: seed.is_multiple_of(3),
             now,
-            fleet: Fleet::new(now, fleet.clone()),
+            core,
             config: fleet,
-            router: Router::new(now, route, QUEUES, (seed, 1), seed),
             processes: BTreeMap::new(),
             connections: HashMap::new(),
-            returned: Vec::new(),
+            held: BTreeMap::new(),
+            conns: 0,
             owners: HashMap::new(),
             sids: 0,
+            ended: Vec::new(),
+            closes_listeners: false,
+            ever_ready: false,
             spawned: 0,
             stop_by: None,
             outcome: None,
@@ -116,10 +178,10 @@ impl World {
     }
 
     fn live(mut self) {
-        self.act();
+        self.turn();
         for _ in 0..STEPS {
             self.step();
-            self.act();
+            self.turn();
             self.check();
         }
         self.everybody_is_well();
@@ -130,7 +192,8 @@ impl World {
     fn step(&mut self) {
         match self.rng.below(100) {
             0..35 => self.connection_comes(),
-            35..70 => self.somebody_works(),
+            35..68 => self.somebody_works(),
+            68..70 => self.somebody_goes_on(),
             70..73 => self.somebody_gives_back(),
             73..75 => self.somebody_lies(),
             75..85 => self.hear_all(),
@@ -153,15 +216,17 @@ impl World {
         self.processes.get(&worker).is_some_and(serves)
     }
 
-    /// The counts of the router are those of the world.
+    /// The counts of the supervisor are those of the world.
     fn check(&self) {
         let places = self.connections.values().map(|connection| connection.place);
         let waiting = places.clone().filter(|place| *place == Place::Waiting).count();
-        assert_eq!(self.router.queue_len(), waiting, "a waiting connection was forgotten");
+        assert_eq!(self.core.held(), waiting, "a waiting connection was forgotten");
+        assert_eq!(self.held.len(), waiting, "a connection has two numbers");
         // Whatever a worker says is about its own connections, and about no more than it was given.
         let listed = self.processes.values().filter(|process| !process.retired);
         let unfinished = listed.map(|process| u64::from(process.unfinished));
-        assert_eq!(self.router.open(), unfinished.sum::<u64>(), "connections were miscounted");
+        let open = self.core.router().open();
+        assert_eq!(open, unfinished.sum::<u64>(), "connections were miscounted");
         let honest = |process: &Process| !process.lies && !process.retired;
         for (worker, process) in self.processes.iter().filter(|(_, process)| honest(process)) {
             let given = |place: &Place| match place {
@@ -180,14 +245,16 @@ impl World {
     /// Once everybody reads and boots, nobody waits any more.
     fn everybody_is_well(&mut self) {
         for _ in 0..STEPS {
-            for (worker, process) in &mut self.processes {
+            for worker in self.processes.keys().copied().collect::<Vec<_>>() {
+                let process = self.processes.get_mut(&worker).unwrap();
                 process.hung = false;
                 if !process.ready {
                     process.said.push_back(Said::Ready);
                 } else if self.doors && !process.side {
                     process.side = true;
-                    self.router.add_listener(*worker, SIDE);
+                    self.tell(Input::Serves(worker, SIDE));
                 }
+                let process = self.processes.get_mut(&worker).unwrap();
                 process.channel.retain(|sent| matches!(sent, Sent::Connection(_)));
             }
             for (worker, id) in self.in_flight() {
@@ -196,30 +263,31 @@ impl World {
                 process.serving.push(id);
                 self.set(id, Place::Served(worker));
             }
+            self.all_go_on();
             self.hear_all();
             self.pass(STALL);
-            self.act();
+            self.turn();
             self.check();
-            if self.router.queue_len() == 0 && self.in_flight().is_empty() {
+            if self.held.is_empty() && self.in_flight().is_empty() {
                 return;
             }
         }
         let workers = &self.processes;
-        panic!("somebody waits although all are well: {workers:?}");
+        panic!("somebody waits although all are well: {workers:?} {:?}", self.core);
     }
 
     fn stop(mut self) {
-        self.fleet.handle(self.now, Input::Stop);
+        self.tell(Input::Command(Command::Stop));
         self.stop_by = Some(self.now + GRACE);
         // Some hang from here on, and only a KILL ends them.
         self.somebody(|process, _| process.hung = true);
         while self.outcome.is_none() {
-            self.act();
-            let next = self.fleet.poll_timeout().unwrap_or(self.now);
+            self.turn();
+            let next = self.core.fleet().poll_timeout().unwrap_or(self.now);
             assert!(Some(next) <= self.stop_by, "the stop does not end by its deadline");
             let now = self.now;
             self.pass((next - now).max(Duration::from_millis(1)));
-            self.act();
+            self.turn();
         }
         assert_eq!(self.outcome, Some(Outcome::Stopped));
         assert!(self.processes.is_empty(), "workers are left: {:?}", self.processes);
@@ -230,7 +298,7 @@ impl World {
         let all = self.processes.iter().flat_map(|(worker, process)| {
             process.channel.iter().filter_map(|sent| match sent {
                 Sent::Connection(id) => Some((*worker, *id)),
-                Sent::Ping => None,
+                Sent::Note => None,
             })
         });
         all.collect()

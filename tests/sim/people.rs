@@ -19,6 +19,8 @@ pub(crate) struct Process {
     pub(crate) withdrawn: bool,
     /// It gets no connections any more.
     pub(crate) retired: bool,
+    /// It has ended, and the supervisor has not heard that yet.
+    pub(crate) ended: bool,
     /// It serves the side door too, as far as it has said so.
     pub(crate) side: bool,
     /// It reads nothing for now.
@@ -38,7 +40,7 @@ pub(crate) struct Process {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Sent {
     Connection(u64),
-    Ping,
+    Note,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -64,16 +66,17 @@ pub(crate) enum Back {
 }
 
 /// Where a connection is. It is in one place at a time, or the world panics.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) enum Place {
     Waiting,
     InFlight(Worker),
     Served(Worker),
+    #[default]
     Over,
 }
 
 /// A connection that came at some time.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Connection {
     pub(crate) place: Place,
     /// Where it came in.
@@ -82,4 +85,10 @@ pub(crate) struct Connection {
     pub(crate) sid: Option<u64>,
     /// The owner of that sid when the connection came, if it served the door whenever it was routed.
     pub(crate) owner: Option<Worker>,
+    /// The worker that has given it back.
+    pub(crate) unwanted: Option<Worker>,
+    /// All of its head has come.
+    pub(crate) came: bool,
+    /// Its client is gone.
+    pub(crate) gone: bool,
 }

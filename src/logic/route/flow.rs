@@ -124,11 +124,16 @@ impl Router {
         self.pool.all().find(is_last)?.worker
     }
 
-    /// The last one that waits for a worker waits no more.
-    pub fn drop_last_queued(&mut self, owner: Worker) {
-        if let Some(backend) = self.pool.get_mut(owner) {
-            backend.queue.pop_back();
+    /// A connection that waits for the owner of its key waits no more. Returns for whom it has waited.
+    pub fn drop_queued(&mut self, conn: Conn) -> Option<Worker> {
+        for backend in self.pool.all_mut() {
+            let queued = backend.queue.iter().rposition(|candidate| candidate.conn == conn);
+            if let Some(at) = queued {
+                backend.queue.remove(at);
+                return backend.worker;
+            }
         }
+        None
     }
 
     /// Whether a worker has stopped reading, so that it matters when one picks something up although

@@ -112,6 +112,16 @@ impl Router {
         self.config.keys.needs_head(client)
     }
 
+    /// Whether connections may go to this worker.
+    pub fn has(&self, worker: Worker) -> bool {
+        self.pool.get(worker).is_some()
+    }
+
+    /// Whether every worker serves whatever comes in anywhere.
+    pub fn all_listeners(&self) -> bool {
+        self.pool.all_listeners()
+    }
+
     /// Whether that is so for any client with an address.
     pub fn may_need_head(&self) -> bool {
         self.config.keys.may_need_head()

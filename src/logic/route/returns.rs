@@ -40,6 +40,15 @@ struct Streak {
     found: Option<(Progress, u32)>,
 }
 
+/// Whether somebody has to look at a connection that came back for its next request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Next {
+    /// Not this time.
+    Fine,
+    /// Look how far the workers are with it, and say so to [`Returns::goes_round`].
+    Look,
+}
+
 impl Returns {
     /// Counts that this connection came back; returns whether that was once too often.
     pub fn count(&mut self, socket: u64) -> bool {
@@ -48,16 +57,21 @@ impl Returns {
         *count > MOST
     }
 
-    /// Counts that this connection came back for its next request; returns whether it goes round without
-    /// anybody reading it. `look` is asked now and then.
-    pub fn count_next(&mut self, socket: u64, look: impl FnOnce() -> Progress) -> bool {
+    /// Counts that this connection came back for its next request; says now and then that somebody has to look
+    /// whether anybody reads it.
+    pub fn count_next(&mut self, socket: u64) -> Next {
         let streak = entry(&mut self.next, socket);
         streak.count += 1;
         if streak.count <= MOST {
-            return false;
+            return Next::Fine;
         }
         streak.count = 0;
-        let progress = look();
+        Next::Look
+    }
+
+    /// What such a look has found; returns whether the connection goes round without anybody reading it.
+    pub fn goes_round(&mut self, socket: u64, progress: Progress) -> bool {
+        let streak = entry(&mut self.next, socket);
         let alike = match streak.found {
             Some((before, alike)) if before == progress && progress != Progress::Unread(0) => {
                 alike + 1
@@ -100,7 +114,9 @@ mod tests {
     /// After how many returns a connection is too much, if that is soon.
     fn limit(progress: impl Fn(u64) -> Progress) -> Option<u64> {
         let mut returns = Returns::default();
-        (1..100_000).find(|nth| returns.count_next(7, || progress(*nth)))
+        (1..100_000).find(|nth| {
+            returns.count_next(7) == Next::Look && returns.goes_round(7, progress(*nth))
+        })
     }
 
     #[test]
