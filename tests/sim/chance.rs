@@ -16,9 +16,9 @@ impl World {
             u64::from(self.rng.below(range))
         });
         let owner = sid.and_then(|sid| self.owners.get(&sid).copied());
-        let door = if self.doors && self.rng.below(4) == 0 { SIDE } else { FRONT };
+        let listener = if self.listeners && self.rng.below(4) == 0 { SIDE } else { FRONT };
         let came = self.rng.below(4) > 0;
-        let connection = Connection { door, sid, owner, came, ..Connection::default() };
+        let connection = Connection { listener, sid, owner, came, ..Connection::default() };
         self.connections.insert(id, connection);
         if self.core.is_full(0) {
             return;
@@ -129,9 +129,9 @@ impl World {
         process.said.push_back(Said::Closed(count));
     }
 
-    /// A worker opens its side door or closes it.
+    /// A worker opens its side listener or closes it.
     pub(super) fn somebody_opens_or_closes(&mut self) {
-        let Some(worker) = self.pick().filter(|_| self.doors) else { return };
+        let Some(worker) = self.pick().filter(|_| self.listeners) else { return };
         let process = self.processes.get_mut(&worker).unwrap();
         if !process.ready {
             return;

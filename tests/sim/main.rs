@@ -49,8 +49,8 @@ enum Fault {
 struct World {
     rng: Rng,
     fault: Fault,
-    /// Workers serve some doors only.
-    doors: bool,
+    /// Workers serve some listeners only.
+    listeners: bool,
     /// Workers lie.
     hostile: bool,
     now: Time,
@@ -151,13 +151,13 @@ impl World {
         let room = Room::new(DESCRIPTORS, crew);
         let router = Router::new(now, route, room.queues(), (seed, 1), seed);
         let mut core = Core::new(config, Fleet::new(now, fleet.clone()), router, room);
-        for door in [FRONT, SIDE] {
-            core.handle(now, Input::Leads(door, First::Client));
+        for listener in [FRONT, SIDE] {
+            core.handle(now, Input::Leads(listener, First::Client));
         }
         Self {
             rng: Rng::new(seed),
             fault,
-            doors: seed % 8 >= 4,
+            listeners: seed % 8 >= 4,
             hostile: seed.is_multiple_of(3),
             now,
             core,
@@ -210,9 +210,9 @@ impl World {
         }
     }
 
-    /// Whether connections of a door may go to this worker.
-    fn is_serving(&self, worker: Worker, door: ListenerId) -> bool {
-        let serves = |process: &Process| !process.retired && (door == FRONT || process.side);
+    /// Whether connections of a listener may go to this worker.
+    fn is_serving(&self, worker: Worker, listener: ListenerId) -> bool {
+        let serves = |process: &Process| !process.retired && (listener == FRONT || process.side);
         self.processes.get(&worker).is_some_and(serves)
     }
 
@@ -250,7 +250,7 @@ impl World {
                 process.hung = false;
                 if !process.ready {
                     process.said.push_back(Said::Ready);
-                } else if self.doors && !process.side {
+                } else if self.listeners && !process.side {
                     process.side = true;
                     self.tell(Input::Serves(worker, SIDE));
                 }

@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use sticky_run::logic::Worker;
 use sticky_run::logic::route::ListenerId;
 
-/// The door that every worker serves.
+/// The listener that every worker serves.
 pub(crate) const FRONT: ListenerId = ListenerId(0);
-/// The door that some workers serve, now and then.
+/// The listener that some workers serve, now and then.
 pub(crate) const SIDE: ListenerId = ListenerId(1);
 
 /// A process as the world knows it.
@@ -21,7 +21,7 @@ pub(crate) struct Process {
     pub(crate) retired: bool,
     /// It has ended, and the supervisor has not heard that yet.
     pub(crate) ended: bool,
-    /// It serves the side door too, as far as it has said so.
+    /// It serves the side listener too, as far as it has said so.
     pub(crate) side: bool,
     /// It reads nothing for now.
     pub(crate) hung: bool,
@@ -80,10 +80,10 @@ pub(crate) enum Place {
 pub(crate) struct Connection {
     pub(crate) place: Place,
     /// Where it came in.
-    pub(crate) door: ListenerId,
+    pub(crate) listener: ListenerId,
     /// The sid that it presents.
     pub(crate) sid: Option<u64>,
-    /// The owner of that sid when the connection came, if it served the door whenever it was routed.
+    /// The owner of that sid when the connection came, if it served the listener whenever it was routed.
     pub(crate) owner: Option<Worker>,
     /// The worker that has given it back.
     pub(crate) unwanted: Option<Worker>,

@@ -94,14 +94,14 @@ impl World {
         self.conns += 1;
         let conn = Conn(self.conns);
         self.held.insert(conn, id);
-        let listener = Some(self.connections[&id].door);
+        let listener = Some(self.connections[&id].listener);
         (conn, Arrived { listener, ..Arrived::default() })
     }
 
     /// Looks at the bytes of a connection that have come.
     fn look(&mut self, conn: Conn, look: Look) {
         let id = self.held[&conn];
-        let Connection { door, sid, owner, came, gone, unwanted, .. } = self.connections[&id];
+        let Connection { listener, sid, owner, came, gone, unwanted, .. } = self.connections[&id];
         if gone {
             self.is_over(conn);
             return self.answer(Input::Gone(conn));
@@ -113,7 +113,7 @@ impl World {
         }
         let owner = owner.filter(|owner| !is_unwanted(owner));
         // Another one that it waits for from now on may serve it.
-        let owner = owner.filter(|owner| self.is_serving(*owner, door));
+        let owner = owner.filter(|owner| self.is_serving(*owner, listener));
         self.connections.get_mut(&id).unwrap().owner = owner;
         let path = sid.map_or("/".to_owned(), |sid| format!("/?sid=s{sid}"));
         let head = format!("GET {path} HTTP/1.1\r\n");
@@ -128,11 +128,11 @@ impl World {
     /// The supervisor gives a connection away: is that right?
     fn send(&mut self, conn: Conn, worker: Worker) {
         let id = self.held[&conn];
-        let Connection { place, door, sid, owner, .. } = self.connections[&id];
+        let Connection { place, listener, sid, owner, .. } = self.connections[&id];
         assert_eq!(place, Place::Waiting, "connection {id} was given away twice");
-        assert!(self.is_serving(worker, door), "connection {id} came to a closed door");
+        assert!(self.is_serving(worker, listener), "connection {id} came to a closed listener");
         let still = sid.and_then(|sid| self.owners.get(&sid).copied());
-        if owner.is_some_and(|owner| self.is_serving(owner, door)) && owner == still {
+        if owner.is_some_and(|owner| self.is_serving(owner, listener)) && owner == still {
             assert_eq!(Some(worker), owner, "connection {id} with sid {sid:?} went astray");
         }
         if self.rng.below(50) == 0 {
@@ -250,7 +250,7 @@ impl World {
         }
         self.ever_ready = true;
         self.processes.get_mut(&worker).expect("it is there").ready = true;
-        if self.doors {
+        if self.listeners {
             self.answer(Input::Serves(worker, FRONT));
         }
     }
@@ -317,7 +317,8 @@ impl World {
             Back::Own(id) | Back::Gone(id) => id,
             Back::Foreign => {
                 let id = self.connections.len() as u64;
-                self.connections.insert(id, Connection { door: FRONT, ..Connection::default() });
+                self.connections
+                    .insert(id, Connection { listener: FRONT, ..Connection::default() });
                 id
             }
         };
