@@ -1,10 +1,10 @@
 //! Keys: what identifies a client, and where in a connection it stands.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
+use sticky_worker::keys::{KeySource, WrongKeySource};
 use sticky_worker::message::MAX_KEY;
 
 use super::head::{Head, Lookup};
@@ -16,21 +16,6 @@ pub struct KeyList {
     sources: Vec<KeySource>,
     /// Whose word about addresses counts.
     trust: Trust,
-}
-
-/// One place where a key can stand.
-#[derive(Clone, Debug, Eq, PartialEq)]
-enum KeySource {
-    /// The Engine.IO session id: the query parameter `sid`.
-    Sid,
-    /// The address of the client, as it is or as a trusted proxy tells it.
-    Ip,
-    /// The query parameter of this name.
-    Query(String),
-    /// The header of this name.
-    Header(String),
-    /// The cookie of this name.
-    Cookie(String),
 }
 
 /// A key as it was found on a connection.
@@ -54,12 +39,9 @@ pub struct IpKey([u8; 19]);
 /// Why a key list cannot be used.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum WrongKey {
-    /// Not the name of a source.
-    #[error("unknown key \"{0}\": use sid, ip, query:NAME, header:NAME, cookie:NAME or none")]
-    Unknown(String),
-    /// A source that needs a name has none, or one that could never match.
-    #[error("\"{0}\" needs a name made of letters, digits and -_.!#$%&'*+^`|~ after the colon")]
-    Name(String),
+    /// Something in it is no source.
+    #[error(transparent)]
+    Source(#[from] WrongKeySource),
     /// `none` together with others.
     #[error("\"none\" stands alone, without other keys")]
     NoneStandsAlone,
@@ -74,7 +56,16 @@ impl KeyList {
     /// The first key that is present, as far as the head tells.
     pub fn find<'a>(&self, client: Option<IpAddr>, head: &Head<'a>) -> Lookup<PresentedKey<'a>> {
         for source in &self.sources {
-            match source.find(client, head, &self.trust) {
+            let found = match source {
+                KeySource::Ip => {
+                    origin(client, head, &self.trust).map(|ip| PresentedKey::Ip(IpKey::new(ip)))
+                }
+                KeySource::Sid => source.find(head).map(PresentedKey::Sid),
+                KeySource::Query(_) | KeySource::Header(_) | KeySource::Cookie(_) => {
+                    source.find(head).map(PresentedKey::Text)
+                }
+            };
+            match found {
                 Lookup::Absent => {}
                 decided => return decided,
             }
@@ -102,12 +93,8 @@ impl KeyList {
     pub fn looked_for(&self) -> String {
         let forwarded = self.trust.header_of_any();
         let written = |source: &KeySource| match (source, forwarded) {
-            (KeySource::Sid, _) => "sid".to_owned(),
-            (KeySource::Ip, None) => "ip".to_owned(),
-            (KeySource::Ip, Some(name)) => format!("forwarded:{name},ip"),
-            (KeySource::Query(name), _) => format!("query:{name}"),
-            (KeySource::Header(name), _) => format!("header:{name}"),
-            (KeySource::Cookie(name), _) => format!("cookie:{name}"),
+            (KeySource::Ip, Some(name)) => format!("forwarded:{name},{source}"),
+            (source, _) => source.to_string(),
         };
         self.sources.iter().map(written).collect::<Vec<_>>().join(",")
     }
@@ -140,61 +127,12 @@ impl FromStr for KeyList {
         if list == "none" {
             return Ok(Self { sources: Vec::new(), trust: Trust::default() });
         }
-        let sources = list.split(',').map(str::parse).collect::<Result<_, _>>()?;
-        Ok(Self { sources, trust: Trust::default() })
-    }
-}
-
-impl FromStr for KeySource {
-    type Err = WrongKey;
-
-    fn from_str(text: &str) -> Result<Self, WrongKey> {
-        let (kind, name) =
-            text.split_once(':').map_or((text, None), |(kind, name)| (kind, Some(name)));
-        let named = |name: &str| {
-            let legal =
-                |byte: u8| byte.is_ascii_alphanumeric() || b"-_.!#$%&'*+^`|~".contains(&byte);
-            let legal = !name.is_empty() && name.bytes().all(legal);
-            legal.then(|| name.to_owned()).ok_or_else(|| WrongKey::Name(text.to_owned()))
+        let source = |text| match text {
+            "none" => Err(WrongKey::NoneStandsAlone),
+            text => Ok(text.parse()?),
         };
-        match (kind, name) {
-            ("sid", None) => Ok(Self::Sid),
-            ("ip", None) => Ok(Self::Ip),
-            ("query", name) => named(name.unwrap_or_default()).map(Self::Query),
-            ("header", name) => named(name.unwrap_or_default()).map(Self::Header),
-            ("cookie", name) => named(name.unwrap_or_default()).map(Self::Cookie),
-            ("none", None) => Err(WrongKey::NoneStandsAlone),
-            _ => Err(WrongKey::Unknown(text.to_owned())),
-        }
-    }
-}
-
-impl fmt::Display for KeySource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Sid => f.write_str("sid"),
-            Self::Ip => f.write_str("ip"),
-            Self::Query(name) => write!(f, "query:{name}"),
-            Self::Header(name) => write!(f, "header:{name}"),
-            Self::Cookie(name) => write!(f, "cookie:{name}"),
-        }
-    }
-}
-
-impl KeySource {
-    fn find<'a>(
-        &self,
-        client: Option<IpAddr>,
-        head: &Head<'a>,
-        trust: &Trust,
-    ) -> Lookup<PresentedKey<'a>> {
-        match self {
-            Self::Ip => origin(client, head, trust).map(|ip| PresentedKey::Ip(IpKey::new(ip))),
-            Self::Sid => head.query("sid").map(PresentedKey::Sid),
-            Self::Query(name) => head.query(name).map(PresentedKey::Text),
-            Self::Header(name) => head.header(name).map(|text| PresentedKey::Text(text.into())),
-            Self::Cookie(name) => head.cookie(name).map(|text| PresentedKey::Text(text.into())),
-        }
+        let sources = list.split(',').map(source).collect::<Result<_, _>>()?;
+        Ok(Self { sources, trust: Trust::default() })
     }
 }
 
@@ -363,11 +301,11 @@ mod tests {
     #[test]
     fn wrong_lists_say_what_is_wrong() {
         let wrong = |keys: &str| keys.parse::<KeyList>().unwrap_err();
-        assert_eq!(wrong("sid,"), WrongKey::Unknown(String::new()));
-        assert_eq!(wrong("sid:x"), WrongKey::Unknown("sid:x".to_owned()));
-        assert_eq!(wrong("header:"), WrongKey::Name("header:".to_owned()));
-        assert_eq!(wrong("cookie"), WrongKey::Name("cookie".to_owned()));
-        assert_eq!(wrong("header:a b"), WrongKey::Name("header:a b".to_owned()));
+        assert_eq!(wrong("sid,"), WrongKeySource::Unknown(String::new()).into());
+        assert_eq!(wrong("sid:x"), WrongKeySource::Unknown("sid:x".to_owned()).into());
+        assert_eq!(wrong("header:"), WrongKeySource::Name("header:".to_owned()).into());
+        assert_eq!(wrong("cookie"), WrongKeySource::Name("cookie".to_owned()).into());
+        assert_eq!(wrong("header:a b"), WrongKeySource::Name("header:a b".to_owned()).into());
         assert_eq!(wrong("sid,none"), WrongKey::NoneStandsAlone);
     }
 }

@@ -1,20 +1,17 @@
 //! The keys of requests: what the supervisor places connections by.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
 
 use httparse::Header;
 
 use crate::head::{Head, Lookup};
 
-/// Where keys stand, in the order in which they are looked for: the first one present decides.
-///
-/// Written as in `--by`, and as the value of `STICKY_CHANNEL_KEYS`.
+/// One place where the key of a request can stand, written as in `--by`.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Keys(Vec<Source>);
-
-#[derive(Clone, Debug, Eq, PartialEq)]
-enum Source {
-    /// The query parameter `sid` of Engine.IO.
+pub enum KeySource {
+    /// The Engine.IO session id: the query parameter `sid`.
     Sid,
     /// The address of the client.
     Ip,
@@ -22,10 +19,33 @@ enum Source {
     Query(String),
     /// The header of this name.
     Header(String),
-    /// All headers of this name, in which a proxy tells its client.
-    Forwarded(String),
     /// The cookie of this name.
     Cookie(String),
+}
+
+/// Why a source cannot be used.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum WrongKeySource {
+    /// Not the name of one.
+    #[error("unknown key \"{0}\": use sid, ip, query:NAME, header:NAME, cookie:NAME or none")]
+    Unknown(String),
+    /// One that needs a name has none, or one that could never match.
+    #[error("\"{0}\" needs a name made of letters, digits and -_.!#$%&'*+^`|~ after the colon")]
+    Name(String),
+}
+
+/// Where keys stand, in the order in which they are looked for: the first one present decides.
+///
+/// Written as the value of `STICKY_CHANNEL_KEYS`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Keys(Vec<Place>);
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Place {
+    /// Where the supervisor finds keys as well.
+    Of(KeySource),
+    /// All headers of this name, in which a proxy tells its client.
+    Forwarded(String),
 }
 
 /// What a request says of its client.
@@ -43,13 +63,15 @@ impl Keys {
     /// Reads a list. None if all requests on a connection have the same key, or if it names
     /// something that this version does not know.
     pub(crate) fn parse(list: &str) -> Option<Self> {
-        let sources: Vec<_> = list.split(',').map(Source::parse).collect::<Option<_>>()?;
-        sources.iter().any(|source| *source != Source::Ip).then_some(Self(sources))
+        let places: Vec<_> = list.split(',').map(Place::parse).collect::<Option<_>>()?;
+        places.iter().any(|place| *place != Place::Of(KeySource::Ip)).then_some(Self(places))
     }
 
     /// Whether clients may learn keys from answers.
     pub(crate) fn are_given_out(&self) -> bool {
-        self.0.iter().any(|source| matches!(source, Source::Header(_) | Source::Cookie(_)))
+        let is_given =
+            |place: &Place| matches!(place, Place::Of(KeySource::Header(_) | KeySource::Cookie(_)));
+        self.0.iter().any(is_given)
     }
 
     /// The keys that an answer with these headers gives to its client.
@@ -59,13 +81,16 @@ impl Keys {
             headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(&name))
         };
         let mut given = Vec::new();
-        for source in &self.0 {
-            match source {
-                Source::Header(name) => given.extend(named(name).map(|header| header.value)),
-                Source::Cookie(name) => {
+        for place in &self.0 {
+            match place {
+                Place::Of(KeySource::Header(name)) => {
+                    given.extend(named(name).map(|header| header.value));
+                }
+                Place::Of(KeySource::Cookie(name)) => {
                     given.extend(named("set-cookie").filter_map(|header| set(header.value, name)));
                 }
-                Source::Sid | Source::Ip | Source::Query(_) | Source::Forwarded(_) => {}
+                Place::Of(KeySource::Sid | KeySource::Ip | KeySource::Query(_))
+                | Place::Forwarded(_) => {}
             }
         }
         let given = given.into_iter().map(<[u8]>::trim_ascii).filter(|key| !key.is_empty());
@@ -74,46 +99,80 @@ impl Keys {
 
     /// What a whole head says; `has_address` of a client that has one.
     pub(crate) fn find(&self, head: &Head<'_>, has_address: bool) -> Found {
-        for source in &self.0 {
-            if *source == Source::Ip && has_address {
+        for place in &self.0 {
+            if *place == Place::Of(KeySource::Ip) && has_address {
                 break;
             }
-            if let Some(key) = source.find(head) {
+            if let Lookup::Found(key) = place.find(head) {
                 return Found::Key(key.into());
             }
         }
         let begins = || matches!(head.query("EIO"), Lookup::Found(_));
-        if self.0.contains(&Source::Sid) && begins() { Found::Handshake } else { Found::Nothing }
+        let has_sid = self.0.contains(&Place::Of(KeySource::Sid));
+        if has_sid && begins() { Found::Handshake } else { Found::Nothing }
     }
 }
 
-impl Source {
+impl Place {
     fn parse(text: &str) -> Option<Self> {
-        let (kind, name) = text.split_once(':').unwrap_or((text, ""));
-        let name = Some(name.to_owned()).filter(|name| !name.is_empty());
-        match (kind, name) {
-            ("sid", None) => Some(Self::Sid),
-            ("ip", None) => Some(Self::Ip),
-            ("query", name) => name.map(Self::Query),
-            ("header", name) => name.map(Self::Header),
-            ("forwarded", name) => name.map(Self::Forwarded),
-            ("cookie", name) => name.map(Self::Cookie),
-            _ => None,
+        match text.strip_prefix("forwarded:") {
+            Some(name) => Some(Self::Forwarded(name.to_owned())).filter(|_| !name.is_empty()),
+            None => text.parse().map(Self::Of).ok(),
         }
     }
 
-    fn find<'a>(&self, head: &Head<'a>) -> Option<Cow<'a, [u8]>> {
-        let found = match self {
+    fn find<'a>(&self, head: &Head<'a>) -> Lookup<Cow<'a, [u8]>> {
+        match self {
+            Self::Of(source) => source.find(head),
+            Self::Forwarded(name) => head.headers(name).map(|lines| lines.join(&b',').into()),
+        }
+    }
+}
+
+impl KeySource {
+    /// The key that stands there. The address stands in no head.
+    pub fn find<'a>(&self, head: &Head<'a>) -> Lookup<Cow<'a, [u8]>> {
+        match self {
             Self::Sid => head.query("sid"),
             Self::Ip => Lookup::Absent,
             Self::Query(name) => head.query(name),
             Self::Header(name) => head.header(name).map(Cow::Borrowed),
-            Self::Forwarded(name) => head.headers(name).map(|lines| lines.join(&b',').into()),
             Self::Cookie(name) => head.cookie(name).map(Cow::Borrowed),
+        }
+    }
+}
+
+impl FromStr for KeySource {
+    type Err = WrongKeySource;
+
+    fn from_str(text: &str) -> Result<Self, WrongKeySource> {
+        let (kind, name) =
+            text.split_once(':').map_or((text, None), |(kind, name)| (kind, Some(name)));
+        let named = |name: Option<&str>| {
+            let legal =
+                |byte: u8| byte.is_ascii_alphanumeric() || b"-_.!#$%&'*+^`|~".contains(&byte);
+            let name = name.filter(|name| !name.is_empty() && name.bytes().all(legal));
+            name.map(str::to_owned).ok_or_else(|| WrongKeySource::Name(text.to_owned()))
         };
-        match found {
-            Lookup::Found(key) => Some(key),
-            Lookup::Absent | Lookup::Incomplete => None,
+        match (kind, name) {
+            ("sid", None) => Ok(Self::Sid),
+            ("ip", None) => Ok(Self::Ip),
+            ("query", name) => named(name).map(Self::Query),
+            ("header", name) => named(name).map(Self::Header),
+            ("cookie", name) => named(name).map(Self::Cookie),
+            _ => Err(WrongKeySource::Unknown(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for KeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sid => f.write_str("sid"),
+            Self::Ip => f.write_str("ip"),
+            Self::Query(name) => write!(f, "query:{name}"),
+            Self::Header(name) => write!(f, "header:{name}"),
+            Self::Cookie(name) => write!(f, "cookie:{name}"),
         }
     }
 }

@@ -53,6 +53,8 @@
 
 #[doc(hidden)]
 pub mod head;
+#[doc(hidden)]
+pub mod keys;
 pub mod message;
 #[doc(hidden)]
 pub mod room;
@@ -64,7 +66,6 @@ mod core;
 mod environment;
 mod error;
 mod keepalive;
-mod keys;
 mod listener;
 mod outbox;
 mod owned;
