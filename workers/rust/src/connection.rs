@@ -10,6 +10,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockaddrLike, SockaddrStorage, getsockname};
 
+use crate::accepted::{Accepted, is_all, parts};
 use crate::core::{Arrival, Open};
 use crate::head::MAX_HEAD;
 use crate::keepalive::{Kept, Look, MayRead};
@@ -34,9 +35,7 @@ pub enum Stream {
 pub struct Connection {
     // The socket goes first when this is dropped, so that what is counted as closed is.
     stream: Stream,
-    client: Option<SocketAddr>,
-    listener: Option<u16>,
-    open: Open,
+    accepted: Accepted,
     /// What is known of its requests, if anybody asks.
     watched: Option<Box<Watched>>,
 }
@@ -58,23 +57,23 @@ impl Connection {
     /// Tells the family from the socket itself. When it is none that can be served, the socket is
     /// closed and counted.
     pub(crate) fn from_arrival(arrival: Arrival) -> io::Result<Self> {
-        let Arrival { fd, client, listener, open } = arrival;
-        let watched = open.is_watched().then(Box::default);
-        Ok(Self { stream: Stream::from_fd(fd)?, client, listener, open, watched })
+        let Arrival { fd, accepted } = arrival;
+        let watched = accepted.open.is_watched().then(Box::default);
+        Ok(Self { stream: Stream::from_fd(fd)?, accepted, watched })
     }
 
     pub(crate) fn alone(stream: Stream, client: Option<SocketAddr>) -> Self {
-        Self { stream, client, listener: Some(0), open: Open::alone(), watched: None }
+        Self { stream, accepted: Accepted::alone(client), watched: None }
     }
 
     /// The client's address; none for a client of a Unix listener.
     pub fn client(&self) -> Option<SocketAddr> {
-        self.client
+        self.accepted.client
     }
 
     /// The number of the listener, counted from 0 in the order of the supervisor's `--listen`.
     pub fn listener(&self) -> Option<u16> {
-        self.listener
+        self.accepted.listener
     }
 
     /// The socket, for its options and to shut it down. Read and write through the connection.
@@ -86,12 +85,12 @@ impl Connection {
     ///
     /// Nobody looks at the requests that are read from the socket then.
     pub fn into_parts(self) -> (Stream, Open) {
-        self.open.note_unwatched();
-        self.take_apart()
+        self.accepted.open.note_unwatched();
+        (self.stream, self.accepted.open)
     }
 
-    pub(crate) fn take_apart(self) -> (Stream, Open) {
-        (self.stream, self.open)
+    pub(crate) fn take_apart(self) -> (Stream, Accepted) {
+        (self.stream, self.accepted)
     }
 
     /// Reads as many bytes as may be read now, with a call that is told how many.
@@ -116,27 +115,12 @@ impl Connection {
     /// Waits until something is there, and looks at it.
     fn look(&self, watched: &Watched) -> io::Result<()> {
         let (look, count) = peek::peek(&self.stream, Wait::ForAnything, |bytes| {
-            let looking = self.open.looking(self.client.is_some());
-            let look = match looking.filter(|_| !bytes.is_empty()) {
-                // A thread that waited here for an answer to be written could be the one to write it.
-                Some(looking) => watched.kept().look(bytes, &looking, false),
-                None => {
-                    watched.kept().set_free();
-                    Look::Read
-                }
-            };
-            (look, bytes.len())
+            // A thread that waited here for an answer to be written could be the one to write it.
+            (self.accepted.look(&mut watched.kept(), bytes, false), bytes.len())
         })?;
         match look {
             Look::Read | Look::Unanswered => Ok(()),
-            Look::Incomplete if has_room(&self.stream, count, MAX_HEAD) => {
-                self.wait_for_more(watched, count)
-            }
-            // No more will come before some is read.
-            Look::Incomplete => {
-                watched.kept().set_free();
-                Ok(())
-            }
+            Look::Incomplete => self.wait_for_more(watched, count),
             Look::Elsewhere => {
                 watched.kept().leave();
                 self.leave()
@@ -146,12 +130,16 @@ impl Connection {
 
     /// Waits until more than so many bytes are there.
     fn wait_for_more(&self, watched: &Watched, count: usize) -> io::Result<()> {
+        if !has_room(&self.stream, count, MAX_HEAD) {
+            watched.kept().set_free();
+            return Ok(());
+        }
         if !peek::is_blocking(&self.stream)? {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let (start, timeout) = (patience::now(), self.stream.read_timeout()?);
         while peek::peek(&self.stream, Wait::ForMoreThan(count), <[u8]>::len)? <= count {
-            if peek::has_ended(&self.stream) || !has_room(&self.stream, count, MAX_HEAD) {
+            if is_all(&self.stream, count) {
                 watched.kept().set_free();
                 break;
             }
@@ -168,14 +156,14 @@ impl Connection {
     /// something to its socket.
     fn leave(&self) -> io::Result<()> {
         let dead_end = peek::dead_end()?;
-        self.open.give_back(&self.stream);
+        self.accepted.open.give_back(&self.stream);
         peek::replace(&self.stream, dead_end)
     }
 
     /// Announces what is about to be given out, before the client can know it.
     fn announce(&self, buffers: &[IoSlice<'_>]) {
         let Some(watched) = &self.watched else { return };
-        let announced = self.open.announce(&watched.kept(), buffers, self.client.is_some());
+        let announced = self.accepted.announce(&watched.kept(), buffers);
         // A client is answered also when there is no supervisor any more.
         if let Some((core, ticket)) = announced
             && let Err(error) = wait_sent(core, ticket)
@@ -339,12 +327,7 @@ impl Write for &Connection {
     fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
         self.announce(buffers);
         let count = (&self.stream).write_vectored(buffers)?;
-        let mut left = count;
-        for buffer in buffers {
-            let written = left.min(buffer.len());
-            self.wrote(&buffer[..written]);
-            left -= written;
-        }
+        parts(buffers, count).for_each(|part| self.wrote(part));
         Ok(count)
     }
 

@@ -3,12 +3,12 @@
 
 use std::error;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::accepted::Accepted;
 use crate::channel::{Channel, Received, Until};
 use crate::coalesce::{self, Bell, Left};
 use crate::error::Error;
@@ -29,9 +29,7 @@ const NO_DESCRIPTOR: &str =
 /// A connection as it came out of the channel.
 pub(crate) struct Arrival {
     pub(crate) fd: OwnedFd,
-    pub(crate) client: Option<SocketAddr>,
-    pub(crate) listener: Option<u16>,
-    pub(crate) open: Open,
+    pub(crate) accepted: Accepted,
 }
 
 /// What the next step of an accept found.
@@ -140,7 +138,8 @@ impl Core {
         match (ToWorker::parse(datagram), fd) {
             (Ok(Some(ToWorker::Conn { client, listener })), Some(fd)) => {
                 let open = Open { core: Some(Arc::clone(self)), is_back: AtomicBool::new(false) };
-                Ok(Some(Next::Arrival(Arrival { fd, client, listener, open })))
+                let accepted = Accepted { client, listener, open };
+                Ok(Some(Next::Arrival(Arrival { fd, accepted })))
             }
             (Ok(Some(ToWorker::Conn { .. })), None) if lost => {
                 // Another thread took the reserved number in between. The supervisor counts on us.
@@ -162,11 +161,7 @@ impl Core {
         self.say_with(message, None)
     }
 
-    pub(crate) fn say_with(
-        &self,
-        message: FromWorker,
-        fd: Option<OwnedFd>,
-    ) -> Result<Ticket, Error> {
+    fn say_with(&self, message: FromWorker, fd: Option<OwnedFd>) -> Result<Ticket, Error> {
         if self.keys.is_some() {
             match &message {
                 FromWorker::Session(key) => self.owned().announce(key.as_bytes()),
@@ -206,6 +201,13 @@ impl Core {
         for key in keys.into_iter().filter_map(Key::new) {
             ticket = Some(self.send(FromWorker::Session(key), None)?);
         }
+        Ok(ticket)
+    }
+
+    /// Gives a connection back from which nothing was read. It is no longer this worker's.
+    pub(crate) fn back(&self, socket: OwnedFd, open: Open) -> Result<Ticket, Error> {
+        let ticket = self.say_with(FromWorker::Back { next: false }, Some(socket))?;
+        open.is_back.store(true, Ordering::Relaxed);
         Ok(ticket)
     }
 
@@ -286,11 +288,6 @@ impl Open {
     /// For a connection that no supervisor knows of.
     pub(crate) fn alone() -> Self {
         Self { core: None, is_back: AtomicBool::new(false) }
-    }
-
-    /// The connection is no longer this worker's to count.
-    pub(crate) fn forget(self) {
-        self.is_back.store(true, Ordering::Relaxed);
     }
 
     /// Whether its requests are looked at.

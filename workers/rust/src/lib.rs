@@ -59,6 +59,7 @@ pub mod message;
 #[doc(hidden)]
 pub mod room;
 
+mod accepted;
 mod channel;
 mod coalesce;
 mod connection;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::time::Duration;
 
 use nix::errno::Errno;
 
@@ -37,14 +38,8 @@ impl Listener {
     /// [`Error::Environment`] when the variables of sticky-run are there and broken: such a server
     /// does not silently bind. [`Error::Listen`] when the address cannot be bound.
     pub fn from_env_or_bind(address: impl ToSocketAddrs + fmt::Display) -> Result<Self, Error> {
-        match Worker::from_env() {
-            Ok(worker) => Ok(Self::Worker(worker)),
-            Err(Error::Environment(error)) if error.is_alone() => {
-                let bound = TcpListener::bind(&address);
-                Ok(Self::alone(bound.map_err(Error::listen(&address))?))
-            }
-            Err(error) => Err(error),
-        }
+        let bind = || TcpListener::bind(&address).map(Self::alone).map_err(Error::listen(&address));
+        or_alone(Worker::from_env().map(Self::Worker), bind)
     }
 
     /// The listener over a socket that this process has bound itself.
@@ -98,19 +93,32 @@ impl Alone {
                     self.patience.reset();
                     return Ok(Connection::alone(Stream::Tcp(stream), Some(client)));
                 }
-                Err(error) if is_lack(&error) => patience::sleep(self.patience.wait(LACK)),
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) => return Err(Error::io("accept a connection")(error)),
+                Err(error) => patience::sleep(wait_after(error, &self.patience)?),
             }
         }
     }
 }
 
-pub(crate) const LACK: &str =
-    "no free file descriptor or memory, connections wait: raise `ulimit -n` or close some";
+/// The worker's listener, or another one where sticky-run did not start this process.
+pub(crate) fn or_alone<T>(
+    worker: Result<T, Error>,
+    alone: impl FnOnce() -> Result<T, Error>,
+) -> Result<T, Error> {
+    match worker {
+        Err(Error::Environment(error)) if error.is_alone() => alone(),
+        worker => worker,
+    }
+}
 
-/// Whether an accept failed for want of something that closing connections gives back.
-pub(crate) fn is_lack(error: &io::Error) -> bool {
+/// How long to wait after an accept that has failed. An error is one that does not pass by itself.
+pub(crate) fn wait_after(error: io::Error, patience: &Patience) -> Result<Duration, Error> {
+    // What is lacked is something that closing connections gives back.
     let lacks = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM];
-    error.raw_os_error().is_some_and(|code| lacks.contains(&Errno::from_raw(code)))
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(errno) if lacks.contains(&errno) => Ok(patience.wait(
+            "no free file descriptor or memory, connections wait: raise `ulimit -n` or close some",
+        )),
+        Some(Errno::ECONNABORTED) => Ok(Duration::ZERO),
+        Some(_) | None => Err(Error::io("accept a connection")(error)),
+    }
 }

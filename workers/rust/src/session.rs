@@ -62,11 +62,7 @@ impl Sessions {
     ///
     /// [`Error::KeyLength`] unless the id has 1 to 4096 bytes.
     pub fn end(&self, id: &str) -> Result<(), Error> {
-        let key = key(id)?;
-        match &self.core {
-            Some(core) => core.say(FromWorker::End(key)).map(drop),
-            None => Ok(()),
-        }
+        end(self.core.as_ref(), id)
     }
 }
 
@@ -74,6 +70,12 @@ impl fmt::Debug for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sessions").field("alone", &self.core.is_none()).finish()
     }
+}
+
+/// Says that the session with this id is over.
+pub(crate) fn end(core: Option<&Arc<Core>>, id: &str) -> Result<(), Error> {
+    let key = key(id)?;
+    core.map_or(Ok(()), |core| core.say(FromWorker::End(key)).map(drop))
 }
 
 /// A session that lives on this worker; dropping it says that the session is over.

@@ -10,7 +10,6 @@ use crate::core::{Core, Next};
 use crate::environment;
 use crate::error::Error;
 use crate::keys::Keys;
-use crate::message::FromWorker;
 use crate::patience;
 use crate::session::{Session, Sessions, wait_sent};
 
@@ -119,11 +118,9 @@ impl Worker {
     ///
     /// [`Error::SupervisorGone`] and [`Error::Io`]; the connection is closed then.
     pub fn back(&self, connection: Connection) -> Result<(), Error> {
-        let (stream, open) = connection.take_apart();
+        let (stream, accepted) = connection.take_apart();
         stream.set_nonblocking(false).map_err(Error::io("make a connection blocking again"))?;
-        let ticket =
-            self.core.say_with(FromWorker::Back { next: false }, Some(stream.into_fd()))?;
-        open.forget();
+        let ticket = self.core.back(stream.into_fd(), accepted.open)?;
         wait_sent(&self.core, ticket)
     }
 }

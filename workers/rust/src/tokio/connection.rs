@@ -9,13 +9,12 @@ use std::task::{Context, Poll, Waker, ready};
 use ::tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use ::tokio::net::{TcpStream, UnixStream};
 
+use crate::accepted::{Accepted, is_all, parts};
 use crate::connection as blocking;
 use crate::core::Open;
-use crate::head::MAX_HEAD;
 use crate::keepalive::{Kept, Look, MayRead};
 use crate::outbox::Ticket;
 use crate::peek::{self, Wait};
-use crate::room::has_room;
 
 /// The socket of a connection, in non-blocking mode.
 #[derive(Debug)]
@@ -33,9 +32,7 @@ pub enum Stream {
 pub struct Connection {
     // The socket goes first when this is dropped, so that what is counted as closed is.
     stream: Stream,
-    client: Option<SocketAddr>,
-    listener: Option<u16>,
-    open: Open,
+    accepted: Accepted,
     /// What is known of its requests, if anybody asks.
     watched: Option<Box<Watched>>,
 }
@@ -52,31 +49,29 @@ struct Watched {
 impl Connection {
     /// Makes the socket non-blocking and gives it to the runtime; closed and counted on failure.
     pub(super) fn from_blocking(connection: blocking::Connection) -> io::Result<Self> {
-        let (client, listener) = (connection.client(), connection.listener());
-        let (stream, open) = connection.take_apart();
+        let (stream, accepted) = connection.take_apart();
         stream.set_nonblocking(true)?;
         let stream = match stream {
             blocking::Stream::Tcp(stream) => Stream::Tcp(TcpStream::from_std(stream)?),
             blocking::Stream::Unix(stream) => Stream::Unix(UnixStream::from_std(stream)?),
         };
-        let watched = open.is_watched().then(Box::default);
-        Ok(Self { stream, client, listener, open, watched })
+        let watched = accepted.open.is_watched().then(Box::default);
+        Ok(Self { stream, accepted, watched })
     }
 
     pub(super) fn alone(stream: TcpStream, client: SocketAddr) -> Self {
-        let stream = Stream::Tcp(stream);
-        let open = Open::alone();
-        Self { stream, client: Some(client), listener: Some(0), open, watched: None }
+        let (stream, accepted) = (Stream::Tcp(stream), Accepted::alone(Some(client)));
+        Self { stream, accepted, watched: None }
     }
 
     /// The client's address; none for a client of a Unix listener.
     pub fn client(&self) -> Option<SocketAddr> {
-        self.client
+        self.accepted.client
     }
 
     /// The number of the listener, counted from 0 in the order of the supervisor's `--listen`.
     pub fn listener(&self) -> Option<u16> {
-        self.listener
+        self.accepted.listener
     }
 
     /// The socket, for its options. Read and write through the connection.
@@ -88,12 +83,12 @@ impl Connection {
     ///
     /// Nobody looks at the requests that are read from the socket then.
     pub fn into_parts(self) -> (Stream, Open) {
-        self.open.note_unwatched();
-        self.take_apart()
+        self.accepted.open.note_unwatched();
+        (self.stream, self.accepted.open)
     }
 
     pub(super) fn take_apart(self) -> (Stream, Open) {
-        (self.stream, self.open)
+        (self.stream, self.accepted.open)
     }
 
     fn may_read(&self) -> MayRead {
@@ -102,28 +97,18 @@ impl Connection {
 
     /// Looks at what is there.
     fn poll_look(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Look>> {
-        let has_address = self.client.is_some();
-        let (Some(Watched { kept, .. }), Some(looking)) =
-            (self.watched.as_deref_mut(), self.open.looking(has_address))
-        else {
+        let Some(Watched { kept, .. }) = self.watched.as_deref_mut() else {
             return Poll::Ready(Ok(Look::Read));
         };
         loop {
             ready!(self.stream.poll_read_ready(context))?;
             let fd = self.stream.as_fd();
             let look = self.stream.try_read_with(|| {
-                let (look, count) = peek::peek(&fd, Wait::Never, |bytes| match bytes {
-                    [] => {
-                        kept.set_free();
-                        (Look::Read, 0)
-                    }
-                    bytes => (kept.look(bytes, &looking, true), bytes.len()),
+                let (look, count) = peek::peek(&fd, Wait::Never, |bytes| {
+                    (self.accepted.look(kept, bytes, true), bytes.len())
                 })?;
                 match look {
-                    // That was all, or no more comes before some is read, and the server is to see it.
-                    Look::Incomplete if peek::has_ended(&fd) || !has_room(&fd, count, MAX_HEAD) => {
-                        kept.set_free();
-                    }
+                    Look::Incomplete if is_all(&fd, count) => kept.set_free(),
                     Look::Incomplete => return Err(io::ErrorKind::WouldBlock.into()),
                     Look::Read | Look::Unanswered | Look::Elsewhere => {}
                 }
@@ -140,12 +125,12 @@ impl Connection {
     fn poll_announce(&mut self, context: &mut Context<'_>, buffers: &[IoSlice<'_>]) -> Poll<()> {
         let Some(watched) = self.watched.as_deref_mut() else { return Poll::Ready(()) };
         if watched.announced.is_none() {
-            let announced = self.open.announce(&watched.kept, buffers, self.client.is_some());
+            let announced = self.accepted.announce(&watched.kept, buffers);
             watched.announced = announced.map(|(_, ticket)| ticket);
         }
         match watched.announced {
             // The channel is full, which the supervisor ends at once.
-            Some(ticket) if self.open.is_to_be_sent(ticket) => {
+            Some(ticket) if self.accepted.open.is_to_be_sent(ticket) => {
                 context.waker().wake_by_ref();
                 Poll::Pending
             }
@@ -276,7 +261,7 @@ impl AsyncRead for Connection {
                 }
                 Look::Elsewhere => {
                     watched.kept.leave();
-                    this.open.give_back(&this.stream);
+                    this.accepted.open.give_back(&this.stream);
                 }
             }
         }
@@ -312,12 +297,7 @@ impl AsyncWrite for Connection {
             Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, buffers),
             Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(context, buffers),
         })?;
-        let mut left = count;
-        for buffer in buffers {
-            let written = left.min(buffer.len());
-            this.wrote(&buffer[..written]);
-            left -= written;
-        }
+        parts(buffers, count).for_each(|part| this.wrote(part));
         Poll::Ready(Ok(count))
     }
 

@@ -12,7 +12,7 @@ use super::connection::Connection;
 use super::session::Sessions;
 use super::worker::Worker;
 use crate::error::Error;
-use crate::listener::{LACK, is_lack};
+use crate::listener::{or_alone, wait_after};
 use crate::patience::Patience;
 
 /// Where connections come from: the channel, or a socket of this process.
@@ -40,13 +40,8 @@ impl Listener {
     /// [`Error::Environment`] when the variables of sticky-run are there and broken: such a server
     /// does not silently bind. [`Error::Listen`] when the address cannot be bound.
     pub fn from_env_or_bind(address: impl ToSocketAddrs + fmt::Display) -> Result<Self, Error> {
-        match Worker::from_env() {
-            Ok(worker) => Ok(Self::Worker(worker)),
-            Err(Error::Environment(error)) if error.is_alone() => {
-                Ok(Self::alone(bind(&address).map_err(Error::listen(&address))?))
-            }
-            Err(error) => Err(error),
-        }
+        let bind = || bind(&address).map(Self::alone).map_err(Error::listen(&address));
+        or_alone(Worker::from_env().map(Self::Worker), bind)
     }
 
     /// The listener over a socket that this process has bound itself.
@@ -118,9 +113,7 @@ impl Alone {
                     self.patience.reset();
                     return Ok(Connection::alone(stream, client));
                 }
-                Err(error) if is_lack(&error) => sleep(self.patience.wait(LACK)).await,
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) => return Err(Error::io("accept a connection")(error)),
+                Err(error) => sleep(wait_after(error, &self.patience)?).await,
             }
         }
     }

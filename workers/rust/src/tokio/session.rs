@@ -4,10 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::link::{Link, wait_sent};
-use crate::core::key;
+use crate::core::{Core, key};
 use crate::error::Error;
-use crate::message::FromWorker;
-use crate::session::Session;
+use crate::session::{self, Session};
 
 /// Announces sessions from anywhere in the server; clones speak for the same worker.
 ///
@@ -27,6 +26,10 @@ impl Sessions {
         Self { link: Some(Arc::clone(link)) }
     }
 
+    fn core(&self) -> Option<&Arc<Core>> {
+        self.link.as_ref().map(|link| link.core())
+    }
+
     /// Whether connections that are kept open are taken care of, or there is only one worker.
     #[cfg(feature = "tower")]
     pub(crate) fn may_keep_connections(&self) -> bool {
@@ -43,8 +46,7 @@ impl Sessions {
     ///
     /// [`Error::KeyLength`] unless the id has 1 to 4096 bytes, [`Error::SupervisorGone`] at the end.
     pub async fn session(&self, id: &str) -> Result<Session, Error> {
-        let core = self.link.as_ref().map(|link| link.core());
-        let (session, ticket) = Session::open(core, key(id)?)?;
+        let (session, ticket) = Session::open(self.core(), key(id)?)?;
         if let (Some(link), Some(ticket)) = (&self.link, ticket) {
             wait_sent(link, ticket).await?;
         }
@@ -67,11 +69,7 @@ impl Sessions {
     ///
     /// [`Error::KeyLength`] unless the id has 1 to 4096 bytes.
     pub fn end(&self, id: &str) -> Result<(), Error> {
-        let key = key(id)?;
-        match &self.link {
-            Some(link) => link.core().say(FromWorker::End(key)).map(drop),
-            None => Ok(()),
-        }
+        session::end(self.core(), id)
     }
 }
 

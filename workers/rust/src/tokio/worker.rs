@@ -14,7 +14,6 @@ use crate::core::{Core, Next};
 use crate::environment;
 use crate::error::Error;
 use crate::keys::Keys;
-use crate::message::FromWorker;
 use crate::session::Session;
 
 /// This process as a worker of sticky-run. Clones are the same worker; any number of tasks may
@@ -136,9 +135,7 @@ impl Worker {
     pub async fn back(&self, connection: Connection) -> Result<(), Error> {
         let (stream, open) = connection.take_apart();
         let stream = stream.into_blocking().map_err(Error::io("take a connection back"))?;
-        let ticket =
-            self.link.core().say_with(FromWorker::Back { next: false }, Some(stream.into_fd()))?;
-        open.forget();
+        let ticket = self.link.core().back(stream.into_fd(), open)?;
         wait_sent(&self.link, ticket).await
     }
 }
