@@ -10,6 +10,8 @@ use crate::engine::CommandError;
 use crate::logic::config::LogFormat;
 use crate::logic::fleet::Outcome;
 
+/// Nothing else says more.
+const FAILURE: u8 = 1;
 /// The command line is wrong.
 const USAGE: u8 = 2;
 /// The command cannot be run (POSIX shell, "Exit Status for Commands").
@@ -40,15 +42,14 @@ pub(super) fn fail(error: &anyhow::Error, format: LogFormat) -> ExitCode {
     if let Some(usage) = error.downcast_ref::<clap::Error>() {
         return fail_usage(usage, format);
     }
-    log::say_last(&format!("{error:#}"), format);
-    if error.is::<Usage>() {
-        return ExitCode::from(USAGE);
-    }
-    match error.downcast_ref::<CommandError>() {
-        Some(error) if error.is_not_found() => ExitCode::from(NOT_FOUND),
-        Some(_) => ExitCode::from(CANNOT_RUN),
-        None => ExitCode::FAILURE,
-    }
+    let code = match error.downcast_ref::<CommandError>() {
+        _ if error.is::<Usage>() => USAGE,
+        Some(error) if error.is_not_found() => NOT_FOUND,
+        Some(_) => CANNOT_RUN,
+        None => FAILURE,
+    };
+    log::say_last(&format!("{error:#}"), code, format);
+    ExitCode::from(code)
 }
 
 /// Asked-for help is no failure; everything else is told in one line.
@@ -60,7 +61,7 @@ fn fail_usage(error: &clap::Error, format: LogFormat) -> ExitCode {
         };
     }
     let line = format!("{} (see sticky-run --help)", in_one_line(error));
-    log::say_last(&line, format);
+    log::say_last(&line, USAGE, format);
     ExitCode::from(USAGE)
 }
 

@@ -1,6 +1,7 @@
 //! The log: lines on standard error, one an event. What is in them is made plain here, and how many there
 //! may be is limited in `limits`, whoever chose their words and made them be said.
 
+mod json;
 mod limits;
 
 use std::env;
@@ -9,7 +10,6 @@ use std::io::{self, IsTerminal};
 use std::mem;
 use std::os::fd::AsFd;
 
-use serde_json::json;
 use tracing::field::Field;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::LevelFilter;
@@ -20,11 +20,12 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
+use self::json::Objects;
 use self::limits::Limits;
 use crate::logic::config::LogFormat;
 use crate::logic::plain::Plain;
+use crate::os::journal;
 use crate::os::stderr::{self, Layout, Stderr};
-use crate::os::{clock, journal};
 
 /// How much is logged, which can change.
 #[derive(Debug)]
@@ -53,23 +54,19 @@ pub(super) fn start(level: LevelFilter, format: LogFormat) -> Level {
     let lines = match layout {
         Layout::Text => lines.fmt_fields(debug_fn(message_alone)).boxed(),
         Layout::Journal => lines.event_format(Entry).fmt_fields(debug_fn(message_alone)).boxed(),
-        Layout::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
+        Layout::Json => lines.event_format(Objects).boxed(),
     };
     tracing_subscriber::registry().with(filter).with(lines).with(Limits::default()).init();
     Level(handle)
 }
 
 /// The last line of the program: why it ends. It is written at every level.
-pub(super) fn say_last(line: &str, format: LogFormat) {
+pub(super) fn say_last(line: &str, code: u8, format: LogFormat) {
     let layout = layout(format);
     let line = match layout {
         Layout::Text => format!("sticky-run: {}\n", Plain(line)),
         Layout::Journal => journal::entry(tracing::Level::ERROR, Plain(line)),
-        Layout::Json => {
-            let timestamp = clock::timestamp();
-            let line = json!({ "timestamp": timestamp, "level": "ERROR", "message": line });
-            format!("{line}\n")
-        }
+        Layout::Json => format!("{}\n", json::last(line, code)),
     };
     stderr::say(line.as_bytes(), layout);
 }

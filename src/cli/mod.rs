@@ -60,7 +60,10 @@ fn supervise(words: Vec<OsString>, format: &mut LogFormat) -> anyhow::Result<Exi
         *format = args.log.log_format.into();
     }
     for (name, meant) in variables::misspelt(&args::Args::command()) {
-        warn!("{name} is no variable of sticky-run (did you mean {meant}?)");
+        warn!(
+            name: "variable_unknown", variable = name,
+            "{name} is no variable of sticky-run (did you mean {meant}?)"
+        );
     }
     let only_check = args.config.check;
     let mut config = resolve::resolve(args).map_err(exit::usage)?;

@@ -125,7 +125,7 @@ fn command(args: &Args, proxy: &ProxyConfig) -> anyhow::Result<(Command, Handoff
     match recognise(&typed, place) {
         Recognised::Node(found) => {
             for note in &found.notes {
-                info!("{note}");
+                info!(name: "command_resolved", "{note}");
             }
             let changed = found.command.environment.iter().rfind(|(name, _)| name == NODE_OPTIONS);
             let options = changed.map_or(own_options, |(_, value)| value.clone());
@@ -153,8 +153,10 @@ fn command(args: &Args, proxy: &ProxyConfig) -> anyhow::Result<(Command, Handoff
 fn warn_of_sids(args: &Args) {
     if args.no_node_preload && args.by.has_sid() {
         warn!(
-            "without the preload, --by sid knows only the sessions that @socket.io/sticky reports, a \
-             little late; sessions of other servers break: use --by ip, or leave --no-node-preload out"
+            name: "preload_disabled",
+            "without the preload, --by sid knows only the sessions that @socket.io/sticky reports, \
+             a little late; sessions of other servers break: use --by ip, or leave \
+             --no-node-preload out"
         );
     }
 }
@@ -312,7 +314,9 @@ fn socket(typed: &SocketArgs, listen: &[Listen]) -> anyhow::Result<SocketConfig>
     let has_file = listen.iter().any(|listen| matches!(listen, Listen::Unix(_)));
     if socket != SocketConfig::default() && !has_file {
         warn!(
-            "--socket-mode, --socket-user and --socket-group have no effect: no --listen is a unix:PATH"
+            name: "flags_ignored",
+            "--socket-mode, --socket-user and --socket-group have no effect: no --listen is a \
+             unix:PATH"
         );
     }
     Ok(socket)

@@ -32,7 +32,12 @@ impl Engine {
             let Changed { pid, change } = match reap::next_change() {
                 Ok(Some(changed)) => changed,
                 Ok(None) => return,
-                Err(error) => return warn!("cannot wait for children: {error}"),
+                Err(error) => {
+                    return warn!(
+                        name: "children_wait_failed",
+                        "cannot wait for children: {error}"
+                    );
+                }
             };
             match change {
                 Change::Ended(exit) => self.hear_child_end(pid, exit),
@@ -50,7 +55,10 @@ impl Engine {
             self.read_channel(worker, Channels::All);
         }
         if let Err(error) = reap::reap(pid, worker.is_some()) {
-            warn!("cannot end what pid {pid} left behind: {error}");
+            warn!(
+                name: "process_kill_failed", pid = pid.as_raw(),
+                "cannot end what pid {pid} left behind: {error}"
+            );
         }
         match worker {
             Some(worker) => self.bury(worker, exit),
@@ -64,7 +72,10 @@ impl Engine {
         let Some(worker) = self.workers.of_pid(pid) else {
             let Some(signal) = stopped_by else { return };
             let signal = signals::name(signal);
-            return info!("a child that is no worker is stopped by {signal} (pid {pid})");
+            return info!(
+                name: "child_paused", pid = pid.as_raw(), signal,
+                "a child that is no worker is stopped by {signal} (pid {pid})"
+            );
         };
         let Some(live) = self.workers.get_mut(worker) else { return };
         let (slot, pid) = (worker.slot, pid.as_raw());
@@ -76,13 +87,13 @@ impl Engine {
                 let more =
                     if before == 0 { String::new() } else { format!(" ({before} times before)") };
                 warn!(
-                    worker = slot,
-                    pid,
-                    "{worker} is stopped by {signal} and serves nobody until kill -CONT {pid}{more}"
+                    name: "worker_paused", worker = slot, pid, signal, suppressed = before,
+                    "{worker} is stopped by {signal} and serves nobody until kill -CONT \
+                     {pid}{more}"
                 );
             }
             None if mem::take(&mut live.paused.is_said) => {
-                info!(worker = slot, pid, "{worker} goes on (pid {pid})");
+                info!(name: "worker_resumed", worker = slot, pid, "{worker} goes on (pid {pid})");
             }
             None => {}
         }

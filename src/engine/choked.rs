@@ -58,7 +58,10 @@ impl Engine {
                 next_look = next_look.into_iter().chain([since + PATIENCE]).min();
                 continue;
             }
-            warn!(worker = worker.slot, "{worker} is ended: it sent a file that does not close");
+            warn!(
+                name: "worker_killed", worker = worker.slot, reason = "open_file",
+                "{worker} is ended: it sent a file that does not close"
+            );
             self.workers.choked.since.insert(worker, None);
             self.workers.kill(worker);
         }
@@ -83,7 +86,7 @@ impl Engine {
         }
         if since.take_if(|since| *since + PATIENCE <= now).is_some() {
             warn!(
-                worker = worker.slot,
+                name: "worker_killed", worker = worker.slot, reason = "open_descriptors",
                 "{worker} is ended: it sent more than {most} descriptors, and they do not close"
             );
             self.workers.kill(worker);

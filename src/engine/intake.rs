@@ -165,7 +165,7 @@ impl Handoff {
             Ok(Peeked::Nothing) => Seen::Bytes(&[], closed),
             Ok(Peeked::End) => Seen::Nobody,
             Err(error) => {
-                debug!("a client is gone before its first bytes: {error}");
+                debug!(name: "client_gone", "a client is gone before its first bytes: {error}");
                 Seen::Nobody
             }
         }
@@ -183,8 +183,9 @@ impl Engine {
             if let Some(why) = self.handoff.is_bounced(&connection, how) {
                 if let Some(before) = self.handoff.unwanted.say(self.now) {
                     warn!(
-                        "closing a connection that no worker wants: {why} \
-                         ({before} earlier ones not shown)"
+                        name: "connection_dropped", reason = "unwanted", suppressed = before,
+                        "closing a connection that no worker wants: {why} ({before} earlier ones \
+                         not shown)"
                     );
                 }
                 continue;
@@ -230,7 +231,10 @@ impl Engine {
         match (pending.release(self.poll.registry()), verdict) {
             (Ok(connection), Some(verdict)) => self.settle(conn, connection, verdict),
             (Ok(_), None) => {}
-            (Err(error), _) => warn!("cannot stop waiting for a connection: {error}"),
+            (Err(error), _) => warn!(
+                name: "connection_watch_failed",
+                "cannot stop waiting for a connection: {error}"
+            ),
         }
     }
 
@@ -255,7 +259,7 @@ impl Engine {
         if let Some(pending) = self.pending.take(conn)
             && let Err(error) = pending.release(self.poll.registry())
         {
-            warn!("cannot stop waiting for a connection: {error}");
+            warn!(name: "connection_watch_failed", "cannot stop waiting for a connection: {error}");
         }
     }
 
@@ -277,7 +281,10 @@ impl Engine {
         let since = if silent && deferred { self.silent_since(&connection) } else { self.now };
         match PendingConnection::register(self.poll.registry(), conn, connection, since, !silent) {
             Ok(pending) => self.pending.put(conn, pending),
-            Err(error) => warn!("cannot wait for the first bytes of a connection: {error}"),
+            Err(error) => warn!(
+                name: "connection_watch_failed",
+                "cannot wait for the first bytes of a connection: {error}"
+            ),
         }
     }
 
@@ -324,8 +331,10 @@ impl Engine {
             && !mem::replace(&mut self.handoff.said_too_long, true)
         {
             warn!(
-                "a client presents a key of {length} bytes: workers can announce {MAX_KEY} at most, so \
-                 it stays where its first connection was placed; use shorter ids (said once)"
+                name: "presented_key_too_long", bytes = length,
+                "a client presents a key of {length} bytes: workers can announce {MAX_KEY} at \
+                 most, so it stays where its first connection was placed; use shorter ids (said \
+                 once)"
             );
         }
     }
@@ -335,7 +344,10 @@ impl Engine {
         match held_back(connection.socket.as_fd()) {
             Ok(held_back) => self.now.earlier(held_back),
             Err(error) => {
-                debug!("cannot tell for how long a client has been silent: {error}");
+                debug!(
+                    name: "client_silence_unknown",
+                    "cannot tell for how long a client has been silent: {error}"
+                );
                 self.now
             }
         }
@@ -380,9 +392,10 @@ impl Engine {
     fn tell_of_refused(&mut self, worker: Worker) {
         if let Some(before) = self.handoff.refused.say(self.now) {
             warn!(
-                worker = worker.slot,
-                "closing a connection: too many wait for {worker} already, which is full or does not \
-                 pick them up ({before} earlier ones not shown)"
+                name: "connection_dropped", worker = worker.slot, reason = "queue_full",
+                suppressed = before,
+                "closing a connection: too many wait for {worker} already, which is full or does \
+                 not pick them up ({before} earlier ones not shown)"
             );
         }
     }
@@ -392,7 +405,13 @@ impl Engine {
         let client = connection.client;
         match self.send_connection(connection, &give) {
             Ok(()) => {
-                debug!("a connection {} goes to {}: {}", of(client), give.worker, give.reason);
+                debug!(
+                    name: "connection_routed", worker = give.worker.slot, reason = %give.reason,
+                    "a connection {} goes to {}: {}",
+                    of(client),
+                    give.worker,
+                    give.reason
+                );
                 self.count_given(give.worker);
                 if self.router.may_have_room(give.worker) {
                     self.look_at(give.worker);

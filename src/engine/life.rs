@@ -9,10 +9,10 @@ use tracing::{debug, info, warn};
 
 use super::Engine;
 use crate::logic::config::Handoff;
-use crate::logic::fleet::{Event, Input, Replacing, Wear};
+use crate::logic::fleet::{Event, Exit, Facts, Input, Replacing, Wear};
 use crate::logic::time::Time;
 use crate::logic::{Worker, wear};
-use crate::os::memory;
+use crate::os::{memory, signals};
 
 /// How often the memory of workers is looked at, if it is limited.
 const LOOK_AT_MEMORY: Duration = Duration::from_secs(5);
@@ -57,15 +57,11 @@ impl Engine {
 
     /// Tells everybody what the fleet has to tell.
     pub(super) fn report(&mut self, event: &Event) {
-        let worker = event.worker();
-        let pid = worker.and_then(|worker| self.workers.pid_of(worker)).map(Pid::as_raw);
+        let facts = event.facts();
+        let pid = facts.worker.and_then(|worker| self.workers.pid_of(worker)).map(Pid::as_raw);
         let told = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
-        let worker = worker.map(|worker| worker.slot);
-        if event.is_trouble() {
-            warn!(worker, pid, "{event}{}{told}", self.advice_on(event));
-        } else {
-            info!(worker, pid, "{event}{told}");
-        }
+        let advice = if facts.is_trouble { self.advice_on(event) } else { String::new() };
+        log(&facts, pid, &format!("{event}{advice}{told}"));
         match event {
             Event::Replacing(Replacing::Restarted { .. }) => self.fallback = None,
             Event::Replacing(Replacing::RestartFailed { .. }) => self.fall_back(),
@@ -150,22 +146,58 @@ impl Engine {
         for (worker, held) in self.workers.memory() {
             match held {
                 Ok(held) if held > limit => {
-                    debug!("{worker} holds {held} bytes");
+                    debug!(
+                        name: "worker_memory_exceeded", worker = worker.slot, bytes = held,
+                        "{worker} holds {held} bytes"
+                    );
                     self.fleet.handle(self.now, Input::Recycle(worker, Wear::Memory));
                 }
                 Ok(_) => {}
-                Err(error) if self.worn.is_hidden => debug!("{worker}: {error}"),
+                Err(error) if self.worn.is_hidden => debug!(
+                    name: "worker_memory_unknown", worker = worker.slot,
+                    "{worker}: {error}"
+                ),
                 // It is not reaped yet, so it has to be there.
                 Err(error) => {
                     self.worn.is_hidden = true;
                     warn!(
-                        "--max-memory has no effect: {error}; /proc has to be mounted, and where it hides \
-                         the processes of others (hidepid), with gid= of a group that the supervisor is in"
+                        name: "memory_limit_ignored", %error,
+                        "--max-memory has no effect: {error}; /proc has to be mounted, and where \
+                         it hides the processes of others (hidepid), with gid= of a group that the \
+                         supervisor is in"
                     );
                 }
             }
         }
     }
+}
+
+/// Logs an event with its fields; those that it has not are left out.
+fn log(facts: &Facts, pid: Option<i32>, line: &str) {
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let (code, signal) = match facts.exit {
+        Some(Exit::Code(code)) => (Some(code), None),
+        Some(Exit::Signal(signal)) => (None, Some(signals::name(signal))),
+        None => (None, None),
+    };
+    macro_rules! log {
+        ($level:ident) => {
+            $level!(
+                event = facts.name,
+                worker = facts.slot,
+                generation = facts.worker.map(|worker| worker.generation),
+                pid,
+                count = facts.count,
+                reason = facts.reason,
+                code,
+                signal,
+                delay_ms = facts.delay.map(millis),
+                timeout_ms = facts.timeout.map(millis),
+                "{line}"
+            )
+        };
+    }
+    if facts.is_trouble { log!(warn) } else { log!(info) }
 }
 
 impl super::workers::Workers {

@@ -117,7 +117,7 @@ impl Engine {
             if let Some(outcome) = self.outcome {
                 self.output.finish();
                 match outcome {
-                    Outcome::Stopped => info!("stopped"),
+                    Outcome::Stopped => info!(name: "stopped", "stopped"),
                     // The last line is the one that says why.
                     Outcome::NeverReady => {}
                 }
@@ -280,11 +280,11 @@ impl Engine {
     fn obey(&mut self, came: Came) {
         match came {
             Came::Stop(signal) => {
-                info!("got {signal}");
+                info!(name: "signal_received", %signal, "got {signal}");
                 self.fleet.handle(self.now, Input::Stop);
             }
             Came::Restart => {
-                info!("got HUP");
+                info!(name: "signal_received", signal = %Signal::SIGHUP, "got HUP");
                 if self.fleet.is_stopping() {
                     // It is refused, so nothing of a configuration is to hold.
                     return self.fleet.handle(self.now, Input::Restart);
@@ -298,10 +298,13 @@ impl Engine {
                 }
             }
             Came::Hangup if self.workers.spawner().signals.ignores(Signal::SIGHUP) => {
-                info!("the terminal is gone: going on, since HUP was ignored at the start");
+                info!(
+                    name: "terminal_lost",
+                    "the terminal is gone: going on, since HUP was ignored at the start"
+                );
             }
             Came::Hangup => {
-                info!("the terminal is gone (HUP)");
+                info!(name: "terminal_lost", "the terminal is gone (HUP)");
                 self.fleet.handle(self.now, Input::Stop);
             }
             Came::Upgrade => self.begin_upgrade(),

@@ -60,7 +60,12 @@ impl Notifier {
         let socket = config.notify_socket.as_ref().and_then(|address| {
             let opened = NotifySocket::new(address);
             let complain = |error: &io::Error| {
-                warn!("cannot use NOTIFY_SOCKET {}: {}", address.display(), errors::text(error));
+                warn!(
+                    name: "notify_unavailable", %error,
+                    "cannot use NOTIFY_SOCKET {}: {}",
+                    address.display(),
+                    errors::text(error)
+                );
             };
             opened.inspect_err(complain).ok()
         });
@@ -229,7 +234,9 @@ impl Notifier {
                 if let Some(before) = self.failed.say(now) {
                     let error = errors::text(&error);
                     warn!(
-                        "cannot tell the service manager: {error} ({before} earlier times not shown)"
+                        name: "notify_failed", error, suppressed = before,
+                        "cannot tell the service manager: {error} ({before} earlier times not \
+                         shown)"
                     );
                 }
                 true

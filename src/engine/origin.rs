@@ -92,7 +92,7 @@ impl Origins {
             Ok(Peeked::Nothing) => 0,
             Ok(Peeked::End) => return Ok(Preface::Missing),
             Err(error) => {
-                debug!("a proxy is gone before its PROXY header: {error}");
+                debug!(name: "client_gone", "a proxy is gone before its PROXY header: {error}");
                 return Ok(Preface::Missing);
             }
         };
@@ -137,8 +137,11 @@ impl Engine {
         if let Some(before) = self.origins.closed.say(self.now) {
             let peer = peer.map(|peer| peer.to_string());
             warn!(
-                "closing a connection of the trusted peer {}, which has to begin with a PROXY header: \
-                 {why}; have it send one, or do not --trust it ({before} earlier ones not shown)",
+                name: "connection_dropped", client = peer.as_deref(), reason = "proxy_header",
+                error = why, suppressed = before,
+                "closing a connection of the trusted peer {}, which has to begin with a PROXY \
+                 header: {why}; have it send one, or do not --trust it ({before} earlier ones not \
+                 shown)",
                 peer.as_deref().unwrap_or("unix")
             );
         }

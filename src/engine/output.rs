@@ -118,7 +118,7 @@ impl Output {
             let cutter = Cutter::new(Label { slot, pid, stream, format, journal: false });
             if let Err(error) = self.add(registry, worker, pipe, cutter) {
                 warn!(
-                    worker = worker.slot,
+                    name: "output_watch_failed", worker = worker.slot,
                     "cannot wait for output of {worker}, it cannot write any: {error}"
                 );
             }

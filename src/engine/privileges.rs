@@ -31,13 +31,14 @@ pub(super) fn settle<'a>(
     set_files(config, listeners.clone())?;
     let Some(account) = &process.account else { return Ok(()) };
     if !account.is_unprivileged() {
-        info!("workers run as {}", name(account));
+        info!(name: "account_changed", "workers run as {}", name(account));
         return Ok(());
     }
     let raises = process.limits.iter().any(|limit| limits::raises(limit).unwrap_or(false));
     match capabilities::keep_needed(raises) {
         Ok(kept) => {
             info!(
+                name: "privileges_dropped", kept = kept.join(","),
                 "workers run as {}; the supervisor keeps {} and no other capability",
                 name(account),
                 kept.join(", ")
@@ -46,6 +47,7 @@ pub(super) fn settle<'a>(
             warn_of_exposure(account, program, source);
         }
         Err(error) => error!(
+            name: "privileges_kept", %error,
             "workers run as {}, but the supervisor cannot give up its capabilities: {}",
             name(account),
             errors::text(&error)
@@ -73,7 +75,10 @@ fn set_files<'a>(
         };
         let error = errors::text(&error);
         if asked == SocketConfig::default() {
-            warn!("cannot give {listener} to the user and group of the workers: {error}");
+            warn!(
+                name: "socket_file_failed", address = listener.bound_to(), error,
+                "cannot give {listener} to the user and group of the workers: {error}"
+            );
         } else {
             bail!(
                 "cannot give {listener} the user, group and mode of --socket-user, --socket-group and \
@@ -96,21 +101,29 @@ fn warn_of_loss<'a>(
     match source.rehearse() {
         Ok(again) if again.handoff.name() == config.handoff.name() => {}
         Ok(_) => warn!(
-            "HUP and USR2 will not work, {why}: the command's files cannot be read, so it is not known \
-             to be Node any more; let {me} read them, or add --handoff"
+            name: "reload_unavailable",
+            "HUP and USR2 will not work, {why}: the command's files cannot be read, so it is not \
+             known to be Node any more; let {me} read them, or add --handoff"
         ),
-        Err(error) => warn!("HUP and USR2 will not work, {why}: {error:#}; let {me} read it"),
+        Err(error) => warn!(
+            name: "reload_unavailable", %error,
+            "HUP and USR2 will not work, {why}: {error:#}; let {me} read it"
+        ),
     }
     if let Err(error) = program.may_be_executed()
         && error.kind() == io::ErrorKind::PermissionDenied
     {
         let (path, error) = (program.path().display(), errors::text(&error));
-        warn!("USR2 will not work, {why}: cannot execute {path}: {error}; let {me} execute it");
+        warn!(
+            name: "upgrade_unavailable", error,
+            "USR2 will not work, {why}: cannot execute {path}: {error}; let {me} execute it"
+        );
     }
     for listener in listeners {
         if let Err(error) = listener.file_may_be_removed() {
             let error = errors::text(&error);
             warn!(
+                name: "socket_file_kept", address = listener.bound_to(), error,
                 "{listener} will stay behind after a stop, {why}: cannot write to its directory: \
                  {error}; let {me} write there, or have somebody else remove it"
             );
@@ -133,8 +146,9 @@ fn warn_of_exposure(account: &Account, program: &Program, source: &dyn Source) {
     if !weak.is_empty() {
         let (weak, me) = (weak.join(" and "), me());
         warn!(
-            "workers can have the supervisor do what they like as {me} at the next HUP, USR2 or start: \
-             they can change {weak}; let only {me} write there"
+            name: "supervisor_exposed",
+            "workers can have the supervisor do what they like as {me} at the next HUP, USR2 or \
+             start: they can change {weak}; let only {me} write there"
         );
     }
 }

@@ -31,19 +31,20 @@ impl Engine {
             let length = key.len();
             if !mem::replace(&mut self.workers.said.too_long, true) {
                 warn!(
-                    worker = worker.slot,
-                    "{worker} announces a key of {length} bytes: only {MAX_KEY} are taken, so clients \
-                     that present it may reach another worker; use shorter ids (said once)"
+                    name: "announced_key_too_long", worker = worker.slot, bytes = length,
+                    "{worker} announces a key of {length} bytes: only {MAX_KEY} are taken, so \
+                     clients that present it may reach another worker; use shorter ids (said once)"
                 );
             }
         } else if let Err(OwnedByAnother(owner)) = self.router.announce(self.now, worker, key)
             && !mem::replace(&mut self.workers.said.shared, true)
         {
             warn!(
-                worker = worker.slot,
-                "{worker} announces a key that lives on {owner}, where everybody who presents it goes: \
-                 several clients seem to share it, such as a cookie with the same value for all, or ids \
-                 that collide; have --by name a key that each client has for itself (said once)"
+                name: "announced_key_taken", worker = worker.slot, owner = owner.slot,
+                "{worker} announces a key that lives on {owner}, where everybody who presents it \
+                 goes: several clients seem to share it, such as a cookie with the same value for \
+                 all, or ids that collide; have --by name a key that each client has for itself \
+                 (said once)"
             );
         }
     }
@@ -68,7 +69,8 @@ impl Engine {
         }
         let pid = live.pid();
         warn!(
-            worker = worker.slot,
+            name: "worker_killed", worker = worker.slot, pid = pid.as_raw(), reason = "protocol",
+            error = what,
             "{worker} misuses its channel: {what}; it is ended (pid {pid})"
         );
         self.workers.kill(worker);
@@ -82,7 +84,8 @@ impl Engine {
         {
             let pid = live.pid();
             warn!(
-                worker = worker.slot,
+                name: "protocol_violated", worker = worker.slot, pid = pid.as_raw(), error = what,
+                suppressed = before,
                 "{worker} misuses its channel: {what} (pid {pid}, {before} earlier ones not shown)"
             );
         }

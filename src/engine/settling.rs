@@ -37,7 +37,7 @@ impl Settling {
         if self.at.take_if(|at| *at <= now).is_some()
             && let Err(error) = memory::give_back_code()
         {
-            debug!("cannot give memory back: {error}");
+            debug!(name: "memory_trim_failed", "cannot give memory back: {error}");
         }
     }
 }

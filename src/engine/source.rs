@@ -37,13 +37,13 @@ impl Engine {
     pub(super) fn reread(&mut self) -> Result<(), String> {
         let (adopted, new) = self.read_and_adopt().map_err(|error| {
             let line = format!("configuration: {error:#}: nothing is restarted, the old one stays");
-            error!("{line}");
+            error!(name: "configuration_rejected", error = %format_args!("{error:#}"), "{line}");
             line
         })?;
         let changes = changes(&self.config, &new);
         say(&changes);
         if changes.is_empty() {
-            info!("configuration: nothing changed");
+            info!(name: "configuration_unchanged", "configuration: nothing changed");
         }
         if let Some(adopted) = adopted {
             let before = mem::replace(&mut self.config, adopted);
@@ -68,7 +68,10 @@ impl Engine {
     /// holds again.
     pub(super) fn fall_back(&mut self) {
         if let Some(before) = self.fallback.take() {
-            info!("configuration: that of before holds again for the workers");
+            info!(
+                name: "configuration_reverted",
+                "configuration: that of before holds again for the workers"
+            );
             self.config = before;
             self.source.fell_back();
             self.apply();
@@ -98,8 +101,14 @@ impl Engine {
 pub(super) fn say(changes: &[Change]) {
     for change in changes {
         match change.takes {
-            Takes::Restart => info!("configuration: {change}"),
-            Takes::Upgrade | Takes::Start => warn!("configuration: {change}"),
+            Takes::Restart => info!(
+                name: "configuration_changed", flag = change.name, takes = change.takes.name(),
+                "configuration: {change}"
+            ),
+            Takes::Upgrade | Takes::Start => warn!(
+                name: "configuration_changed", flag = change.name, takes = change.takes.name(),
+                "configuration: {change}"
+            ),
         }
     }
 }

@@ -127,7 +127,11 @@ impl Engine {
         mark_inherited();
         let signals = register_signals(&parts.poll, &config)?;
         let mut engine = Self { fallback, ..Self::assemble(parts, signals, config, origin) };
-        info!("upgraded from sticky-run {version} to {}", env!("CARGO_PKG_VERSION"));
+        info!(
+            name: "upgraded", from = version, to = env!("CARGO_PKG_VERSION"),
+            "upgraded from sticky-run {version} to {}",
+            env!("CARGO_PKG_VERSION")
+        );
         engine.fleet.reconfigure(engine.now, engine.config.fleet.clone());
         engine.change_listeners();
         engine.settle_again();
@@ -141,7 +145,10 @@ impl Engine {
         let (program, source) = (self.upgrade.program(), &*self.source);
         if let Err(error) = privileges::settle(&self.config, self.listeners.all(), program, source)
         {
-            warn!("{error:#}; going on without it");
+            warn!(
+                name: "upgrade_incomplete", error = %format_args!("{error:#}"),
+                "{error:#}; going on without it"
+            );
         }
     }
 

@@ -234,7 +234,10 @@ impl Workers {
             let watched =
                 link.map(|link| link.watch(&self.channels, *worker, wanted.contains(worker)));
             if let Some(Err(error)) = watched {
-                warn!(worker = worker.slot, "cannot watch the channel of {worker}: {error}");
+                warn!(
+                    name: "channel_watch_failed", worker = worker.slot,
+                    "cannot watch the channel of {worker}: {error}"
+                );
             }
         }
         self.watched = wanted;
@@ -244,7 +247,10 @@ impl Workers {
     pub(super) fn watch_node(&mut self, worker: Worker) {
         let link = self.live.get_mut(&worker).and_then(|live| live.link.node_mut());
         if let Some(Err(error)) = link.map(|link| link.watch(&self.channels, worker)) {
-            warn!(worker = worker.slot, "cannot watch the channel of {worker}: {error}");
+            warn!(
+                name: "channel_watch_failed", worker = worker.slot,
+                "cannot watch the channel of {worker}: {error}"
+            );
         }
     }
 
@@ -256,7 +262,12 @@ impl Workers {
         if let Some(live) = self.get(worker)
             && let Err(error) = reap::terminate(live.pid)
         {
-            warn!(worker = worker.slot, "cannot end {worker} (pid {}): {error}", live.pid);
+            warn!(
+                name: "worker_signal_failed", worker = worker.slot, pid = live.pid.as_raw(),
+                signal = "SIGTERM",
+                "cannot end {worker} (pid {}): {error}",
+                live.pid
+            );
         }
     }
 
@@ -264,7 +275,12 @@ impl Workers {
         if let Some(live) = self.get(worker)
             && let Err(error) = reap::abort(live.pid)
         {
-            warn!(worker = worker.slot, "cannot abort {worker} (pid {}): {error}", live.pid);
+            warn!(
+                name: "worker_signal_failed", worker = worker.slot, pid = live.pid.as_raw(),
+                signal = "SIGABRT",
+                "cannot abort {worker} (pid {}): {error}",
+                live.pid
+            );
         }
     }
 
@@ -272,16 +288,27 @@ impl Workers {
         if let Some(live) = self.get(worker)
             && let Err(error) = reap::kill_all(live.pid)
         {
-            warn!(worker = worker.slot, "cannot kill {worker} (pid {}): {error}", live.pid);
+            warn!(
+                name: "worker_signal_failed", worker = worker.slot, pid = live.pid.as_raw(),
+                signal = "SIGKILL",
+                "cannot kill {worker} (pid {}): {error}",
+                live.pid
+            );
         }
     }
 
     /// Passes a signal on to every worker.
     pub(super) fn forward(&self, signal: Signal) {
-        info!("forwarding {signal} to the workers");
+        info!(name: "signal_forwarded", %signal, "forwarding {signal} to the workers");
         for live in self.all() {
             if let Err(error) = reap::signal(live.pid, signal) {
-                warn!("cannot send {signal} to {} (pid {}): {error}", live.worker, live.pid);
+                warn!(
+                    name: "worker_signal_failed", worker = live.worker.slot,
+                    pid = live.pid.as_raw(), %signal,
+                    "cannot send {signal} to {} (pid {}): {error}",
+                    live.worker,
+                    live.pid
+                );
             }
         }
     }
@@ -315,7 +342,11 @@ impl Engine {
         let error = match self.try_spawn(worker) {
             Ok(pid) => {
                 self.workers.started = true;
-                info!(worker = worker.slot, pid = pid.as_raw(), "{worker} started (pid {pid})");
+                info!(
+                    name: "worker_started", worker = worker.slot, pid = pid.as_raw(),
+                    generation = worker.generation,
+                    "{worker} started (pid {pid})"
+                );
                 self.fleet.handle(self.now, Input::Spawned(worker));
                 return Ok(());
             }
@@ -331,7 +362,10 @@ impl Engine {
         if !temporary && !self.workers.started {
             return Err(error.into());
         }
-        warn!(worker = worker.slot, "cannot start {worker}: {error}");
+        warn!(
+            name: "worker_spawn_failed", worker = worker.slot, %error,
+            "cannot start {worker}: {error}"
+        );
         self.fleet.handle(self.now, Input::SpawnFailed(worker));
         Ok(())
     }
@@ -356,7 +390,10 @@ impl Engine {
         if let Err(error) = registered {
             // Without events nothing of it would ever be heard, so it goes the way of a worker
             // that is not ready in time, only sooner.
-            warn!(worker = worker.slot, "cannot wait for messages of {worker}: {error}");
+            warn!(
+                name: "channel_watch_failed", worker = worker.slot,
+                "cannot wait for messages of {worker}: {error}"
+            );
             self.workers.kill(worker);
         }
         Ok(pid)
@@ -384,7 +421,10 @@ impl Engine {
     /// A worker became ready, and may have ended since then.
     pub(super) fn place(&mut self, worker: Worker) {
         let pid = self.workers.pid_of(worker).map_or(0, Pid::as_raw);
-        info!(worker = worker.slot, pid, "{worker} is ready (pid {pid})");
+        info!(
+            name: "worker_ready", worker = worker.slot, pid, generation = worker.generation,
+            "{worker} is ready (pid {pid})"
+        );
         if self.fleet.is_ready(worker) {
             self.router.ready(self.now, worker);
             self.begin_placing(worker);

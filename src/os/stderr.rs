@@ -86,9 +86,6 @@ fn time(line: &[u8], layout: Layout) -> &str {
     if layout == Layout::Json { time().unwrap_or_default() } else { "" }
 }
 
-/// The name that the format gives to what is said.
-const MESSAGE: &str = "message";
-
 /// A line that can be written at once.
 fn shortened(line: Vec<u8>, layout: Layout) -> Vec<u8> {
     if line.len() <= LONGEST {
@@ -102,15 +99,27 @@ fn shortened(line: Vec<u8>, layout: Layout) -> Vec<u8> {
         }
         Layout::Json => {
             let mut object: Map<_, _> = serde_json::from_slice(&line).unwrap_or_default();
-            if let Some(Value::String(message)) = object.get_mut(MESSAGE) {
-                // Each byte of it takes one or more of the line.
-                let too_many = line.len() - LONGEST;
-                message
-                    .truncate(message.floor_char_boundary(message.len().saturating_sub(too_many)));
+            let mut text = String::from_utf8(line).unwrap_or_default();
+            while text.len() > LONGEST && shorten(&mut object, text.len() - LONGEST) {
+                text = format!("{}\n", PlainJson(&Value::Object(object.clone()).to_string()));
             }
-            format!("{}\n", PlainJson(&Value::Object(object).to_string())).into_bytes()
+            text.into_bytes()
         }
     }
+}
+
+/// Takes so many bytes from the longest text in it, or half of that, since each byte of it takes one or
+/// more of the line. Whether there was any.
+fn shorten(object: &mut Map<String, Value>, too_many: usize) -> bool {
+    let texts = object.values_mut().filter_map(|value| match value {
+        Value::String(text) => Some(text),
+        _ => None,
+    });
+    let Some(text) = texts.max_by_key(|text| text.len()) else { return false };
+    let kept = text.len() - too_many.min(text.len().div_ceil(2));
+    let shorter = kept < text.len();
+    text.truncate(text.floor_char_boundary(kept));
+    shorter
 }
 
 #[cfg(test)]
@@ -129,12 +138,14 @@ mod tests {
             assert!(text.len() <= LONGEST && str::from_utf8(&text).is_ok());
         }
         let message = "\"ä\n".repeat(3000);
-        let line = json!({ "timestamp": "now", "level": "INFO", MESSAGE: message, "worker": 7 });
+        let line = json!({ "timestamp": "now", "message": message, "error": message, "worker": 7 });
         let line = shortened(format!("{line}\n").into_bytes(), Layout::Json);
         assert!(line.len() <= LONGEST && line.ends_with(b"\n"));
         let object: Map<_, _> = serde_json::from_slice(&line).unwrap();
         assert_eq!((&object["timestamp"], &object["worker"]), (&json!("now"), &json!(7)));
-        assert!(message.starts_with(object[MESSAGE].as_str().unwrap()));
+        for text in [&object["message"], &object["error"]] {
+            assert!(message.starts_with(text.as_str().unwrap()));
+        }
         assert_eq!(time(br#"{"timestamp":"now","level":"INFO"}"#, Layout::Json), "now");
     }
 }

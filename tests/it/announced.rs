@@ -6,7 +6,7 @@ use std::thread;
 
 use nix::sys::signal::Signal;
 
-use crate::support::{Answer, connect, eventually, get, proc, read_reply, sticky_run};
+use crate::support::{Answer, connect, event, eventually, get, proc, read_reply, sticky_run};
 
 const CLIENTS: usize = 16;
 const HANDSHAKES: usize = 300;
@@ -62,7 +62,7 @@ fn an_announced_key_with_any_characters_finds_its_worker() {
             assert_eq!(ask(address, &key).slot, home.slot, "{key}");
         }
     }
-    assert_eq!(supervisor.count_log("misuses"), 0);
+    assert_eq!(supervisor.violations(), [""; 0]);
 }
 
 #[test]
@@ -77,8 +77,8 @@ fn a_key_that_is_too_long_to_be_announced_stays_where_it_was_placed_and_is_said_
         }
     }
     supervisor.wait_for_log("SESSION has a key of more than 4096 bytes");
-    supervisor.wait_for_log("a client presents a key of 4097 bytes");
-    assert_eq!(supervisor.count_log("a client presents a key"), 1);
+    supervisor.wait_event(event("presented_key_too_long").with("bytes", 4097));
+    assert_eq!(supervisor.count_events("presented_key_too_long"), 1);
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn a_key_that_has_ended_is_free() {
         (answer.slot != owner.slot).then_some(answer)
     });
     assert_eq!(get(address, "/announce/mine?sid=mine").slot, next.slot);
-    assert_eq!(supervisor.count_log("announces a key"), 0);
+    assert_eq!(supervisor.count_events("announced_key_taken"), 0);
 }
 
 #[test]
@@ -148,10 +148,10 @@ fn a_key_whose_owner_is_gone_is_placed_anew_and_stays_there() {
     let owner = get(address, "/announce/mine");
     proc::signal(owner.pid, Signal::SIGKILL);
     // Until it has ended, it may pick up what nobody can get back.
-    supervisor.wait_for_log(&format!("worker {} ended", owner.slot));
+    supervisor.wait_event(event("worker_exited").worker(owner.slot));
     let next = ask(address, "mine");
     assert_ne!(next.pid, owner.pid);
-    supervisor.wait_for_log_times(&format!("worker {} is ready", owner.slot), 2);
+    supervisor.wait_events(event("worker_ready").worker(owner.slot), 2);
     for _ in 0..4 {
         assert_eq!(ask(address, "mine").pid, next.pid);
     }

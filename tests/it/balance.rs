@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use nix::sys::signal::Signal;
 
-use crate::support::{Supervisor, connect, get, one_of_three, proc, read_reply, sticky_run};
+use crate::support::{Supervisor, connect, event, get, one_of_three, proc, read_reply, sticky_run};
 
 const HOLD: &[u8] = b"GET /hold HTTP/1.1\r\n\r\n";
 
@@ -154,7 +154,7 @@ fn a_fresh_worker_is_not_flooded() {
     let held = hold_at_once(supervisor.address(), 400);
     let killed = 0;
     proc::signal(supervisor.pid_of(killed), Signal::SIGKILL);
-    supervisor.wait_for_log_times(&format!("worker {killed} is ready"), 2);
+    supervisor.wait_events(event("worker_ready").worker(killed), 2);
     let start = Instant::now();
     let new = slots(&hold_at_once(supervisor.address(), 100));
     let took = start.elapsed();

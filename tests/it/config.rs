@@ -200,7 +200,7 @@ fn hup_says_what_is_different_and_what_needs_an_upgrade() {
     let file = File::new("hup.toml", "grace = '25s'\nlog-level = 'info'\n");
     let mut supervisor = sticky_run(1, &["--config", file.path()]).start();
     supervisor.signal(Signal::SIGHUP);
-    supervisor.wait_for_log("configuration: nothing changed");
+    supervisor.wait_event("configuration_unchanged");
     file.replace("grace = '30s'\nlog-level = 'info'\nnode-serialization = 'json'\n");
     supervisor.signal(Signal::SIGHUP);
     supervisor.wait_for_log("configuration: --grace 25s -> 30s");

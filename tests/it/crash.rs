@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::support::client::{self, read_answer};
-use crate::support::{Answer, eventually, get, proc, sticky_run, worker};
+use crate::support::{Answer, event, eventually, get, proc, sticky_run, worker};
 
 /// What may be in flight to one worker.
 const IN_FLIGHT: usize = 32;
@@ -80,7 +80,7 @@ fn sessions_of_other_workers_notice_nothing_of_a_death() {
         let clients: Vec<_> = (0..100).map(|_| send(address, "/?sid=s0")).collect();
         proc::signal(owners[0].pid, Signal::SIGKILL);
         let answered = answers(clients).len();
-        supervisor.wait_for_log_times(&format!("worker {} is ready", owners[0].slot), 2);
+        supervisor.wait_events(event("worker_ready").worker(owners[0].slot), 2);
         done.store(true, Ordering::Relaxed);
         assert_eq!(answered, 100);
     });
@@ -106,21 +106,21 @@ fn a_slot_is_back_within_150_ms_and_the_time_of_a_boot() {
     let times = (0..4).map(|slot| {
         let killed = Instant::now();
         proc::signal(supervisor.pid_of(slot), Signal::SIGKILL);
-        supervisor.wait_for_log_times(&format!("worker {slot} started"), 2);
+        supervisor.wait_events(event("worker_started").worker(slot), 2);
         killed.elapsed()
     });
     let best = times.min().unwrap();
     assert!(best < Duration::from_millis(150), "{best:?}");
-    supervisor.wait_for_log_times("is ready", 8);
+    supervisor.wait_events("worker_ready", 8);
 }
 
 #[test]
 fn a_worker_that_dies_of_a_real_time_signal_is_replaced_and_so_are_others_after_it() {
     let mut supervisor = sticky_run(2, &[]).start();
     end_by_real_time_signal(supervisor.pid_of(0));
-    supervisor.wait_for_log_times("worker 0 is ready", 2);
+    supervisor.wait_events(event("worker_ready").worker(0), 2);
     proc::signal(supervisor.pid_of(1), Signal::SIGKILL);
-    supervisor.wait_for_log_times("worker 1 is ready", 2);
+    supervisor.wait_events(event("worker_ready").worker(1), 2);
     end_by_real_time_signal(supervisor.pid_of(0));
     assert_eq!(supervisor.stop().code(), Some(0));
 }
@@ -148,7 +148,7 @@ fn an_orphan_that_dies_of_a_real_time_signal_is_reaped_as_process_1() {
     });
     // Not all of its children: that it goes on to reap is what is meant.
     proc::signal(proc::children(process_1)[0], Signal::SIGKILL);
-    supervisor.wait_for_log_times("is ready", 3);
+    supervisor.wait_events("worker_ready", 3);
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn a_worker_of_another_user_that_dies_is_replaced_without_the_right_to_signal_it
     let first = supervisor.pid_of(0);
     assert_eq!(proc::status(first, "Uid:"), Some(65534));
     proc::signal(first, Signal::SIGKILL);
-    supervisor.wait_for_log_times("worker 0 is ready", 2);
+    supervisor.wait_events(event("worker_ready").worker(0), 2);
     assert!(!proc::children(supervisor.pid()).contains(&first));
     get(supervisor.address(), "/");
 }
@@ -180,16 +180,15 @@ fn a_worker_that_dies_on_every_start_rests_longer_each_time_and_costs_next_to_no
     let command = worker::command();
     words.extend(command.iter().map(String::as_str));
     let supervisor = sticky_run(2, &[]).command(&words).listening();
-    supervisor.wait_for_log("worker 1 is ready");
-    supervisor.wait_for_log_times("worker 0 restarts in", 5);
+    supervisor.wait_event(event("worker_ready").worker(1));
+    supervisor.wait_events(event("worker_restart_scheduled").worker(0), 5);
     let cost = || proc::cpu_time(supervisor.pid()) + proc::cpu_time_of_children(supervisor.pid());
     let (before, since) = (cost(), Instant::now());
-    supervisor.wait_for_log_times("worker 0 restarts in", 6);
+    supervisor.wait_events(event("worker_restart_scheduled").worker(0), 6);
     let share = (cost() - before).as_secs_f64() / since.elapsed().as_secs_f64();
     assert!(share < 0.01, "{share}");
-    let log = supervisor.log();
-    let rests = log.lines().filter_map(|line| line.split("worker 0 restarts in ").nth(1));
-    let rests: Vec<u64> = rests.map(|rest| rest.trim_end_matches(" ms").parse().unwrap()).collect();
+    let rests = supervisor.events(event("worker_restart_scheduled").worker(0));
+    let rests: Vec<u64> = rests.iter().map(|event| event.number("delay_ms")).collect();
     assert!(rests.windows(2).all(|pair| pair[1] > pair[0]), "{rests:?}");
     assert!(get(supervisor.address(), "/").slot == 1);
 }

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::support::reply::{Kept, POLLING, sid_of};
-use crate::support::{Supervisor, connect, eventually, proc, programs, sticky_run};
+use crate::support::{Supervisor, connect, event, eventually, proc, programs, sticky_run};
 
 /// What curl gets from there; none, said on standard error, without curl.
 fn curl(address: SocketAddr) -> Option<String> {
@@ -130,7 +130,7 @@ fn the_python_worker_answers_survives_a_sibling_and_ends_with_the_supervisor() {
     assert_all_answer(&supervisor, 3);
     let (killed, left) = (supervisor.pid_of(1), [supervisor.pid_of(0), supervisor.pid_of(2)]);
     proc::signal(killed, Signal::SIGKILL);
-    supervisor.wait_for_log_times("worker 1 is ready", 2);
+    supervisor.wait_events(event("worker_ready").worker(1), 2);
     assert_all_answer(&supervisor, 3);
     assert_eq!([supervisor.pid_of(0), supervisor.pid_of(2)], left);
     let all = supervisor.worker_pids();

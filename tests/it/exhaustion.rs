@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 
 use crate::support::client::{self, connect, read_answer, read_reply, request};
 use crate::support::{
-    Answer, SOON, Supervisor, eventually, get, proc, programs, sticky_run, uninterrupted,
+    Answer, SOON, Supervisor, event, eventually, get, proc, programs, sticky_run, uninterrupted,
 };
 
 /// The share of a processor that a supervisor which waits may use at the most.
@@ -36,7 +36,7 @@ fn with_64_files_hundreds_of_silent_and_talking_clients_cost_nobody_an_answer() 
     assert!(share < 0.5, "{share}");
     proc::wait_for_rest(pid);
     assert_eq!(proc::open_files(pid), before);
-    assert_eq!(supervisor.count_log("WARN"), 0);
+    supervisor.expect_no_trouble();
 }
 
 #[test]
@@ -46,12 +46,12 @@ fn without_a_free_descriptor_clients_wait_until_there_is_one() {
     let before = proc::open_files_at_rest(pid);
     limit_files(pid, proc::lowest_free(pid));
     let clients: Vec<_> = (0..100).map(|_| ask(address)).collect();
-    supervisor.wait_for_log("cannot accept");
+    supervisor.wait_event("accept_paused");
     let (cpu, since) = (proc::cpu_time(pid), Instant::now());
     proc::watch(Duration::from_secs(1));
     let share = (proc::cpu_time(pid) - cpu).as_secs_f64() / since.elapsed().as_secs_f64();
     assert!(share < HARDLY_ANYTHING, "{share}");
-    assert_eq!(supervisor.count_log("cannot accept"), 1);
+    assert_eq!(supervisor.count_events("accept_paused"), 1);
     limit_files(pid, 1024);
     answer_all(clients);
     assert_eq!(proc::open_files(pid), before);
@@ -64,9 +64,9 @@ fn without_a_free_descriptor_a_worker_that_dies_is_replaced_later() {
     let before = proc::open_files_at_rest(pid);
     limit_files(pid, proc::lowest_free(pid) - 2);
     proc::signal(supervisor.pid_of(0), Signal::SIGKILL);
-    supervisor.wait_for_log("cannot start worker 0");
+    supervisor.wait_event(event("worker_spawn_failed").worker(0));
     limit_files(pid, 1024);
-    supervisor.wait_for_log_times("worker 0 is ready", 2);
+    supervisor.wait_events(event("worker_ready").worker(0), 2);
     proc::wait_for_rest(pid);
     assert_eq!(proc::open_files(pid), before);
     get(address, "/");
@@ -81,7 +81,7 @@ fn a_connection_that_is_lost_on_its_way_back_is_not_waited_for() {
     proc::wait_for_rest(pid);
     limit_files(pid, proc::lowest_free(pid));
     stream.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("a request");
-    supervisor.wait_for_log("is lost: too many open files");
+    supervisor.wait_event("descriptor_lost");
     limit_files(pid, 1024);
     assert!(supervisor.stop().success());
 }
@@ -124,17 +124,17 @@ fn with_64_files_those_in_flight_to_workers_that_die_are_answered_by_others() {
     }
     proc::signal(supervisor.pid_of(2), Signal::SIGCONT);
     answer_all(clients);
-    assert_eq!(supervisor.count_log("lost"), 0);
+    assert_eq!(supervisor.count_events("descriptor_lost"), 0);
 }
 
 #[test]
 fn with_64_files_those_in_flight_to_workers_that_stopped_are_answered_by_others() {
     let (supervisor, clients) = with_64_files_and_stopped_workers("500ms");
-    supervisor.wait_for_log_times("has stopped reading its channel", 3);
+    supervisor.wait_events("worker_stalled", 3);
     let alive = supervisor.pid_of(2);
     proc::signal(alive, Signal::SIGCONT);
     assert!(answer_all(clients).iter().all(|answer| answer.pid == alive));
-    assert_eq!(supervisor.count_log("lost"), 0);
+    assert_eq!(supervisor.count_events("descriptor_lost"), 0);
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn a_slow_owner_of_one_key_leaves_room_for_the_clients_of_others() {
                 }
             });
         }
-        supervisor.wait_for_log("too many wait for worker 0");
+        supervisor.wait_event(event("connection_dropped").with("reason", "queue_full"));
         let times = (0..25).map(|_| {
             let since = Instant::now();
             ask(other).expect("an answer");
@@ -199,7 +199,7 @@ fn a_restart_finds_descriptors_for_those_who_drain_when_clients_have_taken_all_t
         (proc::open_files(supervisor.pid()) >= before + 30).then_some(())
     });
     supervisor.signal(Signal::SIGHUP);
-    supervisor.wait_for_log("restarted workers: 16");
+    supervisor.wait_event(event("restart_done").with("count", 16));
     assert_eq!(supervisor.count_log("cannot"), 0);
 }
 

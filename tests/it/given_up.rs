@@ -10,7 +10,7 @@ use crate::privileges::{
     AS_SOMEBODY, GROUP, SLEEP, USER, copy_program, is_root, private_directory, public_program,
 };
 use crate::support::supervisor::without_listener;
-use crate::support::{proc, sticky_run};
+use crate::support::{event, proc, sticky_run};
 
 #[test]
 fn what_the_supervisor_cannot_do_any_more_is_said_at_the_start() {
@@ -29,7 +29,7 @@ fn what_the_supervisor_cannot_do_any_more_is_said_at_the_start() {
     copy_program(&program);
     let flags = ["--config", file.to_str().unwrap()];
     let mut supervisor = without_listener(1, &flags).command(&SLEEP).program(&program).listening();
-    supervisor.wait_for_log("worker 0 started");
+    supervisor.wait_event(event("worker_started").worker(0));
     let why = "since the supervisor has given up CAP_DAC_OVERRIDE (--user): ";
     for line in [
         format!(
@@ -76,10 +76,10 @@ fn a_command_that_only_its_user_can_read_is_found_again_or_said_not_to_be() {
     fs::write(&script, "#!/bin/sh\nexec sleep 100\n").unwrap();
     let flags = [&AS_SOMEBODY[..], &["--handoff", "channel"]].concat();
     let supervisor = sticky_run(1, &flags).command(&[script.to_str().unwrap()]).listening();
-    supervisor.wait_for_log("worker 0 started");
+    supervisor.wait_event(event("worker_started").worker(0));
     supervisor.signal(Signal::SIGUSR2);
-    supervisor.wait_for_log("upgraded from sticky-run");
-    assert_eq!(supervisor.count_log("WARN"), 0);
+    supervisor.wait_event("upgraded");
+    supervisor.expect_no_trouble();
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn workers_that_could_become_root_by_an_upgrade_are_named_and_no_others() {
         let flags = [flags, &["--config", file.to_str().unwrap()]].concat();
         let builder = without_listener(1, &flags).command(&SLEEP).program(&program);
         let supervisor = builder.after(before).listening();
-        supervisor.wait_for_log("worker 0 started");
+        supervisor.wait_event(event("worker_started").worker(0));
         supervisor
     };
     assert_eq!(start(&AS_SOMEBODY, "").count_log("WARN"), 0);
@@ -128,14 +128,14 @@ fn workers_stay_who_they_are_when_an_upgrade_finds_no_user_any_more() {
     let flags = ["--config", file.to_str().unwrap()];
     let builder = without_listener(1, &flags).command(&SLEEP);
     let mut supervisor = builder.program(&program.path().join("run")).listening();
-    supervisor.wait_for_log("worker 0 started");
+    supervisor.wait_event(event("worker_started").worker(0));
     fs::write(&file, configuration("")).unwrap();
     for upgrades in 1..3 {
         supervisor.signal(Signal::SIGUSR2);
         supervisor.wait_for_log_times("--user 54321 -> not set needs a stop and a start", upgrades);
-        supervisor.wait_for_log_times("upgraded from sticky-run", upgrades);
+        supervisor.wait_events("upgraded", upgrades);
         proc::signal(supervisor.pid_of(0), Signal::SIGKILL);
-        supervisor.wait_for_log_times("worker 0 started", upgrades + 1);
+        supervisor.wait_events(event("worker_started").worker(0), upgrades + 1);
         assert_eq!(proc::status(supervisor.pid_of(0), "Uid:"), Some(u64::from(USER)));
     }
     assert_eq!(supervisor.stop().code(), Some(0));
@@ -156,7 +156,8 @@ fn a_socket_in_a_directory_of_the_supervisor_goes_although_it_is_the_users() {
         let mut supervisor = sticky_run(1, &flags).command(&SLEEP).listening();
         assert_eq!(supervisor.stop().code(), Some(0));
         assert!(!path.exists());
-        assert!(!supervisor.whole_log().contains("WARN"));
+        supervisor.whole_log();
+        supervisor.expect_no_trouble();
     }
     // The user's own directories: where everybody removes their own, and where nobody else may be.
     chown(directory.path(), Some(USER), Some(GROUP)).unwrap();
@@ -169,6 +170,7 @@ fn a_socket_in_a_directory_of_the_supervisor_goes_although_it_is_the_users() {
             supervisor.env("STICKY_USER", "54321").env("STICKY_GROUP", "54322").listening();
         assert_eq!(supervisor.stop().code(), Some(0));
         assert!(!path.exists());
-        assert!(!supervisor.whole_log().contains("WARN"));
+        supervisor.whole_log();
+        supervisor.expect_no_trouble();
     }
 }

@@ -49,7 +49,7 @@ fn the_clients_of_a_real_haproxy_stay_each_with_a_worker_of_their_own() {
     for nth in [0, 1, 2, 0, 1, 2] {
         assert_eq!(through_haproxy(proxy.address(nth)), homes, "port {nth}");
     }
-    assert_eq!(supervisor.count_log("WARN"), 0);
+    supervisor.expect_no_trouble();
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Instant;
 use nix::sys::signal::Signal;
 use socket2::{Domain, Socket, Type};
 
-use crate::support::{SOON, Supervisor, get_from, proc, sticky_run};
+use crate::support::{SOON, Supervisor, event, get_from, proc, sticky_run};
 
 const BY_IP: [&str; 4] = ["--by", "ip", "--balance", "hash"];
 /// Enough that a share of them is known to a fraction of a percent.
@@ -32,7 +32,7 @@ fn a_dead_worker_moves_its_own_clients_only_and_they_come_back() {
     let homes = slots_of(&supervisor, 64);
     let dead = homes[0];
     proc::signal(supervisor.pid_of(dead), Signal::SIGKILL);
-    supervisor.wait_for_log(&format!("worker {dead} ended"));
+    supervisor.wait_event(event("worker_exited").worker(dead));
     let ready = format!("worker {dead} is ready");
     let start = Instant::now();
     let mut without = 0;

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 
 use crate::support::node::App;
 use crate::support::programs::{ROOT, target};
-use crate::support::{Supervisor, eventually, full, get, proc, reply, sticky_run};
+use crate::support::{Supervisor, event, eventually, full, get, proc, reply, sticky_run};
 
 /// So many workers there are.
 const WORKERS: u16 = 8;
@@ -58,11 +58,11 @@ fn costs_nothing(supervisor: &Supervisor, seconds: u64) {
 fn renew(supervisor: &Supervisor, restarts: usize, upgrades: usize) {
     for nth in 1..=restarts {
         supervisor.signal(Signal::SIGHUP);
-        supervisor.wait_for_log_times(&format!("restarted workers: {WORKERS}"), nth);
+        supervisor.wait_events(event("restart_done").with("count", WORKERS), nth);
     }
     for nth in 1..=upgrades {
         supervisor.signal(Signal::SIGUSR2);
-        supervisor.wait_for_log_times("upgraded from sticky-run", nth);
+        supervisor.wait_events("upgraded", nth);
     }
     eventually("those of before are gone", || {
         (proc::children(supervisor.pid()).len() == usize::from(WORKERS)).then_some(())

@@ -5,7 +5,7 @@ use std::time::Duration;
 use nix::pty::openpty;
 use nix::sys::signal::Signal;
 
-use crate::support::{Supervisor, client, eventually, get, proc, sticky_run, worker};
+use crate::support::{Supervisor, client, event, eventually, get, proc, sticky_run, worker};
 
 /// A command that is only looked at from outside.
 const SLEEP: [&str; 3] = ["bash", "-c", "printf 'READY\\n' >&$STICKY_CHANNEL; exec sleep 100"];
@@ -13,7 +13,7 @@ const SLEEP: [&str; 3] = ["bash", "-c", "printf 'READY\\n' >&$STICKY_CHANNEL; ex
 /// Starts workers that only sleep, after these words of a shell.
 fn sleeping(before: &str) -> Supervisor {
     let supervisor = sticky_run(2, &[]).command(&SLEEP).after(before).listening();
-    supervisor.wait_for_log("worker 1 started");
+    supervisor.wait_event(event("worker_started").worker(1));
     eventually("both workers run their command", || {
         let names = [0, 1].map(|slot| proc::name(supervisor.pid_of(slot)));
         (names == ["sleep", "sleep"]).then_some(())
@@ -80,7 +80,7 @@ fn a_worker_has_the_signals_that_the_supervisor_had() {
     // No shell, which would look after CHLD by itself.
     let builder = sticky_run(1, &[]).command(&["sleep", "100"]);
     let mut supervisor = builder.after(&before).listening();
-    supervisor.wait_for_log("worker 0 started");
+    supervisor.wait_event(event("worker_started").worker(0));
     let worker = supervisor.pid_of(0);
     eventually("it runs its command", || (proc::name(worker) == "sleep").then_some(()));
     let ignored = set(&[Signal::SIGINT, Signal::SIGUSR2, Signal::SIGCHLD]);
@@ -90,12 +90,12 @@ fn a_worker_has_the_signals_that_the_supervisor_had() {
     assert_eq!(proc::signals(worker, "SigCgt"), Some(0));
     // The supervisor itself hears what it has to hear all the same.
     proc::signal(worker, Signal::SIGKILL);
-    supervisor.wait_for_log_times("worker 0 started", 2);
+    supervisor.wait_events(event("worker_started").worker(0), 2);
     supervisor.signal(Signal::SIGTERM);
-    supervisor.wait_for_log("stopping");
+    supervisor.wait_event("stop_begun");
     proc::watch(crate::stop::ONE_STOP);
     supervisor.signal(Signal::SIGINT);
-    supervisor.wait_for_log("stopping fast");
+    supervisor.wait_event("stop_hurried");
     assert_eq!(supervisor.wait().code(), Some(0));
 }
 
@@ -152,7 +152,7 @@ fn a_worker_is_told_who_it_is_and_nothing_that_is_meant_for_the_supervisor() {
         builder = builder.env(name, "1");
     }
     let supervisor = builder.listening();
-    supervisor.wait_for_log("worker 1 started");
+    supervisor.wait_event(event("worker_started").worker(1));
     for slot in [0, 1] {
         let worker = supervisor.pid_of(slot);
         eventually("the worker runs its command", || (proc::name(worker) == "sleep").then_some(()));

@@ -41,7 +41,7 @@ fn a_browser_polls_its_session_over_the_connections_of_page_and_icon() {
         misrouted.extend(replies.filter(|reply| reply.status != 200).map(|reply| reply.text()));
     }
     assert_eq!(misrouted, Vec::<String>::new());
-    assert_eq!(supervisor.count_log("WARN"), 0);
+    supervisor.expect_no_trouble();
 }
 
 /// What a proxy with a pool does: any client's request on any connection. Sessions begin where the

@@ -129,13 +129,13 @@ fn a_listener_that_somebody_else_shuts_down_is_told_at_a_limited_rate_and_costs_
     let mut supervisor = sticky_run(2, &["--listen", "fd:3"]).inherit(given.into()).start();
     told(ours.local_addr().expect("an address"), 0);
     Socket::from(ours).shutdown(std::net::Shutdown::Both).expect("it listens");
-    supervisor.wait_for_log("cannot accept: ");
+    supervisor.wait_event("accept_paused");
     let pid = supervisor.pid();
     let (cpu, since) = (proc::cpu_time(pid), Instant::now());
     proc::watch(Duration::from_secs(1));
     let share = (proc::cpu_time(pid) - cpu).as_secs_f64() / since.elapsed().as_secs_f64();
     assert!(share < 0.05, "{share}");
-    assert_eq!(supervisor.count_log("cannot accept: "), 1);
+    assert_eq!(supervisor.count_events("accept_paused"), 1);
     assert_eq!(supervisor.stop().code(), Some(0));
 }
 

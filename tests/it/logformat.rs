@@ -8,32 +8,30 @@ use serde_json::{Map, Value};
 
 use crate::support::files::File;
 use crate::support::supervisor::{Builder, configured};
-use crate::support::{Supervisor, get, proc, sticky_run, worker};
+use crate::support::{Supervisor, event, get, proc, sticky_run, worker};
 
 fn objects(log: &str) -> Vec<Map<String, Value>> {
     let parse = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
     log.lines().map(parse).collect()
 }
 
-/// The first object whose message begins with this.
+/// The first object of this event.
 #[track_caller]
-fn find<'a>(objects: &'a [Map<String, Value>], message: &str) -> &'a Map<String, Value> {
-    let its = |object: &&Map<String, Value>| {
-        object["message"].as_str().is_some_and(|text| text.starts_with(message))
-    };
-    objects.iter().find(its).unwrap_or_else(|| panic!("no {message} in {objects:?}"))
+fn find<'a>(objects: &'a [Map<String, Value>], event: &str) -> &'a Map<String, Value> {
+    let its = |object: &&Map<String, Value>| object["event"] == event;
+    objects.iter().find(its).unwrap_or_else(|| panic!("no {event} in {objects:?}"))
 }
 
 #[test]
 fn json_is_one_object_a_line_with_a_time_a_level_and_a_message() {
     let mut supervisor = sticky_run(2, &["--log-format", "json"]).spawn();
-    supervisor.wait_for_log("worker 0 is ready");
-    supervisor.wait_for_log("worker 1 is ready");
+    supervisor.wait_event(event("worker_ready").worker(0));
+    supervisor.wait_event(event("worker_ready").worker(1));
     let pid = supervisor.pid_of(1);
     proc::signal(pid, Signal::SIGKILL);
-    supervisor.wait_for_log_times("worker 1 is ready", 2);
+    supervisor.wait_events(event("worker_ready").worker(1), 2);
     assert_eq!(supervisor.stop().code(), Some(0));
-    let objects = objects(&supervisor.whole_log());
+    let objects = objects(&supervisor.raw_log());
     for object in &objects {
         let time = object["timestamp"].as_str().expect("a text");
         humantime::parse_rfc3339(time).expect("RFC 3339 in UTC");
@@ -42,11 +40,19 @@ fn json_is_one_object_a_line_with_a_time_a_level_and_a_message() {
             "{object:?}"
         );
     }
-    let started = find(&objects, "worker 1 started");
-    assert_eq!((&started["worker"], &started["pid"]), (&Value::from(1), &Value::from(pid)));
-    assert_eq!(find(&objects, "worker 1 is ready")["worker"], 1);
-    find(&objects, "listening on 127.0.0.1:");
-    assert_eq!(find(&objects, "worker 1 ended")["level"], "WARN");
+    let its = |name: &str| {
+        let mut its = objects.iter().filter(|object| object.get("worker") == Some(&Value::from(1)));
+        its.find(|object| object["event"] == name).unwrap_or_else(|| panic!("no {name}")).clone()
+    };
+    for name in ["worker_started", "worker_ready"] {
+        let object = its(name);
+        assert_eq!([&object["pid"], &object["generation"]], [&Value::from(pid), &Value::from(0)]);
+    }
+    let address = find(&objects, "listening")["address"].as_str().expect("a text");
+    assert_eq!(address.parse(), Ok(supervisor.address()));
+    let exited = its("worker_exited");
+    assert_eq!([&exited["level"], &exited["signal"]], ["WARN", "SIGKILL"]);
+    assert!(exited.get("code").is_none());
 }
 
 #[test]
@@ -55,11 +61,13 @@ fn what_ends_it_is_a_line_of_json_like_all_before() {
     let mut supervisor =
         sticky_run(1, &flags).command(&["/no/such/program"]).env("STICKY_WORKER", "1").spawn();
     assert_eq!(supervisor.wait().code(), Some(127));
-    let objects = objects(&supervisor.whole_log());
-    find(&objects, "STICKY_WORKER is no variable");
+    let objects = objects(&supervisor.raw_log());
+    assert_eq!(find(&objects, "variable_unknown")["variable"], "STICKY_WORKER");
     let last = objects.last().expect("several lines");
-    assert_eq!(find(&objects, "cannot run /no/such/program: not found"), last);
-    assert_eq!(last["level"], "ERROR");
+    assert_eq!(find(&objects, "failed"), last);
+    assert_eq!([&last["level"], &last["code"]], [&Value::from("ERROR"), &Value::from(127)]);
+    let message = last["message"].as_str().expect("a text");
+    assert!(message.starts_with("cannot run /no/such/program: not found"), "{message}");
     humantime::parse_rfc3339(last["timestamp"].as_str().expect("a text")).expect("RFC 3339");
 }
 
@@ -79,7 +87,8 @@ fn what_ends_it_at_once_is_a_line_of_json_at_every_level() {
         let output = command.output().unwrap();
         assert_eq!(output.status.code(), Some(code));
         let objects = objects(&String::from_utf8(output.stderr).unwrap());
-        assert_eq!((objects.len(), &find(&objects, why)["level"]), (1, &Value::from("ERROR")));
+        assert_eq!((objects.len(), &find(&objects, "failed")["level"]), (1, &Value::from("ERROR")));
+        assert!(objects[0]["message"].as_str().expect("a text").starts_with(why));
     }
 }
 
@@ -88,7 +97,7 @@ const STDERR: &str = "/proc/self/fd/2";
 
 /// It is told that the journal reads this file.
 fn with_journal(builder: Builder, stream: &str) -> Builder {
-    builder.after(&format!("export JOURNAL_STREAM=$(stat -Lc %d:%i {stream});"))
+    builder.text_log().after(&format!("export JOURNAL_STREAM=$(stat -Lc %d:%i {stream});"))
 }
 
 /// Ends the worker, and waits for the next one.
@@ -120,7 +129,8 @@ fn in_the_journal_a_line_is_its_priority_and_its_message_also_after_an_upgrade()
     supervisor.signal(Signal::SIGHUP);
     supervisor.wait_for_log("nothing is restarted");
     file.replace(right);
-    supervisor.upgrade();
+    supervisor.signal(Signal::SIGUSR2);
+    supervisor.wait_for_log("upgraded from sticky-run");
     crash(&supervisor);
     assert_eq!(supervisor.stop().code(), Some(0));
     let log = supervisor.whole_log();
@@ -172,8 +182,8 @@ fn in_the_journal_json_and_the_lines_of_workers_are_as_elsewhere() {
     let builder = sticky_run(1, &["--log-format", "json"]);
     let mut supervisor = with_journal(builder, STDERR).start();
     assert_eq!(supervisor.stop().code(), Some(0));
-    let objects = objects(&supervisor.whole_log());
-    assert_eq!(find(&objects, "worker 0 is ready")["level"], "INFO");
+    let objects = objects(&supervisor.raw_log());
+    assert_eq!(find(&objects, "worker_ready")["level"], "INFO");
 
     let script = "echo \"$JOURNAL_STREAM\" >&2; exec \"$0\" \"$@\"";
     let command = worker::command();
@@ -190,7 +200,7 @@ fn in_the_journal_json_and_the_lines_of_workers_are_as_elsewhere() {
 
 #[test]
 fn text_has_the_message_alone() {
-    let mut supervisor = sticky_run(1, &[]).start();
+    let mut supervisor = sticky_run(1, &[]).text_log().start();
     assert_eq!(supervisor.stop().code(), Some(0));
     let log = supervisor.whole_log();
     let started = log.lines().find(|line| line.contains("worker 0 started")).expect("it started");

@@ -28,6 +28,8 @@ mod container;
 mod crash;
 /// What is left after many connections.
 mod endurance;
+/// The names of events in the log.
+mod events;
 /// The examples, as their READMEs say.
 mod examples;
 /// Too few descriptors.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::support::{Supervisor, client, eventually, get, proc, sticky_run, worker};
+use crate::support::{Supervisor, client, event, eventually, get, proc, sticky_run, worker};
 
 /// Workers that run this script and then are test workers, and their output together.
 fn writing(workers: u16, flags: &[&str], script: &str) -> (Supervisor, PipeReader) {
@@ -25,7 +25,7 @@ fn starting(workers: u16, flags: &[&str], script: &str, output: OwnedFd) -> Supe
     let mut words = vec!["sh", "-c", &script];
     words.extend(command.iter().map(String::as_str));
     let flags = [&["--prefix-output"], flags].concat();
-    sticky_run(workers, &flags).command(&words).output_to(output).start()
+    sticky_run(workers, &flags).command(&words).output_to(output).text_log().start()
 }
 
 /// Everything that was written, by a supervisor that is stopped.
@@ -114,8 +114,8 @@ fn a_last_line_without_an_end_comes_when_its_worker_has_ended() {
     let (reader, writer) = pipe().expect("a pipe");
     let words = ["sh", "-c", script];
     let builder = sticky_run(1, &["--prefix-output"]).command(&words).output_to(writer.into());
-    let supervisor = builder.listening();
-    supervisor.wait_for_log("worker 0 started");
+    let supervisor = builder.text_log().listening();
+    supervisor.wait_event(event("worker_started").worker(0));
     eventually("the shell waits", || {
         (!proc::children(supervisor.pid_of(0)).is_empty()).then_some(())
     });
@@ -214,7 +214,7 @@ fn a_process_that_was_left_behind_has_a_second_for_its_last_words() {
     let pid: i32 = pid.parse().expect("a number");
     assert!(proc::is_alive(pid));
     proc::signal(supervisor.pid_of(0), Signal::SIGKILL);
-    supervisor.wait_for_log_times("worker 0 started", 2);
+    supervisor.wait_events(event("worker_started").worker(0), 2);
     eventually("its pipe is closed", || (!proc::is_alive(pid)).then_some(()));
 }
 
@@ -238,8 +238,8 @@ fn pipes_of_workers_that_have_ended_are_closed() {
     let files = proc::open_files_at_rest(supervisor.pid());
     for slot in [0, 1, 0, 1] {
         proc::signal(supervisor.pid_of(slot), Signal::SIGKILL);
-        let times = supervisor.count_log(&format!("worker {slot} is ready")) + 1;
-        supervisor.wait_for_log_times(&format!("worker {slot} is ready"), times);
+        let times = supervisor.count_events(event("worker_ready").worker(slot)) + 1;
+        supervisor.wait_events(event("worker_ready").worker(slot), times);
     }
     assert_eq!(proc::open_files_at_rest(supervisor.pid()), files);
 }

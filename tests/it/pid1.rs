@@ -105,7 +105,7 @@ fn a_worker_of_process_1_that_dies_of_a_signal_is_replaced() {
     let mut parent = builder.start();
     let supervisor = process_1(&parent);
     proc::signal(proc::children(supervisor)[0], Signal::SIGABRT);
-    parent.wait_for_log_times("is ready", 3);
+    parent.wait_events("worker_ready", 3);
     proc::signal(supervisor, Signal::SIGTERM);
     assert_eq!(parent.wait().code(), Some(0));
 }
@@ -123,7 +123,7 @@ fn a_subreaper_adopts_and_reaps_what_workers_leave_behind() {
     eventually("the orphan is a child of the supervisor", || orphaned(&supervisor).then_some(()));
     get(supervisor.address(), "/orphans/200");
     has_only_workers(supervisor.pid(), 2);
-    assert_eq!(supervisor.count_log("WARN"), 0);
+    supervisor.expect_no_trouble();
     // Without the flag it is adopted further up.
     let supervisor = sticky_run(1, &[]).command(&words).start();
     get(supervisor.address(), "/");

@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 use tempfile::TempDir;
 
-use crate::support::{Supervisor, eventually, get, proc, sticky_run, worker};
+use crate::support::{Supervisor, event, eventually, get, proc, sticky_run, worker};
 
 /// A user and a group without a name on any machine.
 pub const USER: u32 = 54_321;
@@ -35,7 +35,7 @@ pub fn is_root() -> bool {
 /// Two workers that sleep, with these flags, after these words of a shell.
 fn sleeping(flags: &[&str], before: &str) -> Supervisor {
     let supervisor = sticky_run(2, flags).command(&SLEEP).after(before).listening();
-    supervisor.wait_for_log("worker 1 started");
+    supervisor.wait_event(event("worker_started").worker(1));
     runs(&supervisor, "sleep");
     supervisor
 }
@@ -143,7 +143,7 @@ fn the_supervisor_keeps_what_it_needs_and_says_so() {
         supervisor.wait_for_log("the supervisor keeps CAP_KILL, CAP_NET_BIND_SERVICE, CAP_SETGID");
         // It can still do what it has to: replace a worker, and stop.
         proc::signal(supervisor.pid_of(0), Signal::SIGKILL);
-        supervisor.wait_for_log_times("worker 0 started", 2);
+        supervisor.wait_events(event("worker_started").worker(0), 2);
         assert_eq!(supervisor.stop().code(), Some(0));
         assert_eq!(supervisor.whole_log().matches("cannot").count(), 0);
     }
@@ -165,7 +165,7 @@ fn who_has_the_capabilities_without_being_root_keeps_them_across_an_upgrade_and_
     let mut supervisor = builder.after(&before).listening();
     let kept = NEEDED & !CAP_NET_BIND_SERVICE;
     for upgrades in 0..2 {
-        supervisor.wait_for_log_times("worker 1 started", upgrades + 1);
+        supervisor.wait_events(event("worker_started").worker(1), upgrades + 1);
         runs(&supervisor, "sleep");
         for set in ["CapPrm", "CapEff", "CapInh", "CapAmb"] {
             assert_eq!(proc::signals(supervisor.pid(), set), Some(kept), "{set}");
@@ -173,7 +173,7 @@ fn who_has_the_capabilities_without_being_root_keeps_them_across_an_upgrade_and_
         }
         assert_eq!(line(supervisor.pid_of(1), "Uid"), "54321 54321 54321 54321");
         supervisor.signal(Signal::SIGUSR2);
-        supervisor.wait_for_log_times("upgraded from sticky-run", upgrades + 1);
+        supervisor.wait_events("upgraded", upgrades + 1);
         proc::signal(supervisor.pid_of(1), Signal::SIGKILL);
     }
     assert_eq!(supervisor.stop().code(), Some(0));
@@ -208,7 +208,7 @@ fn a_worker_of_another_user_has_stdio_and_its_own_channel_and_no_other_descripto
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let builder = sticky_run(2, &AS_SOMEBODY).command(&SLEEP).inherit(listener.into());
     let supervisor = builder.after("exec 7</dev/null 8</etc/passwd 9</;").listening();
-    supervisor.wait_for_log("worker 1 started");
+    supervisor.wait_event(event("worker_started").worker(1));
     runs(&supervisor, "sleep");
     let channels = [0, 1].map(|slot| {
         let files = eventually("it has stdio and one descriptor more", || {
@@ -257,7 +257,7 @@ fn workers_run_where_and_with_what_they_were_asked_to() {
     let flags = [&flags[..], &["--env", "NAME=w{id}{id}", "--env", "JSON={\"id\":1}"]].concat();
     let command = [&SLEEP[..], &["{id}", "{\"id\":{id}}"]].concat();
     let supervisor = sticky_run(2, &flags).command(&command).listening();
-    supervisor.wait_for_log("worker 1 started");
+    supervisor.wait_event(event("worker_started").worker(1));
     runs(&supervisor, "sleep");
     for slot in [0, 1] {
         let pid = supervisor.pid_of(slot);
@@ -301,7 +301,7 @@ fn the_directory_is_entered_as_the_user() {
     // It belongs to them, so the supervisor may not, without the capabilities that it gave up.
     chown(&private, Some(USER), Some(GROUP)).unwrap();
     let supervisor = sticky_run(1, &flags).command(&SLEEP).listening();
-    supervisor.wait_for_log("worker 0 started");
+    supervisor.wait_event(event("worker_started").worker(0));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::support::files::{File, Mark};
 use crate::support::load::Load;
 use crate::support::node::{self, Port};
 use crate::support::supervisor::configured;
-use crate::support::{Supervisor, eventually, get, proc, worker};
+use crate::support::{Supervisor, event, eventually, get, proc, worker};
 
 /// A file that has two workers run this command.
 fn configuration(command: &[&str]) -> String {
@@ -64,7 +64,7 @@ fn with_a_command_that_cannot_be_run_the_old_one_goes_on() {
             .wait_for_log(&format!("cannot start worker 0: cannot run {}: {why}", command[0]));
         load.goes_on();
         // One line says what is wrong, another one what comes of it.
-        supervisor.wait_for_log_times("the restart has failed", before / 2 + 1);
+        supervisor.wait_events("restart_failed", before / 2 + 1);
         assert_eq!(count_trouble(&supervisor), before + 2);
         assert_eq!(supervisor.worker_pids(), workers);
     }
@@ -104,7 +104,7 @@ fn with_a_command_that_does_not_become_ready_the_old_one_goes_on_and_comes_back(
         // The boot timeout has a line of its own.
         let lines = 1 + usize::from(why.contains("timeout"));
         assert_eq!(count_trouble(&supervisor), before + lines);
-        supervisor.wait_for_log_times("configuration: that of before holds again", nth + 1);
+        supervisor.wait_events("configuration_reverted", nth + 1);
         eventually("the successor is gone", || (supervisor.worker_pids() == workers).then_some(()));
         load.goes_on();
     }
@@ -133,15 +133,15 @@ fn with_fewer_workers_none_goes_before_the_new_command_has_worked() {
     let workers = supervisor.worker_pids();
     file.replace(with(1, &["false"]));
     supervisor.signal(Signal::SIGHUP);
-    supervisor.wait_for_log("workers at the end of the restart: 1");
-    supervisor.wait_for_log("workers that go on as before: 3");
-    supervisor.wait_for_log("that of before holds again for the workers");
+    supervisor.wait_event(event("scale_deferred").with("count", 1));
+    supervisor.wait_event(event("restart_failed").with("count", 3));
+    supervisor.wait_event("configuration_reverted");
     eventually("the successor is gone", || (supervisor.worker_pids() == workers).then_some(()));
-    assert_eq!(supervisor.count_log("drains"), 0);
+    assert_eq!(supervisor.count_events("worker_draining"), 0);
     load.goes_on();
     file.replace(with(1, &right));
     supervisor.signal(Signal::SIGHUP);
-    supervisor.wait_for_log("workers from now on: 1");
+    supervisor.wait_event(event("scaled").with("count", 1));
     eventually("one new worker is left", || {
         let now = supervisor.worker_pids();
         (now.len() == 1 && !workers.contains(&now[0])).then_some(())
@@ -157,10 +157,10 @@ fn a_configuration_that_comes_while_everything_stops_does_not_hold() {
     let mut supervisor = configured(2, file.path()).start();
     let (open, _) = hold(supervisor.address(), "/hold");
     supervisor.signal(Signal::SIGTERM);
-    supervisor.wait_for_log("stopping: waiting for connections");
+    supervisor.wait_event("stop_waiting");
     file.replace(format!("{right}log-level = 'debug'\n"));
     supervisor.signal(Signal::SIGHUP);
-    supervisor.wait_for_log("stopping: not restarting");
+    supervisor.wait_event("restart_refused");
     assert_eq!(supervisor.count_log("configuration:"), 0);
     drop(open);
     assert_eq!(supervisor.wait().code(), Some(0));
@@ -178,7 +178,7 @@ fn a_restart_that_fails_half_way_leaves_what_is_new_and_what_is_old() {
     file.replace(configuration(&worker_after(&half, &words)));
     supervisor.signal(Signal::SIGHUP);
     supervisor.wait_for_log("the successor of worker 1 ended before it was ready: exit code 7");
-    supervisor.wait_for_log("workers that go on as before: 1");
+    supervisor.wait_event(event("restart_failed").with("count", 1));
     eventually("the old worker 0 is gone", || (!proc::is_alive(old[0])).then_some(()));
     assert!(proc::is_alive(old[1]));
     load.assert_all_answered();
@@ -196,14 +196,14 @@ fn a_worker_from_before_an_upgrade_does_not_prove_the_command_of_after() {
     let mut supervisor = configured(2, file.path()).start();
     mark.set();
     proc::signal(supervisor.pid_of(0), Signal::SIGKILL);
-    supervisor.wait_for_log_times("worker 0 started", 2);
+    supervisor.wait_events(event("worker_started").worker(0), 2);
     file.replace(configuration(&["false"]));
     supervisor.signal(Signal::SIGUSR2);
-    supervisor.wait_for_log("upgraded from sticky-run");
+    supervisor.wait_event("upgraded");
     mark.clear();
-    supervisor.wait_for_log_times("worker 0 is ready", 2);
+    supervisor.wait_events(event("worker_ready").worker(0), 2);
     crashes(&supervisor, 0, supervisor.pid_of(0));
-    assert_eq!(supervisor.count_log("that of before holds again for the workers"), 1);
+    assert_eq!(supervisor.count_events("configuration_reverted"), 1);
     assert_eq!(supervisor.stop().code(), Some(0));
 }
 
@@ -219,10 +219,10 @@ fn a_worn_worker_gets_a_successor_of_before_if_the_command_of_an_upgrade_fails()
     let wrong = configuration(&["false"]).replace("workers = 2", "workers = 1");
     file.replace(with(&wrong));
     supervisor.signal(Signal::SIGUSR2);
-    supervisor.wait_for_log("upgraded from sticky-run");
+    supervisor.wait_event("upgraded");
     supervisor.wait_for_log("the successor of worker 0 ended before it was ready: exit code 1");
-    supervisor.wait_for_log("that of before holds again for the workers");
-    supervisor.wait_for_log_times("worker 0 is ready", 2);
+    supervisor.wait_event("configuration_reverted");
+    supervisor.wait_events(event("worker_ready").worker(0), 2);
     eventually("the worn one is gone", || (!proc::is_alive(first)).then_some(()));
     assert_eq!(supervisor.stop().code(), Some(0));
 }

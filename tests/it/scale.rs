@@ -4,7 +4,7 @@ use nix::sys::signal::Signal;
 
 use crate::rolling::{PATIENT, ask, requests, session};
 use crate::support::rolling::{Load, Served};
-use crate::support::{connect, eventually, get, proc, sticky_run};
+use crate::support::{connect, event, eventually, get, proc, sticky_run};
 
 #[test]
 fn no_request_fails_and_no_session_leaves_its_worker_while_four_become_eight_and_then_three() {
@@ -18,7 +18,7 @@ fn no_request_fails_and_no_session_leaves_its_worker_while_four_become_eight_and
                 load.go_on(requests() / 12);
                 supervisor.resize(Signal::SIGTTIN, workers);
             }
-            supervisor.wait_for_log("worker 7 is ready");
+            supervisor.wait_event(event("worker_ready").worker(7));
             load.reaches(8);
             load.go_on(requests() / 12);
             for workers in (3..=7).rev() {
@@ -32,7 +32,7 @@ fn no_request_fails_and_no_session_leaves_its_worker_while_four_become_eight_and
     assert_eq!(load.workers(), 8);
     // Each has a channel with two ends.
     supervisor.wait_for_workers(3, files - 2);
-    assert_eq!(supervisor.count_log(" WARN "), 0);
+    supervisor.expect_no_trouble();
 }
 
 #[test]
@@ -59,18 +59,18 @@ fn a_session_of_a_slot_that_is_taken_away_keeps_its_worker_until_it_ends() {
 fn the_number_of_workers_outlives_restarts_and_upgrades_and_the_last_one_stays() {
     let supervisor = sticky_run(2, &PATIENT).start();
     supervisor.resize(Signal::SIGTTIN, 3);
-    supervisor.wait_for_log("worker 2 is ready");
+    supervisor.wait_event(event("worker_ready").worker(2));
     for _ in 0..2 {
         supervisor.restart();
         supervisor.upgrade();
     }
-    assert_eq!(supervisor.count_log("restarted workers: 3"), 2);
+    assert_eq!(supervisor.count_events(event("restart_done").with("count", 3)), 2);
     eventually("there are three", || (supervisor.worker_pids().len() == 3).then_some(()));
     supervisor.resize(Signal::SIGTTOU, 2);
     supervisor.upgrade();
     supervisor.resize(Signal::SIGTTOU, 1);
     supervisor.signal(Signal::SIGTTOU);
-    supervisor.wait_for_log("workers: still 1");
+    supervisor.wait_event(event("scale_refused").with("count", 1));
     eventually("there is one", || (supervisor.worker_pids().len() == 1).then_some(()));
     get(supervisor.address(), "/");
 }
@@ -86,7 +86,7 @@ fn new_workers_are_told_how_many_there_are() {
     };
     assert_eq!(told(0), "2");
     supervisor.resize(Signal::SIGTTIN, 3);
-    supervisor.wait_for_log("worker 2 is ready");
+    supervisor.wait_event(event("worker_ready").worker(2));
     assert_eq!((told(0), told(2)), ("2".into(), "3".into()));
     supervisor.restart();
     assert_eq!((told(0), told(1), told(2)), ("3".into(), "3".into(), "3".into()));
@@ -101,7 +101,7 @@ fn clients_in_turns_use_all_workers_that_there_are() {
     let load = Load::during(visit, |load| {
         for workers in [3, 4, 5] {
             supervisor.resize(Signal::SIGTTIN, workers);
-            supervisor.wait_for_log(&format!("worker {} is ready", workers - 1));
+            supervisor.wait_event(event("worker_ready").worker(workers - 1));
             load.go_on(40);
         }
         for workers in [4, 3, 2, 1] {

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::support::{SOON, Supervisor, eventually, get, proc, sticky_run, terminal, worker};
+use crate::support::{
+    SOON, Supervisor, event, eventually, get, proc, sticky_run, terminal, worker,
+};
 
 /// A worker that says which signals it gets, and its child, which must get none.
 const LISTENING: [&str; 3] = [
@@ -59,7 +61,7 @@ fn signals_that_mean_nothing_do_not_end_it() {
     let real_time = format!("kill -34 {pid}; kill -40 {pid}; kill -64 {pid}");
     assert!(shell.args(["-c", &real_time]).status().unwrap().success());
     get(supervisor.address(), "/");
-    assert_eq!(supervisor.count_log("got SIG"), 0);
+    assert_eq!(supervisor.count_events("signal_received"), 0);
     assert_eq!(supervisor.stop().code(), Some(0));
 }
 
@@ -127,7 +129,7 @@ fn what_comes_at_any_moment_of_an_upgrade_is_heard() {
         proc::watch(moment);
         supervisor.signal(signal);
         supervisor.wait_for_log_times(said, heard[0] + 1);
-        supervisor.wait_for_log_times("upgraded from sticky-run", heard[1] + 1);
+        supervisor.wait_events("upgraded", heard[1] + 1);
         get(supervisor.address(), "/");
     }
     assert_eq!(supervisor.stop().code(), Some(0));
@@ -151,9 +153,9 @@ fn signals_interrupt_nobody_who_is_served() {
             get(address, "/");
             if round % 100 == 0 {
                 // A fork(2) and what comes after it are interrupted as well.
-                let before = supervisor.count_log("is ready");
+                let before = supervisor.count_events("worker_ready");
                 proc::signal(supervisor.pid_of(0), Signal::SIGKILL);
-                supervisor.wait_for_log_times("is ready", before + 1);
+                supervisor.wait_events("worker_ready", before + 1);
             }
         }
         done.store(true, Ordering::Relaxed);
@@ -170,7 +172,7 @@ fn a_worker_that_is_stopped_is_named_and_holds_up_no_stop() {
     supervisor.wait_for_log("worker 1 is stopped by SIGSTOP");
     assert_eq!(supervisor.count_log(&format!("kill -CONT {pid}")), 1);
     assert_eq!(supervisor.stop().code(), Some(0));
-    assert_eq!(supervisor.count_log("killing"), 0);
+    assert_eq!(supervisor.kills(), 0);
 }
 
 /// A supervisor on a terminal, that `after` starts.
@@ -188,10 +190,10 @@ fn a_supervisor_whose_terminal_goes_stops_in_order() {
     for after in ["exec setsid --ctty \"$0\" \"$@\";", passes_on] {
         let (mut supervisor, terminal) = on_terminal(after);
         drop(terminal);
-        supervisor.wait_for_log("the terminal is gone");
+        supervisor.wait_event("terminal_lost");
         supervisor.wait();
         eventually("it has stopped", || (supervisor.count_log(" stopped") > 0).then_some(()));
-        assert_eq!(supervisor.count_log("restarting"), 0);
+        assert_eq!(supervisor.count_events("restart_begun"), 0);
     }
 }
 
@@ -199,7 +201,7 @@ fn a_supervisor_whose_terminal_goes_stops_in_order() {
 fn a_users_hup_on_a_terminal_restarts_and_nohup_outlives_it() {
     let (supervisor, _terminal) = on_terminal("exec setsid --ctty \"$0\" \"$@\";");
     supervisor.signal(Signal::SIGHUP);
-    supervisor.wait_for_log("restarted workers: 2");
+    supervisor.wait_event(event("restart_done").with("count", 2));
     drop(supervisor);
 
     let (mut supervisor, terminal) = on_terminal("trap '' HUP; exec setsid --ctty \"$0\" \"$@\";");
@@ -207,6 +209,6 @@ fn a_users_hup_on_a_terminal_restarts_and_nohup_outlives_it() {
     supervisor.wait_for_log("the terminal is gone: going on");
     get(supervisor.address(), "/");
     supervisor.signal(Signal::SIGHUP);
-    supervisor.wait_for_log("restarted workers: 2");
+    supervisor.wait_event(event("restart_done").with("count", 2));
     assert_eq!(supervisor.stop().code(), Some(0));
 }

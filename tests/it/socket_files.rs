@@ -43,7 +43,7 @@ fn a_unix_socket_is_for_whom_it_is_asked_to_be_and_an_upgrade_changes_that() {
     assert_eq!(now(), (0o600, USER, 0));
     file.replace(with("620", "socket-user = '0'\nsocket-group = '54322'"));
     supervisor.signal(Signal::SIGUSR2);
-    supervisor.wait_for_log("upgraded from sticky-run");
+    supervisor.wait_event("upgraded");
     eventually("the socket is of others", || (now() == (0o620, 0, GROUP)).then_some(()));
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::support::{
-    Answer, Supervisor, connect, eventually, get, proc, read_reply, request, sticky_run,
+    Answer, Supervisor, connect, event, eventually, get, proc, read_reply, request, sticky_run,
 };
 
 /// Longer than a busy machine holds up an answer.
@@ -59,7 +59,7 @@ fn only_connections_in_flight_to_a_stopped_worker_wait_and_they_move_after_the_s
     assert!((1..=IN_FLIGHT).contains(&late.len()), "{} waited", late.len());
     let latest = *late.iter().max().expect("one at least");
     assert!(latest < STALL + Duration::from_secs(2), "moved after {latest:?}");
-    assert_eq!(supervisor.count_log("has stopped reading its channel"), 1);
+    assert_eq!(supervisor.count_events("worker_stalled"), 1);
     // From now on nobody is sent there.
     let start = Instant::now();
     for _ in 0..20 {
@@ -67,7 +67,7 @@ fn only_connections_in_flight_to_a_stopped_worker_wait_and_they_move_after_the_s
     }
     assert!(start.elapsed() < STALL, "20 answers took {:?}", start.elapsed());
     proc::signal(stopped, Signal::SIGCONT);
-    supervisor.wait_for_log("reads its channel again");
+    supervisor.wait_event("worker_recovered");
     let back = eventually("it gets connections again", || {
         let answer = get(supervisor.address(), "/");
         (answer.slot == 0).then_some(answer)
@@ -83,7 +83,7 @@ fn the_client_of_a_stopped_worker_waits_for_it_and_nobody_else_does() {
     stop(owner.pid);
     let mut bound = connect(address).expect("a connection");
     bound.write_all(b"GET /?sid=mine HTTP/1.1\r\n\r\n").expect("a request");
-    supervisor.wait_for_log("has stopped reading its channel");
+    supervisor.wait_event("worker_stalled");
     let start = Instant::now();
     for _ in 0..20 {
         assert_ne!(get(address, "/").slot, owner.slot);
@@ -108,12 +108,14 @@ fn a_flood_for_a_stopped_owner_is_bounded_and_others_are_served() {
     let mut bound: Vec<TcpStream> = Vec::new();
     // More may wait while nobody can know yet that the owner is stopped, so a fast client needs more
     // of them.
-    while supervisor.count_log("too many wait for worker") == 0 && bound.len() < 6_000 {
+    while supervisor.count_events(event("connection_dropped").with("reason", "queue_full")) == 0
+        && bound.len() < 6_000
+    {
         let mut stream = connect(address).expect("a connection");
         stream.write_all(b"GET /?sid=mine HTTP/1.1\r\n\r\n").expect("a request");
         bound.push(stream);
     }
-    supervisor.wait_for_log("too many wait for worker");
+    supervisor.wait_event(event("connection_dropped").with("reason", "queue_full"));
     let other = request(address, "GET /?sid=other HTTP/1.1\r\n\r\n").expect("an answer");
     assert_ne!(other.slot, owner.slot);
     proc::signal(owner.pid, Signal::SIGCONT);

@@ -12,7 +12,9 @@ use nix::unistd::geteuid;
 
 use crate::privileges::{AS_SOMEBODY, public_program};
 use crate::support::client::{self, connect, read_answer};
-use crate::support::{Supervisor, eventually, full, get, proc, sticky_run, uninterrupted, worker};
+use crate::support::{
+    Supervisor, event, eventually, full, get, proc, sticky_run, uninterrupted, worker,
+};
 
 /// What ending may take besides the time that is meant, on a busy machine.
 const SLACK: Duration = Duration::from_secs(4);
@@ -26,12 +28,12 @@ fn term_and_int_wait_for_open_connections() {
         let mut supervisor = sticky_run(2, &["--grace", "1h"]).start();
         let (held, _) = client::hold(supervisor.address(), "/hold");
         supervisor.signal(signal);
-        supervisor.wait_for_log("stopping: waiting for connections: 1");
+        supervisor.wait_event(event("stop_waiting").with("count", 1));
         is_closed_to_new_clients(supervisor.address());
         assert!(proc::is_alive(supervisor.pid()));
         drop(held);
         ends_in_order(&mut supervisor);
-        assert_eq!(supervisor.count_log("killing"), 0);
+        assert_eq!(supervisor.kills(), 0);
     }
 }
 
@@ -46,7 +48,7 @@ fn a_connection_that_never_ends_is_given_the_grace_and_no_more() {
     assert!(since.elapsed() >= Duration::from_millis(800), "{:?}", since.elapsed());
     assert!(since.elapsed() < Duration::from_secs(1) + SLACK, "{:?}", since.elapsed());
     assert!(uninterrupted(|| held.read(&mut [0])).is_ok_and(|count| count == 0));
-    assert_eq!(supervisor.count_log("killing"), 0);
+    assert_eq!(supervisor.kills(), 0);
 }
 
 #[test]
@@ -58,7 +60,7 @@ fn a_worker_that_ignores_term_is_killed_at_the_end_of_the_grace() {
     ends_in_order(&mut supervisor);
     assert!(since.elapsed() >= Duration::from_secs(1), "{:?}", since.elapsed());
     assert!(since.elapsed() < Duration::from_secs(1) + SLACK, "{:?}", since.elapsed());
-    assert_eq!(supervisor.count_log("killing what did not end in time, workers: 2"), 1);
+    assert_eq!(supervisor.count_events(event("workers_killed").with("count", 2)), 1);
 }
 
 #[test]
@@ -85,12 +87,12 @@ fn a_second_signal_ends_it_within_a_second_and_a_third_at_once() {
         let (_held, _) = client::hold(supervisor.address(), "/hold");
         let since = Instant::now();
         supervisor.signal(Signal::SIGINT);
-        supervisor.wait_for_log("waiting for connections");
+        supervisor.wait_event("stop_waiting");
         for _ in 1..signals {
-            let heard = supervisor.count_log("got SIG");
+            let heard = supervisor.count_events("signal_received");
             proc::watch(ONE_STOP);
             supervisor.signal(Signal::SIGTERM);
-            supervisor.wait_for_log_times("got SIG", heard + 1);
+            supervisor.wait_events("signal_received", heard + 1);
         }
         ends_in_order(&mut supervisor);
         assert!(since.elapsed() < Duration::from_secs(1) + SLACK, "{:?}", since.elapsed());
@@ -103,10 +105,10 @@ fn a_stop_that_arrives_twice_within_a_moment_waits_for_open_connections() {
         let mut supervisor = sticky_run(2, &["--grace", "1h"]).start();
         let (held, _) = client::hold(supervisor.address(), "/hold");
         supervisor.signal(Signal::SIGTERM);
-        supervisor.wait_for_log("stopping: waiting for connections: 1");
+        supervisor.wait_event(event("stop_waiting").with("count", 1));
         supervisor.signal(second);
-        supervisor.wait_for_log("stopping: both signals are taken as one request");
-        assert_eq!(supervisor.count_log("stopping fast"), 0);
+        supervisor.wait_event("stop_repeated");
+        assert_eq!(supervisor.count_events("stop_hurried"), 0);
         assert_eq!(supervisor.worker_pids().len(), 2);
         drop(held);
         ends_in_order(&mut supervisor);
@@ -129,7 +131,7 @@ fn no_socket_file_is_left() {
 #[test]
 fn workers_that_are_not_ready_yet_are_ended() {
     let mut supervisor = sticky_run(1, &[]).env("TEST_WORKER", "deaf").listening();
-    supervisor.wait_for_log("worker 0 started");
+    supervisor.wait_event(event("worker_started").worker(0));
     let since = Instant::now();
     supervisor.signal(Signal::SIGTERM);
     ends_in_order(&mut supervisor);
@@ -139,7 +141,7 @@ fn workers_that_are_not_ready_yet_are_ended() {
 #[test]
 fn workers_that_crash_on_every_start_are_not_started_any_more() {
     let mut supervisor = sticky_run(3, &[]).command(&["false"]).listening();
-    supervisor.wait_for_log_times("trying worker", 3);
+    supervisor.wait_events("worker_start_scheduled", 3);
     let since = Instant::now();
     supervisor.signal(Signal::SIGTERM);
     ends_in_order(&mut supervisor);
@@ -160,7 +162,7 @@ fn clients_whose_head_was_not_complete_and_clients_that_wait_are_served() {
         (proc::open_files(supervisor.pid()) == before + 19).then_some(())
     });
     supervisor.signal(Signal::SIGTERM);
-    supervisor.wait_for_log("waiting for connections: 51");
+    supervisor.wait_event(event("stop_waiting").with("count", 51));
     proc::signal(worker, Signal::SIGCONT);
     pending.write_all(b"d=late HTTP/1.1\r\n\r\n").unwrap();
     clients.push(pending);
@@ -204,7 +206,7 @@ fn a_listener_that_was_inherited_is_closed_too_while_others_are_waited_for() {
     let mut supervisor = builder.inherit(listener.into()).start();
     let (held, _) = client::hold(supervisor.address(), "/hold");
     supervisor.signal(Signal::SIGTERM);
-    supervisor.wait_for_log("stopping: waiting for connections: 1");
+    supervisor.wait_event(event("stop_waiting").with("count", 1));
     is_closed_to_new_clients(supervisor.address());
     drop(held);
     ends_in_order(&mut supervisor);
@@ -269,7 +271,7 @@ fn no_worker_survives_a_supervisor_that_was_killed() {
         let mut supervisor = sticky_run(3, &[]).env("TEST_WORKER", traits).listening();
         // As long as none is ready, there is one alone.
         let count = if traits == "deaf" { 1 } else { 3 };
-        supervisor.wait_for_log_times("started (pid", count);
+        supervisor.wait_events("worker_started", count);
         let workers = supervisor.worker_pids();
         assert_eq!(workers.len(), count);
         supervisor.signal(Signal::SIGKILL);
@@ -287,7 +289,7 @@ fn a_stop_that_nobody_asked_twice_lets_an_answer_finish() {
     let mut upload = client::send(address, "POST /body HTTP/1.1\r\nContent-Length: 4\r\n\r\n12");
     get(address, "/");
     supervisor.signal(Signal::SIGTERM);
-    supervisor.wait_for_log("waiting for connections");
+    supervisor.wait_event("stop_waiting");
     upload.write_all(b"34").unwrap();
     assert_eq!(read_answer(&mut upload).unwrap().value("length"), "4");
     ends_in_order(&mut supervisor);

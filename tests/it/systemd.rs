@@ -135,7 +135,7 @@ fn a_node_server_that_asks_for_the_address_gets_the_socket_that_was_passed() {
     let builder = builder.env("HOST", "127.0.0.1").env("PORT", &address.port().to_string());
     let mut supervisor = builder.pass(passed, "$$").start();
     supervisor.wait_for_log(&format!("listening on {address} (from systemd, name http)"));
-    assert_eq!(supervisor.count_log("listening on"), 1);
+    assert_eq!(supervisor.count_events("listening"), 1);
     reply::get(address, "/").pid();
     assert_eq!(supervisor.stop().code(), Some(0));
     drop(connect(address).expect("the socket listens on"));
@@ -275,7 +275,7 @@ fn after_an_upgrade_the_manager_is_told_and_passed_sockets_and_output_go_on() {
     let builder = without_listener(1, &["--prefix-output"]).command(&words);
     let builder =
         builder.env("NOTIFY_SOCKET", &manager.address).env("FIFO", fifo.to_str().unwrap());
-    let mut supervisor = builder.output_to(writer.into()).pass(passed, "$$").start();
+    let mut supervisor = builder.output_to(writer.into()).text_log().pass(passed, "$$").start();
     manager.heard_until("STATUS=1 of 1 workers ready");
     let end = fs::File::options().write(true).open(&fifo).expect("somebody reads it");
     supervisor.signal(Signal::SIGUSR2);

@@ -12,7 +12,7 @@ use nix::sys::signal::Signal::{
 use crate::stop::ONE_STOP;
 use crate::support::client;
 use crate::support::files::{Installed, Mark};
-use crate::support::{Supervisor, eventually, get, proc, sticky_run};
+use crate::support::{Supervisor, event, eventually, get, proc, sticky_run};
 
 /// So many supervisors at a time.
 const CROWD: usize = 8;
@@ -270,17 +270,17 @@ impl Scene {
         let supervisor = &self.supervisor;
         match state {
             State::Running => {}
-            State::Starting => supervisor.wait_for_log("worker 0 started"),
+            State::Starting => supervisor.wait_event(event("worker_started").worker(0)),
             State::Rolling => {
                 self.waits.set();
                 supervisor.signal(SIGHUP);
-                supervisor.wait_for_log_times("worker 0 started", 2);
+                supervisor.wait_events(event("worker_started").worker(0), 2);
             }
             State::CrashLoop => {
                 self.fails.set();
                 let workers = supervisor.worker_pids();
                 workers.iter().for_each(|pid| proc::signal(*pid, Signal::SIGKILL));
-                supervisor.wait_for_log_times("(3 in a row)", 2);
+                supervisor.wait_events(event("worker_start_failed").with("count", 3), 2);
             }
             State::Upgrading => {
                 self.thinks.set();
@@ -290,7 +290,7 @@ impl Scene {
                 ));
                 let workers = supervisor.worker_pids();
                 supervisor.signal(SIGUSR2);
-                supervisor.wait_for_log("upgrading: asking");
+                supervisor.wait_event("upgrade_begun");
                 let mut children = proc::children(supervisor.pid()).into_iter();
                 self.asked = children.find(|pid| !workers.contains(pid));
                 assert!(self.asked.is_some());
@@ -298,20 +298,20 @@ impl Scene {
             State::Stopping => {
                 self.held = Some(client::hold(supervisor.address(), "/hold").0);
                 supervisor.signal(SIGTERM);
-                supervisor.wait_for_log("stopping: waiting for connections: 1");
+                supervisor.wait_event(event("stop_waiting").with("count", 1));
             }
         }
     }
 
     fn play(mut self, row: &Row) {
         for signal in row.signals {
-            let heard = self.supervisor.count_log("got SIG");
+            let heard = self.supervisor.count_events("signal_received");
             if heard > 0 {
                 proc::watch(ONE_STOP);
             }
             self.supervisor.signal(*signal);
             if STOPS.iter().any(|stop| stop[0] == *signal) {
-                self.supervisor.wait_for_log_times("got SIG", heard + 1);
+                self.supervisor.wait_events("signal_received", heard + 1);
             }
         }
         self.expect(row.said);

@@ -15,7 +15,7 @@ use crate::support::files::{File, Installed};
 use crate::support::load::Load;
 use crate::support::node::Port;
 use crate::support::supervisor::configured;
-use crate::support::{Supervisor, client, eventually, full, get, proc, sticky_run, worker};
+use crate::support::{Supervisor, client, event, eventually, full, get, proc, sticky_run, worker};
 
 /// What is at the path of the program, and what the log says of it.
 type Wrong = (fn(&Installed), &'static str);
@@ -33,9 +33,9 @@ fn with_state(filter: &str) -> String {
 #[track_caller]
 fn refuses(supervisor: &Supervisor, why: &str) {
     let trouble = || supervisor.count_log(" WARN ") + supervisor.count_log("ERROR");
-    let (before, failed) = (trouble(), supervisor.count_log("cannot upgrade to "));
+    let (before, failed) = (trouble(), supervisor.count_events("upgrade_failed"));
     supervisor.signal(Signal::SIGUSR2);
-    supervisor.wait_for_log_times("cannot upgrade to ", failed + 1);
+    supervisor.wait_events("upgrade_failed", failed + 1);
     let log = supervisor.log();
     let line = log.lines().rfind(|line| line.contains("cannot upgrade to ")).unwrap();
     assert!(line.contains(why), "{why:?} in {line}");
@@ -61,7 +61,7 @@ fn goes_on_in_spite_of(name: &str, all: &[Wrong]) {
     load.goes_on();
     load.assert_all_answered();
     assert_eq!(supervisor.worker_pids(), workers);
-    assert_eq!(supervisor.count_log("upgraded"), 1);
+    assert_eq!(supervisor.count_events("upgraded"), 1);
     assert_eq!(supervisor.stop().code(), Some(0));
 }
 
@@ -172,7 +172,8 @@ fn a_program_that_never_answers_is_ended_and_all_goes_on() {
         supervisor.signal(Signal::SIGUSR2);
         // It has 20 s, which is as long as any other condition may take.
         proc::watch(Duration::from_secs(10));
-        supervisor.wait_for_log_times("it does not answer within 20s; going on", nth + 1);
+        supervisor
+            .wait_events(event("upgrade_failed").saying("does not answer within 20s"), nth + 1);
         eventually("nobody else is left", || {
             (proc::children(supervisor.pid()) == workers).then_some(())
         });
@@ -231,13 +232,13 @@ fn an_upgrade_changes_what_is_listened_on_and_how_many_workers_there_are() {
     let load = Load::on(both.parse().unwrap());
     file.replace(configuration(3, &[both, new]));
     supervisor.upgrade();
-    supervisor.wait_for_log("workers from now on: 3");
-    supervisor.wait_for_log("worker 2 is ready");
+    supervisor.wait_event(event("scaled").with("count", 3));
+    supervisor.wait_event(event("worker_ready").worker(2));
     get(new.parse().unwrap(), "/");
     assert!(is_refused(old.parse().unwrap()));
     file.replace(configuration(1, &[both, old]));
     supervisor.upgrade();
-    supervisor.wait_for_log("workers from now on: 1");
+    supervisor.wait_event(event("scaled").with("count", 1));
     eventually("one worker is left", || (supervisor.worker_pids().len() == 1).then_some(()));
     get(old.parse().unwrap(), "/");
     assert!(is_refused(new.parse().unwrap()));
@@ -284,7 +285,7 @@ fn whoever_came_to_an_address_that_an_upgrade_removes_is_served() {
     });
     file.replace(configuration(1, &[stays]));
     supervisor.upgrade();
-    supervisor.wait_for_log(&format!("listening on {goes} no more"));
+    supervisor.wait_event(event("listener_closed").with("address", goes.to_string()));
     assert!(is_refused(gone));
     proc::signal(worker, Signal::SIGCONT);
     pending.write_all(b"d=late HTTP/1.1\r\n\r\n").unwrap();
@@ -318,14 +319,14 @@ fn no_client_of_an_address_that_an_upgrade_removes_under_load_is_reset() {
             file.replace(&without);
             supervisor.upgrade();
         });
-        supervisor.wait_for_log_times("no more", round + 1);
+        supervisor.wait_events("listener_closed", round + 1);
         file.replace(&with);
         supervisor.upgrade();
-        supervisor.wait_for_log_times(&format!("listening on {goes}"), 2 * round + 3);
+        supervisor.wait_events(event("listening").with("address", goes.to_string()), 2 * round + 3);
         get(goes.parse().unwrap(), "/");
     }
     load.assert_all_answered();
-    assert_eq!(supervisor.count_log("WARN"), 0);
+    supervisor.expect_no_trouble();
     assert_eq!(supervisor.stop().code(), Some(0));
 }
 
@@ -345,10 +346,10 @@ fn an_address_that_the_supervisor_itself_is_in_the_way_of_is_refused_with_what_t
     // What it says works.
     file.replace(configuration(1, &["127.0.0.1:0"]));
     supervisor.upgrade();
-    supervisor.wait_for_log("no more");
+    supervisor.wait_event("listener_closed");
     file.replace(configuration(1, &["127.0.0.1:0", &wide]));
     supervisor.upgrade();
-    supervisor.wait_for_log(&format!("listening on {wide}"));
+    supervisor.wait_event(event("listening").with("address", wide.to_string()));
     get(narrow.parse().unwrap(), "/");
     assert_eq!(supervisor.stop().code(), Some(0));
 }

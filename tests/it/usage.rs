@@ -197,18 +197,18 @@ fn a_misspelt_variable_is_a_warning_and_one_of_others_is_not() {
 
 #[test]
 fn a_command_that_is_not_there_is_noticed_before_anything_listens() {
-    let (code, log) = ends(sticky_run(1, &[]).command(&["no-such-command"]).spawn());
+    let (code, log) = ends(sticky_run(1, &[]).command(&["no-such-command"]).text_log().spawn());
     assert_eq!(code, Some(127));
     assert!(!log.contains("listening"), "{log}");
 }
 
 #[test]
 fn a_command_that_is_not_there_is_127_and_one_line() {
-    let (code, log) = ends(sticky_run(2, &[]).command(&["no-such-command"]).spawn());
+    let (code, log) = ends(sticky_run(2, &[]).command(&["no-such-command"]).text_log().spawn());
     assert_eq!(code, Some(127));
     says(&log, &["cannot run no-such-command: not found", "PATH"]);
     let script = Script::new("interpreter", "#!/no/such/interpreter\n", 0o755);
-    let (code, log) = ends(sticky_run(2, &[]).command(&[script.path()]).spawn());
+    let (code, log) = ends(sticky_run(2, &[]).command(&[script.path()]).text_log().spawn());
     assert_eq!(code, Some(127));
     says(&log, &[script.path(), "first line"]);
 }
@@ -218,7 +218,7 @@ fn a_command_that_cannot_be_executed_is_126_and_one_line() {
     let script = Script::new("mode", "#!/bin/sh\nexit 0\n", 0o644);
     let directory = Path::new(script.path()).parent().unwrap().to_str().unwrap();
     for path in [script.path(), directory] {
-        let (code, log) = ends(sticky_run(2, &[]).command(&[path]).spawn());
+        let (code, log) = ends(sticky_run(2, &[]).command(&[path]).text_log().spawn());
         assert_eq!(code, Some(126), "{log}");
         says(&log, &["cannot run", path, "it has to be an executable file: chmod +x"]);
     }
@@ -227,7 +227,7 @@ fn a_command_that_cannot_be_executed_is_126_and_one_line() {
 #[test]
 fn a_command_with_too_long_a_name_is_126_and_one_line() {
     let long = format!("/{}", "x".repeat(300));
-    let (code, log) = ends(sticky_run(2, &[]).command(&[&long]).spawn());
+    let (code, log) = ends(sticky_run(2, &[]).command(&[&long]).text_log().spawn());
     assert_eq!(code, Some(126), "{log}");
     says(&log, &["cannot run", &long, "file name too long"]);
 }
@@ -284,7 +284,8 @@ fn a_port_below_1024_without_the_right_is_1_and_one_line() {
                           --inh-caps=-net_bind_service \"$0\" \"$@\";";
     let here = i32::try_from(process::id()).unwrap();
     let before = if proc::status(here, "Uid:") == Some(0) { drop_the_right } else { "" };
-    let (code, log) = ends(sticky_run(1, &["--listen", "127.0.0.1:1"]).after(before).spawn());
+    let (code, log) =
+        ends(sticky_run(1, &["--listen", "127.0.0.1:1"]).after(before).text_log().spawn());
     assert_eq!(code, Some(1), "{log}");
     says(&log, &["cannot listen on 127.0.0.1:1", "root or CAP_NET_BIND_SERVICE"]);
 }
@@ -332,7 +333,7 @@ fn a_script_that_is_not_there_is_127_for_check() {
 
 #[test]
 fn no_worker_that_ever_became_ready_is_1_and_says_so() {
-    let (code, log) = ends(sticky_run(4, &[]).env("TEST_WORKER", "exit=3").spawn());
+    let (code, log) = ends(sticky_run(4, &[]).env("TEST_WORKER", "exit=3").text_log().spawn());
     assert_eq!(code, Some(1));
     let last = log.lines().last().unwrap_or_default();
     let why = "no worker ever became ready: giving up after 5 starts, the last one ended before it \

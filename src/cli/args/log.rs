@@ -17,8 +17,9 @@ pub(in crate::cli) struct LogArgs {
 
     /// How log lines look
     ///
-    /// "json" writes one object a line, with "timestamp" (RFC 3339, UTC), "level" and "message", and
-    /// "worker" (its slot) and "pid" where a line is about one. An error in the flags themselves, or
+    /// "json" writes one object a line, with "timestamp" (RFC 3339, UTC), "level", "event", "message" and
+    /// the event's own fields, such as "worker" (its slot) and "pid". sticky-run-log(7) lists all events;
+    /// programs should look at these and not at messages. An error in the flags themselves, or
     /// in the file of --config, ends sticky-run before it knows the format, with a line of text.
     ///
     /// Where standard error is the journal's stream, as systemd says in JOURNAL_STREAM, a line of "text"

@@ -52,7 +52,10 @@ impl<S: Subscriber> Layer<S> for Limits {
         event.record(&mut slot);
         let through = self.let_through((metadata.callsite(), slot.0), clock::now());
         if let Some(missing) = through.filter(|missing| *missing > 0) {
-            warn!(target: STAND_IN, worker = slot.0, "{missing} lines like the next one are left out");
+            warn!(
+                name: "lines_suppressed", target: STAND_IN, worker = slot.0, count = missing,
+                "{missing} lines like the next one are left out"
+            );
         }
         through.is_some()
     }

@@ -143,7 +143,10 @@ impl Engine {
     pub(in crate::engine) fn hear_channels(&mut self) {
         match self.workers.channels.look() {
             Ok(events) => events.into_iter().for_each(|event| self.channel_event(event)),
-            Err(error) => warn!("cannot look which channels have something to read: {error}"),
+            Err(error) => warn!(
+                name: "channels_poll_failed",
+                "cannot look which channels have something to read: {error}"
+            ),
         }
     }
 
@@ -299,20 +302,26 @@ impl Engine {
     /// Looks how much a worker has not picked up.
     pub(in crate::engine) fn look_at(&mut self, worker: Worker) {
         let unread = self.unread(worker).unwrap_or_else(|error| {
-            warn!(worker = worker.slot, "cannot look at the channel of {worker}: {error}");
+            warn!(
+                name: "channel_query_failed", worker = worker.slot,
+                "cannot look at the channel of {worker}: {error}"
+            );
             usize::MAX
         });
         match self.router.note_unread(self.now, worker, unread) {
             Health::Unchanged => {}
             Health::Stalled => {
                 warn!(
-                    worker = worker.slot,
-                    "{worker} has stopped reading its channel: its own clients wait for it, \
-                     others go elsewhere"
+                    name: "worker_stalled", worker = worker.slot,
+                    "{worker} has stopped reading its channel: its own clients wait for it, others \
+                     go elsewhere"
                 );
                 self.relieve(worker);
             }
-            Health::Resumed => info!(worker = worker.slot, "{worker} reads its channel again"),
+            Health::Resumed => info!(
+                name: "worker_recovered", worker = worker.slot,
+                "{worker} reads its channel again"
+            ),
         }
     }
 

@@ -136,7 +136,10 @@ impl Engine {
     /// Closes a listener while all else goes on, and says so.
     pub(in crate::engine) fn listen_no_more(&mut self, number: u32) {
         if let Some(listener) = self.listeners.get(number) {
-            info!("listening on {listener} no more");
+            info!(
+                name: "listener_closed", address = listener.bound_to(),
+                "listening on {listener} no more"
+            );
         }
         self.drop_listener(number);
     }
@@ -145,7 +148,10 @@ impl Engine {
         let Some(listener) = self.listeners.remove(number) else { return };
         // The descriptor may be inherited and so be open elsewhere: closing is not enough.
         if let Err(error) = self.poll.registry().deregister(&mut SourceFd(&listener.as_raw_fd())) {
-            warn!("cannot stop waiting on {listener}: {error}");
+            warn!(
+                name: "listener_watch_failed", address = listener.bound_to(),
+                "cannot stop waiting on {listener}: {error}"
+            );
         }
     }
 
@@ -188,6 +194,7 @@ impl Engine {
             let full = error.raw_os_error() == Some(libc::EMFILE);
             let hint = if full { "raise the limit on open files; " } else { "" };
             warn!(
+                name: "accept_paused", %error, suppressed = before,
                 "cannot accept: {error}; clients wait in the backlog, trying again every {} ms \
                  ({hint}{before} earlier times not shown)",
                 REST.as_millis()

@@ -40,10 +40,10 @@ impl Engine {
             self.node_mut().elsewhere.remove(&worker);
             let Some(before) = self.served_before(worker) else { continue };
             warn!(
-                worker = worker.slot,
-                "the successor of {worker} listens on {} and no longer on {}: ending it; stop and start \
-                 anew to change the port; an app that looks whether its port is free must not take \
-                 another one",
+                name: "worker_elsewhere", worker = worker.slot,
+                "the successor of {worker} listens on {} and no longer on {}: ending it; stop and \
+                 start anew to change the port; an app that looks whether its port is free must \
+                 not take another one",
                 self.places(&self.serves(worker)),
                 self.places(&before)
             );

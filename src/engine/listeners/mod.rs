@@ -134,7 +134,7 @@ impl Listeners {
     ) -> io::Result<u32> {
         let number = self.next;
         register(registry, number, &listener)?;
-        info!("listening on {listener}");
+        info!(name: "listening", address = listener.bound_to(), "listening on {listener}");
         self.next += 1;
         self.enter(number, listener, First::Client);
         Ok(number)
@@ -167,7 +167,7 @@ impl Listeners {
     ) -> io::Result<()> {
         let Some(entry) = self.listeners.get_mut(&number) else { return Ok(()) };
         register(registry, number, &listener)?;
-        info!("listening on {listener}");
+        info!(name: "listening", address = listener.bound_to(), "listening on {listener}");
         let old = mem::replace(&mut entry.listener, listener);
         self.ready.insert(number);
         let deregistered = registry.deregister(&mut SourceFd(&old.as_raw_fd()));
@@ -260,7 +260,11 @@ impl Listeners {
     pub(in crate::engine) fn let_nobody_in(&self) {
         for entry in self.listeners.values().filter(|entry| !entry.retired) {
             if let Err(error) = entry.listener.let_nobody_in() {
-                warn!("clients may be reset while {} closes: {error}", entry.listener);
+                warn!(
+                    name: "listener_shut_failed", address = entry.listener.bound_to(),
+                    "clients may be reset while {} closes: {error}",
+                    entry.listener
+                );
             }
         }
     }

@@ -37,14 +37,22 @@ impl Listeners {
         entry.retired = true;
         self.retired_until = Some(until);
         if let Err(error) = entry.listener.let_nobody_in() {
-            warn!("clients may be reset while {} closes: {error}", entry.listener);
+            warn!(
+                name: "listener_shut_failed", address = entry.listener.bound_to(),
+                "clients may be reset while {} closes: {error}",
+                entry.listener
+            );
         }
     }
 
     /// The user does not ask for one of them any more, but workers do.
     fn disown(&mut self, number: u32) {
         let Some(entry) = self.listeners.get_mut(&number) else { return };
-        info!("workers listen on {} themselves, so it stays open", entry.listener);
+        info!(
+            name: "listener_kept", address = entry.listener.bound_to(),
+            "workers listen on {} themselves, so it stays open",
+            entry.listener
+        );
         entry.listener.disown();
     }
 }
@@ -63,7 +71,10 @@ impl Engine {
         let new = wanted.iter().filter(|listen| !self.listeners.asked().any(|own| own == *listen));
         for listen in new.cloned().collect::<Vec<_>>() {
             if let Err(error) = self.listen_too(&listen) {
-                warn!("{error:#}; going on without it");
+                warn!(
+                    name: "upgrade_incomplete", error = %format_args!("{error:#}"),
+                    "{error:#}; going on without it"
+                );
             }
         }
         self.give_listeners();

@@ -64,7 +64,11 @@ impl Engine {
     /// once, and their connections with them.
     pub(in crate::engine) fn answer_query(&mut self, worker: Worker, query: Query) {
         if self.fleet.is_stopping() || self.fleet.is_outgoing(worker) {
-            return debug!("{worker} is to end: it cannot listen on {} any more", place(&query));
+            return debug!(
+                name: "listen_ignored", worker = worker.slot,
+                "{worker} is to end: it cannot listen on {} any more",
+                place(&query)
+            );
         }
         let key = name(&query);
         let Some(link) = self.node_link(worker) else { return };
@@ -81,7 +85,10 @@ impl Engine {
                 let (place, text) = (place(&query), errors::text(&error));
                 // The search is worth it only if the line is written.
                 let hint = fmt::from_fn(|f| f.write_str(&self.hint(&key, &query, &error)));
-                warn!(worker = worker.slot, "{worker} cannot listen on {place}: {text}{hint}");
+                warn!(
+                    name: "listen_refused", worker = worker.slot, address = place, error = text,
+                    "{worker} cannot listen on {place}: {text}{hint}"
+                );
                 self.refuse(worker, &key, &query, errno(&query, &error));
             }
         }
@@ -254,6 +261,7 @@ impl Engine {
         }
         if query.server == Some(ServerKind::Tls) && self.router.may_need_head() {
             warn!(
+                name: "keys_hidden", address = place(query),
                 "workers speak TLS on {}: keys other than ip cannot be seen there; use --by ip, or \
                  end TLS before sticky-run",
                 place(query)
@@ -295,6 +303,7 @@ impl Engine {
         let guesses = self.node_link(worker).is_some_and(|link| link.primary.is_guessing(&given));
         if guesses && !mem::replace(&mut self.node_mut().guessed, true) {
             warn!(
+                name: "listen_ambiguous",
                 "workers have several servers, and none of them asks for the address of --listen: \
                  it leads to the one that each worker opens first"
             );

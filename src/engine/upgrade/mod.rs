@@ -88,7 +88,11 @@ impl Upgrade {
 
     fn failed(&mut self, why: &str) {
         self.step = Step::Idle;
-        warn!("cannot upgrade to {}: {why}; going on as before", self.program.path().display());
+        warn!(
+            name: "upgrade_failed", error = why,
+            "cannot upgrade to {}: {why}; going on as before",
+            self.program.path().display()
+        );
     }
 }
 
@@ -96,14 +100,21 @@ impl Engine {
     /// An upgrade is asked for.
     pub(super) fn begin_upgrade(&mut self) {
         if self.fleet.is_stopping() {
-            return info!("stopping: not upgrading");
+            return info!(name: "upgrade_refused", reason = "stopping", "stopping: not upgrading");
         }
         if !matches!(self.upgrade.step, Step::Idle) {
-            return info!("an upgrade has begun already");
+            return info!(
+                name: "upgrade_refused", reason = "in_progress",
+                "an upgrade has begun already"
+            );
         }
         match self.ask() {
             Ok(question) => {
-                info!("upgrading: asking {}", self.upgrade.program.path().display());
+                info!(
+                    name: "upgrade_begun", program = %self.upgrade.program.path().display(),
+                    "upgrading: asking {}",
+                    self.upgrade.program.path().display()
+                );
                 let until = self.now + PATIENCE;
                 self.upgrade.step = Step::Asked { question, until };
             }
@@ -138,11 +149,15 @@ impl Engine {
         if let Step::Asked { question, .. } = &self.upgrade.step
             && let Err(error) = reap::kill_all(question.pid())
         {
-            warn!("cannot end the program that was asked (pid {}): {error}", question.pid());
+            warn!(
+                name: "process_kill_failed", pid = question.pid().as_raw(),
+                "cannot end the program that was asked (pid {}): {error}",
+                question.pid()
+            );
         }
         if stops {
             self.upgrade.step = Step::Idle;
-            info!("stopping: not upgrading");
+            info!(name: "upgrade_refused", reason = "stopping", "stopping: not upgrading");
         } else {
             self.upgrade.failed(&format!("it does not answer within {PATIENCE:?}"));
         }
@@ -162,7 +177,7 @@ impl Engine {
             standard::release();
             self.upgrade.failed(&format!("{error:#}"));
             if let Err(error) = self.signals.release() {
-                error!("cannot let signals in again: {error}");
+                error!(name: "signals_blocked", "cannot let signals in again: {error}");
             }
         }
     }

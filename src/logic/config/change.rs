@@ -77,6 +77,17 @@ pub enum Takes {
     Start,
 }
 
+impl Takes {
+    /// Its word in a log for machines.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Restart => "restart",
+            Self::Upgrade => "upgrade",
+            Self::Start => "start",
+        }
+    }
+}
+
 /// Whether nobody should find the values of this flag in a log or a ticket: they may be passwords.
 pub fn is_secret(name: &str) -> bool {
     SECRET.contains(&name)

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::MOST_WORKERS;
+use super::facts::Facts;
 use super::failed::FailedStart;
 use super::input::Exit;
 use super::replacing::Replacing;
@@ -131,56 +132,44 @@ pub enum Refused {
 }
 
 impl Event {
-    /// The worker that it is about, if it is about one.
-    pub fn worker(&self) -> Option<Worker> {
-        match self {
-            Self::FailedStart { worker, .. }
-            | Self::Ended { worker, .. }
-            | Self::LeaveTimeout { worker }
-            | Self::KillTimeout { worker, .. }
-            | Self::BootTimeout { worker, .. }
-            | Self::Hung { worker, .. }
-            | Self::LeftBehind { worker } => Some(*worker),
-            Self::Replacing(event) => event.worker(),
-            // One that is still to come.
-            Self::Restarting { .. }
-            | Self::Trying { .. }
-            | Self::GaveUp { .. }
-            | Self::Resized { .. }
-            | Self::ResizedLater { .. }
-            | Self::NotResized { .. }
-            | Self::TooLate(_)
-            | Self::Stopping { .. }
-            | Self::Waiting { .. }
-            | Self::SameStop
-            | Self::Hurrying
-            | Self::Killing { .. } => None,
-        }
-    }
-
-    /// Whether something went wrong.
-    pub fn is_trouble(&self) -> bool {
-        match self {
-            Self::FailedStart { .. }
-            | Self::Ended { .. }
-            | Self::BootTimeout { .. }
-            | Self::LeaveTimeout { .. }
-            | Self::Hung { .. }
-            | Self::GaveUp { .. }
-            | Self::KillTimeout { .. }
-            | Self::Killing { .. }
-            | Self::LeftBehind { .. } => true,
-            Self::Replacing(event) => event.is_trouble(),
-            Self::Restarting { .. }
-            | Self::Trying { .. }
-            | Self::Resized { .. }
-            | Self::ResizedLater { .. }
-            | Self::NotResized { .. }
-            | Self::TooLate(_)
-            | Self::Stopping { .. }
-            | Self::Waiting { .. }
-            | Self::SameStop
-            | Self::Hurrying => false,
+    /// What it is in a log for machines.
+    pub fn facts(&self) -> Facts {
+        match *self {
+            Self::FailedStart { worker, why, failed, .. } => {
+                Facts::trouble("worker_start_failed").worker(worker).count(failed).failed(why)
+            }
+            Self::Ended { worker, exit } => {
+                Facts::trouble("worker_exited").worker(worker).exit(exit)
+            }
+            Self::LeaveTimeout { worker } => Facts::trouble("worker_leave_timeout").worker(worker),
+            Self::KillTimeout { worker } => Facts::trouble("worker_stop_timeout").worker(worker),
+            Self::BootTimeout { worker, had } => {
+                Facts::trouble("worker_boot_timeout").worker(worker).timeout(had)
+            }
+            Self::Hung { worker, had } => {
+                Facts::trouble("worker_unresponsive").worker(worker).timeout(had)
+            }
+            Self::LeftBehind { worker } => Facts::trouble("worker_unkillable").worker(worker),
+            Self::Replacing(ref event) => event.facts(),
+            Self::Restarting { worker, rest } => {
+                Facts::info("worker_restart_scheduled").slot(worker.slot).delay(rest)
+            }
+            Self::Trying { slot, rest } => {
+                Facts::info("worker_start_scheduled").slot(slot).delay(rest)
+            }
+            Self::GaveUp { why, failed } => Facts::trouble("gave_up").count(failed).failed(why),
+            Self::Resized { workers } => Facts::info("scaled").count(workers),
+            Self::ResizedLater { workers } => Facts::info("scale_deferred").count(workers),
+            Self::NotResized { workers } => {
+                Facts::info("scale_refused").count(workers).reason("limit")
+            }
+            Self::TooLate(Refused::Restart) => Facts::info("restart_refused").reason("stopping"),
+            Self::TooLate(Refused::Resize) => Facts::info("scale_refused").reason("stopping"),
+            Self::Stopping { grace } => Facts::info("stop_begun").timeout(grace),
+            Self::Waiting { open } => Facts::info("stop_waiting").count(open),
+            Self::SameStop => Facts::info("stop_repeated"),
+            Self::Hurrying => Facts::info("stop_hurried"),
+            Self::Killing { workers } => Facts::trouble("workers_killed").count(workers),
         }
     }
 }

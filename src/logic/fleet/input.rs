@@ -102,6 +102,15 @@ pub enum Wear {
 }
 
 impl Wear {
+    /// Its word in a log for machines.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::Memory => "memory",
+            Self::Lifetime => "lifetime",
+        }
+    }
+
     /// The flag that sets the limit.
     pub fn flag(self) -> &'static str {
         match self {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::facts::Facts;
 use super::failed::FailedStart;
 use super::input::{Exit, Wear};
 use crate::logic::Worker;
@@ -99,40 +100,39 @@ pub enum Replacing {
 }
 
 impl Replacing {
-    /// The worker that it is about, if there is one and it has or had a process.
-    pub fn worker(&self) -> Option<Worker> {
-        match self {
-            Self::RestartFailed { worker, .. }
-            | Self::Worn { worker, .. }
-            | Self::WornEarly { worker, .. }
-            | Self::WornFailed { worker, .. }
-            | Self::Draining { worker, .. }
-            | Self::DrainTimeout { worker }
-            | Self::Ended { worker, .. }
-            | Self::DrainEnded { worker, .. } => Some(*worker),
-            Self::RestartBegan { .. }
-            | Self::Waits { .. }
-            | Self::Restarted { .. }
-            | Self::RestartOver { .. } => None,
-        }
-    }
-
-    /// Whether something went wrong.
-    pub fn is_trouble(&self) -> bool {
-        match self {
-            Self::RestartFailed { .. } | Self::WornFailed { .. } | Self::DrainTimeout { .. } => {
-                true
+    pub(super) fn facts(&self) -> Facts {
+        match *self {
+            Self::RestartBegan { workers, .. } => Facts::info("restart_begun").count(workers),
+            Self::Waits { draining, time } => {
+                // Without a time it may never go on.
+                let is_trouble = time.is_none();
+                Facts { is_trouble, ..Facts::info("restart_waiting").count(draining).timeout(time) }
             }
-            Self::DrainEnded { exit, .. } => *exit != Exit::Code(0),
-            Self::WornEarly { first, .. } => *first,
-            // It may never go on.
-            Self::Waits { time, .. } => time.is_none(),
-            Self::RestartBegan { .. }
-            | Self::Restarted { .. }
-            | Self::RestartOver { .. }
-            | Self::Worn { .. }
-            | Self::Draining { .. }
-            | Self::Ended { .. } => false,
+            Self::Restarted { workers } => Facts::info("restart_done").count(workers),
+            Self::RestartOver { workers } => Facts::info("restart_drained").count(workers),
+            Self::RestartFailed { worker, why, left } => {
+                Facts::trouble("restart_failed").worker(worker).count(left).failed(why)
+            }
+            Self::Worn { worker, wear } => {
+                Facts::info("worker_recycled").worker(worker).reason(wear.name())
+            }
+            Self::WornEarly { worker, wear, rest, first } => {
+                let facts = Facts::info("worker_recycle_delayed").worker(worker).delay(rest);
+                Facts { is_trouble: first, ..facts.reason(wear.name()) }
+            }
+            Self::WornFailed { worker, why, rest } => {
+                Facts::trouble("worker_recycle_failed").worker(worker).failed(why).delay(rest)
+            }
+            Self::Draining { worker, time } => {
+                Facts::info("worker_draining").worker(worker).timeout(time)
+            }
+            Self::DrainTimeout { worker } => Facts::trouble("worker_drain_timeout").worker(worker),
+            Self::Ended { worker, exit } => Facts::info("worker_retired").worker(worker).exit(exit),
+            Self::DrainEnded { worker, exit } => {
+                let is_trouble = exit != Exit::Code(0);
+                let facts = Facts::info("draining_worker_exited").worker(worker).exit(exit);
+                Facts { is_trouble, ..facts }
+            }
         }
     }
 }

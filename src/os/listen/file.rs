@@ -138,7 +138,11 @@ impl SocketFile {
         });
         match removed {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!("cannot remove {}: {error}", self.path.display());
+                tracing::warn!(
+                    name: "socket_file_kept", path = %self.path.display(), %error,
+                    "cannot remove {}: {error}",
+                    self.path.display()
+                );
             }
             Ok(()) | Err(_) => {}
         }

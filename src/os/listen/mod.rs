@@ -246,6 +246,11 @@ impl Listener {
         self.socket.local_addr().ok()?.as_socket()
     }
 
+    /// Where it really listens, whoever opened it.
+    pub fn bound_to(&self) -> String {
+        self.socket.local_addr().map_or_else(|_| self.about.name.clone(), |it| name_of(&it))
+    }
+
     /// The number of the descriptor that it was inherited as.
     pub fn given_as(&self) -> Option<RawFd> {
         match self.about.asked {

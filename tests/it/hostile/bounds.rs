@@ -68,7 +68,7 @@ impl Scene {
         within(TO_THE_BOUND, &line, || (self.supervisor.count_log(&line) > 0).then_some(()));
         self.supervisor.wait_for_log("is ended");
         eventually("another one takes its place", || {
-            (self.supervisor.count_log(" is ready") > self.workers.into()).then_some(())
+            (self.supervisor.count_events("worker_ready") > self.workers.into()).then_some(())
         });
         get(self.address(), "/");
     }

@@ -17,7 +17,7 @@ use crate::privileges::{AS_SOMEBODY, GROUP, SLEEP, USER, is_root, private_direct
 use crate::support::node::{self, App, Running};
 use crate::support::programs::ROOT;
 use crate::support::somebody::{Attack, as_user};
-use crate::support::{full, proc, sticky_run};
+use crate::support::{event, full, proc, sticky_run};
 
 /// The user, the group and the mode of a file.
 fn rights(path: &Path) -> (u32, u32, u32) {
@@ -94,7 +94,8 @@ fn the_unix_socket_of_a_node_app_is_made_with_the_rights_of_its_user() {
     }
     assert_eq!(running.stop().code(), Some(0));
     assert!(!own.exists() && !all.exists());
-    assert!(!running.whole_log().contains("WARN"), "{}", running.whole_log());
+    running.whole_log();
+    running.expect_no_trouble();
 }
 
 #[test]
@@ -148,7 +149,7 @@ fn workers_start_after_an_upgrade_although_there_is_no_room_and_somebody_wants_t
     running.upgrade();
     assert!(File::open(&own).unwrap().try_lock().is_err(), "the lock is kept");
     proc::signal(running.pid_of(0), Signal::SIGKILL);
-    running.wait_for_log_times("worker 0 is ready", 2);
+    running.wait_events(event("worker_ready").worker(0), 2);
     assert_eq!(running.count_log("cannot"), 0);
 }
 
@@ -174,7 +175,7 @@ fn a_restart_does_not_wait_for_a_file_that_has_become_something_else() {
     fs::remove_file(&variables).unwrap();
     mkfifo(&variables, Mode::S_IRWXU).unwrap();
     running.signal(Signal::SIGHUP);
-    running.wait_for_log("configuration: nothing changed");
+    running.wait_event("configuration_unchanged");
 }
 
 /// Starts supervisors that listen at a path, each with these flags, while the user of the workers does

@@ -11,7 +11,7 @@ use socket2::SockRef;
 use tempfile::TempDir;
 
 use crate::support::client::{self, read_answer, read_reply};
-use crate::support::{Answer, Supervisor, eventually, full, get, proc, request, sticky_run};
+use crate::support::{Answer, Supervisor, event, eventually, full, get, proc, request, sticky_run};
 
 /// What told off looks like in the log.
 const TOLD_OFF: &str = "misuses its channel";
@@ -181,7 +181,7 @@ fn a_worker_that_leaves_its_process_group_is_killed_with_all_that_it_has_started
     let asked = Instant::now();
     scene.supervisor.stop();
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
-    assert_eq!(scene.supervisor.count_log("did not end after KILL"), 0);
+    assert_eq!(scene.supervisor.count_events("worker_unkillable"), 0);
     assert!(!proc::is_alive(bad));
     eventually("they are gone", || (!left.iter().any(|pid| proc::is_alive(*pid))).then_some(()));
 }
@@ -190,7 +190,7 @@ fn a_worker_that_leaves_its_process_group_is_killed_with_all_that_it_has_started
 fn a_key_that_another_live_worker_owns_cannot_be_taken() {
     let scene = Scene::new(&[]);
     get(scene.supervisor.address(), "/announce/good?sid=bad");
-    scene.supervisor.wait_for_log("announces a key that lives on worker");
+    scene.supervisor.wait_event("announced_key_taken");
     scene.good_answers(20, &AtomicBool::new(true));
     assert_eq!(scene.supervisor.count_log(TOLD_OFF), 0);
 }
@@ -247,7 +247,7 @@ fn connections_that_no_worker_wants_are_closed_and_told_at_a_limited_rate() {
         assert!(answer.is_err());
     }
     let most = 1 + since.elapsed().div_duration_f64(LINE_EVERY) as usize;
-    let lines = supervisor.count_log("closing a connection that no worker wants");
+    let lines = supervisor.count_events(event("connection_dropped").with("reason", "unwanted"));
     assert!((1..=most).contains(&lines), "{lines} lines, at most {most}");
 }
 
@@ -310,7 +310,7 @@ fn messages_that_are_taken_back_leave_nothing_behind_although_the_worker_has_ask
     let clients: Vec<_> = (0..20).map(|_| client::send(address, request)).collect();
     proc::wait_for_rest(pid);
     proc::signal(scene.bad.pid, Signal::SIGKILL);
-    scene.supervisor.wait_for_log_times(&format!("worker {} is ready", scene.bad.slot), 2);
+    scene.supervisor.wait_events(event("worker_ready").worker(scene.bad.slot), 2);
     for mut client in clients {
         assert_eq!(read_answer(&mut client).expect("an answer").pid, scene.good.pid);
     }
@@ -331,7 +331,7 @@ fn clients_that_reset_before_their_connections_come_back_are_counted_out() {
     drop(held);
     // Nothing is left of them where it is waited for.
     supervisor.signal(Signal::SIGHUP);
-    supervisor.wait_for_log("restarted workers: 2");
+    supervisor.wait_event(event("restart_done").with("count", 2));
     let since = Instant::now();
     assert_eq!(supervisor.stop().code(), Some(0));
     assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
@@ -359,7 +359,9 @@ fn a_connection_that_goes_round_for_a_next_request_that_nobody_reads_is_closed()
         // The request was not read, so the end may come as a reset.
         stream.read_to_end(&mut answer).ok();
         assert!(answer.is_empty());
-        supervisor.wait_for_log("closing a connection that no worker wants: it goes round");
+        supervisor.wait_event(
+            event("connection_dropped").with("reason", "unwanted").saying("goes round"),
+        );
         // One whose requests are served goes round for as long as it likes.
         let mut stream = connect();
         for _ in 0..300 {
@@ -402,7 +404,7 @@ fn a_worker_that_shuts_its_channel_for_reading_is_ended_and_its_clients_are_answ
     scene.good_answers(20, &AtomicBool::new(true));
     scene.supervisor.wait_for_log("it shut its channel down");
     assert_eq!(scene.supervisor.count_log("it shut its channel down"), 1);
-    scene.supervisor.wait_for_log_times(&format!("worker {} is ready", scene.bad.slot), 2);
+    scene.supervisor.wait_events(event("worker_ready").worker(scene.bad.slot), 2);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 
 use crate::support::node::{App, Running};
 use crate::support::reply::{self, Kept};
-use crate::support::{eventually, proc, within};
+use crate::support::{event, eventually, proc, within};
 
 /// What the supervisor may grow by, in KiB, whatever a worker sends.
 const BOUND_KIB: u64 = 64 * 1024;
@@ -47,7 +47,7 @@ fn is_survived(abuse: &str, fate: Fate) {
         other.get(&format!("/{abuse}")).expect("an answer");
         if fate == Fate::Replaced {
             within(TO_THE_LIMIT, "it is gone", || (!proc::is_alive(hostile.pid())).then_some(()));
-            running.wait_for_log_times(&format!("worker {} is ready", hostile.slot()), 2);
+            running.wait_events(event("worker_ready").worker(hostile.slot()), 2);
         }
         proc::watch(Duration::from_millis(200));
         for _ in 0..20 {
@@ -82,7 +82,7 @@ fn what_a_worker_has_detached_outlives_its_end_but_not_its_being_killed() {
     };
     let (worker, daemon) = start();
     running.signal(Signal::SIGHUP);
-    running.wait_for_log_times("worker 0 is ready", 2);
+    running.wait_events(event("worker_ready").worker(0), 2);
     eventually("it has ended", || (!proc::is_alive(worker)).then_some(()));
     let (worker, other) = start();
     let mut hangs = Kept::open(running.address());
@@ -236,7 +236,7 @@ fn a_port_that_is_asked_for_during_a_stop_is_not_opened_and_delays_nothing() {
     let mut running = app.flags(&["--grace", "15s"]).start(1);
     let mut asked = Kept::open(running.address());
     asked.get("/asks").expect("an answer");
-    running.wait_for_log_times("listening on 127.0.0.1:", 3);
+    running.wait_events("listening", 3);
     asked.send("GET", "/slow", b"").expect("it is open");
     assert_eq!(asked.reply_without_body().expect("a head").status, 200);
     let asked_to_stop = Instant::now();
@@ -254,9 +254,9 @@ fn a_port_that_a_worker_asks_for_after_it_has_left_is_not_opened() {
     let Some(app) = App::new("hostile.js") else { return };
     let running = app.start(1);
     Kept::open(running.address()).get("/leaves").expect("an answer");
-    running.wait_for_log("worker 0 leaves");
+    running.wait_event(event("worker_leaving").worker(0));
     running.wait_for_log("a package that is not known: the last word");
-    assert_eq!(running.count_log("listening on"), 1);
+    assert_eq!(running.count_events("listening"), 1);
 }
 
 /// What a worker chooses is one line whatever is in it, and nothing that a terminal obeys.

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 
 use nix::sys::signal::Signal;
 
-use crate::support::eventually;
 use crate::support::files::File;
 use crate::support::load::Load;
 use crate::support::node::{self, Port};
 use crate::support::supervisor::{Supervisor, configured};
+use crate::support::{event, eventually};
 
 /// Two workers of Node, with this in the file of the configuration.
 fn start(name: &str, flags: &str) -> Option<(Supervisor, SocketAddr, impl Fn(&str), File)> {
@@ -35,7 +35,7 @@ fn workers_that_write_messages_in_one_way_go_on_with_it_after_an_upgrade_and_a_r
     let needs = "--node-serialization advanced -> json needs a stop and a start";
     supervisor.signal(Signal::SIGHUP);
     supervisor.wait_for_log_times(needs, 1);
-    supervisor.wait_for_log_times("restarted workers: 2", 1);
+    supervisor.wait_events(event("restart_done").with("count", 2), 1);
     supervisor.upgrade();
     supervisor.wait_for_log_times(needs, 2);
     load.goes_on();
@@ -47,8 +47,8 @@ fn workers_that_write_messages_in_one_way_go_on_with_it_after_an_upgrade_and_a_r
         (now.len() == 2 && !now.iter().any(|pid| before.contains(pid))).then_some(())
     });
     load.assert_all_answered();
-    assert_eq!(supervisor.count_log("has stopped reading"), 0);
-    assert_eq!(supervisor.count_log("has not drained in time"), 0);
+    assert_eq!(supervisor.count_events("worker_stalled"), 0);
+    assert_eq!(supervisor.count_events("worker_drain_timeout"), 0);
     assert_eq!(supervisor.stop().code(), Some(0));
 }
 
@@ -66,7 +66,7 @@ fn a_limit_that_needs_the_preload_is_refused_as_long_as_there_is_none() {
     let why = "what needs a stop and a start stays as it is: without the preload, nobody tells when \
                a connection is over";
     supervisor.wait_for_log_times(why, 1);
-    supervisor.wait_for_log("nothing is restarted, the old one stays");
+    supervisor.wait_event("configuration_rejected");
     supervisor.signal(Signal::SIGUSR2);
     supervisor.wait_for_log_times(why, 2);
     supervisor.wait_for_log("; going on as before");
@@ -78,7 +78,7 @@ fn a_limit_that_needs_the_preload_is_refused_as_long_as_there_is_none() {
     supervisor.wait_for_log_times(needs, 1);
     supervisor.signal(Signal::SIGHUP);
     supervisor.wait_for_log_times(needs, 2);
-    supervisor.wait_for_log("restarted workers: 2");
+    supervisor.wait_event(event("restart_done").with("count", 2));
     load.assert_all_answered();
     assert_eq!(supervisor.stop().code(), Some(0));
 }
@@ -94,7 +94,7 @@ fn a_new_version_of_an_app_that_asks_for_another_host_is_told_what_is_in_its_way
          to change the host, stop and start anew)",
         address.port()
     ));
-    supervisor.wait_for_log("the restart has failed");
+    supervisor.wait_event("restart_failed");
     load.goes_on();
     load.assert_all_answered();
     assert_eq!(supervisor.stop().code(), Some(0));

@@ -4,7 +4,7 @@ use nix::sys::signal::Signal;
 
 use crate::support::node::{App, Running};
 use crate::support::reply::{self, Session};
-use crate::support::{eventually, proc};
+use crate::support::{event, eventually, proc};
 
 /// Has one of two workers end in this way when it is asked to; the other serves on, and it has a
 /// successor.
@@ -13,7 +13,7 @@ fn ends_and_is_replaced(way: &str) -> Option<Running> {
     let ended = reply::get(running.address(), &format!("/{way}"));
     eventually("it is gone", || (!proc::is_alive(ended.pid())).then_some(()));
     assert_eq!(reply::get(running.address(), "/").status, 200);
-    running.wait_for_log_times(&format!("worker {} is ready", ended.slot()), 2);
+    running.wait_events(event("worker_ready").worker(ended.slot()), 2);
     assert_ne!(running.pid_of(ended.slot()), ended.pid());
     for _ in 0..10 {
         assert_eq!(reply::get(running.address(), "/").status, 200);
@@ -83,11 +83,11 @@ fn workers_that_throw_at_start_are_given_up_when_none_was_ever_ready() {
 fn a_worker_that_listens_late_is_ready_late() {
     let Some(app) = App::new("death.js") else { return };
     let running = app.env("WAY", "late").env("SLOT", "1").spawn(2);
-    running.wait_for_log("worker 0 is ready");
-    assert_eq!(running.count_log("worker 1 is ready"), 0, "{}", running.log());
+    running.wait_event(event("worker_ready").worker(0));
+    assert_eq!(running.count_events(event("worker_ready").worker(1)), 0, "{}", running.log());
     assert_eq!(reply::get(running.address(), "/").slot(), 0);
-    running.wait_for_log("worker 1 is ready");
-    assert_eq!(running.count_log("started (pid"), 2, "{}", running.log());
+    running.wait_event(event("worker_ready").worker(1));
+    assert_eq!(running.count_events("worker_started"), 2, "{}", running.log());
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn a_worker_that_never_listens_is_ended_and_started_again() {
     let Some(app) = App::new("death.js") else { return };
     let app = app.env("WAY", "never").env("SLOT", "1").flags(&["--boot-timeout", "1s"]);
     let running = app.spawn(2);
-    running.wait_for_log_times("worker 1 started", 2);
+    running.wait_events(event("worker_started").worker(1), 2);
     assert_eq!(reply::get(running.address(), "/").slot(), 0);
 }
 
@@ -118,13 +118,13 @@ fn the_listener_stays_open_when_the_last_former_worker_ends_while_no_other_lives
     // A former worker lives as long as its session.
     let session = Session::open(running.address());
     proc::signal(running.pid(), Signal::SIGHUP);
-    running.wait_for_log("restarted workers: 1");
+    running.wait_event(event("restart_done").with("count", 1));
     proc::signal(running.pid_of(0), Signal::SIGKILL);
-    running.wait_for_log("worker 0 ended by itself");
+    running.wait_event(event("worker_exited").worker(0));
     proc::signal(session.pid, Signal::SIGKILL);
-    running.wait_for_log("the former worker 0 ended");
+    running.wait_event(event("draining_worker_exited").worker(0));
     reply::get(running.address(), "/");
-    assert_eq!(running.count_log("listening on"), 1, "nothing was closed and opened again");
+    assert_eq!(running.count_events("listening"), 1, "nothing was closed and opened again");
 }
 
 /// Node's own primary dies with its workers' connections; here the workers go with the supervisor.

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::packages::setup_worker;
 use crate::support::node::{App, Running};
 use crate::support::reply::{self, Kept, Session};
-use crate::support::{client, eventually, one_of_three, proc, programs};
+use crate::support::{client, event, eventually, one_of_three, proc, programs};
 
 /// A request that any worker can answer.
 const ANY: &str = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";
@@ -134,7 +134,7 @@ fn d09_a_worker_that_dies_in_the_middle_of_a_body_takes_nobody_else_with_it() {
         // The connection is the dead worker's: its next bytes go nowhere and hurt nobody.
         let _ = upload.write(&[b'x'; 500]);
         assert_eq!(reply::get(running.address(), "/").status, 200);
-        running.wait_for_log_times(" is ready", 3);
+        running.wait_events("worker_ready", 3);
         assert_eq!(reply::get(running.address(), "/").status, 200);
     }
 }
@@ -293,7 +293,7 @@ fn d17_a_respawned_worker_gets_its_share_and_not_everything() {
     let running = app.start(4);
     let sessions: Vec<_> = (0..40).map(|_| Session::open(running.address())).collect();
     proc::signal(running.pid_of(1), Signal::SIGKILL);
-    running.wait_for_log_times("worker 1 is ready", 2);
+    running.wait_events(event("worker_ready").worker(1), 2);
     let newest = running.pid_of(1);
     let later: Vec<_> = (0..40).map(|_| Session::open(running.address()).pid).collect();
     let of_newest = later.iter().filter(|pid| **pid == newest).count();

@@ -72,7 +72,7 @@ fn runs_everything(way: &str, how: End, flags: &[&str], open: fn(&Running) -> Op
         }
     }
     assert!(took < SOON, "{way} {how:?}: {took:?}");
-    assert_eq!(running.count_log("killing"), 0, "{way} {how:?}");
+    assert_eq!(running.kills(), 0, "{way} {how:?}");
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn a_worker_with_something_else_in_its_loop_ends_soon_too() {
     let mut running = app.env("WAY", "quiet").env("POOL", "1").start(1);
     let ended = end(&mut running, End::Restart);
     ended.iter().for_each(|pid| running.wait_for_log(&format!("said: exit {pid}")));
-    assert_eq!(running.count_log("killing"), 0);
+    assert_eq!(running.kills(), 0);
 }
 
 /// How a session of HTTP/2 ended, see `tests/node/clients/http2.js`.

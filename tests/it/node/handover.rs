@@ -14,7 +14,7 @@ use serde_json::json;
 use super::load::talk;
 use crate::support::node::{self, App, Running};
 use crate::support::reply::{self, Kept};
-use crate::support::{client, eventually, full, proc, programs};
+use crate::support::{client, event, eventually, full, proc, programs};
 
 const ANY: &str = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";
 
@@ -33,7 +33,7 @@ fn requests_are_handed_back_beside_large_broadcasts() {
     let Some(verdict) = talk(&running, &load) else { return };
     verdict.assert_right(sessions, "polling");
     verdict.assert_heard(sessions);
-    assert_eq!(running.count_log("stopped reading"), 0, "{}", running.log());
+    assert_eq!(running.count_events("worker_stalled"), 0, "{}", running.log());
 }
 
 /// A worker that waits for the answer to a descriptor says nothing else, not even that it has taken
@@ -89,8 +89,8 @@ fn poison(kind: &str, flags: &[&str], deaths: usize) {
     let heard = Kept::over(poison).end().unwrap_or_default();
     assert_eq!(heard, b"", "{kind}: it is closed or reset");
     // It is gone, so no other worker meets it.
-    running.wait_for_log_times(" is ready", 3 + deaths);
-    assert_eq!(running.count_log("started (pid"), 3 + deaths, "{kind}: {}", running.log());
+    running.wait_events("worker_ready", 3 + deaths);
+    assert_eq!(running.count_events("worker_started"), 3 + deaths, "{kind}: {}", running.log());
     assert_eq!(running.count_log("Error: poisoned"), deaths, "{kind}: {}", running.log());
     let mut client = Kept::open(running.address());
     client.write(ANY.as_bytes()).expect("it is open");
@@ -157,7 +157,7 @@ fn without_the_preload_a_worker_that_is_new_gets_its_share_and_not_everything() 
         assert_eq!(reply::get(running.address(), "/").status, 200);
     }
     proc::signal(running.pid_of(1), Signal::SIGKILL);
-    running.wait_for_log_times("worker 1 is ready", 2);
+    running.wait_events(event("worker_ready").worker(1), 2);
     // What a new worker is spared at first is over.
     proc::watch(Duration::from_secs(11));
     let served = spread(&running, 60);
@@ -185,8 +185,8 @@ fn clients_that_come_between_two_nodes_of_one_worker_are_served_by_the_second() 
         assert_eq!(answer.status, 200);
         assert_ne!(answer.pid(), first);
     }
-    assert_eq!(running.count_log("closing a connection"), 0, "{}", running.log());
-    assert_eq!(running.count_log("started (pid"), 1, "it is one worker");
+    assert_eq!(running.count_events("connection_dropped"), 0, "{}", running.log());
+    assert_eq!(running.count_events("worker_started"), 1, "it is one worker");
 }
 
 /// An app that closes its server when it is asked to end hears that it is closed, whoever closed it,

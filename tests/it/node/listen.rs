@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::support::files::File;
 use crate::support::node::{self, App, Port, Running, local};
 use crate::support::reply::{self, Kept};
-use crate::support::{SOON, client, eventually, proc, programs, uninterrupted};
+use crate::support::{SOON, client, event, eventually, proc, programs, uninterrupted};
 
 /// An app that listens on these; see `tests/node/apps/listeners.js`.
 fn listeners(list: &Value) -> Option<App> {
@@ -303,7 +303,7 @@ fn whoever_came_to_an_address_that_an_upgrade_removes_is_served() {
     // The connection is forgotten neither at this upgrade nor at the next one.
     for _ in 0..2 {
         running.upgrade();
-        running.wait_for_log(&format!("listening on {goes} no more"));
+        running.wait_event(event("listener_closed").with("address", goes.to_string()));
     }
     let mut pending = pending;
     pending.write_all(b"\r\n").unwrap();
@@ -324,10 +324,10 @@ fn an_address_that_workers_ask_for_themselves_stays_when_the_user_names_it_no_mo
     both_answer(address.parse().unwrap(), "own");
     file.replace(configuration(&[]));
     running.upgrade();
-    running.wait_for_log(&format!("workers listen on {address} themselves, so it stays open"));
+    running.wait_event(event("listener_kept").with("address", address.to_string()));
     both_answer(address.parse().unwrap(), "own");
     running.signal(Signal::SIGHUP);
-    running.wait_for_log("restarted workers: 2");
+    running.wait_event(event("restart_done").with("count", 2));
     both_answer(address.parse().unwrap(), "own");
     file.replace(configuration(std::slice::from_ref(&address)));
     running.signal(Signal::SIGUSR2);
@@ -354,12 +354,14 @@ fn a_listener_of_two_servers_that_the_user_names_no_more_stays_as_long_as_one_of
     running.wait_for_log("listener last ");
     file.replace(listen(&[], &all));
     running.upgrade();
-    running.wait_for_log(&format!("workers listen on {address} themselves, so it stays open"));
+    running.wait_event(event("listener_kept").with("address", address.to_string()));
     file.replace(listen(&[], &json!([stays])));
     running.signal(Signal::SIGHUP);
-    running.wait_for_log(&format!("listening on 127.0.0.1:{} no more", other.number));
+    running.wait_event(
+        event("listener_closed").with("address", format!("127.0.0.1:{}", other.number)),
+    );
     assert_eq!(reply::get(address.parse().unwrap(), "/").value("listener"), "stays");
-    assert_eq!(running.count_log("no more"), 1, "{}", running.log());
+    assert_eq!(running.count_events("listener_closed"), 1, "{}", running.log());
 }
 
 /// What an app says of Unix sockets of all kinds, in a directory whose path is too long for any.

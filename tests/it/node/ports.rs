@@ -12,7 +12,7 @@ use crate::support::files::{File, Installed};
 use crate::support::node::{self, App, Port, Running, local};
 use crate::support::reply::{self, Kept, Session};
 use crate::support::supervisor::configured;
-use crate::support::{SOON, client, eventually, proc, programs};
+use crate::support::{SOON, client, event, eventually, proc, programs};
 
 /// The port that the app said the server of this name has.
 #[track_caller]
@@ -109,12 +109,12 @@ fn a_unix_socket_that_every_worker_removes_first_is_served() {
     let running = app.env("SOCKET", path.to_str().expect("its path is text")).start(1);
     assert!(answer_on(&path).is_some());
     proc::signal(running.pid_of(0), Signal::SIGKILL);
-    running.wait_for_log_times("worker 0 is ready", 2);
+    running.wait_events(event("worker_ready").worker(0), 2);
     for _ in 0..5 {
         assert!(answer_on(&path).is_some());
     }
     assert_eq!(running.count_log("ENOENT"), 0, "{}", running.log());
-    assert_eq!(running.count_log("started (pid"), 2);
+    assert_eq!(running.count_events("worker_started"), 2);
 }
 
 #[test]
@@ -188,7 +188,9 @@ fn a_server_that_opens_where_an_upgrade_stops_to_listen_is_served() {
     ));
     file.replace(configuration(""));
     supervisor.upgrade();
-    supervisor.wait_for_log(&format!("listening on 127.0.0.1:{} no more", other.number));
+    supervisor.wait_event(
+        event("listener_closed").with("address", format!("127.0.0.1:{}", other.number)),
+    );
     assert_eq!(reply::get(local(other.number), "/").status, 200);
     assert_eq!(supervisor.stop().code(), Some(0));
 }

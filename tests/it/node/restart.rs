@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::load::{Verdict, begin, count};
 use crate::support::node::{self, App, Port, Running};
 use crate::support::reply::{self, Kept, Session};
-use crate::support::{client, eventually, proc};
+use crate::support::{client, event, eventually, proc};
 
 /// A restart whose workers are all new in the end, and those of before gone.
 #[track_caller]
@@ -88,7 +88,7 @@ fn with_a_late_server(unless: &Path) -> Option<(Running, Port)> {
     let (app, other) = (App::new("late.js")?, Port::free());
     let app = app.env("OTHER_PORT", &other.number.to_string());
     let running = app.env("NOT", unless.to_str().expect("its path is text")).start(1);
-    running.wait_for_log_times("listening on", 2);
+    running.wait_events("listening", 2);
     Some((running, other))
 }
 
@@ -99,7 +99,7 @@ fn clients_of_a_server_that_opens_late_wait_for_it() {
     let before = reply::get(address, "/").pid();
     proc::signal(running.pid(), Signal::SIGHUP);
     eventually("the successor serves", || (reply::get(address, "/").pid() != before).then_some(()));
-    assert_eq!(running.count_log("listening on"), 2, "{}", running.log());
+    assert_eq!(running.count_events("listening"), 2, "{}", running.log());
 }
 
 /// Its worker had it, and the one after that has not.
@@ -110,7 +110,9 @@ fn a_port_is_closed_after(replace: impl Fn(&Running)) {
     let Some((running, other)) = with_a_late_server(&unless) else { return };
     fs::write(&unless, "").expect("it is ours");
     replace(&running);
-    running.wait_for_log(&format!("listening on 127.0.0.1:{} no more", other.number));
+    running.wait_event(
+        event("listener_closed").with("address", format!("127.0.0.1:{}", other.number)),
+    );
     assert_eq!(reply::get(running.address(), "/").status, 200);
 }
 
@@ -130,9 +132,9 @@ fn an_app_that_looks_whether_its_port_is_free_finds_it_free() {
     let running = app.start(1);
     restart(&running);
     running.resize(Signal::SIGTTIN, 2);
-    running.wait_for_log("worker 1 is ready");
+    running.wait_event(event("worker_ready").worker(1));
     assert_eq!(reply::get(running.address(), "/").status, 200);
-    assert_eq!(running.count_log("listening on"), 1, "{}", running.log());
+    assert_eq!(running.count_events("listening"), 1, "{}", running.log());
 }
 
 #[test]
@@ -144,7 +146,7 @@ fn a_restart_fails_whose_workers_listen_elsewhere() {
     let before = running.pid_of(0);
     fs::write(&moved, "").expect("it is ours");
     running.signal(Signal::SIGHUP);
-    running.wait_for_log("the restart has failed: the successor of worker 0");
+    running.wait_event(event("restart_failed").worker(0));
     running.wait_for_log(&format!("and no longer on {}: ending it", running.address()));
     assert_eq!(reply::get(running.address(), "/").pid(), before);
 }

@@ -12,7 +12,7 @@ use crate::support::node::{App, Running};
 use crate::support::programs::Client;
 use crate::support::reply::{self, Kept, Session};
 use crate::support::rolling::{Load, Served, mirror};
-use crate::support::{client, connect, eventually, full, proc};
+use crate::support::{client, connect, event, eventually, full, proc};
 
 /// Workers of each supervisor here.
 const WORKERS: u16 = 3;
@@ -85,7 +85,7 @@ fn goes_well(flags: &[&str], transport: &str, ends_on: &str, times: u32) {
     load.assert_right(times * requests());
     end(client, &first, times * sessions(), ends_on);
     running.wait_for_workers(WORKERS.into(), files);
-    assert_eq!(running.count_log(" WARN "), 0);
+    running.expect_no_trouble();
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn requests_and_sessions_go_well_while_three_workers_become_six_and_then_two() {
     let load = Load::during(visit, |load| {
         for workers in 4..=6 {
             running.resize(Signal::SIGTTIN, workers);
-            running.wait_for_log(&format!("worker {} is ready", workers - 1));
+            running.wait_event(event("worker_ready").worker(workers - 1));
             load.reaches(usize::from(workers));
             load.go_on(requests() / 10);
         }
@@ -202,7 +202,7 @@ fn requests_and_sessions_go_well_while_workers_are_recycled() {
         |_, nth| visit(&running, nth),
         |load| {
             load.go_on(requests());
-            running.wait_for_log_times("is replaced", 3);
+            running.wait_events("worker_recycled", 3);
         },
     );
     load.assert_right(requests());

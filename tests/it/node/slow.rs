@@ -80,7 +80,7 @@ fn connections_on_their_way_to_workers_that_stand_still_leave_the_supervisor_des
     for mut client in clients {
         assert_eq!(client.reply().expect("an answer").status, 200);
     }
-    assert_eq!(running.count_log("cannot accept"), 0);
+    assert_eq!(running.count_events("accept_paused"), 0);
 }
 
 /// Broadcasts go to every worker, also to one that does not read. What it missed it hears later.
@@ -122,7 +122,7 @@ fn stands_still(upgrades: usize) {
         });
         for nth in 1..=upgrades {
             running.signal(Signal::SIGUSR2);
-            running.wait_for_log_times("upgraded from sticky-run", nth);
+            running.wait_events("upgraded", nth);
         }
         proc::signal(stopped, Signal::SIGCONT);
     });

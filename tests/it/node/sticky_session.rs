@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 
 use crate::support::node::{App, Running};
 use crate::support::reply::{self, Kept};
-use crate::support::{eventually, proc};
+use crate::support::{event, eventually, proc};
 
 /// A worker of the package, by address.
 fn app() -> Option<App> {
@@ -40,7 +40,7 @@ fn s1_a_worker_that_dies_moves_no_client_of_the_others() {
         let before = homes(&running);
         let killed = running.pid_of(1);
         proc::signal(killed, Signal::SIGKILL);
-        running.wait_for_log_times("worker 1 is ready", 2);
+        running.wait_events(event("worker_ready").worker(1), 2);
         let after = homes(&running);
         for (client, (slot, pid)) in before {
             if pid != killed {
@@ -57,10 +57,10 @@ fn s2_a_worker_that_closes_and_exits_has_one_successor() {
     let closing = reply::get(running.address(), "/close").pid();
     proc::signal(closing, Signal::SIGTERM);
     eventually("it is gone", || (!proc::is_alive(closing)).then_some(()));
-    running.wait_for_log_times(" is ready", 3);
+    running.wait_events("worker_ready", 3);
     proc::watch(Duration::from_millis(500));
     assert_eq!(running.worker_pids().len(), 2);
-    assert_eq!(running.count_log("started (pid"), 3, "{}", running.log());
+    assert_eq!(running.count_events("worker_started"), 3, "{}", running.log());
 }
 
 #[test]
@@ -68,9 +68,9 @@ fn s3_workers_that_exit_at_once_are_started_less_and_less_often() {
     let Some(app) = App::new("death.js") else { return };
     // One slot serves, so that the supervisor does not give up.
     let running = app.env("WAY", "exit").env("SLOT", "1").spawn(2);
-    running.wait_for_log("worker 0 is ready");
+    running.wait_event(event("worker_ready").worker(0));
     proc::watch(Duration::from_millis(3500));
-    let started = running.count_log("worker 1 started");
+    let started = running.count_events(event("worker_started").worker(1));
     assert!((2..=12).contains(&started), "{started} times");
     assert_eq!(reply::get(running.address(), "/").slot(), 0);
 }

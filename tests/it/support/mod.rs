@@ -5,6 +5,7 @@ pub mod client;
 pub mod files;
 pub mod ledger;
 pub mod load;
+pub mod log;
 pub mod node;
 pub mod node_worker;
 pub mod orphans;
@@ -24,6 +25,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 pub use client::{Answer, connect, connect_from, get, get_from, read_reply, request};
+pub use log::event;
 pub use supervisor::{Supervisor, sticky_run};
 
 /// Whether the full numbers are asked for where the everyday ones are smaller: `STICKY_TEST_FULL` is 1,

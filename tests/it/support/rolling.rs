@@ -11,8 +11,9 @@ use std::thread;
 use nix::sys::signal::Signal;
 
 use super::client::Answer;
+use super::log::Pattern;
 use super::reply::Reply;
-use super::{Supervisor, eventually, proc};
+use super::{Supervisor, event, eventually, proc};
 
 /// Clients that come at the same time.
 const CLIENTS: u8 = 4;
@@ -173,13 +174,13 @@ impl Supervisor {
     /// Replaces all workers, and waits until each has its successor.
     #[track_caller]
     pub fn restart(&self) {
-        self.do_once(Signal::SIGHUP, "restarted workers: ");
+        self.do_once(Signal::SIGHUP, "restart_done");
     }
 
     /// Replaces the supervisor, and waits until it is.
     #[track_caller]
     pub fn upgrade(&self) {
-        self.do_once(Signal::SIGUSR2, "upgraded from sticky-run ");
+        self.do_once(Signal::SIGUSR2, "upgraded");
     }
 
     /// Restarts and upgrades in turns, each after the one before, with so many requests in between.
@@ -198,33 +199,34 @@ impl Supervisor {
     pub fn restart_within_upgrades(&self, load: &Load, rounds: u32, requests: u32) {
         for _ in 0..rounds {
             // Equal signals that are pending together count once.
-            let restarts = self.count_log("got HUP");
-            let upgrades = self.count_log("upgraded from ");
+            let restarts = self.count_events(event("signal_received").with("signal", "SIGHUP"));
+            let upgrades = self.count_events("upgraded");
             self.signal(Signal::SIGHUP);
-            self.wait_for_log_times("got HUP", restarts + 1);
+            self.wait_events(event("signal_received").with("signal", "SIGHUP"), restarts + 1);
             self.signal(Signal::SIGUSR2);
-            self.wait_for_log_times("upgrading: asking", upgrades + 1);
+            self.wait_events("upgrade_begun", upgrades + 1);
             self.signal(Signal::SIGHUP);
             load.go_on(requests);
-            self.wait_for_log_times("upgraded from ", upgrades + 1);
+            self.wait_events("upgraded", upgrades + 1);
         }
         eventually("the last restart is over", || {
-            let log = self.log();
-            (log.rfind("restarted workers") > log.rfind("restarting ")).then_some(())
+            let last = self.last_of(&["restart_begun", "restart_done"]);
+            last.is_some_and(|last| last.name() == "restart_done").then_some(())
         });
     }
 
     /// One worker more or fewer, by this signal, so that there are so many.
     #[track_caller]
     pub fn resize(&self, signal: Signal, workers: u16) {
-        self.do_once(signal, &format!("workers from now on: {workers}"));
+        self.do_once(signal, event("scaled").with("count", workers));
     }
 
     #[track_caller]
-    fn do_once(&self, signal: Signal, done: &str) {
-        let before = self.count_log(done);
+    fn do_once(&self, signal: Signal, done: impl Into<Pattern>) {
+        let done = done.into();
+        let before = self.count_events(&done);
         self.signal(signal);
-        self.wait_for_log_times(done, before + 1);
+        self.wait_events(done, before + 1);
     }
 
     /// Waits until there are so many workers and no other child, dead or alive, and the supervisor

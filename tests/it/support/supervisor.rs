@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::log::{Event, Log, Pattern, event};
 use super::{eventually, pause, proc, within, worker};
 
 /// How long servers may take to start while a busy machine starts many of them.
@@ -26,12 +27,13 @@ pub struct Builder {
     stdin: Stdio,
     stdout: Stdio,
     stderr: Stdio,
+    text_log: bool,
 }
 
 /// A running sticky-run. It is ended when this is dropped, and its log is shown if the test fails.
 pub struct Supervisor {
     child: Child,
-    log: Arc<Mutex<String>>,
+    log: Arc<Mutex<Log>>,
     /// Copies the log, until nobody can write to it any more.
     reader: JoinHandle<()>,
     workers: u16,
@@ -59,6 +61,7 @@ pub fn without_listener(workers: u16, flags: &[&str]) -> Builder {
         stdin: Stdio::null(),
         stdout: Stdio::null(),
         stderr: Stdio::piped(),
+        text_log: false,
     }
 }
 
@@ -98,9 +101,15 @@ impl Builder {
         self
     }
 
-    /// Has it log there, so that the test does not see it.
+    /// Has it log text there, so that the test does not see it.
     pub fn log_to(mut self, descriptor: OwnedFd) -> Self {
         self.stderr = descriptor.into();
+        self.text_log()
+    }
+
+    /// Has it log text: the test is about what people read. It has no events but those of the start.
+    pub fn text_log(mut self) -> Self {
+        self.text_log = true;
         self
     }
 
@@ -135,6 +144,9 @@ impl Builder {
         if !self.worker.is_empty() {
             self.command.arg("--").args(&self.worker);
         }
+        if !self.text_log {
+            self.command.env("STICKY_LOG_FORMAT", "json");
+        }
         let child = self
             .command
             .envs(self.variables)
@@ -142,15 +154,13 @@ impl Builder {
             .stdout(self.stdout)
             .stderr(self.stderr);
         let mut child = child.spawn().expect("sticky-run was built with the tests");
-        let log = Arc::new(Mutex::new(String::new()));
+        let log = Arc::new(Mutex::new(Log::default()));
         let stderr = child.stderr.take();
         let copy = Arc::clone(&log);
         let reader = thread::spawn(move || {
             let lines = stderr.into_iter().flat_map(|stderr| BufReader::new(stderr).lines());
             for line in lines.map_while(Result::ok) {
-                let mut log = copy.lock().unwrap();
-                log.push_str(&line);
-                log.push('\n');
+                copy.lock().unwrap().push(&line);
             }
         });
         Supervisor { child, log, reader, workers: self.workers }
@@ -159,7 +169,7 @@ impl Builder {
     /// Starts it, and waits until it listens.
     pub fn listening(self) -> Supervisor {
         let supervisor = self.spawn();
-        supervisor.wait_for_log("listening on ");
+        supervisor.wait_event("listening");
         supervisor
     }
 
@@ -167,8 +177,10 @@ impl Builder {
     pub fn start(self) -> Supervisor {
         let supervisor = self.listening();
         for slot in 0..supervisor.workers {
-            let ready = format!("worker {slot} is ready");
-            within(BOOT, &ready, || (supervisor.count_log(&ready) > 0).then_some(()));
+            let ready = event("worker_ready").worker(slot);
+            within(BOOT, &format!("{ready:?}"), || {
+                (supervisor.count_events(&ready) > 0).then_some(())
+            });
         }
         supervisor
     }
@@ -182,10 +194,8 @@ impl Supervisor {
 
     /// Where all listeners with an internet address listen.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        let log = self.log();
-        let named = log.lines().filter_map(|line| line.split("listening on ").nth(1));
-        let addresses = named.filter_map(|line| line.split_whitespace().next()?.parse().ok());
-        addresses.collect()
+        let listening = self.events("listening");
+        listening.iter().filter_map(|event| event.text("address").parse().ok()).collect()
     }
 
     /// The pid of the supervisor.
@@ -200,15 +210,57 @@ impl Supervisor {
 
     /// The pid of the newest worker in a slot.
     pub fn pid_of(&self, slot: u16) -> i32 {
-        let log = self.log();
-        let started = format!("worker {slot} started (pid ");
-        let pid = log.rsplit(&started).next().and_then(|rest| rest.split(')').next());
-        pid.and_then(|pid| pid.parse().ok()).expect("the slot had a worker")
+        let started = self.events(event("worker_started").worker(slot));
+        started.last().expect("the slot had a worker").number("pid")
     }
 
-    /// Everything logged so far.
+    /// The events of this kind so far.
+    #[track_caller]
+    pub fn events(&self, kind: impl Into<Pattern>) -> Vec<Event> {
+        let kind = kind.into();
+        let log = self.log.lock().unwrap();
+        log.events.iter().filter(|event| kind.is(event)).cloned().collect()
+    }
+
+    /// The last event with one of these names.
+    #[track_caller]
+    pub fn last_of(&self, names: &[&'static str]) -> Option<Event> {
+        let kinds: Vec<_> = names.iter().map(|name| event(name)).collect();
+        let log = self.log.lock().unwrap();
+        log.events.iter().rfind(|event| kinds.iter().any(|kind| kind.is(event))).cloned()
+    }
+
+    /// How many events of this kind there were.
+    #[track_caller]
+    pub fn count_events(&self, kind: impl Into<Pattern>) -> usize {
+        self.events(kind).len()
+    }
+
+    /// Waits for an event of this kind.
+    #[track_caller]
+    pub fn wait_event(&self, kind: impl Into<Pattern>) {
+        self.wait_events(kind, 1);
+    }
+
+    /// Waits until there were so many events of this kind.
+    #[track_caller]
+    pub fn wait_events(&self, kind: impl Into<Pattern>, times: usize) {
+        let kind = kind.into();
+        eventually(&format!("{times} times {kind:?}"), || {
+            (self.count_events(&kind) >= times).then_some(())
+        });
+    }
+
+    /// What is in the log of what went wrong.
+    pub fn trouble(&self) -> Vec<String> {
+        let log = self.log.lock().unwrap();
+        let trouble = log.events.iter().filter(|event| event.is_trouble());
+        trouble.map(|event| event.message().to_owned()).collect()
+    }
+
+    /// Everything logged so far, and what workers have written there.
     pub fn log(&self) -> String {
-        self.log.lock().unwrap().clone()
+        self.log.lock().unwrap().text.clone()
     }
 
     /// Everything that was ever logged, by a supervisor that has ended and so have its workers.
@@ -217,23 +269,48 @@ impl Supervisor {
         eventually("the log ends", || self.reader.is_finished().then(|| self.log()))
     }
 
-    /// How often the log says this.
+    /// The same as it was written.
+    #[track_caller]
+    pub fn raw_log(&self) -> String {
+        self.whole_log();
+        self.log.lock().unwrap().raw.clone()
+    }
+
+    /// How often this stands there.
     pub fn count_log(&self, text: &str) -> usize {
         self.log().matches(text).count()
     }
 
-    /// Waits until the log says this.
+    /// Waits until this stands there.
     #[track_caller]
     pub fn wait_for_log(&self, text: &str) {
         self.wait_for_log_times(text, 1);
     }
 
-    /// Waits until the log says this so many times.
+    /// Waits until this stands there so many times.
     #[track_caller]
     pub fn wait_for_log_times(&self, text: &str, times: usize) {
         eventually(&format!("{times} times in the log: {text}"), || {
             (self.count_log(text) >= times).then_some(())
         });
+    }
+
+    /// Nothing in the log went wrong.
+    #[track_caller]
+    pub fn expect_no_trouble(&self) {
+        assert_eq!(self.trouble(), [""; 0]);
+    }
+
+    /// What the log says that workers did against the rules of their channels.
+    pub fn violations(&self) -> Vec<String> {
+        let ended = self.events(event("worker_killed").with("reason", "protocol"));
+        let told = self.events("protocol_violated").into_iter().chain(ended);
+        told.map(|event| event.message().to_owned()).collect()
+    }
+
+    /// How often workers were killed since they did not end.
+    pub fn kills(&self) -> usize {
+        self.count_events("worker_stop_timeout") + self.count_events("workers_killed")
     }
 
     /// Sends a signal to the supervisor.

@@ -173,7 +173,11 @@ impl Engine {
             }
             Err(error) => {
                 let message = String::from_utf8_lossy(message.encode(&mut buffer)).into_owned();
-                debug!("cannot tell {worker} {}: {error}", message.trim_end());
+                debug!(
+                    name: "message_unsent", worker = worker.slot,
+                    "cannot tell {worker} {}: {error}",
+                    message.trim_end()
+                );
                 false
             }
         }

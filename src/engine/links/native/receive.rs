@@ -46,7 +46,10 @@ impl Engine {
                 }
                 Err(error) => {
                     self.workers.was_read(worker);
-                    warn!(worker = worker.slot, "cannot read the channel of {worker}: {error}");
+                    warn!(
+                        name: "channel_read_failed", worker = worker.slot,
+                        "cannot read the channel of {worker}: {error}"
+                    );
                     return;
                 }
             }
@@ -74,7 +77,7 @@ impl Engine {
                 Some(socket) => self.hear_back(worker, socket, next),
                 None if received.lost => {
                     warn!(
-                        worker = worker.slot,
+                        name: "descriptor_lost", worker = worker.slot,
                         "a connection that {worker} gave back is lost: too many open files"
                     );
                     self.hear_closed(worker, 1);
@@ -95,7 +98,10 @@ impl Engine {
             Ok(_) if !self.router.closed(worker, 1) => {
                 self.tell_off(worker, "it gave back more connections than it was given");
             }
-            Ok(Peer::Gone) => debug!("a client is gone before {worker} gave its connection back"),
+            Ok(Peer::Gone) => debug!(
+                name: "client_gone", worker = worker.slot,
+                "a client is gone before {worker} gave its connection back"
+            ),
             Ok(Peer::Client(peer)) => {
                 let client = self.origins.client_of(&socket, peer);
                 let connection = Connection::new(socket, client);

@@ -102,7 +102,7 @@ impl Engine {
         // messages these were.
         let sure = before == Some(messages.len() + left);
         info!(
-            worker = worker.slot,
+            name: "messages_recovered", worker = worker.slot, count = messages.len(), left,
             "took {} messages back from {worker}, {left} left",
             messages.len()
         );
@@ -171,7 +171,7 @@ fn take_back(worker: Worker, channel: &Channel) -> Taken {
                 let full = matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
                 if !full {
                     warn!(
-                        worker = worker.slot,
+                        name: "recovery_failed", worker = worker.slot,
                         "cannot take back what {worker} did not pick up: {error}"
                     );
                 }
@@ -187,7 +187,7 @@ fn unread(worker: Worker, buffer: &Buffer, mut received: Received) -> Option<Unr
         Ok(Some(ToWorker::Conn { client, listener })) => {
             let Some(socket) = received.descriptors.pop() else {
                 warn!(
-                    worker = worker.slot,
+                    name: "descriptor_lost", worker = worker.slot,
                     "a connection that {worker} did not pick up is lost: too many open files"
                 );
                 return Some(Unread::Lost);

@@ -104,7 +104,10 @@ impl Engine {
                 self.workers.was_read(worker);
                 return None;
             }
-            Err(error) => debug!("cannot read the channel of {worker}: {error}"),
+            Err(error) => debug!(
+                name: "channel_read_failed", worker = worker.slot,
+                "cannot read the channel of {worker}: {error}"
+            ),
         }
         self.workers.was_read(worker);
         self.hear_end(worker);
@@ -118,7 +121,7 @@ impl Engine {
         link.descriptors.truncate(MOST_DESCRIPTORS);
         if received.lost {
             warn!(
-                worker = worker.slot,
+                name: "descriptor_lost", worker = worker.slot,
                 "a descriptor that {worker} sent is lost: too many open files"
             );
         } else if too_many {
@@ -210,7 +213,10 @@ impl Engine {
                 self.say_unheard(worker, "", "");
             }
             FromNode::Handback { .. } | FromNode::OtherInternal | FromNode::User => {
-                debug!("{worker} says something that is for nobody here");
+                debug!(
+                    name: "message_ignored", worker = worker.slot,
+                    "{worker} says something that is for nobody here"
+                );
             }
         }
     }
@@ -226,9 +232,9 @@ impl Engine {
         }
         let name = if name.is_empty() { "the app" } else { name };
         warn!(
-            worker = worker.slot,
-            "nobody hears what {name} in {worker} says to its primary: {message}; no code of a primary \
-             runs here, see Messages in sticky-run-node(7)"
+            name: "message_unheard", worker = worker.slot, from = name,
+            "nobody hears what {name} in {worker} says to its primary: {message}; no code of a \
+             primary runs here, see Messages in sticky-run-node(7)"
         );
     }
 
@@ -238,16 +244,17 @@ impl Engine {
             return;
         }
         warn!(
-            worker = worker.slot,
-            "{worker} serves HTTP on streams of its own, such as TLS that the app ends itself: a request \
-             there which belongs to another worker cannot go on to it; use --by ip, or end TLS in front"
+            name: "requests_fixed", worker = worker.slot,
+            "{worker} serves HTTP on streams of its own, such as TLS that the app ends itself: a \
+             request there which belongs to another worker cannot go on to it; use --by ip, or end \
+             TLS in front"
         );
     }
 
     /// The worker has disconnected, and ends when it has nothing left to do.
     fn hear_leaving(&mut self, worker: Worker, ack: u32) {
         self.say(worker, |seq| ToNode::Ack { ack, seq });
-        info!(worker = worker.slot, "{worker} leaves: it has disconnected");
+        info!(name: "worker_leaving", worker = worker.slot, "{worker} leaves: it has disconnected");
         self.fleet.handle(self.now, Input::Leaving(worker));
     }
 
@@ -290,7 +297,7 @@ impl Engine {
         };
         if !is_given {
             warn!(
-                worker = worker.slot,
+                name: "listen_missing", worker = worker.slot, package = name,
                 "{worker} uses {name}, which listens nowhere: use --listen ADDR"
             );
             return;
@@ -319,7 +326,10 @@ impl Engine {
         self.answer_handle(worker, ToNode::HandleAck);
         match message {
             FromNode::Handback { head } => self.hear_handback(worker, descriptor, head),
-            _ => debug!("{worker} sends a descriptor that is for nobody here"),
+            _ => debug!(
+                name: "descriptor_ignored", worker = worker.slot,
+                "{worker} sends a descriptor that is for nobody here"
+            ),
         }
     }
 
@@ -347,7 +357,10 @@ impl Engine {
         match peek::peer_of(&socket, Mode::NonBlocking) {
             Ok(Peer::Gone) => {
                 link.returnable = left;
-                debug!("a client is gone before {worker} gave its connection back");
+                debug!(
+                    name: "client_gone", worker = worker.slot,
+                    "a client is gone before {worker} gave its connection back"
+                );
             }
             Ok(Peer::Client(peer)) => {
                 link.returnable = left;

@@ -57,7 +57,8 @@ impl Engine {
                 let client =
                     connection.client.map_or_else(String::new, |client| client.to_string());
                 warn!(
-                    worker = worker.slot,
+                    name: "connection_dropped", worker = worker.slot, reason = "workers_exited",
+                    client,
                     "closing a connection of {client}: {MOST_DEATHS} workers ended while it was on \
                      its way to them, the last one was {worker}"
                 );
@@ -95,7 +96,10 @@ impl Engine {
         if answers {
             self.say(worker, |_| ToNode::Ping);
         } else if !mem::replace(&mut self.node_mut().unwatched, true) {
-            warn!("the watchdog cannot see whether workers without the preload are stuck");
+            warn!(
+                name: "watchdog_ignored",
+                "the watchdog cannot see whether workers without the preload are stuck"
+            );
         }
         answers
     }
@@ -126,7 +130,7 @@ impl Engine {
         }
         if !mem::replace(&mut link.dropped, true) {
             warn!(
-                worker = worker.slot,
+                name: "messages_dropped", worker = worker.slot,
                 "{worker} does not read what others say to it: dropping that until it does"
             );
         }

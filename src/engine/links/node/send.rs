@@ -197,7 +197,10 @@ impl Engine {
             }
             // Its end is about to be read, or its exit.
             Some(libc::EPIPE | libc::ECONNRESET) => self.take_back_parcels(worker),
-            _ => warn!(worker = worker.slot, "cannot write to {worker}: {error}"),
+            _ => warn!(
+                name: "channel_write_failed", worker = worker.slot,
+                "cannot write to {worker}: {error}"
+            ),
         }
     }
 
@@ -286,7 +289,11 @@ impl Engine {
             self.router.closed(worker, 1);
         }
         if !taken {
-            debug!("{worker} does not take a connection {}", of(connection.client));
+            debug!(
+                name: "connection_declined", worker = worker.slot,
+                "{worker} does not take a connection {}",
+                of(connection.client)
+            );
             self.handoff.take_back(connection, Returned::Back(worker));
         }
         self.look_at(worker);

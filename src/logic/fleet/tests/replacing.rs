@@ -97,7 +97,7 @@ fn a_restart_that_stands_still_says_once_how_many_drain_and_what_to_do() {
         world.boot(worker(0, 1));
         let waits = Event::from(Replacing::Waits { draining: 1, time: drain_timeout });
         assert_eq!(world.events.last(), Some(&waits));
-        assert_eq!(waits.is_trouble(), drain_timeout.is_none());
+        assert_eq!(waits.facts().is_trouble, drain_timeout.is_none());
         let told = |world: &World| world.events.iter().filter(|event| **event == waits).count();
         world.handle(Input::Pong(worker(2, 0)));
         world.pass(29_000);
@@ -298,7 +298,8 @@ fn a_limit_that_is_too_low_for_any_worker_replaces_them_ever_later_and_is_warned
         }
         assert_eq!(rests[0], 0, "{rests:?}");
         assert!(rests[12..].iter().all(|rest| later.contains(rest)), "{rests:?}");
-        let warnings: Vec<_> = world.events.iter().filter(|event| event.is_trouble()).collect();
+        let warnings: Vec<_> =
+            world.events.iter().filter(|event| event.facts().is_trouble).collect();
         assert_eq!(warnings.len(), 1, "{warnings:?}");
         assert!(warnings[0].to_string().contains(wear.flag()), "{warnings:?}");
     }
