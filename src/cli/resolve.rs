@@ -171,7 +171,6 @@ fn node(
     // Where no keys matter, a kept-alive connection may stay where it is.
     let keep_alive = if args.by.is_empty() { KeepAlive::Ignore } else { args.keep_alive.into() };
     NodeConfig {
-        serialization: args.node_serialization.into(),
         package: args.node_package.into(),
         preload: (!args.no_node_preload).then_some(keep_alive),
         keys: node_keys(args, proxy),

@@ -11,7 +11,7 @@ use clap::{Arg, Command, ValueEnum};
 use nix::sys::resource::RLIM_INFINITY;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::logic::config::{KeepAlive, Limit, LogFormat, PackageConfig, Serialization};
+use crate::logic::config::{KeepAlive, Limit, LogFormat, PackageConfig};
 use crate::logic::fleet::MOST_WORKERS;
 use crate::logic::route::Balance;
 use crate::logic::route::key::KeyList;
@@ -141,24 +141,6 @@ impl From<NodePackage> for PackageConfig {
             NodePackage::StickyCluster => "sticky-cluster",
         };
         Self::Named(name.to_owned())
-    }
-}
-
-/// How messages of Node are written, by name.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub(super) enum NodeSerialization {
-    /// V8's structured clone format
-    Advanced,
-    /// JSON
-    Json,
-}
-
-impl From<NodeSerialization> for Serialization {
-    fn from(how: NodeSerialization) -> Self {
-        match how {
-            NodeSerialization::Advanced => Self::Advanced,
-            NodeSerialization::Json => Self::Json,
-        }
     }
 }
 

@@ -201,16 +201,16 @@ fn hup_says_what_is_different_and_what_needs_an_upgrade() {
     let mut supervisor = sticky_run(1, &["--config", file.path()]).start();
     supervisor.signal(Signal::SIGHUP);
     supervisor.wait_event("configuration_unchanged");
-    file.replace("grace = '30s'\nlog-level = 'info'\nnode-serialization = 'json'\n");
+    file.replace("grace = '30s'\nlog-level = 'info'\nno-node-preload = true\n");
     supervisor.signal(Signal::SIGHUP);
     supervisor.wait_for_log("configuration: --grace 25s -> 30s");
-    let needs = "configuration: --node-serialization advanced -> json needs a stop and a start";
+    let needs = "configuration: --no-node-preload off -> on needs a stop and a start";
     supervisor.wait_for_log(needs);
     // What does not hold yet is said again.
     supervisor.signal(Signal::SIGHUP);
     supervisor.wait_for_log_times(needs, 2);
     assert_eq!(supervisor.count_log("--grace 25s"), 1);
-    file.replace("log-level = 'error'\nnode-serialization = 'json'\n");
+    file.replace("log-level = 'error'\nno-node-preload = true\n");
     supervisor.signal(Signal::SIGHUP);
     supervisor.wait_for_log("configuration: --log-level info -> error");
     // From here on it says nothing, but goes on.

@@ -23,8 +23,7 @@ pub(in crate::cli) use self::proxy::ProxyArgs;
 pub(in crate::cli) use self::socket::SocketArgs;
 use self::systemd::SystemdArgs;
 use crate::cli::values::{
-    BalanceArg, Generate, Handoff, KeepAliveArg, KeyListParser, NodePackage, NodeSerialization,
-    WorkerCount, some_time,
+    BalanceArg, Generate, Handoff, KeepAliveArg, KeyListParser, NodePackage, WorkerCount, some_time,
 };
 use crate::logic::route::key::KeyList;
 
@@ -153,16 +152,6 @@ pub(in crate::cli) struct Args {
         default_value = "auto"
     )]
     pub(in crate::cli) node_package: NodePackage,
-
-    /// How Node workers write their messages; json cannot carry binary broadcasts
-    #[arg(
-        long,
-        value_name = "HOW",
-        env = "STICKY_NODE_SERIALIZATION",
-        hide_env_values = true,
-        default_value = "advanced"
-    )]
-    pub(in crate::cli) node_serialization: NodeSerialization,
 
     /// Do not load anything of ours into Node workers
     ///

@@ -34,7 +34,7 @@ const BY_PROGRAM: [&str; 12] = [
     "--user",
 ];
 /// The flags whose meaning is settled at the start, and stays in an upgrade.
-const AT_START: [&str; 3] = ["--handoff", "--no-node-preload", "--node-serialization"];
+const AT_START: [&str; 2] = ["--handoff", "--no-node-preload"];
 /// The flag that gives up rights, which nobody gets back.
 const USER: &str = "--user";
 /// The flag that goes with it.
@@ -279,14 +279,13 @@ impl ProcessConfig {
 impl NodeConfig {
     /// Keeps what all workers have that live at the same time.
     fn keep(&mut self, old: &Self) {
-        self.serialization = old.serialization;
         if self.preload.is_some() != old.preload.is_some() {
             self.preload = old.preload;
         }
     }
 
     fn adopt(&mut self, new: Self) {
-        let Self { serialization: _, package: _, preload, keys, options, arguments_at } = new;
+        let Self { package: _, preload, keys, options, arguments_at } = new;
         // Its files are written, and its secret made, at the start or never.
         if let (Some(old), Some(new)) = (&mut self.preload, preload) {
             *old = new;

@@ -125,8 +125,6 @@ pub enum Handoff {
 /// What there is to know about workers that are Node.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct NodeConfig {
-    /// How messages are written.
-    pub serialization: Serialization,
     /// The package that takes the connections of the workers.
     pub package: PackageConfig,
     /// What the preload does, unless there is none.
@@ -165,16 +163,6 @@ pub enum PackageConfig {
     Ignored,
     /// The one with this name in the registry of npm.
     Named(String),
-}
-
-/// How messages are written, as in `NODE_CHANNEL_SERIALIZATION_MODE`.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-pub enum Serialization {
-    /// One line of JSON a message.
-    Json,
-    /// V8's structured clone format after a length; it can say what JSON cannot, such as bytes.
-    #[default]
-    Advanced,
 }
 
 /// What happens to a connection on which requests with the sids of several workers may come.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::field::Field;
 use super::fields::Fields;
-use super::{Serialization, v8};
+use super::v8;
 
 /// The beginning of the `cmd` of every internal message.
 const INTERNAL: &str = "NODE_";
@@ -34,15 +34,10 @@ pub(super) const ADAPTER: &str = "_sio_adapter";
 
 /// Whether a frame that begins so comes with a descriptor: Node writes `cmd` first into the message that it
 /// puts around one.
-pub(super) fn carries(serialization: Serialization, beginning: &[u8]) -> bool {
-    match serialization {
-        Serialization::Json => beginning.starts_with(br#"{"cmd":"NODE_HANDLE","#),
-        // An object behind the length and the header, whose first two values are strings of Latin-1.
-        Serialization::Advanced => {
-            let object = beginning.get(v8::LENGTH + v8::HEADER.len()..);
-            object.is_some_and(|object| object.starts_with(b"o\"\x03cmd\"\x0BNODE_HANDLE"))
-        }
-    }
+pub(super) fn carries(beginning: &[u8]) -> bool {
+    // An object behind the length and the header, whose first two values are strings of Latin-1.
+    let object = beginning.get(v8::LENGTH + v8::HEADER.len()..);
+    object.is_some_and(|object| object.starts_with(b"o\"\x03cmd\"\x0BNODE_HANDLE"))
 }
 
 /// What a worker says to the supervisor.
@@ -226,7 +221,7 @@ pub enum ServerKind {
     Tcp,
 }
 
-/// A value that is given back as it was, to workers of the same serialization.
+/// A value that is given back as it was.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Data(#[serde(with = "super::bytes")] Rc<[u8]>);
 
@@ -251,8 +246,8 @@ pub struct Adapter {
 
 impl FromNode {
     /// Reads a whole frame. Takes time linear to it, and nothing that it can contain is an error.
-    pub fn parse(serialization: Serialization, frame: &[u8]) -> Self {
-        let Some(fields) = Fields::of_frame(serialization, frame) else {
+    pub fn parse(frame: &[u8]) -> Self {
+        let Some(fields) = v8::fields_of_frame(frame) else {
             return Self::User;
         };
         if fields.text(Field::Cmd).as_deref() == Some("NODE_HANDLE") {

@@ -4,8 +4,8 @@
 //! read into whole frames and leaves them as they stood, for some are relayed to other workers as
 //! they are. [`FromNode::parse`] then says what a frame means to us. It reads the top level only
 //! (`fields.rs`), skips every other value, and takes what it cannot understand for a message of the
-//! app. `json.rs` and `v8` know the two syntaxes. [`ToNode::encode`] makes the supervisor's
-//! frames, with `writer.rs`.
+//! app. `v8` knows the syntax: every Node that is supported speaks serialization `advanced`, and what it
+//! cannot say, `json` cannot either. [`ToNode::encode`] makes the supervisor's frames, with `writer.rs`.
 //!
 //! A message is *internal* if its `cmd` is longer than `NODE_` and begins with it; the app never sees
 //! those. All others belong to the app or to a package that it uses. The protocol is not documented;
@@ -19,7 +19,6 @@ mod field;
 mod fields;
 mod frames;
 mod from_node;
-mod json;
 mod ledger;
 mod outbox;
 mod primary;
@@ -30,7 +29,6 @@ mod to_node;
 mod v8;
 mod writer;
 
-pub use crate::logic::config::Serialization;
 pub use frames::{Cut, Frames, MAX_FRAME, MOST_WHOLE, TooLong};
 pub use from_node::{
     Adapter, AddressType, Data, FromNode, MAX_ADAPTER, MAX_HANDED_BACK, MAX_NAME, Query, ServerKind,

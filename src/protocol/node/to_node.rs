@@ -8,9 +8,9 @@ use std::net::{IpAddr, SocketAddr};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
+use super::Data;
 use super::from_node::ADAPTER;
 use super::writer::{Object, frame};
-use super::{Data, Serialization};
 
 /// Of `@socket.io/cluster-adapter` 0.3: an adapter is gone.
 const ADAPTER_CLOSE: i64 = 13;
@@ -153,8 +153,8 @@ impl From<SocketAddr> for Sockname {
 
 impl ToNode<'_> {
     /// Writes the message as a whole frame.
-    pub fn encode(&self, serialization: Serialization) -> Vec<u8> {
-        frame(serialization, |to| self.write(to))
+    pub fn encode(&self) -> Vec<u8> {
+        frame(|to| self.write(to))
     }
 
     fn write(&self, to: &mut Object<'_>) {

@@ -24,39 +24,35 @@ enum Fate {
     Either,
 }
 
-/// Has one of two workers do this, with both codecs; the other one and its connections see nothing
+/// Has one of two workers do this; the other one and its connections see nothing
 /// of it.
 fn is_survived(abuse: &str, fate: Fate) {
-    for serialization in ["advanced", "json"] {
-        let Some(app) = App::new("hostile.js") else { return };
-        let app = app.env("SERIALIZATION", serialization);
-        // What a worker has read without being understood is closed when it does not come again.
-        let patience = ["--head-timeout", "1s"];
-        let flags = ["--node-serialization", serialization, "-b", "round-robin"];
-        let running = app.flags(&flags).flags(&patience).start(2);
-        let before = proc::private_kib(running.pid());
-        let mut witness = Kept::open(running.address());
-        let witnessed = witness.get("/").expect("an answer").pid();
-        let (mut other, hostile) = loop {
-            let mut kept = Kept::open(running.address());
-            let answer = kept.get("/").expect("an answer");
-            if answer.pid() != witnessed {
-                break (kept, answer);
-            }
-        };
-        other.get(&format!("/{abuse}")).expect("an answer");
-        if fate == Fate::Replaced {
-            within(TO_THE_LIMIT, "it is gone", || (!proc::is_alive(hostile.pid())).then_some(()));
-            running.wait_events(event("worker_ready").worker(hostile.slot()), 2);
+    let Some(app) = App::new("hostile.js") else { return };
+    // What a worker has read without being understood is closed when it does not come again.
+    let flags = ["--head-timeout", "1s", "-b", "round-robin"];
+    let running = app.flags(&flags).start(2);
+    let before = proc::private_kib(running.pid());
+    let mut witness = Kept::open(running.address());
+    let witnessed = witness.get("/").expect("an answer").pid();
+    let (mut other, hostile) = loop {
+        let mut kept = Kept::open(running.address());
+        let answer = kept.get("/").expect("an answer");
+        if answer.pid() != witnessed {
+            break (kept, answer);
         }
-        proc::watch(Duration::from_millis(200));
-        for _ in 0..20 {
-            is_answered(&running, hostile.pid());
-        }
-        assert_eq!(witness.get("/").expect("an answer").pid(), witnessed, "{abuse}");
-        let after = proc::private_kib(running.pid());
-        assert!(after <= before + BOUND_KIB, "{abuse}: {before} KiB became {after} KiB");
+    };
+    other.get(&format!("/{abuse}")).expect("an answer");
+    if fate == Fate::Replaced {
+        within(TO_THE_LIMIT, "it is gone", || (!proc::is_alive(hostile.pid())).then_some(()));
+        running.wait_events(event("worker_ready").worker(hostile.slot()), 2);
     }
+    proc::watch(Duration::from_millis(200));
+    for _ in 0..20 {
+        is_answered(&running, hostile.pid());
+    }
+    assert_eq!(witness.get("/").expect("an answer").pid(), witnessed, "{abuse}");
+    let after = proc::private_kib(running.pid());
+    assert!(after <= before + BOUND_KIB, "{abuse}: {before} KiB became {after} KiB");
 }
 
 /// A connection is answered, unless it went to the worker in question and that one is ended for it.

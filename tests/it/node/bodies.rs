@@ -56,13 +56,11 @@ fn large_bodies_arrive_as_they_were_sent_in_both_directions() {
 #[test]
 fn d05_binary_bodies_reach_workers_of_the_package_as_they_were_sent() {
     for version in [1, 2] {
-        for serialization in ["advanced", "json"] {
-            let Some(app) = setup_worker(version) else { return };
-            let running = app.flags(&["--node-serialization", serialization]).start(2);
-            for bytes in [2000, 200_000] {
-                arrives(&running, bytes, &json!({ "direction": "upload" }));
-                arrives(&running, bytes, &json!({ "direction": "upload", "chunked": true }));
-            }
+        let Some(app) = setup_worker(version) else { return };
+        let running = app.start(2);
+        for bytes in [2000, 200_000] {
+            arrives(&running, bytes, &json!({ "direction": "upload" }));
+            arrives(&running, bytes, &json!({ "direction": "upload", "chunked": true }));
         }
     }
 }

@@ -26,13 +26,13 @@ fn start(name: &str, flags: &str) -> Option<(Supervisor, SocketAddr, impl Fn(&st
 }
 
 #[test]
-fn workers_that_write_messages_in_one_way_go_on_with_it_after_an_upgrade_and_a_restart() {
-    let Some((mut supervisor, address, replace, _file)) = start("serialization.toml", "") else {
+fn workers_that_have_the_preload_go_on_with_it_after_an_upgrade_and_a_restart() {
+    let Some((mut supervisor, address, replace, _file)) = start("preload.toml", "") else {
         return;
     };
     let load = Load::on(address);
-    replace("node-serialization = 'json'\n");
-    let needs = "--node-serialization advanced -> json needs a stop and a start";
+    replace("no-node-preload = true\n");
+    let needs = "--no-node-preload off -> on needs a stop and a start";
     supervisor.signal(Signal::SIGHUP);
     supervisor.wait_for_log_times(needs, 1);
     supervisor.wait_events(event("restart_done").with("count", 2), 1);

@@ -154,15 +154,6 @@ fn half_a_body(running: &Running, session: &Session) -> Kept {
 }
 
 #[test]
-fn d10_setup_worker_2_answers_with_a_channel_that_speaks_json() {
-    let Some(app) = setup_worker(2) else { return };
-    let running = app.flags(&["--node-serialization", "json"]).start(2);
-    let answer = reply::post(running.address(), "/", &[0xff; 2000]);
-    assert_eq!((answer.status, answer.value("length")), (200, "2000".to_owned()));
-    assert!(Session::open(running.address()).is_known(running.address()));
-}
-
-#[test]
 fn d12_a_client_whose_worker_dies_during_its_upload_hears_of_it() {
     for app in [plain(), setup_worker(1), setup_worker(2)] {
         let Some(app) = app else { return };

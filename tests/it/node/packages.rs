@@ -21,47 +21,39 @@ pub(super) fn setup_worker(version: u8) -> Option<App> {
 }
 
 /// Sessions, broadcasts and the adapter's questions over workers of this version.
-fn sessions_go_well(version: u8, transport: &str, flags: &[&str], binary: bool) {
+fn sessions_go_well(version: u8, transport: &str) {
     let Some(app) = setup_worker(version) else { return };
-    let running = app.flags(flags).start(3);
-    let options = json!({ "transport": transport, "broadcasts": binary, "cluster": binary });
+    let running = app.start(3);
+    let options = json!({ "transport": transport, "broadcasts": true, "cluster": true });
     let Some(verdict) = talk(&running, &options) else { return };
     verdict.assert_right(count(), if transport == "upgrade" { "websocket" } else { transport });
-    if binary {
-        verdict.assert_heard(count());
-        verdict.assert_one_cluster(count());
-    }
+    verdict.assert_heard(count());
+    verdict.assert_one_cluster(count());
 }
 
 #[test]
 fn setup_worker_1_serves_sessions_by_polling() {
-    sessions_go_well(1, "polling", &[], true);
+    sessions_go_well(1, "polling");
 }
 
 #[test]
 fn setup_worker_1_serves_sessions_that_upgrade() {
-    sessions_go_well(1, "upgrade", &[], true);
+    sessions_go_well(1, "upgrade");
 }
 
 #[test]
 fn setup_worker_2_serves_sessions_by_polling() {
-    sessions_go_well(2, "polling", &[], true);
+    sessions_go_well(2, "polling");
 }
 
 #[test]
 fn setup_worker_2_serves_sessions_that_upgrade() {
-    sessions_go_well(2, "upgrade", &[], true);
+    sessions_go_well(2, "upgrade");
 }
 
 #[test]
 fn setup_worker_2_serves_sessions_by_websocket() {
-    sessions_go_well(2, "websocket", &[], true);
-}
-
-#[test]
-fn setup_worker_serves_sessions_over_a_channel_that_speaks_json() {
-    sessions_go_well(1, "upgrade", &["--node-serialization", "json"], false);
-    sessions_go_well(2, "upgrade", &["--node-serialization", "json"], false);
+    sessions_go_well(2, "websocket");
 }
 
 #[test]

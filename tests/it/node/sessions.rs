@@ -92,12 +92,6 @@ fn sessions_that_upgrade_over_one_pool_that_is_handed_back() {
     goes_well(&["--keep-alive", "handback"], &json!({ "agent": "shared" }), "websocket");
 }
 
-/// JSON turns the bytes of a broadcast into something else, so this is without any.
-#[test]
-fn sessions_with_a_channel_that_speaks_json() {
-    goes_well(&["--node-serialization", "json"], &json!({}), "websocket");
-}
-
 #[test]
 fn sessions_by_address_need_no_preload_and_may_keep_their_connections() {
     let Some(running) = scene(&["--by", "ip", "--no-node-preload"]) else { return };

@@ -1,4 +1,4 @@
-//! A worker that speaks Node's channel by hand (serialization `json`), so that it can do with it what no Node
+//! A worker that speaks Node's channel by hand, so that it can do with it what no Node
 //! does: say one thing without reading the answer, and send descriptors with anything.
 //!
 //! | path | what it does |
@@ -11,7 +11,6 @@
 //! It listens on the port `PORT` and serves one connection after the other.
 
 use std::env;
-use std::fmt::Write as _;
 use std::io::{self, IoSliceMut, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -25,8 +24,12 @@ use sendfd::SendWithFd;
 use serde_json::{Value, json};
 use socket2::SockRef;
 
+use self::plain::{decode, encode as frame};
 use super::node::Port;
 use super::supervisor::{Builder, Supervisor, without_listener};
+
+#[path = "../../../src/protocol/node/tests/plain.rs"]
+mod plain;
 
 /// The variable that turns the test binary into a worker.
 const SWITCH: &str = "STICKY_RUN_TEST_NODE_WORKER";
@@ -44,7 +47,7 @@ pub fn start(workers: u16, flags: &[&str]) -> (Supervisor, Port) {
     let command = ["env", &switch, binary.to_str().expect("its path is text"), "--exact"];
     let command = [&command[..], &["support::node_worker::main", "--nocapture"]].concat();
     let port = Port::free();
-    let node = ["--handoff", "node", "--node-serialization", "json", "-b", "round-robin"];
+    let node = ["--handoff", "node", "-b", "round-robin"];
     let builder: Builder = without_listener(workers, &[&node[..], flags].concat());
     let builder = builder.command(&command).env("PORT", &port.number.to_string());
     (builder.start(), port)
@@ -61,7 +64,7 @@ fn main() {
 struct Worker {
     channel: UnixStream,
     port: u16,
-    /// What was read of the channel and is no whole line yet.
+    /// What was read of the channel and is no whole frame yet.
     read: Vec<u8>,
     descriptors: Vec<OwnedFd>,
     /// Connections without an answer.
@@ -92,12 +95,13 @@ impl Worker {
         self.say(&json!({"cmd": "NODE_CLUSTER", "act": "online", "seq": 0}));
         self.say(&json!({"cmd": "NODE_STICKY", "act": "hello", "version": 2}));
         self.say(&self.query(1, &json!({})));
-        while let Some(line) = self.receive() {
-            let message: Value = serde_json::from_slice(&line).expect("a message");
-            if message["source"] == "_sio_adapter" {
-                self.heard = self.heard.max(line.len());
+        while let Some(frame) = self.receive() {
+            // The supervisor writes an older version of the format.
+            let is_of_another_worker = frame[4..].starts_with(b"\xFF\x0F");
+            if is_of_another_worker {
+                self.heard = self.heard.max(frame.len());
             } else {
-                self.hear(&message);
+                self.hear(&decode(&frame));
             }
         }
         0
@@ -167,8 +171,8 @@ impl Worker {
             // Answers of 80 MiB that nobody reads.
             "questions" => {
                 let key = "x".repeat(4096);
-                let line = line(&json!({"cmd": "NODE_SOCKET_GET_COUNT", "key": key}));
-                self.repeat(&line, 20_000);
+                let frame = frame(&json!({"cmd": "NODE_SOCKET_GET_COUNT", "key": key}));
+                self.repeat(&frame, 20_000);
             }
             // 60 MiB to be kept with ports, each of which is another one.
             "data" => {
@@ -204,8 +208,8 @@ impl Worker {
                 let more = json!({"port": self.port, "addressType": "udp4", "flags": 4});
                 let key = format!("127.0.0.1:{}:Udp4::0", self.port);
                 let again = [
-                    line(&self.query(9, &more)),
-                    line(&json!({"cmd": "NODE_CLUSTER", "act": "close", "key": key})),
+                    frame(&self.query(9, &more)),
+                    frame(&json!({"cmd": "NODE_CLUSTER", "act": "close", "key": key})),
                 ];
                 for _ in 0..200_000 {
                     self.write(&again.concat());
@@ -232,13 +236,13 @@ impl Worker {
             "short" => {
                 let end = Instant::now() + FLOOD;
                 let session = |number: u32| {
-                    line(
+                    frame(
                         &json!({"cmd": "NODE_STICKY", "act": "session", "key": number.to_string()}),
                     )
                 };
-                let lines: Vec<u8> = (0..10_000).flat_map(session).collect();
+                let frames: Vec<u8> = (0..10_000).flat_map(session).collect();
                 while Instant::now() < end {
-                    self.write(&lines);
+                    self.write(&frames);
                 }
             }
             "tell-much" => self.broadcast(1, 4 * MIB),
@@ -247,20 +251,19 @@ impl Worker {
             // For nobody here, and slow to read.
             "dear" => {
                 let end = Instant::now() + FLOOD;
-                let line =
-                    [br#"{"type":"nobody","data":["#, &b"[],".repeat(4 * MIB / 3)[..], b"0]}\n"]
-                        .concat();
+                let message = json!({"type": "nobody", "data": vec![json!([]); 4 * MIB / 3]});
+                let frame = frame(&message);
                 while Instant::now() < end {
-                    self.write(&line);
+                    self.write(&frame);
                 }
             }
             // For nobody here.
             "long" => {
                 let end = Instant::now() + FLOOD;
                 let text = "x".repeat(15 * MIB);
-                let line = line(&json!({"type": "nobody", "data": text}));
+                let frame = frame(&json!({"type": "nobody", "data": text}));
                 while Instant::now() < end {
-                    self.write(&line);
+                    self.write(&frame);
                 }
             }
             _ => panic!("no such abuse: {what}"),
@@ -282,7 +285,7 @@ impl Worker {
         let data = "x".repeat(length);
         let message =
             json!({"source": "_sio_adapter", "type": 3, "uid": "u", "nsp": "/", "data": data});
-        self.repeat(&line(&message), times);
+        self.repeat(&frame(&message), times);
     }
 
     /// Hands so many connections back, with as much as was read of each. A connection may be the same.
@@ -290,23 +293,23 @@ impl Worker {
         let head = format!("GET {path} HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(length));
         let head = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, head);
         let message = json!({"cmd": "NODE_STICKY", "act": "handback", "head": head});
-        let line = line(&json!({"cmd": "NODE_HANDLE", "type": "net.Socket", "msg": message}));
+        let frame = frame(&json!({"cmd": "NODE_HANDLE", "type": "net.Socket", "msg": message}));
         for number in 0..times {
             let socket = &self.held[number % self.held.len()];
-            let sent = self.channel.send_with_fd(&line[..1], &[socket.as_raw_fd()]);
+            let sent = self.channel.send_with_fd(&frame[..1], &[socket.as_raw_fd()]);
             if sent.is_ok() {
-                self.write(&line[1..]);
+                self.write(&frame[1..]);
             }
         }
     }
 
     fn say(&self, message: &Value) {
-        self.write(&line(message));
+        self.write(&frame(message));
     }
 
-    fn repeat(&self, line: &[u8], times: usize) {
+    fn repeat(&self, frame: &[u8], times: usize) {
         for _ in 0..times {
-            self.write(line);
+            self.write(frame);
         }
     }
 
@@ -315,11 +318,14 @@ impl Worker {
         (&self.channel).write_all(bytes).ok();
     }
 
-    /// The next line; none when the supervisor is gone.
+    /// The next frame; none when the supervisor is gone.
     fn receive(&mut self) -> Option<Vec<u8>> {
         loop {
-            if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
-                return Some(self.read.drain(..=end).collect());
+            if let Some(length) = self.read.first_chunk() {
+                let end = 4 + usize::try_from(u32::from_be_bytes(*length)).ok()?;
+                if self.read.len() >= end {
+                    return Some(self.read.drain(..end).collect());
+                }
             }
             if self.read_some(MsgFlags::empty()).ok()? == 0 {
                 return None;
@@ -350,13 +356,6 @@ impl Worker {
         self.read.extend_from_slice(&chunk[..count]);
         Ok(count)
     }
-}
-
-/// A message as a frame.
-fn line(message: &Value) -> Vec<u8> {
-    let mut line = String::new();
-    writeln!(line, "{message}").expect("a string takes all");
-    line.into_bytes()
 }
 
 #[expect(unsafe_code, reason = "the supervisor says which descriptor is the channel")]

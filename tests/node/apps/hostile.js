@@ -8,11 +8,8 @@ const http = require("node:http");
 const v8 = require("node:v8");
 const { slot, who, where } = require("./who.js");
 
-const advanced = process.env.SERIALIZATION !== "json";
-
 /** A value as a frame of this worker's codec. */
 function frame(value) {
-  if (!advanced) return Buffer.from(`${JSON.stringify(value)}\n`);
   const payload = v8.serialize(value);
   return Buffer.concat([length(payload.length), payload]);
 }
@@ -24,7 +21,7 @@ function length(count) {
 }
 
 /** A frame of these bytes, whatever they mean. */
-const raw = (bytes) => (advanced ? Buffer.concat([length(bytes.length), bytes]) : Buffer.concat([bytes, Buffer.from("\n")]));
+const raw = (bytes) => Buffer.concat([length(bytes.length), bytes]);
 
 function nested(depth) {
   let value = {};
@@ -38,12 +35,12 @@ const abuses = {
   garbage: () => randomBytes(100_000),
   frames: () => Buffer.concat(Array.from({ length: 1000 }, () => raw(randomBytes(100)))),
   "length-huge": () => Buffer.from([0xff, 0xff, 0xff, 0xff, 0xff, 0x0f]),
-  "length-zero": () => Buffer.concat(Array.from({ length: 1000 }, () => (advanced ? length(0) : Buffer.from("\n")))),
+  "length-zero": () => Buffer.concat(Array.from({ length: 1000 }, () => length(0))),
   endless: () => Buffer.alloc(80_000_000, 0x20),
   half: () => frame({ cmd: "NODE_CLUSTER", act: "listening" }).subarray(0, 9),
-  deep: () => (advanced ? raw(Buffer.concat([Buffer.from([0xff, 0x0f]), Buffer.alloc(200_000, "A\x01")])) : raw(Buffer.alloc(200_000, "["))),
+  deep: () => raw(Buffer.concat([Buffer.from([0xff, 0x0f]), Buffer.alloc(200_000, "A\x01")])),
   nested: () => frame(nested(500)),
-  "unknown-tag": () => (advanced ? raw(Buffer.from([0xff, 0x0f, 0x99, 1, 2, 3])) : raw(Buffer.from("{cmd:1}"))),
+  "unknown-tag": () => raw(Buffer.from([0xff, 0x0f, 0x99, 1, 2, 3])),
   "wrong-types": () => Buffer.concat([
     cluster("queryServer", { port: "x", address: 5, addressType: {}, index: -1, backlog: [] }),
     cluster("queryServer", { port: 70000, address: "127.0.0.1", addressType: 4 }),

@@ -18,7 +18,6 @@ use crate::logic::inspect::{Inspect, for_worker, is_restricted};
 use crate::logic::route::mint::MintKey;
 use crate::os::listen::Listener;
 use crate::os::spawn::Launch;
-use crate::protocol::node::Serialization;
 
 /// The files of the preload; Node loads the first one.
 pub(in crate::engine) const PRELOAD: &[(&str, &str)] = &[
@@ -60,7 +59,7 @@ impl Engine {
     pub(in crate::engine) fn new_node_link(&self, worker: Worker) -> io::Result<NodeLink> {
         let live = self.workers.all().filter_map(|live| Some(live.link.node()?.id)).collect();
         let id = free_id(worker.slot, self.workers.slots, &live);
-        NodeLink::new(id, worker, self.serialization())
+        NodeLink::new(id, worker)
     }
 
     /// Tells a worker that is about to be started about its end of the channel, and how to be
@@ -79,14 +78,10 @@ impl Engine {
         let config = &node.config;
         let mut options = with_slot(&config.options, worker.slot);
         inspect(link.id, config.arguments_at, &mut launch.arguments, &mut options);
-        let serialization = match config.serialization {
-            Serialization::Json => "json",
-            Serialization::Advanced => "advanced",
-        };
         let environment = &mut launch.environment;
         let mut set = |name: &str, value: OsString| environment.push((name.into(), Some(value)));
         set("NODE_CHANNEL_FD", link.workers_end().as_raw_fd().to_string().into());
-        set("NODE_CHANNEL_SERIALIZATION_MODE", serialization.into());
+        set("NODE_CHANNEL_SERIALIZATION_MODE", "advanced".into());
         set("NODE_UNIQUE_ID", link.id.to_string().into());
         if let (Some(keep_alive), Some(preload), Some(key), Some(incarnation)) =
             (config.preload, &mut node.preload, mint, incarnation)

@@ -35,7 +35,7 @@ use crate::os::clock;
 use crate::os::closing::Foreign;
 use crate::os::scratch::Scratch;
 use crate::os::stream::Stream;
-use crate::protocol::node::{Frames, Ledger, Outbox, Package, Primary, Serialization};
+use crate::protocol::node::{Frames, Ledger, Outbox, Package, Primary};
 
 /// How much is read of a channel at one go; as much as Node itself reads.
 const AT_ONCE: usize = 64 * 1024;
@@ -215,13 +215,13 @@ impl Node {
 }
 
 impl NodeLink {
-    fn new(id: u32, worker: Worker, serialization: Serialization) -> io::Result<Self> {
+    fn new(id: u32, worker: Worker) -> io::Result<Self> {
         let (stream, theirs) = Stream::pair(worker)?;
         Ok(Self {
             id,
             stream,
             theirs: Some(theirs),
-            frames: Frames::new(serialization),
+            frames: Frames::default(),
             descriptors: VecDeque::new(),
             primary: Primary::default(),
             outbox: Outbox::default(),
@@ -305,10 +305,6 @@ impl Engine {
 
     pub(in crate::engine) fn node_mut(&mut self) -> &mut Node {
         self.node.as_mut().expect("Node workers exist only with their handoff")
-    }
-
-    fn serialization(&self) -> Serialization {
-        self.node().config.serialization
     }
 
     /// What connects a Node worker.

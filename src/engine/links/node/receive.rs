@@ -169,7 +169,7 @@ impl Engine {
     }
 
     fn hear_frame(&mut self, worker: Worker, frame: Rc<[u8]>) {
-        match FromNode::parse(self.serialization(), &frame) {
+        match FromNode::parse(&frame) {
             FromNode::Online => self.hear_online(worker),
             FromNode::Query(query) => self.answer_query(worker, query),
             FromNode::Listening => self.hear_listening(worker),

@@ -69,9 +69,8 @@ impl Engine {
     /// Takes back what did not arrive at a worker that is gone, and tells the others.
     pub(in crate::engine) fn recover_node(&mut self, worker: Worker, link: NodeLink) {
         self.look_for_unused_ports_later();
-        let serialization = self.serialization();
         let farewell = link.primary.farewell(link.id);
-        let frames = farewell.iter().map(|message| Rc::from(message.encode(serialization)));
+        let frames = farewell.iter().map(|message| Rc::from(message.encode()));
         let frames: Vec<Rc<[u8]>> = frames.collect();
         for frame in frames {
             for other in self.workers.live() {

@@ -18,13 +18,11 @@ use crate::os::closing::{Foreign, Sender};
 use crate::os::kept::{Keeper, Kept, Shared};
 use crate::os::scratch::{Place, Scratch};
 use crate::os::stream::Stream;
-use crate::protocol::node::{Data, Frames, Ledger, Outbox, Primary, Serialization};
+use crate::protocol::node::{Data, Frames, Ledger, Outbox, Primary};
 
 /// What all links share, in a state.
 #[derive(Debug, Deserialize, Serialize)]
 pub(in crate::engine) struct SavedNode {
-    /// What the workers were started with; they speak no other.
-    serialization: Serialization,
     /// Where the preload is.
     preload: Option<Place>,
     /// What holds the lock on that.
@@ -90,7 +88,6 @@ impl Node {
     /// Writes it down.
     pub(in crate::engine) fn save(&self, keeper: &mut Keeper) -> SavedNode {
         SavedNode {
-            serialization: self.config.serialization,
             preload: self.preload.as_ref().map(|scratch| scratch.place().clone()),
             preload_lock: self.preload.as_ref().and_then(Scratch::lock).map(|it| keeper.keep(it)),
             ports: self.ports.save(keeper),
@@ -103,14 +100,12 @@ impl Node {
     /// Goes on with what was written down.
     pub(in crate::engine) fn restore(
         now: Time,
-        mut config: NodeConfig,
+        config: NodeConfig,
         account: Option<Account>,
         saved: SavedNode,
         shared: &mut Shared,
     ) -> io::Result<Self> {
-        let SavedNode { serialization, preload, preload_lock, ports, resting, guessed, elsewhere } =
-            saved;
-        config.serialization = serialization;
+        let SavedNode { preload, preload_lock, ports, resting, guessed, elsewhere } = saved;
         // Workers that were started with it need it to their end, and so do their own children.
         let needed = preload.is_some() || config.preload.is_some();
         let held = preload_lock.map(|lock| lock.take_over()).transpose()?;
@@ -271,9 +266,9 @@ mod tests {
     #[test]
     fn what_is_on_its_way_arrives_from_the_next_program() {
         let udp: Rc<OwnedFd> = Rc::new(UdpSocket::bind("127.0.0.1:0").unwrap().into());
-        let mut link = NodeLink::new(7, WORKER, Serialization::Json).unwrap();
+        let mut link = NodeLink::new(7, WORKER).unwrap();
         let theirs = link.theirs.take().unwrap();
-        link.frames.extend(b"{\"half\":");
+        link.frames.extend(b"\0\0\0\x04ha");
         link.primary.meet_preload(2);
         let number = link
             .ledger
@@ -288,22 +283,22 @@ mod tests {
         let mut buffer = [0; 64];
         let Received { len, descriptors, .. } = theirs.receive(&mut buffer).unwrap().unwrap();
         assert_eq!((&buffer[..len], descriptors.len()), (&b"with it"[..], 1));
-        link.frames.extend(b"1}\n");
+        link.frames.extend(b"lf");
         let cut = link.frames.next_frame().unwrap();
-        assert_eq!(cut, Some(Cut::Frame(b"{\"half\":1}\n".as_slice().into())));
+        assert_eq!(cut, Some(Cut::Frame(b"\0\0\0\x04half".as_slice().into())));
     }
 
     #[test]
     fn a_frame_whose_descriptor_is_nowhere_is_an_error() {
-        let mut link = NodeLink::new(1, WORKER, Serialization::Json).unwrap();
+        let mut link = NodeLink::new(1, WORKER).unwrap();
         link.outbox.push(*b"with what?", Some(5));
         assert!(move_link(link, &mut Shared::default()).is_err());
     }
 
     #[test]
     fn ports_and_resting_connections_are_those_of_before() {
-        let config = NodeConfig { serialization: Serialization::Json, ..NodeConfig::default() };
-        let mut node = Node::new(Time::default(), config, [0, 1].into(), None).unwrap();
+        let mut node =
+            Node::new(Time::default(), NodeConfig::default(), [0, 1].into(), None).unwrap();
         let udp: Rc<OwnedFd> = Rc::new(UdpSocket::bind("127.0.0.1:0").unwrap().into());
         let mut port = |name: &str, opened| {
             node.ports.insert(name.to_owned(), Port { opened, data: None });
@@ -318,9 +313,7 @@ mod tests {
         mem::forget((node, udp));
         let mut shared = Shared::default();
         let now = Time::since_zero(Duration::from_secs(1));
-        // Another serialization was asked for meanwhile.
         let node = Node::restore(now, NodeConfig::default(), None, saved, &mut shared).unwrap();
-        assert_eq!(node.config.serialization, Serialization::Json);
         assert_eq!(node.resting.ends(), Some(until));
         assert!(node.ports.has(1) && node.ports.has(5) && !node.ports.has(3));
         let Opened::Udp(udp) = &node.ports.get("udp").unwrap().opened else { panic!("no UDP") };

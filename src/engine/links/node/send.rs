@@ -17,7 +17,7 @@ use crate::logic::burden::MOST_KEPT;
 use crate::logic::route::{Assignment, Reason, Returned};
 use crate::logic::time::Time;
 use crate::os::kept::Keeper;
-use crate::protocol::node::{Serialization, ToNode, Way};
+use crate::protocol::node::{ToNode, Way};
 
 /// The rest of a connection whose worker had no descriptor left for it.
 const REST: Duration = Duration::from_millis(50);
@@ -103,19 +103,17 @@ impl Engine {
         worker: Worker,
         message: impl FnOnce(u32) -> ToNode<'a>,
     ) {
-        let serialization = self.serialization();
         let Some(link) = self.node_link(worker) else { return };
         let message = message(link.primary.seq());
-        link.outbox.answer(message.encode(serialization), None, &link.burden);
+        link.outbox.answer(message.encode(), None, &link.burden);
         self.flush_node(worker);
         self.judge_burden(worker);
     }
 
     /// Answers a message with a descriptor, before anything else that waits to be said.
     pub(in crate::engine) fn answer_handle(&mut self, worker: Worker, answer: ToNode<'_>) {
-        let frame = answer.encode(self.serialization());
         let Some(link) = self.node_link(worker) else { return };
-        link.outbox.answer_at_once(frame, &link.burden);
+        link.outbox.answer_at_once(answer.encode(), &link.burden);
         self.flush_node(worker);
         self.judge_burden(worker);
     }
@@ -127,11 +125,10 @@ impl Engine {
         parcel: Parcel,
         message: impl FnOnce(u32) -> ToNode<'a>,
     ) {
-        let serialization = self.serialization();
         let Some(link) = self.node_link(worker) else { return };
         let seq = link.primary.seq();
         let number = link.ledger.enter(parcel, None);
-        link.outbox.answer(message(seq).encode(serialization), Some(number), &link.burden);
+        link.outbox.answer(message(seq).encode(), Some(number), &link.burden);
         self.flush_node(worker);
         self.judge_burden(worker);
     }
@@ -164,10 +161,9 @@ impl Engine {
 
     /// Sends a connection to its worker.
     pub(in crate::engine) fn send_to_node(&mut self, mut connection: Connection, give: Assignment) {
-        let serialization = self.serialization();
         let worker = give.worker;
         let Some(link) = self.node_link(worker) else { return };
-        let frame = if link.over { None } else { frame(link, &connection, serialization) };
+        let frame = if link.over { None } else { frame(link, &connection) };
         let Some((frame, answered)) = frame else {
             // It has just closed its last server, or its channel has ended.
             self.router.closed(worker, 1);
@@ -301,22 +297,18 @@ impl Engine {
 }
 
 /// The frame that goes with a connection, and the number under which it will be answered.
-fn frame(
-    link: &mut NodeLink,
-    connection: &Connection,
-    serialization: Serialization,
-) -> Option<(Vec<u8>, Option<u32>)> {
+fn frame(link: &mut NodeLink, connection: &Connection) -> Option<(Vec<u8>, Option<u32>)> {
     if let Some(head) = &connection.head {
         let server = match connection.listener.and_then(|listener| link.primary.way(listener)) {
             Some(Way::Server(key)) => Some(key),
             Some(Way::Package(_)) | None => None,
         };
         let message = ToNode::Conn { head, server, port: connection.port() };
-        return Some((message.encode(serialization), None));
+        return Some((message.encode(), None));
     }
     let seq = link.primary.seq();
     match link.primary.way(connection.listener?)? {
-        Way::Server(key) => Some((ToNode::NewConn { seq, key }.encode(serialization), Some(seq))),
-        Way::Package(message) => Some((ToNode::Package(message).encode(serialization), None)),
+        Way::Server(key) => Some((ToNode::NewConn { seq, key }.encode(), Some(seq))),
+        Way::Package(message) => Some((ToNode::Package(message).encode(), None)),
     }
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::logic::config::{
-    Account, Command, KeepAlive, Listen, OutputConfig, ProcessConfig, ProxyConfig, Serialization,
-    SocketConfig, SystemdConfig, WearConfig,
+    Account, Command, KeepAlive, Listen, OutputConfig, ProcessConfig, ProxyConfig, SocketConfig,
+    SystemdConfig, WearConfig,
 };
 use crate::logic::route::Balance;
 
@@ -76,12 +76,9 @@ fn each_difference_is_a_line_and_says_what_a_restart_does_not_do() {
 
 #[test]
 fn what_an_upgrade_cannot_do_is_said_and_stays() {
-    let json = |serialization, preload| {
-        Handoff::Node(NodeConfig { serialization, preload, ..NodeConfig::default() })
-    };
-    let list = |serialization, preload, user, grace| {
+    let node = |preload| Handoff::Node(NodeConfig { preload, ..NodeConfig::default() });
+    let list = |preload, user, grace| {
         asked(&[
-            ("--node-serialization", serialization),
             ("--no-node-preload", preload),
             ("--user", user),
             // Who has a user has a group with it.
@@ -92,17 +89,15 @@ fn what_an_upgrade_cannot_do_is_said_and_stays() {
             (COMMAND, "node a.js"),
         ])
     };
-    let mut old = config(json(Serialization::Json, None), &[]);
-    old.asked = list("json", "on", "www", "25s");
+    let mut old = config(node(None), &[]);
+    old.asked = list("on", "www", "25s");
     let www = Account { uid: Some(33), gid: 33, groups: vec![33], home: None };
     old.process.account = Some(www);
-    let close = Some(KeepAlive::Close);
-    let mut new = config(json(Serialization::Advanced, close), &[]);
-    new.asked = list("advanced", "off", "", "30s");
+    let mut new = config(node(Some(KeepAlive::Close)), &[]);
+    new.asked = list("off", "", "30s");
     new.command.program = "other".into();
     new.fleet.workers = 7;
     let expected = [
-        "--node-serialization json -> advanced needs a stop and a start",
         "--no-node-preload on -> off needs a stop and a start",
         "--user www -> not set needs a stop and a start",
         "--group www -> not set needs a stop and a start",
@@ -116,7 +111,7 @@ fn what_an_upgrade_cannot_do_is_said_and_stays() {
     assert_eq!(resumed.handoff, old.handoff);
     assert_eq!(resumed.process.account, old.process.account);
     // A restart says what an upgrade did not do, and nothing else.
-    assert_eq!(lines(&resumed, &new), expected[..4]);
+    assert_eq!(lines(&resumed, &new), expected[..3]);
     let fallback = fallback.expect("another command");
     assert_eq!((&fallback.handoff, &fallback.command), (&old.handoff, &old.command));
     assert_eq!(fallback.fleet.workers, old.fleet.workers);
@@ -124,7 +119,7 @@ fn what_an_upgrade_cannot_do_is_said_and_stays() {
     // And it cannot be had by a restart.
     assert!(resumed.adopt(new.clone()));
     assert_eq!(resumed.handoff, old.handoff);
-    assert_eq!(lines(&resumed, &new), expected[..4]);
+    assert_eq!(lines(&resumed, &new), expected[..3]);
 }
 
 #[test]
@@ -170,19 +165,17 @@ fn with_another_handoff_everything_stays() {
 }
 
 #[test]
-fn node_workers_keep_how_messages_are_written_and_whether_there_is_a_preload() {
-    let node = |serialization, preload, options: &str| {
-        let options = options.into();
-        Handoff::Node(NodeConfig { serialization, preload, options, ..NodeConfig::default() })
+fn node_workers_keep_whether_there_is_a_preload() {
+    let node = |preload, options: &str| {
+        Handoff::Node(NodeConfig { preload, options: options.into(), ..NodeConfig::default() })
     };
-    let json = Serialization::Json;
     for (preload, other, then) in [
         (None, Some(KeepAlive::Close), None),
         (Some(KeepAlive::Close), None, Some(KeepAlive::Close)),
         (Some(KeepAlive::Close), Some(KeepAlive::HandBack), Some(KeepAlive::HandBack)),
     ] {
-        let mut old = config(node(json, preload, ""), &[]);
-        assert!(old.adopt(config(node(Serialization::Advanced, other, "--x"), &[])));
-        assert_eq!(old.handoff, node(json, then, "--x"));
+        let mut old = config(node(preload, ""), &[]);
+        assert!(old.adopt(config(node(other, "--x"), &[])));
+        assert_eq!(old.handoff, node(then, "--x"));
     }
 }

@@ -1,7 +1,6 @@
 // Writes what a real Node sends, for the unit tests beside it: one frame a line, its name before it.
 //
-//     node capture.cjs advanced [other-node] > advanced.txt
-//     node capture.cjs json [other-node] > json.txt
+//     node capture.cjs [other-node] > frames.txt
 //
 // Each `value` message carries a value before the fields that matter, so that a codec which skips
 // the value wrongly cannot find them. The `listen` messages are Node's own.
@@ -61,7 +60,7 @@ function speak() {
     try {
       process.send({ cmd: "NODE_NAME", name });
       process.send(message);
-    } catch { /* JSON cannot say it */ }
+    } catch { /* V8 cannot write it */ }
   };
   for (const [name, value] of Object.entries(values())) {
     send("value " + name, { before: value, cmd: "NODE_CLUSTER", act: "close", key: "k" });
@@ -97,28 +96,26 @@ function listen(send) {
   })();
 }
 
-function hear(serialization, node) {
-  const env = { NODE_CHANNEL_FD: "3", NODE_CHANNEL_SERIALIZATION_MODE: serialization, NODE_UNIQUE_ID: "7" };
+function hear(node) {
+  const env = { NODE_CHANNEL_FD: "3", NODE_CHANNEL_SERIALIZATION_MODE: "advanced", NODE_UNIQUE_ID: "7" };
   const child = spawn(node, ["--no-warnings", __filename, "speak"], { env, stdio: ["ignore", "inherit", "inherit", "pipe"] });
-  const cut = { json: cutJson, advanced: cutAdvanced }[serialization];
   let rest = Buffer.alloc(0), name = "online";
   child.stdio[3].on("data", (chunk) => {
     rest = Buffer.concat([rest, chunk]);
     for (let length; (length = cut(rest)); rest = rest.subarray(length)) {
       const frame = rest.subarray(0, length);
-      const said = /NODE_NAME.*?name"(?::"|"?.)([\w -]+)/s.exec(frame.toString("latin1"));
+      const said = /NODE_NAME.*?name""?.([\w -]+)/s.exec(frame.toString("latin1"));
       if (said) name = said[1].replace(/\W*$/, "");
       else if (name === "end") child.kill();
-      else console.log(name + "\t" + (serialization === "json" ? frame.toString().trimEnd() : frame.toString("hex")));
+      else console.log(name + "\t" + frame.toString("hex"));
     }
   });
 }
 
-const cutJson = (bytes) => bytes.indexOf("\n") + 1;
-const cutAdvanced = (bytes) => {
+const cut = (bytes) => {
   const length = bytes.length >= 4 ? bytes.readUInt32BE() + 4 : Infinity;
   return bytes.length >= length ? length : 0;
 };
 
 if (process.argv[2] === "speak") speak();
-else hear(process.argv[2], process.argv[3] || process.execPath);
+else hear(process.argv[2] || process.execPath);

@@ -3,14 +3,11 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 
 use super::super::{Data, FromNode, PackageMessage, Query, Sockname, ToNode};
-use super::{Advanced, BOTH, Json, Serialization, bytes_of_hex, plain};
+use super::{bytes_of_hex, plain};
 
-/// Expects this message in both serializations.
+/// Expects this value of this message.
 fn expect(message: ToNode<'_>, value: Value) {
-    for serialization in BOTH {
-        let frame = message.encode(serialization);
-        assert_eq!(plain::decode(serialization, &frame), value, "{serialization:?}");
-    }
+    assert_eq!(plain::decode(&message.encode()), value);
 }
 
 fn sockname(address: &str) -> Option<Sockname> {
@@ -18,9 +15,9 @@ fn sockname(address: &str) -> Option<Sockname> {
 }
 
 /// Data as a worker sent it.
-fn data(serialization: Serialization, value: Value) -> Data {
+fn data(value: Value) -> Data {
     let query = json!({"cmd": "NODE_CLUSTER", "act": "queryServer", "seq": 1, "data": value});
-    match FromNode::parse(serialization, &plain::encode(serialization, &query)) {
+    match FromNode::parse(&plain::encode(&query)) {
         FromNode::Query(Query { data: Some(data), .. }) => data,
         other => panic!("{other:?}"),
     }
@@ -28,39 +25,41 @@ fn data(serialization: Serialization, value: Value) -> Data {
 
 #[test]
 fn the_frames_are_those_of_the_trace() {
-    let line = |message: ToNode<'_>| String::from_utf8(message.encode(Json)).unwrap();
+    let payload = |message: ToNode<'_>| message.encode()[4..].to_vec();
     let (key, data) = ("k", None);
     let grant = ToNode::Grant { ack: 1, seq: 0, key, data, sockname: sockname("[::]:3000") };
     assert_eq!(
-        line(grant),
-        concat!(
-            r#"{"cmd":"NODE_CLUSTER","errno":null,"key":"k","ack":1,"data":null,"#,
-            r#""sockname":{"address":"::","family":"IPv6","port":3000},"seq":0}"#,
-            "\n",
-        )
+        payload(grant),
+        [
+            &b"\xFF\x0Do\"\x03cmd\"\x0CNODE_CLUSTER\"\x05errno0\"\x03key\"\x01k\"\x03ackI\x02\"\x04data0"[..],
+            b"\"\x08socknameo\"\x07address\"\x02::\"\x06family\"\x04IPv6\"\x04portI\xF0\x2E{\x03",
+            b"\"\x03seqI\x00{\x07",
+        ]
+        .concat()
     );
     assert_eq!(
-        line(ToNode::NewConn { seq: 1, key }),
-        concat!(
-            r#"{"cmd":"NODE_HANDLE","type":"net.Native","msg":"#,
-            r#"{"cmd":"NODE_CLUSTER","act":"newconn","key":"k","seq":1}}"#,
-            "\n",
-        )
+        payload(ToNode::NewConn { seq: 1, key }),
+        [
+            &b"\xFF\x0Do\"\x03cmd\"\x0BNODE_HANDLE\"\x04type\"\x0Anet.Native\"\x03msg"[..],
+            b"o\"\x03cmd\"\x0CNODE_CLUSTER\"\x03act\"\x07newconn\"\x03key\"\x01k\"\x03seqI\x02{\x04{\x03",
+        ]
+        .concat()
     );
     assert_eq!(
-        line(ToNode::Package(PackageMessage::Connection)),
-        concat!(
-            r#"{"cmd":"NODE_HANDLE","type":"net.Socket","msg":{"type":"sticky:connection","data":""}}"#,
-            "\n",
-        )
+        payload(ToNode::Package(PackageMessage::Connection)),
+        [
+            &b"\xFF\x0Do\"\x03cmd\"\x0BNODE_HANDLE\"\x04type\"\x0Anet.Socket\"\x03msg"[..],
+            b"o\"\x04type\"\x11sticky:connection\"\x04data\"\x00{\x02{\x03",
+        ]
+        .concat()
     );
-    assert_eq!(line(ToNode::HandleAck), "{\"cmd\":\"NODE_HANDLE_ACK\"}\n");
+    assert_eq!(payload(ToNode::HandleAck), b"\xFF\x0Do\"\x03cmd\"\x0FNODE_HANDLE_ACK{\x01");
     // The `online` of the trace with another act, and version 13 for 15.
     let disconnect = bytes_of_hex(concat!(
         "00000030 ff0d 6f 2203636d64 220c4e4f44455f434c5553544552 ",
         "2203616374 220a646973636f6e6e656374 2203736571 4900 7b03",
     ));
-    assert_eq!(ToNode::Disconnect { seq: 0 }.encode(Advanced), disconnect);
+    assert_eq!(ToNode::Disconnect { seq: 0 }.encode(), disconnect);
 }
 
 #[test]
@@ -86,17 +85,14 @@ fn queries_are_answered() {
 #[test]
 fn data_comes_back_as_it_was() {
     let value = json!({"ticketKeys": "ab".repeat(48), "more": [null, "\u{1F600}", {"a": "\n"}]});
-    for serialization in BOTH {
-        let data = data(serialization, value.clone());
-        let (ack, seq, key, sockname) = (1, 2, "k", None);
-        let grant =
-            ToNode::Grant { ack, seq, key, data: Some(&data), sockname }.encode(serialization);
-        let in_place = grant.windows(data.as_bytes().len()).any(|bytes| bytes == data.as_bytes());
-        assert!(in_place);
-        // Read as a message of a worker, its fields stand where they should.
-        let reply = FromNode::Reply { ack: 1, accepted: None };
-        assert_eq!(FromNode::parse(serialization, &grant), reply);
-    }
+    let data = data(value.clone());
+    let (ack, seq, key, sockname) = (1, 2, "k", None);
+    let grant = ToNode::Grant { ack, seq, key, data: Some(&data), sockname }.encode();
+    let in_place = grant.windows(data.as_bytes().len()).any(|bytes| bytes == data.as_bytes());
+    assert!(in_place);
+    // Read as a message of a worker, its fields stand where they should.
+    let reply = FromNode::Reply { ack: 1, accepted: None };
+    assert_eq!(FromNode::parse(&grant), reply);
 }
 
 #[test]

@@ -5,23 +5,23 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::super::{Cut, Frames, FromNode, ToNode};
-use super::{Advanced, BOTH, Json, Serialization, bytes_of_hex, captured, plain};
+use super::{bytes_of_hex, captured, plain};
 
 /// Reads a stream as the engine does.
-fn hear(serialization: Serialization, chunks: impl Iterator<Item: AsRef<[u8]>>) -> Vec<Rc<[u8]>> {
-    let mut frames = Frames::new(serialization);
+fn hear(chunks: impl Iterator<Item: AsRef<[u8]>>) -> Vec<Rc<[u8]>> {
+    let mut frames = Frames::default();
     let mut heard = Vec::new();
     for chunk in chunks {
         frames.extend(chunk.as_ref());
         while let Ok(Some(Cut::Frame(frame))) = frames.next_frame() {
-            FromNode::parse(serialization, &frame);
+            FromNode::parse(&frame);
             heard.push(frame);
         }
     }
     heard
 }
 
-/// An advanced frame of this payload after the header.
+/// A frame of this payload after the header.
 fn frame(payload: &[u8]) -> Vec<u8> {
     [&[0, 0, 0, 0, 0xFF, 0x0F], payload].concat()
 }
@@ -45,36 +45,31 @@ fn any_value() -> impl Strategy<Value = Value> {
 
 #[test]
 fn real_frames_are_found_however_they_are_cut() {
-    for serialization in BOTH {
-        let all: Vec<_> = captured(serialization).map(|(_, frame)| frame).collect();
-        let stream = all.concat();
-        assert!(hear(serialization, stream.chunks(1)).iter().map(|frame| &**frame).eq(&all));
-        for cut in 0..stream.len() {
-            let (first, second) = stream.split_at(cut);
-            let mut frames = Frames::new(serialization);
-            frames.extend(first);
-            let before = std::iter::from_fn(|| frames.next_frame().unwrap()).count();
-            frames.extend(second);
-            let after = std::iter::from_fn(|| frames.next_frame().unwrap()).count();
-            assert_eq!(before + after, all.len());
-        }
+    let all: Vec<_> = captured().map(|(_, frame)| frame).collect();
+    let stream = all.concat();
+    assert!(hear(stream.chunks(1)).iter().map(|frame| &**frame).eq(&all));
+    for cut in 0..stream.len() {
+        let (first, second) = stream.split_at(cut);
+        let mut frames = Frames::default();
+        frames.extend(first);
+        let before = std::iter::from_fn(|| frames.next_frame().unwrap()).count();
+        frames.extend(second);
+        let after = std::iter::from_fn(|| frames.next_frame().unwrap()).count();
+        assert_eq!(before + after, all.len());
     }
 }
 
 #[test]
 fn every_byte_of_a_real_frame_may_be_another() {
-    for serialization in BOTH {
-        for (_, frame) in captured(serialization).filter(|(_, frame)| frame.len() < 300) {
-            for place in 0..frame.len() {
-                let mut frame = frame.clone();
-                for other in
-                    [0, 0xFF, frame[place] ^ 1, frame[place].wrapping_add(1), b'o', b'A', b'^']
-                {
-                    frame[place] = other;
-                    FromNode::parse(serialization, &frame);
-                }
-                FromNode::parse(serialization, &frame[..place]);
+    for (_, frame) in captured().filter(|(_, frame)| frame.len() < 300) {
+        for place in 0..frame.len() {
+            let mut frame = frame.clone();
+            for other in [0, 0xFF, frame[place] ^ 1, frame[place].wrapping_add(1), b'o', b'A', b'^']
+            {
+                frame[place] = other;
+                FromNode::parse(&frame);
             }
+            FromNode::parse(&frame[..place]);
         }
     }
 }
@@ -84,12 +79,7 @@ fn nothing_nests_too_deep_for_the_stack() {
     const DEPTH: usize = 1_000_000;
     for opening in ["6f220161", "4101", "3b", "27", "7263", "5c01", "6101 220161"] {
         let frame = frame(&bytes_of_hex(opening).repeat(DEPTH));
-        assert_eq!(FromNode::parse(Advanced, &frame), FromNode::User, "{opening}");
-    }
-    for (opening, closing) in [("[", "]"), (r#"{"a":"#, "}")] {
-        let nested = format!("{}1{}", opening.repeat(DEPTH), closing.repeat(DEPTH));
-        let message = format!(r#"{{"cmd":"NODE_X","data":{nested},"a":{nested}}}"#);
-        assert_eq!(FromNode::parse(Json, message.as_bytes()), FromNode::OtherInternal);
+        assert_eq!(FromNode::parse(&frame), FromNode::User, "{opening}");
     }
 }
 
@@ -98,10 +88,9 @@ fn what_v8_can_read_is_read_and_deeper_is_not() {
     let nested = |depth: usize| {
         let opening = "5c01 6f 220161".repeat(depth / 2);
         let payload = format!("6f 220161 {opening} 30 {}", "7b01".repeat(depth / 2));
-        FromNode::parse(
-            Advanced,
-            &frame(&bytes_of_hex(&format!("{payload} 2203636d64 22064e4f44455f58 7b02"))),
-        )
+        FromNode::parse(&frame(&bytes_of_hex(&format!(
+            "{payload} 2203636d64 22064e4f44455f58 7b02"
+        ))))
     };
     assert_eq!(nested(1500), FromNode::OtherInternal);
     assert_eq!(nested(1502), FromNode::User);
@@ -110,19 +99,17 @@ fn what_v8_can_read_is_read_and_deeper_is_not() {
 proptest! {
     #[test]
     fn any_bytes_are_something(bytes in vec(any::<u8>(), 0..300)) {
-        for serialization in BOTH {
-            FromNode::parse(serialization, &bytes);
-            hear(serialization, bytes.chunks(7));
-        }
-        FromNode::parse(Advanced, &frame(&bytes));
-        FromNode::parse(Advanced, &frame(&[b"o".as_slice(), &bytes].concat()));
+        FromNode::parse(&bytes);
+        hear(bytes.chunks(7));
+        FromNode::parse(&frame(&bytes));
+        FromNode::parse(&frame(&[b"o".as_slice(), &bytes].concat()));
     }
 
     #[test]
     fn any_tags_are_something(
         tags in vec(proptest::sample::select(&b"oA a;'{$@:,\"cSIUN0_-TFZ^Ryxnzs\\BV~rmsc.\0\x01\x02"[..]), 0..200),
     ) {
-        FromNode::parse(Advanced, &frame(&[b"o\"\x03cmd".as_slice(), &tags].concat()));
+        FromNode::parse(&frame(&[b"o\"\x03cmd".as_slice(), &tags].concat()));
     }
 
     #[test]
@@ -130,45 +117,31 @@ proptest! {
         which in 0usize..50,
         wrong in vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
     ) {
-        for serialization in BOTH {
-            let (_, mut frame) = captured(serialization).nth(which).unwrap();
-            for (place, byte) in &wrong {
-                *place.get_mut(&mut frame) = *byte;
-            }
-            FromNode::parse(serialization, &frame);
+        let (_, mut frame) = captured().nth(which).unwrap();
+        for (place, byte) in &wrong {
+            *place.get_mut(&mut frame) = *byte;
         }
-    }
-
-    #[test]
-    fn both_serializations_mean_the_same(message in any_value()) {
-        let meaning = |serialization| {
-            FromNode::parse(serialization, &plain::encode(serialization, &message))
-        };
-        prop_assert_eq!(meaning(Json), meaning(Advanced));
+        FromNode::parse(&frame);
     }
 
     #[test]
     fn any_value_is_skipped_exactly(before in any_value(), after in any_value()) {
         let message = json!({"a": before, "cmd": "NODE_CLUSTER", "act": "close", "key": "k", "z": after});
-        for serialization in BOTH {
-            let found = FromNode::parse(serialization, &plain::encode(serialization, &message));
-            prop_assert_eq!(found, FromNode::Close { key: "k".into() });
-        }
+        let found = FromNode::parse(&plain::encode(&message));
+        prop_assert_eq!(found, FromNode::Close { key: "k".into() });
     }
 
     #[test]
     fn any_key_goes_there_and_back(key in ".*", seq: u32, ack: u32) {
-        for serialization in BOTH {
-            let frame = ToNode::NewConn { seq, key: &key }.encode(serialization);
-            prop_assert_eq!(hear(serialization, frame.chunks(3)).len(), 1);
-            let message = plain::decode(serialization, &frame);
-            prop_assert_eq!(&message["msg"]["key"], &json!(key));
-            prop_assert_eq!(&message["msg"]["seq"], &json!(seq));
-            let ack = ToNode::Ack { ack, seq }.encode(serialization);
-            let FromNode::Reply { ack: found, .. } = FromNode::parse(serialization, &ack) else {
-                panic!("no reply");
-            };
-            prop_assert_eq!(json!(found), plain::decode(serialization, &ack)["ack"].clone());
-        }
+        let frame = ToNode::NewConn { seq, key: &key }.encode();
+        prop_assert_eq!(hear(frame.chunks(3)).len(), 1);
+        let message = plain::decode(&frame);
+        prop_assert_eq!(&message["msg"]["key"], &json!(key));
+        prop_assert_eq!(&message["msg"]["seq"], &json!(seq));
+        let ack = ToNode::Ack { ack, seq }.encode();
+        let FromNode::Reply { ack: found, .. } = FromNode::parse(&ack) else {
+            panic!("no reply");
+        };
+        prop_assert_eq!(json!(found), plain::decode(&ack)["ack"].clone());
     }
 }

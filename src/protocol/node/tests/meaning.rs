@@ -3,21 +3,19 @@ use serde_json::{Value, json};
 use super::super::{
     Adapter, AddressType, FromNode, MAX_ADAPTER, MAX_HANDED_BACK, MAX_NAME, Query, ServerKind,
 };
-use super::{Advanced, BOTH, Json, bytes_of_hex, plain};
+use super::{bytes_of_hex, plain};
 
-/// Expects this meaning of this message, whatever stands around and however it is written.
+/// Expects this meaning of this message, whatever stands around.
 fn expect(message: Value, meaning: FromNode) {
-    for serialization in BOTH {
-        let found = FromNode::parse(serialization, &plain::encode(serialization, &message));
-        assert_eq!(found, meaning, "{message} {serialization:?}");
-        let mut more = message.clone();
-        if let Some(fields) = more.as_object_mut() {
-            // These keys are the first and the last, as serde_json sorts them.
-            fields.insert("!".into(), json!({"cmd": "NODE_CLUSTER", "act": ["online"], "ack": 1}));
-            fields.insert("~".into(), json!([{"seq": 1}, "x".repeat(5000), null, 0.5]));
-            let found = FromNode::parse(serialization, &plain::encode(serialization, &more));
-            assert_eq!(found, meaning, "{more} {serialization:?}");
-        }
+    let found = FromNode::parse(&plain::encode(&message));
+    assert_eq!(found, meaning, "{message}");
+    let mut more = message.clone();
+    if let Some(fields) = more.as_object_mut() {
+        // These keys are the first and the last, as serde_json sorts them.
+        fields.insert("!".into(), json!({"cmd": "NODE_CLUSTER", "act": ["online"], "ack": 1}));
+        fields.insert("~".into(), json!([{"seq": 1}, "x".repeat(5000), null, 0.5]));
+        let found = FromNode::parse(&plain::encode(&more));
+        assert_eq!(found, meaning, "{more}");
     }
 }
 
@@ -193,30 +191,13 @@ fn only_a_long_enough_prefix_makes_a_message_internal() {
 }
 
 #[test]
-fn json_is_read_as_node_reads_it() {
-    let parse = |text: &str| FromNode::parse(Json, text.as_bytes());
-    let online = r#" {"act" : "on\u006cine", "c\u006dd" : "NODE_CLUSTER", "\u20ac": "\ud800"} "#;
-    assert_eq!(parse(online), FromNode::Online);
-    let twice = r#"{"cmd":"NODE_CLUSTER","act":"online","act":"listening"}"#;
-    assert_eq!(parse(twice), FromNode::Listening);
-    let lone = r#"{"source":"_sio_adapter","uid":"\ud800","type":1e0}"#;
-    let adapter = Adapter { uid: None, nsp: None, requester_uid: None, kind: Some(1) };
-    assert_eq!(parse(lone), FromNode::Adapter(adapter));
-    for broken in
-        ["", "{", r#"{"cmd":"NODE_X"}}"#, r#"{"cmd":"NODE_X",}"#, r#"{"cmd":"NODE_X","a":01}"#]
-    {
-        assert_eq!(parse(broken), FromNode::User);
-    }
-}
-
-#[test]
 fn unreadable_values_make_a_frame_a_message_of_the_app() {
     // cmd NODE_X, then `a` with a value in hex, then the end of the object with its number of fields.
     let with = |value: &str| {
         let payload = format!("ff0f 6f 2203636d64 22064e4f44455f58 220161 {value} 7b02");
         let payload = bytes_of_hex(&payload);
         let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-        FromNode::parse(Advanced, &[&length, payload.as_slice()].concat())
+        FromNode::parse(&[&length, payload.as_slice()].concat())
     };
     for good in ["30", "0000 30", "4101 2d 24 00 01", "5c01 6f7b00", "5e00", "42026f7b"] {
         assert_eq!(with(good), FromNode::OtherInternal, "{good}");
@@ -251,7 +232,7 @@ fn data_with_references_keeps_what_has_none() {
             "ff0f 6f 2203636d64 220c4e4f44455f434c5553544552 2203616374 220b7175657279536572766572";
         let payload = bytes_of_hex(&format!("{query} 2203736571 4902 220464617461 {hex} 7b04"));
         let frame = [&[0; 4], payload.as_slice()].concat();
-        match FromNode::parse(Advanced, &frame) {
+        match FromNode::parse(&frame) {
             FromNode::Query(query) => query.data.map(|data| data.as_bytes().to_vec()),
             other => panic!("{other:?}"),
         }

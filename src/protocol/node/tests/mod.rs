@@ -5,24 +5,14 @@ mod meaning;
 mod plain;
 mod saved;
 
-use super::Serialization;
-use super::Serialization::{Advanced, Json};
-
-const BOTH: [Serialization; 2] = [Json, Advanced];
-/// `name<TAB>line of JSON`, from Node 20.
-const JSON: &str = include_str!("../captured/json.txt");
 /// `name<TAB>frame in hex`, from Node 20.
-const ADVANCED: &str = include_str!("../captured/advanced.txt");
+const CAPTURED: &str = include_str!("../captured/frames.txt");
 
 /// What Node 20 sent, with names.
-fn captured(serialization: Serialization) -> impl Iterator<Item = (&'static str, Vec<u8>)> {
-    let (text, bytes): (_, fn(&str) -> Vec<u8>) = match serialization {
-        Json => (JSON, |line| format!("{line}\n").into_bytes()),
-        Advanced => (ADVANCED, bytes_of_hex),
-    };
-    text.lines().map(move |line| {
+fn captured() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
+    CAPTURED.lines().map(|line| {
         let (name, frame) = line.split_once('\t').expect("a name and a frame");
-        (name, bytes(frame))
+        (name, bytes_of_hex(frame))
     })
 }
 

@@ -3,34 +3,22 @@
 
 use serde_json::{Map, Value};
 
-use super::Serialization::{self, Advanced, Json};
-
-/// A whole frame of a plain value.
-pub(super) fn encode(serialization: Serialization, value: &Value) -> Vec<u8> {
-    match serialization {
-        Json => format!("{value}\n").into_bytes(),
-        Advanced => {
-            let mut payload = vec![0xFF, 0x0F];
-            write(&mut payload, value);
-            let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-            [&length, payload.as_slice()].concat()
-        }
-    }
+/// A whole frame of a plain value, as Node writes it.
+pub(super) fn encode(value: &Value) -> Vec<u8> {
+    let mut payload = vec![0xFF, 0x0F];
+    write(&mut payload, value);
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length, payload.as_slice()].concat()
 }
 
-/// The value of a whole frame.
-pub(super) fn decode(serialization: Serialization, frame: &[u8]) -> Value {
-    match serialization {
-        Json => serde_json::from_slice(frame.strip_suffix(b"\n").unwrap()).unwrap(),
-        Advanced => {
-            let (length, payload) = frame.split_at(4);
-            assert_eq!(length, u32::try_from(payload.len()).unwrap().to_be_bytes());
-            let mut rest = payload.strip_prefix(b"\xFF\x0D").expect("version 13");
-            let value = read(&mut rest);
-            assert!(rest.is_empty());
-            value
-        }
-    }
+/// The value of a whole frame of the supervisor.
+pub(super) fn decode(frame: &[u8]) -> Value {
+    let (length, payload) = frame.split_at(4);
+    assert_eq!(length, u32::try_from(payload.len()).unwrap().to_be_bytes());
+    let mut rest = payload.strip_prefix(b"\xFF\x0D").expect("version 13");
+    let value = read(&mut rest);
+    assert!(rest.is_empty());
+    value
 }
 
 fn write(to: &mut Vec<u8>, value: &Value) {
@@ -41,6 +29,11 @@ fn write(to: &mut Vec<u8>, value: &Value) {
         Value::Number(number) => {
             to.push(b'N');
             to.extend(number.as_f64().unwrap().to_le_bytes());
+        }
+        Value::String(text) if text.is_ascii() => {
+            to.push(b'"');
+            write_count(to, text.len());
+            to.extend(text.as_bytes());
         }
         Value::String(text) => {
             let units: Vec<_> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();

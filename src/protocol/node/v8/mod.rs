@@ -13,7 +13,7 @@ mod reader;
 use std::borrow::Cow;
 
 use self::reader::Reader;
-use super::field::Values;
+use super::fields::Fields;
 
 /// The length before a frame, in bytes.
 pub(super) const LENGTH: usize = size_of::<u32>();
@@ -22,7 +22,7 @@ pub(super) const LENGTH: usize = size_of::<u32>();
 pub(super) const HEADER: [u8; 2] = [VERSION, 13];
 
 const VERSION: u8 = 0xFF;
-const OBJECT: u8 = b'o';
+pub(super) const OBJECT: u8 = b'o';
 const OBJECT_END: u8 = b'{';
 const LATIN1: u8 = b'"';
 const UTF16: u8 = b'c';
@@ -30,16 +30,16 @@ const UTF8: u8 = b'S';
 const INTEGER: u8 = b'I';
 const UNSIGNED: u8 = b'U';
 const DOUBLE: u8 = b'N';
-const NULL: u8 = b'0';
+pub(super) const NULL: u8 = b'0';
 const UNDEFINED: u8 = b'_';
 
 /// The fields of a whole frame that is an object.
-pub(super) fn fields_of_frame(frame: &[u8]) -> Option<Values<'_>> {
+pub(super) fn fields_of_frame(frame: &[u8]) -> Option<Fields<'_>> {
     Reader::of_payload(frame.get(LENGTH..)?)?.fields()
 }
 
 /// The fields of a value that is an object.
-pub(super) fn fields(value: &[u8]) -> Option<Values<'_>> {
+pub(super) fn fields(value: &[u8]) -> Option<Fields<'_>> {
     Reader::inside(value).fields()
 }
 
@@ -134,16 +134,6 @@ pub(super) fn write_number(to: &mut Vec<u8>, number: i64) {
         to.push(DOUBLE);
         to.extend_from_slice(&(number as f64).to_le_bytes());
     }
-}
-
-/// Writes `null`.
-pub(super) fn write_null(to: &mut Vec<u8>) {
-    to.push(NULL);
-}
-
-/// Writes the beginning of an object.
-pub(super) fn write_object(to: &mut Vec<u8>) {
-    to.push(OBJECT);
 }
 
 /// Writes the end of an object of so many fields.

@@ -1,6 +1,7 @@
 //! Skipping values without recursion, and finding the fields of an object.
 
-use super::super::field::{Field, Values};
+use super::super::field::Field;
+use super::super::fields::Fields;
 use super::{
     DOUBLE, HEADER, INTEGER, LATIN1, NULL, OBJECT, OBJECT_END, UNDEFINED, UNSIGNED, UTF8, UTF16,
     VERSION, text,
@@ -66,10 +67,10 @@ impl<'a> Reader<'a> {
     }
 
     /// All that is left is one object.
-    pub(super) fn fields(&mut self) -> Option<Values<'a>> {
+    pub(super) fn fields(&mut self) -> Option<Fields<'a>> {
         (self.tag()? == OBJECT).then_some(())?;
         self.object();
-        let mut fields = Values::default();
+        let mut fields = Fields::default();
         let mut count = 0;
         while self.peek()? != OBJECT_END {
             let key = self.key()?;
