@@ -108,6 +108,5 @@ impl Engine {
         self.output.ended(self.now, worker);
         self.router.exited(self.now, worker);
         self.fleet.handle(self.now, Input::Exited(worker, exit));
-        self.settling.changed(self.now);
     }
 }

@@ -20,7 +20,6 @@ mod output;
 mod pending;
 mod privileges;
 mod said;
-mod settling;
 mod source;
 mod start;
 mod tokens;
@@ -47,7 +46,6 @@ use self::notify::Notifier;
 use self::origin::Origins;
 use self::output::Output;
 use self::pending::Pending;
-use self::settling::Settling;
 pub use self::source::Source;
 pub use self::start::{Origin, check};
 use self::tokens::Subject;
@@ -93,7 +91,6 @@ pub struct Engine {
     notifier: Notifier,
     outcome: Option<Outcome>,
     upgrade: Upgrade,
-    settling: Settling,
     worn: Worn,
     /// Where the configuration comes from.
     source: Box<dyn Source>,
@@ -127,7 +124,6 @@ impl Engine {
                 self.become_upgraded();
             }
             self.pace();
-            self.settling.settle(self.now);
             let timeout = self.timeout();
             match self.poll.poll(&mut events, timeout) {
                 Ok(()) => {}
@@ -173,7 +169,6 @@ impl Engine {
         }
         self.workers.forget_buried();
         if acted {
-            self.settling.changed(self.now);
             self.tell_manager();
         }
         if self.held() == 0 && self.listeners.closing_at().is_none() {
@@ -261,7 +256,6 @@ impl Engine {
             self.workers.rest_ends(),
             self.notifier.due(),
             self.upgrade.late_at(),
-            self.settling.due(),
             self.worn.due(),
             self.node.as_ref().and_then(Node::due),
             self.handoff.blocked_until().filter(|_| !self.waiting.is_empty()),

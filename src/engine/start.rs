@@ -17,7 +17,6 @@ use super::notify::Notifier;
 use super::origin::Origins;
 use super::output::Output;
 use super::pending::Pending;
-use super::settling::Settling;
 use super::source::{STAYS, say};
 use super::tokens::Subject;
 use super::upgrade::{State, Upgrade, YES};
@@ -175,7 +174,6 @@ impl Engine {
             notifier: parts.notifier,
             outcome: None,
             upgrade: Upgrade::new(origin.program),
-            settling: Settling::new(parts.now),
             worn: Worn::default(),
             source: origin.source,
             config,

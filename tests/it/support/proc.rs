@@ -197,35 +197,10 @@ pub fn wakeups(pid: i32) -> u64 {
     tasks.filter_map(|task| count(status(task)?)).sum()
 }
 
-/// How many pages were mapped for the process because it touched them; no disk was read for them.
-pub fn page_faults(pid: i32) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process lives");
-    let fields = stat.rsplit(") ").next().unwrap_or_default();
-    // minflt of proc_pid_stat(5).
-    fields.split(' ').nth(7).and_then(|field| field.parse().ok()).expect("there is such a field")
-}
-
-/// The memory that nobody but this process has, in KiB, pages of files included.
-pub fn unshared_kib(pid: i32) -> u64 {
-    let rollup = rollup(pid);
-    kib(&rollup, "Private_Clean:") + kib(&rollup, "Private_Dirty:")
-}
-
 /// The memory that only this process has, in KiB. Pages of files are left out: they count as its
 /// own or not by whether another supervisor happens to run.
 pub fn private_kib(pid: i32) -> u64 {
     kib(&rollup(pid), "Anonymous:")
-}
-
-/// How much of a program's own code is in memory and mapped, and how much there is, in KiB.
-pub fn code_kib(pid: i32) -> (u64, u64) {
-    let program = fs::read_link(format!("/proc/{pid}/exe")).expect("the process lives");
-    let maps = fs::read_to_string(format!("/proc/{pid}/smaps")).expect("the process lives");
-    let program = program.to_str().expect("its name is text");
-    let start = maps.lines().position(|line| line.contains(" r-xp ") && line.ends_with(program));
-    let lines = maps.lines().skip(start.expect("it has code"));
-    let code: String = lines.take(5).flat_map(|line| [line, "\n"]).collect();
-    (kib(&code, "Rss:"), kib(&code, "Size:"))
 }
 
 fn rollup(pid: i32) -> String {
