@@ -4,7 +4,6 @@
 //! Ready is who can serve: one worker is enough, since connections wait for no more. Nothing is said
 //! regularly but the sign of life, and only to a manager that asks for it.
 
-use std::collections::VecDeque;
 use std::io;
 use std::process;
 use std::time::Duration;
@@ -20,12 +19,8 @@ use crate::logic::time::Time;
 use crate::os::errors;
 use crate::os::notify::NotifySocket;
 
-/// The first rest when the manager's socket has no room; each further one is twice as long.
-const FIRST_REST: Duration = Duration::from_millis(50);
-/// The longest one.
-const LONGEST_REST: Duration = Duration::from_secs(60);
-/// Messages that wait for room; beyond that the oldest are dropped.
-const MOST_UNSENT: usize = 16;
+/// How long after the manager's socket had no room it is told how things are then.
+const RETRY: Duration = Duration::from_millis(250);
 
 /// The way to the service manager.
 #[derive(Debug)]
@@ -33,10 +28,8 @@ pub(super) struct Notifier {
     /// None when there is no manager.
     socket: Option<NotifySocket>,
     told: Told,
-    /// What the socket had no room for.
-    unsent: VecDeque<String>,
-    /// When to try again, and the rest before that.
-    retry: Option<(Time, Duration)>,
+    /// When to say how things are, since the socket had no room for something.
+    retry: Option<Time>,
     /// The time between two signs of life, and when the next one is due.
     beat: Option<(Duration, Time)>,
     failed: Throttle,
@@ -73,7 +66,6 @@ impl Notifier {
         Self {
             socket,
             told: Told::default(),
-            unsent: VecDeque::new(),
             retry: None,
             beat: every.map(|every| (every, now + every)),
             failed: Throttle::default(),
@@ -165,22 +157,28 @@ impl Notifier {
     /// This program has taken over from one that had told this.
     pub(super) fn upgraded(&mut self, now: Time, told: Told) {
         self.told = told;
-        let stage = match (self.told.ready, self.told.reloading) {
-            (_, true) => format!("{}\n", reloading_message(now)),
-            (true, false) => "READY=1\n".to_owned(),
-            (false, false) => String::new(),
-        };
         // Its last sign of life may be as old as the time between two.
         let alive = if self.beat.is_some() { "WATCHDOG=1\n" } else { "" };
-        let (pid, status) = (process::id(), &self.told.status);
-        self.say(now, format!("{stage}{alive}MAINPID={pid}\nSTATUS={status}"));
+        let news = format!("{alive}MAINPID={}\n", process::id());
+        self.say(now, self.state(now, &news));
+    }
+
+    /// How things are, and these lines, as one message.
+    fn state(&self, now: Time, news: &str) -> String {
+        let Told { ready, reloading, stopping, status, .. } = &self.told;
+        let stage = match (ready, reloading, stopping) {
+            (_, _, true) => "STOPPING=1\n",
+            (_, true, false) => &format!("{}\n", reloading_message(now)),
+            (true, false, false) => "READY=1\n",
+            (false, false, false) => "",
+        };
+        format!("{stage}{news}STATUS={status}")
     }
 
     /// When [`Notifier::look_after_time`] has something to do.
     pub(super) fn due(&self) -> Option<Time> {
-        let retry = self.retry.map(|(at, _)| at);
         let beat = self.beat.map(|(_, at)| at);
-        [retry, beat].into_iter().flatten().min()
+        [self.retry, beat].into_iter().flatten().min()
     }
 
     /// Says what is due.
@@ -192,56 +190,31 @@ impl Notifier {
             // One that has no room is as late as if it had not been said.
             _ = self.send("WATCHDOG=1", now);
         }
-        if let Some((at, _)) = self.retry
-            && at <= now
-        {
-            self.send_unsent(now);
+        if self.retry.take_if(|at| *at <= now).is_some() {
+            self.say(now, self.state(now, ""));
         }
     }
 
+    /// Says something, now or, as part of [`Notifier::state`], when there is room.
     fn say(&mut self, now: Time, message: String) {
-        if !self.is_on() {
-            return;
+        if self.retry.is_none() && !self.send(&message, now) {
+            self.retry = Some(now + RETRY);
         }
-        if self.unsent.len() == MOST_UNSENT {
-            self.unsent.pop_front();
-        }
-        self.unsent.push_back(message);
-        if self.retry.is_none() {
-            self.send_unsent(now);
-        }
-    }
-
-    fn send_unsent(&mut self, now: Time) {
-        while let Some(message) = self.unsent.pop_front() {
-            if !self.send(&message, now) {
-                self.unsent.push_front(message);
-                let rest = self.retry.map_or(FIRST_REST, |(_, rest)| (rest * 2).min(LONGEST_REST));
-                self.retry = Some((now + rest, rest));
-                return;
-            }
-        }
-        self.retry = None;
     }
 
     /// Whether there was room for it. A manager that is gone hears nothing, and that is all.
     fn send(&mut self, message: &str, now: Time) -> bool {
-        let Some(socket) = &self.socket else { return true };
-        match socket.send(message) {
-            Ok(()) => true,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
-            Err(error) => {
-                if let Some(before) = self.failed.say(now) {
-                    let error = errors::text(&error);
-                    warn!(
-                        name: "notify_failed", error, suppressed = before,
-                        "cannot tell the service manager: {error} ({before} earlier times not \
-                         shown)"
-                    );
-                }
-                true
-            }
+        let Some(Err(error)) = self.socket.as_ref().map(|socket| socket.send(message)) else {
+            return true;
+        };
+        if let Some(before) = self.failed.say(now) {
+            let error = errors::text(&error);
+            warn!(
+                name: "notify_failed", error, suppressed = before,
+                "cannot tell the service manager: {error} ({before} earlier times not shown)"
+            );
         }
+        error.kind() != io::ErrorKind::WouldBlock
     }
 }
 

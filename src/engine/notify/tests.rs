@@ -103,21 +103,20 @@ fn a_reload_that_succeeds_takes_back_what_was_said_of_one_that_failed() {
 }
 
 #[test]
-fn a_manager_without_room_hears_all_of_it_later() {
+fn a_manager_without_room_hears_later_how_things_are_then() {
     let (manager, mut notifier) = manager("full", None);
-    let fill = (0..100_000).find(|_| !notifier.send("X=1", at(0))).unwrap();
+    let filled = (0..100_000).find(|_| !notifier.send("X=1", at(0))).unwrap();
     notifier.count(at(0), 1, 2);
-    notifier.stopping(at(1));
-    assert_eq!(notifier.due(), Some(at(50)));
-    notifier.look_after_time(at(50));
-    assert_eq!(notifier.due(), Some(at(150)));
-    assert_eq!(said(&manager).len(), fill);
-    notifier.look_after_time(at(150));
-    assert_eq!(
-        said(&manager),
-        ["READY=1", "STATUS=1 of 2 workers ready", "STOPPING=1\nSTATUS=stopping"]
-    );
+    assert_eq!(notifier.due(), Some(at(250)));
+    notifier.look_after_time(at(250));
+    assert_eq!(notifier.due(), Some(at(500)));
+    assert_eq!(said(&manager).len(), filled);
+    notifier.count(at(300), 2, 2);
+    notifier.look_after_time(at(500));
+    assert_eq!(said(&manager), ["READY=1\nSTATUS=2 of 2 workers ready"]);
     assert_eq!(notifier.due(), None);
+    notifier.stopping(at(600));
+    assert_eq!(said(&manager), ["STOPPING=1\nSTATUS=stopping"]);
 }
 
 #[test]
