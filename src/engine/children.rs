@@ -5,7 +5,8 @@ use std::mem;
 use nix::unistd::Pid;
 use tracing::{info, warn};
 
-use super::{Channels, Engine};
+use super::Engine;
+use super::links::Channels;
 use crate::logic::Worker;
 use crate::logic::fleet::{Exit, Input};
 use crate::logic::throttle::Throttle;
@@ -103,7 +104,9 @@ impl Engine {
     fn bury(&mut self, worker: Worker, exit: Exit) {
         if let Some(live) = self.workers.remove(worker) {
             self.workers.buried.insert(worker, live.pid());
-            self.recover(worker, live.link);
+            self.links.recover(self.now, worker);
+            self.listeners.worker_gone(self.now, worker);
+            self.hear_all();
         }
         self.output.ended(self.now, worker);
         self.router.exited(self.now, worker);

@@ -13,9 +13,10 @@ use sticky_worker::message::MAX_KEY;
 use tracing::{debug, warn};
 
 use super::connection::SavedConnection;
+use super::links::{Channels, Said};
 use super::origin::Preface;
 use super::pending::PendingConnection;
-use super::{Channels, Connection, Engine};
+use super::{Connection, Engine};
 use crate::logic::Worker;
 use crate::logic::route::head::MAX_HEAD;
 use crate::logic::route::returns::{MOST, Next, Returns};
@@ -177,7 +178,7 @@ impl Engine {
     pub(super) fn route_returned(&mut self) {
         // A connection that comes back again meanwhile has to wait for the next turn.
         for (connection, how) in mem::take(&mut self.handoff.returned) {
-            if !self.leads_anywhere(&connection) {
+            if !self.listeners.lead_anywhere(connection.listener) {
                 continue;
             }
             if let Some(why) = self.handoff.is_bounced(&connection, how) {
@@ -375,7 +376,7 @@ impl Engine {
             Verdict::Queued => {
                 if connection.head.is_some()
                     && let Some(owner) = self.router.waits_for(conn)
-                    && !self.may_wait(&mut connection, owner)
+                    && !self.links.may_wait(&mut connection, owner)
                 {
                     self.router.drop_queued(conn);
                     return self.tell_of_refused(owner);
@@ -403,7 +404,7 @@ impl Engine {
     /// Sends a connection to its worker, or has it wait when the kernel has no room.
     fn hand_over(&mut self, conn: Conn, connection: Connection, give: Assignment) {
         let client = connection.client;
-        match self.send_connection(connection, &give) {
+        match self.links.send(self.now, connection, &give) {
             Ok(()) => {
                 debug!(
                     name: "connection_routed", worker = give.worker.slot, reason = %give.reason,
@@ -420,7 +421,7 @@ impl Engine {
             Err((connection, error)) => {
                 let room = [libc::EAGAIN, libc::ETOOMANYREFS, libc::ENOBUFS, libc::ENOMEM];
                 if error.raw_os_error().is_none_or(|errno| !room.contains(&errno)) {
-                    self.end_unusable(give.worker, &error);
+                    self.hear(give.worker, Said::shut_down(&error));
                 }
                 self.handoff.blocked_until = Some(self.now + BLOCKED);
                 self.router.not_sent(give);

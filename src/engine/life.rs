@@ -7,8 +7,7 @@ use std::time::Duration;
 use nix::unistd::Pid;
 use tracing::{debug, info, warn};
 
-use super::Engine;
-use crate::logic::config::Handoff;
+use super::{Engine, links};
 use crate::logic::fleet::{Event, Exit, Facts, Input, Replacing, Wear};
 use crate::logic::time::Time;
 use crate::logic::{Worker, wear};
@@ -38,13 +37,6 @@ impl Engine {
     pub(super) fn withdraw(&mut self, worker: Worker) {
         self.router.drain(self.now, worker);
         self.tell_withdrawn(worker);
-    }
-
-    /// Asks a worker for a sign of life. One that cannot be asked is taken to be alive.
-    pub(super) fn ping(&mut self, worker: Worker) {
-        if !self.send_ping(worker) {
-            self.fleet.handle(self.now, Input::Pong(worker));
-        }
     }
 
     /// There are so many slots from now on.
@@ -79,25 +71,11 @@ impl Engine {
     /// What the fleet does not know and somebody who has to do something about an event wants to.
     fn advice_on(&self, event: &Event) -> String {
         match event {
-            Event::GaveUp { .. } => format!("; {}", self.how_to_be_ready()),
+            Event::GaveUp { .. } => {
+                format!("; {}", links::traits(&self.config.handoff).how_to_be_ready)
+            }
             Event::Replacing(Replacing::WornEarly { wear, .. }) => self.limit_of(*wear),
             _ => String::new(),
-        }
-    }
-
-    /// What a worker has to do under this handoff, and where that is written.
-    fn how_to_be_ready(&self) -> &'static str {
-        match &self.config.handoff {
-            Handoff::Channel => {
-                "with --handoff channel a worker does not listen but says READY on its channel, see \
-                 sticky-run-channel(7); a Node server behind a script or another program needs \
-                 --handoff node"
-            }
-            Handoff::Node(_) => {
-                "with --handoff node a worker is ready when its server listens, see \
-                 sticky-run-node(7); the command alone, without sticky-run, ends in the same way if \
-                 the fault is its own"
-            }
         }
     }
 
@@ -117,7 +95,7 @@ impl Engine {
         let draining: Vec<_> = self.router.draining().collect();
         for worker in draining {
             self.look_at(worker);
-            if self.tells_its_end(worker) && self.router.is_drained(self.now, worker) {
+            if self.links.reports_closes(worker) && self.router.is_drained(self.now, worker) {
                 self.fleet.handle(self.now, Input::Drained(worker));
             }
         }

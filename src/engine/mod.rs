@@ -1,15 +1,16 @@
 //! The one loop: events in, actions out. What is to be done is decided on the ground floor.
 //!
 //! A turn of the loop waits for events, hears them, lets the fleet and the router decide, and does
-//! what they say. The life of a connection is in `accept`, `pending` and `handoff`, in this order; the
+//! what they say. The life of a connection is in `arrivals`, `pending` and `intake`, in this order; the
 //! life of a worker is in `workers` and `life`, that of the supervisor in `start`, `source` and
-//! `upgrade`. How a connection gets into a worker, and what workers say, differs
-//! from handoff to handoff: `link` leads to the folder of each.
+//! `upgrade`. How a connection gets into a worker, and how workers say something, differs
+//! from handoff to handoff: `links` is one face for all, and `hear` does what is said.
 
+mod arrivals;
 mod children;
-mod choked;
 mod command_error;
 mod connection;
+mod hear;
 mod intake;
 mod life;
 mod links;
@@ -19,7 +20,6 @@ mod origin;
 mod output;
 mod pending;
 mod privileges;
-mod said;
 mod source;
 mod start;
 mod tokens;
@@ -39,8 +39,7 @@ pub use self::command_error::CommandError;
 use self::connection::Connection;
 use self::intake::Handoff;
 use self::life::Worn;
-use self::links::native::Native;
-use self::links::node::Node;
+use self::links::{Channels, Links, Pacing};
 use self::listeners::Listeners;
 use self::notify::Notifier;
 use self::origin::Origins;
@@ -77,10 +76,8 @@ pub struct Engine {
     waiting: HashMap<Conn, Connection>,
     handoff: Handoff,
     workers: Workers,
-    native: Native,
-    /// What Node workers share, with their handoff.
-    node: Option<Node>,
-    /// The secret under which Node workers mint session ids.
+    links: Links,
+    /// The secret under which workers mint session ids.
     mint: Option<MintKey>,
     /// Whether listeners that are opened later may hold back connections without a byte.
     defers: bool,
@@ -135,7 +132,7 @@ impl Engine {
                 match Subject::from(event.token()) {
                     Subject::Signals => self.hear_signals(),
                     Subject::Listener(number) => self.listeners.became_readable(number),
-                    Subject::Channels | Subject::Channel(_) => self.hear_channels(),
+                    Subject::Channels | Subject::Channel(..) => self.links.look(self.now),
                     Subject::Pending(conn) => self.head_grew(conn, event.is_read_closed()),
                     Subject::Output(pipe) => self.output.became_readable(pipe),
                 }
@@ -156,7 +153,7 @@ impl Engine {
     fn act(&mut self) -> anyhow::Result<()> {
         let mut acted = false;
         loop {
-            self.recover_rest();
+            self.hear_all();
             self.accept_from_replaced();
             self.route_returned();
             self.send_waiting();
@@ -174,7 +171,7 @@ impl Engine {
         if self.held() == 0 && self.listeners.closing_at().is_none() {
             self.send_drains();
         }
-        self.watch_channels();
+        self.links.watch(self.router.watched());
         Ok(())
     }
 
@@ -191,7 +188,7 @@ impl Engine {
             Action::Ping(worker) => self.ping(worker),
             Action::Abort(worker) => self.workers.abort(worker),
             Action::Resized(slots) => self.resized(slots),
-            Action::CloseListeners => self.close_listeners_soon(),
+            Action::CloseListeners => self.listeners.close_soon(self.now),
             Action::Report(event) => self.report(&event),
             Action::Finish(outcome) => self.outcome = Some(outcome),
         }
@@ -215,11 +212,12 @@ impl Engine {
         while let Some(worker) = self.router.poll_stalled(self.now) {
             self.look_at(worker);
         }
-        self.look_after_nodes();
+        self.links.expire(self.now);
+        self.hear_all();
+        self.look_after_served();
         self.notifier.look_after_time(self.now);
         self.look_after_upgrade();
         self.look_after_wear();
-        self.look_after_files();
         self.hear_all_before_judging();
         self.fleet.handle_timeout(self.now);
     }
@@ -234,7 +232,7 @@ impl Engine {
 
     /// How long the loop may sleep; without an end when nothing is due.
     fn timeout(&mut self) -> Option<Duration> {
-        let busy = self.workers.has_more(self.now)
+        let busy = self.links.has_more(self.now)
             || self.output.has_more()
             || self.workers.unreaped
             || self.handoff.has_returned()
@@ -247,20 +245,26 @@ impl Engine {
             self.router.poll_timeout(self.now),
             self.pending.deadline(self.is_hurried()),
             self.pending.rest_ends(),
-            self.listeners.resting_until(),
-            self.listeners.closing_at(),
-            self.listeners.retired_until(),
-            self.native.recovery_due(),
+            self.listeners.due(),
+            self.links.due(self.now),
             self.output.due(),
-            self.workers.choked.due(self.now),
-            self.workers.rest_ends(),
             self.notifier.due(),
             self.upgrade.late_at(),
             self.worn.due(),
-            self.node.as_ref().and_then(Node::due),
             self.handoff.blocked_until().filter(|_| !self.waiting.is_empty()),
         ];
         due.into_iter().flatten().min().map(|due| due - clock::now())
+    }
+
+    /// Rests a little, and has more connections than usual be on their way, when they come fast.
+    fn pace(&mut self) {
+        let Pacing { widen, rest } = self.links.pace(self.now, self.handoff.connections());
+        if let Some(times) = widen {
+            self.router.scale_windows(self.now, times);
+        }
+        if let Some(rest) = rest {
+            clock::rest(rest);
+        }
     }
 
     fn hear_signals(&mut self) {
@@ -319,7 +323,7 @@ impl Engine {
 
     /// Tells a fleet that stops how many connections are left.
     fn report_open(&mut self) {
-        if !self.fleet.is_stopping() || !self.listeners.are_closed() || self.is_blind() {
+        if !self.fleet.is_stopping() || !self.listeners.are_closed() || self.links.is_blind() {
             return;
         }
         let open = self.router.open() + self.held() as u64;
@@ -337,17 +341,13 @@ impl Engine {
 
     /// How many connections are with the supervisor.
     fn held(&self) -> usize {
-        self.pending.len()
-            + self.waiting.len()
-            + self.handoff.returned()
-            + self.native.abandoned()
-            + self.node.as_ref().map_or(0, Node::resting)
+        self.pending.len() + self.waiting.len() + self.handoff.returned() + self.links.held()
     }
 
     /// Whether no more can be held, beside what workers have opened.
     fn is_full(&mut self) -> bool {
-        let opened = self.node.as_ref().map_or(0, Node::ports) + self.listeners.replaced();
-        let elsewhere = self.on_their_way() + closing::all_awaiting() + opened;
+        let on_their_way = self.links.all_on_their_way();
+        let elsewhere = on_their_way + closing::all_awaiting() + self.listeners.opened();
         self.has_most() || self.room.is_full(self.held() + elsewhere)
     }
 
@@ -356,13 +356,4 @@ impl Engine {
         let most = self.config.most_connections;
         most.is_some_and(|most| self.router.open() + self.held() as u64 >= most)
     }
-}
-
-/// Which channels to read.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Channels {
-    /// Those that were found readable, fairly.
-    Readable,
-    /// All, and everything that is in them by now.
-    All,
 }

@@ -8,7 +8,7 @@ use anyhow::Context;
 use tracing::{error, info, warn};
 
 use super::Engine;
-use crate::logic::config::{Change, Config, Handoff, Takes, changes};
+use crate::logic::config::{Change, Config, Takes, changes};
 
 /// What it means if a configuration is sound by itself, and not with the one that is in force.
 pub(super) const STAYS: &str = "what needs a stop and a start stays as it is";
@@ -82,18 +82,12 @@ impl Engine {
     /// Has everybody but the fleet know what was adopted.
     fn apply(&mut self) {
         let config = self.config.clone();
+        self.links.reconfigure(&config);
         self.origins.adopt(config.proxy);
         self.pending.set_head_timeout(config.head_timeout);
         self.workers.set_command(config.command, config.process);
         self.room.resize(self.config.crew(self.workers.slots));
         self.router.reconfigure(config.route, self.room.queues());
-        match (&mut self.node, config.handoff) {
-            (Some(node), Handoff::Node(config)) => node.reconfigure(config),
-            (None, Handoff::Channel) => {}
-            (Some(_), Handoff::Channel) | (None, Handoff::Node(_)) => {
-                unreachable!("the handoff stays what it was at the start")
-            }
-        }
     }
 }
 

@@ -9,9 +9,7 @@ use tracing::{info, warn};
 use super::connection::Connection;
 use super::intake::Handoff;
 use super::life::Worn;
-use super::links::channels::ChannelPoll;
-use super::links::native::Native;
-use super::links::node::{Node, SavedNode};
+use super::links::{self, Links};
 use super::listeners::Listeners;
 use super::notify::Notifier;
 use super::origin::Origins;
@@ -38,9 +36,6 @@ use crate::os::spawn::{Spawner, mark_inherited};
 use crate::os::upgrade::{Program, StateFile};
 use crate::os::{account, clock, listen, random};
 
-/// What an upgrade cannot do.
-const OTHER_HANDOFF: &str = "--handoff cannot change in an upgrade: stop, and start anew";
-
 /// Where the engine comes from, to go back there.
 #[derive(Debug)]
 pub struct Origin {
@@ -62,8 +57,7 @@ struct Parts {
     waiting: HashMap<Conn, Connection>,
     handoff: Handoff,
     workers: Workers,
-    native: Native,
-    node: Option<Node>,
+    links: Links,
     output: Output,
     notifier: Notifier,
     room: Room,
@@ -81,8 +75,12 @@ impl Engine {
         let signals = register_signals(&poll, &config)?;
         let file_limit = raise_file_limit().context("cannot raise the limit on open files")?;
         privileges::settle(&config, opened.iter(), &origin.program, &*origin.source)?;
-        let listeners = Listeners::register(poll.registry(), opened)?;
-        let node = start_node(now, &mut config, &listeners)?;
+        let traits = links::traits(&config.handoff);
+        let listeners = Listeners::register(poll.registry(), opened, traits.asks_to_listen)?;
+        if traits.mints {
+            let key = random::bytes().context("cannot get random bytes from the kernel")?;
+            config.route.mint = Some(MintKey(key));
+        }
         let room = Room::new(file_limit.raised(), config.crew(config.fleet.workers));
         let spawner = Spawner { file_limit, signals: inherited, process: config.process.clone() };
         let [first, second, seed] =
@@ -96,14 +94,8 @@ impl Engine {
             pending: Pending::new(config.head_timeout),
             waiting: HashMap::new(),
             handoff: Handoff::new(),
-            workers: Workers::new(
-                spawner,
-                config.command.clone(),
-                config.fleet.workers,
-                watch_channels(&poll)?,
-            ),
-            native: Native::new().context("cannot measure a channel")?,
-            node,
+            workers: Workers::new(spawner, config.command.clone(), config.fleet.workers),
+            links: Links::new(poll.registry(), now, &config)?,
             output: Output::new(config.output),
             notifier: Notifier::new(now, &config.systemd),
             room,
@@ -164,8 +156,7 @@ impl Engine {
             waiting: parts.waiting,
             handoff: parts.handoff,
             workers: parts.workers,
-            native: parts.native,
-            node: parts.node,
+            links: parts.links,
             mint: config.route.mint.clone(),
             defers: may_defer(&config),
             room: parts.room,
@@ -195,9 +186,10 @@ impl Parts {
             process: config.process.clone(),
         };
         let slots = state.fleet.size();
-        let channels = watch_channels(&poll)?;
-        let mut workers = Workers::new(spawner, config.command.clone(), slots, channels);
-        workers.restore(state.workers, &mut shared)?;
+        let mut workers = Workers::new(spawner, config.command.clone(), slots);
+        workers.restore(state.workers);
+        let live = workers.live();
+        let links = Links::restore(registry, now, config, state.links, &live, &mut shared)?;
         let room = Room::new(state.file_limit.raised(), config.crew(slots));
         let router = Router::restore(config.route.clone(), room.queues(), state.router);
         let waiting = state.waiting.into_iter();
@@ -216,13 +208,12 @@ impl Parts {
             fleet: state.fleet,
             router,
             origins: Origins::restore(config.proxy.clone(), state.origins),
-            listeners: Listeners::restore(registry, state.listeners)?,
+            listeners: Listeners::restore(registry, state.listeners, &mut shared)?,
             pending: Pending::restore(registry, config.head_timeout, state.pending)?,
             waiting,
             handoff: Handoff::restore(state.handoff)?,
             workers,
-            native: Native::restore(now, state.native)?,
-            node: restore_node(now, config, state.node, &mut shared)?,
+            links,
             output: Output::restore(registry, config.output, state.output)?,
             notifier,
             room,
@@ -236,10 +227,7 @@ impl Parts {
 /// Descriptors are left alone: they are not this process's.
 pub fn check(mut config: Config, file: StateFile) -> anyhow::Result<&'static str> {
     let state = State::read(file)?;
-    let is_node = matches!(config.handoff, config::Handoff::Node(_));
-    if is_node != state.node.is_some() {
-        bail!(OTHER_HANDOFF);
-    }
+    links::check(&config, &state.links)?;
     config.go_on_from(state.in_force.clone());
     config.check().context(STAYS)?;
     let new = config.listen.iter().filter(|listen| !state.asked().any(|own| own == *listen));
@@ -252,49 +240,11 @@ pub fn check(mut config: Config, file: StateFile) -> anyhow::Result<&'static str
     Ok(YES)
 }
 
-/// What Node workers share, if that is what the workers are.
-fn start_node(
-    now: Time,
-    config: &mut Config,
-    listeners: &Listeners,
-) -> anyhow::Result<Option<Node>> {
-    let config::Handoff::Node(node) = &config.handoff else { return Ok(None) };
-    if node.preload.is_some() {
-        let key = random::bytes().context("cannot get random bytes from the kernel")?;
-        config.route.mint = Some(MintKey(key));
-    }
-    let account = config.process.account.clone();
-    let node = Node::new(now, node.clone(), listeners.given(), account);
-    Ok(Some(node.context("cannot write the files of the preload anywhere")?))
-}
-
-fn restore_node(
-    now: Time,
-    config: &Config,
-    saved: Option<SavedNode>,
-    shared: &mut Shared,
-) -> anyhow::Result<Option<Node>> {
-    match (&config.handoff, saved) {
-        (config::Handoff::Node(node), Some(saved)) => {
-            let account = config.process.account.clone();
-            Ok(Some(Node::restore(now, node.clone(), account, saved, shared)?))
-        }
-        (config::Handoff::Channel, None) => Ok(None),
-        (config::Handoff::Node(_), None) | (config::Handoff::Channel, Some(_)) => {
-            bail!(OTHER_HANDOFF)
-        }
-    }
-}
-
 /// Whether listeners may hold back connections without a byte.
 fn may_defer(config: &Config) -> bool {
     // The kernel rounds to seconds, and a shorter head timeout has to be kept too.
     let awaited = config.proxy.protocol || config.route.keys.may_need_head();
     awaited && config.head_timeout > listen::DEFERRED
-}
-
-fn watch_channels(poll: &Poll) -> anyhow::Result<ChannelPoll> {
-    ChannelPoll::new(poll.registry()).context("cannot create the poll of channels")
 }
 
 fn register_signals(poll: &Poll, config: &Config) -> anyhow::Result<Signals> {
@@ -309,10 +259,7 @@ pub(super) fn open_listeners(
     listen: &[config::Listen],
     defers: bool,
 ) -> Result<Vec<Listener>, ListenError> {
-    let mode = match config.handoff {
-        config::Handoff::Channel => listen::Mode::Blocking,
-        config::Handoff::Node(_) => listen::Mode::NonBlocking,
-    };
+    let mode = links::traits(&config.handoff).mode;
     let mut listeners = Vec::new();
     for listen in listen {
         let owner = owner_of(listen, config);

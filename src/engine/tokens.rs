@@ -10,8 +10,8 @@ pub(super) enum Subject {
     Signals,
     /// The listener of this number.
     Listener(u32),
-    /// The channel to this worker, in the poll of channels.
-    Channel(Worker),
+    /// The channel with this number to this worker, in the poll of channels.
+    Channel(Worker, u8),
     /// Some of the channels.
     Channels,
     /// A connection whose first bytes are awaited.
@@ -21,16 +21,19 @@ pub(super) enum Subject {
 }
 
 const KINDS: usize = 6;
-/// The bits of a slot in a token; those of the generation stand above them.
-const SLOT_BITS: u32 = u16::BITS;
+/// Where the slot begins in the token of a channel, above the number of the channel.
+const SLOT_AT: u32 = u8::BITS;
+/// Where the generation begins there.
+const GENERATION_AT: u32 = SLOT_AT + u16::BITS;
 
 impl From<Subject> for mio::Token {
     fn from(subject: Subject) -> Self {
         let (kind, number) = match subject {
             Subject::Signals => (0, 0),
             Subject::Listener(number) => (1, number as usize),
-            Subject::Channel(Worker { slot, generation }) => {
-                (2, (generation as usize) << SLOT_BITS | usize::from(slot))
+            Subject::Channel(Worker { slot, generation }, channel) => {
+                let worker = (generation as usize) << GENERATION_AT | usize::from(slot) << SLOT_AT;
+                (2, worker | usize::from(channel))
             }
             Subject::Channels => (5, 0),
             Subject::Pending(Conn(number)) => (3, number as usize),
@@ -46,10 +49,11 @@ impl From<mio::Token> for Subject {
         match token.0 % KINDS {
             0 => Self::Signals,
             1 => Self::Listener(number as u32),
-            2 => Self::Channel(Worker {
-                slot: number as u16,
-                generation: (number >> SLOT_BITS) as u32,
-            }),
+            2 => {
+                let slot = (number >> SLOT_AT) as u16;
+                let generation = (number >> GENERATION_AT) as u32;
+                Self::Channel(Worker { slot, generation }, number as u8)
+            }
             3 => Self::Pending(Conn(number as u64)),
             4 => Self::Output(number as u32),
             _ => Self::Channels,
@@ -67,9 +71,10 @@ mod tests {
             Subject::Signals,
             Subject::Listener(0),
             Subject::Listener(7),
-            Subject::Channel(Worker { slot: 0, generation: 0 }),
-            Subject::Channel(Worker { slot: 1, generation: 1 << 20 }),
-            Subject::Channel(Worker { slot: u16::MAX, generation: u32::MAX }),
+            Subject::Channel(Worker { slot: 0, generation: 0 }, 0),
+            Subject::Channel(Worker { slot: 0, generation: 0 }, 1),
+            Subject::Channel(Worker { slot: 1, generation: 1 << 20 }, 0),
+            Subject::Channel(Worker { slot: u16::MAX, generation: u32::MAX }, u8::MAX),
             Subject::Channels,
             Subject::Pending(Conn(0)),
             Subject::Pending(Conn(1 << 40)),

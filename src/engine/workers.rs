@@ -1,8 +1,7 @@
 //! Workers: started and ended as the fleet says.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::os::fd::AsRawFd;
+use std::collections::BTreeMap;
+use std::mem;
 use std::time::Duration;
 
 use nix::libc;
@@ -14,18 +13,15 @@ use tracing::{info, warn};
 
 use super::Engine;
 use super::children::Paused;
-use super::choked::Choked;
 use super::command_error::CommandError;
-use super::links::channels::ChannelPoll;
-use super::links::{Link, SavedLink};
-use super::said::Said;
+use super::hear::SaidOnce;
+use super::links::Facts;
 use crate::logic::Worker;
 use crate::logic::config::{Command, ProcessConfig, with_slot};
 use crate::logic::fleet::Input;
 use crate::logic::throttle::Throttle;
-use crate::logic::time::Time;
 use crate::os::closing;
-use crate::os::kept::{Keeper, Shared};
+use crate::os::listen::Listener;
 use crate::os::reap;
 use crate::os::spawn::{Launch, SpawnError, Spawner};
 
@@ -39,23 +35,15 @@ pub(super) struct Workers {
     command: Command,
     /// Those whose process exists, in the order of their slots.
     live: BTreeMap<Worker, Live>,
-    pub(super) channels: ChannelPoll,
-    /// Those whose channels had something to read, and nothing said yet that there is no more.
-    readable: BTreeSet<Worker>,
-    /// Those that took long to hear, and until when they are not heard again.
-    resting: BTreeMap<Worker, Time>,
-    /// Those of which the loop tells when they pick something up.
-    watched: BTreeSet<Worker>,
     /// The processes of those that have ended, until all was said about it.
     pub(super) buried: BTreeMap<Worker, Pid>,
     /// How many slots there are.
     pub(super) slots: u16,
-    pub(super) choked: Choked,
     /// Workers that are to be told `DRAIN` once no connection is on its way to them.
     drains: Vec<Worker>,
     /// Whether the command could ever be started.
     started: bool,
-    pub(super) said: Said,
+    pub(super) said_once: SaidOnce,
     /// Whether children may have ended that were left for the next turn.
     pub(super) unreaped: bool,
 }
@@ -64,7 +52,6 @@ pub(super) struct Workers {
 #[derive(Debug)]
 pub(super) struct Live {
     pub(super) worker: Worker,
-    pub(super) link: Link,
     pub(super) told_off: Throttle,
     /// It was ended for what it did, and is not heard any more.
     pub(super) ended: bool,
@@ -77,6 +64,11 @@ pub(super) struct Live {
 }
 
 impl Live {
+    fn new(worker: Worker, pid: Pid) -> Self {
+        let (told_off, paused) = (Throttle::default(), Paused::default());
+        Self { worker, told_off, ended: false, paused, given: 0, is_own: true, pid }
+    }
+
     pub(super) fn pid(&self) -> Pid {
         self.pid
     }
@@ -93,33 +85,22 @@ pub(super) struct SavedWorkers {
 #[derive(Debug, Deserialize, Serialize)]
 struct SavedLive {
     worker: Worker,
-    link: SavedLink,
     pid: i32,
     #[serde(default)]
     given: u64,
 }
 
 impl Workers {
-    pub(super) fn new(
-        spawner: Spawner,
-        command: Command,
-        slots: u16,
-        channels: ChannelPoll,
-    ) -> Self {
+    pub(super) fn new(spawner: Spawner, command: Command, slots: u16) -> Self {
         Self {
             spawner,
             command,
             live: BTreeMap::new(),
             buried: BTreeMap::new(),
-            channels,
-            readable: BTreeSet::new(),
-            resting: BTreeMap::new(),
-            watched: BTreeSet::new(),
-            choked: Choked::default(),
             slots,
             drains: Vec::new(),
             started: false,
-            said: Said::default(),
+            said_once: SaidOnce::default(),
             unreaped: false,
         }
     }
@@ -136,10 +117,9 @@ impl Workers {
     }
 
     /// Writes them down.
-    pub(super) fn save(&self, keeper: &mut Keeper) -> SavedWorkers {
+    pub(super) fn save(&self) -> SavedWorkers {
         let save = |live: &Live| SavedLive {
             worker: live.worker,
-            link: live.link.save(keeper),
             pid: live.pid.as_raw(),
             given: live.given,
         };
@@ -151,63 +131,16 @@ impl Workers {
     }
 
     /// Goes on with those that were written down.
-    pub(super) fn restore(&mut self, saved: SavedWorkers, shared: &mut Shared) -> io::Result<()> {
+    pub(super) fn restore(&mut self, saved: SavedWorkers) {
         (self.drains, self.started) = (saved.drains, saved.started);
-        for SavedLive { worker, link, pid, given } in saved.live {
-            let link = link.restore(worker, shared)?;
-            self.channels.add(worker, link.as_raw_fd())?;
-            let (told_off, pid) = (Throttle::default(), Pid::from_raw(pid));
-            let paused = Paused::default();
-            let live =
-                Live { worker, link, told_off, ended: false, paused, given, is_own: false, pid };
+        for SavedLive { worker, pid, given } in saved.live {
+            let live = Live { given, is_own: false, ..Live::new(worker, Pid::from_raw(pid)) };
             self.live.insert(worker, live);
-            // Whatever came before the change has to be read without another event.
-            self.readable.insert(worker);
         }
-        Ok(())
-    }
-
-    /// Whether a channel has messages that were left for the next turn.
-    pub(super) fn has_more(&self, now: Time) -> bool {
-        let waits = |worker| self.choked.has(worker) || self.rests(now, worker);
-        self.readable.iter().any(|worker| !waits(*worker))
-    }
-
-    /// A worker is not heard again before this time, so that others have theirs.
-    pub(super) fn rest(&mut self, worker: Worker, until: Time) {
-        if self.live.contains_key(&worker) {
-            self.resting.insert(worker, until);
-        }
-    }
-
-    /// Whether a worker is not to be heard yet.
-    pub(super) fn rests(&self, now: Time, worker: Worker) -> bool {
-        self.resting.get(&worker).is_some_and(|until| now < *until)
-    }
-
-    /// When the first of those has rested that have more to say.
-    pub(super) fn rest_ends(&self) -> Option<Time> {
-        self.readable.iter().filter_map(|worker| self.resting.get(worker)).min().copied()
-    }
-
-    /// A channel has something to read.
-    pub(super) fn became_readable(&mut self, worker: Worker) {
-        if self.live.contains_key(&worker) {
-            self.readable.insert(worker);
-        }
-    }
-
-    /// Nothing is left to read in a channel.
-    pub(super) fn was_read(&mut self, worker: Worker) {
-        self.readable.remove(&worker);
     }
 
     /// A worker is gone.
     pub(super) fn remove(&mut self, worker: Worker) -> Option<Live> {
-        self.readable.remove(&worker);
-        self.watched.remove(&worker);
-        self.resting.remove(&worker);
-        self.choked.forget(worker);
         self.live.remove(&worker)
     }
 
@@ -221,37 +154,9 @@ impl Workers {
         self.live.values()
     }
 
-    /// Those whose channels are to be read.
-    pub(super) fn to_read(&self) -> Vec<Worker> {
-        self.readable.iter().copied().collect()
-    }
-
-    /// Has the loop tell when these workers pick something up, and no others.
-    pub(super) fn watch_natives(&mut self, wanted: Vec<Worker>) {
-        let wanted = BTreeSet::from_iter(wanted);
-        for worker in wanted.symmetric_difference(&self.watched) {
-            let link = self.live.get(worker).and_then(|live| live.link.native());
-            let watched =
-                link.map(|link| link.watch(&self.channels, *worker, wanted.contains(worker)));
-            if let Some(Err(error)) = watched {
-                warn!(
-                    name: "channel_watch_failed", worker = worker.slot,
-                    "cannot watch the channel of {worker}: {error}"
-                );
-            }
-        }
-        self.watched = wanted;
-    }
-
-    /// Has the loop tell when there is room to write to a Node worker, for as long as that matters.
-    pub(super) fn watch_node(&mut self, worker: Worker) {
-        let link = self.live.get_mut(&worker).and_then(|live| live.link.node_mut());
-        if let Some(Err(error)) = link.map(|link| link.watch(&self.channels, worker)) {
-            warn!(
-                name: "channel_watch_failed", worker = worker.slot,
-                "cannot watch the channel of {worker}: {error}"
-            );
-        }
+    /// Those that are to be told to drain.
+    pub(super) fn take_drains(&mut self) -> Vec<Worker> {
+        mem::take(&mut self.drains)
     }
 
     pub(super) fn drain_later(&mut self, worker: Worker) {
@@ -373,21 +278,9 @@ impl Engine {
     fn try_spawn(&mut self, worker: Worker) -> Result<Pid, SpawnError> {
         // Connections that have just been taken back may have left no descriptor.
         closing::wait(FOR_DESCRIPTORS);
-        let mut link = self.new_link(worker)?;
-        let launch = self.launch(worker, &link)?;
-        let (pipes, output) = self.output.pipes()?.unzip();
-        let pid = self.workers.spawner.spawn(&launch, link.workers_end(), output)?;
-        link.inherited();
-        if let Some(pipes) = pipes {
-            self.output.started(self.poll.registry(), worker, pid, pipes);
-        }
-        let registered = self.workers.channels.add(worker, link.as_raw_fd());
-        let told_off = Throttle::default();
-        let paused = Paused::default();
-        let live =
-            Live { worker, link, told_off, ended: false, paused, given: 0, is_own: true, pid };
-        self.workers.live.insert(worker, live);
-        if let Err(error) = registered {
+        let pid = self.launch(worker).inspect_err(|_| self.links.not_started(worker))?;
+        self.workers.live.insert(worker, Live::new(worker, pid));
+        if let Err(error) = self.links.started(worker) {
             // Without events nothing of it would ever be heard, so it goes the way of a worker
             // that is not ready in time, only sooner.
             warn!(
@@ -399,8 +292,29 @@ impl Engine {
         Ok(pid)
     }
 
-    /// What a worker is started as.
-    fn launch(&mut self, worker: Worker, link: &Link) -> io::Result<Launch> {
+    /// Starts the process of a worker.
+    fn launch(&mut self, worker: Worker) -> Result<Pid, SpawnError> {
+        let mut launch = self.what_to_launch(worker);
+        let addresses = self.listeners.all().filter_map(Listener::address);
+        let facts = Facts {
+            incarnation: self.router.incarnate(worker),
+            mint: self.mint.as_ref(),
+            keys: &self.config.route.keys,
+            ports: addresses.map(|address| address.port()).collect(),
+            slots: self.workers.slots,
+        };
+        self.links.prepare(worker, &facts, &mut launch)?;
+        let (pipes, output) = self.output.pipes()?.unzip();
+        let end = self.links.workers_end(worker);
+        let pid = self.workers.spawner.spawn(&launch, end, output)?;
+        if let Some(pipes) = pipes {
+            self.output.started(self.poll.registry(), worker, pid, pipes);
+        }
+        Ok(pid)
+    }
+
+    /// What a worker is started as, in any handoff.
+    fn what_to_launch(&self, worker: Worker) -> Launch {
         let Command { program, mut arguments, directory, mut environment } =
             self.workers.command.clone();
         let values = environment.iter_mut().filter_map(|(_, value)| value.as_mut());
@@ -414,8 +328,7 @@ impl Engine {
         ];
         let every = every.map(|(name, value)| (name.into(), Some(value.into())));
         launch.environment.extend(every);
-        self.prepare(worker, link, &mut launch)?;
-        Ok(launch)
+        launch
     }
 
     /// A worker became ready, and may have ended since then.
@@ -427,22 +340,13 @@ impl Engine {
         );
         if self.fleet.is_ready(worker) {
             self.router.ready(self.now, worker);
-            self.begin_placing(worker);
+            let served = self.listeners.placed(self.now, worker);
+            self.tell_served(worker, served);
         }
         let is_own = self.workers.get(worker).is_some_and(|live| live.is_own);
         if is_own && !self.fleet.is_rolling() {
             // What workers run now has proved itself.
             self.fallback = None;
-        }
-    }
-
-    /// Tells workers to drain, now that no connection is on its way to them any more.
-    pub(super) fn send_drains(&mut self) {
-        for worker in std::mem::take(&mut self.workers.drains) {
-            let live = self.workers.get(worker).is_some();
-            if live && !self.tell_drain(worker) {
-                self.workers.drain_later(worker);
-            }
         }
     }
 }

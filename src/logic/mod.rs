@@ -15,6 +15,7 @@ pub mod plain;
 pub mod rng;
 pub mod room;
 pub mod route;
+pub mod servers;
 pub mod throttle;
 pub mod time;
 pub mod wear;

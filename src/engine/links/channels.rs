@@ -16,6 +16,8 @@ use crate::logic::Worker;
 
 /// Events taken at one go.
 const AT_ONCE: usize = 256;
+/// The number of the channel of a worker that has one.
+const ONLY: u8 = 0;
 
 /// The poll of all channels.
 #[derive(Debug)]
@@ -45,7 +47,7 @@ impl ChannelPoll {
 
     /// Watches the channel of a worker, until it is closed.
     pub(in crate::engine) fn add(&self, worker: Worker, fd: RawFd) -> io::Result<()> {
-        let token = Subject::Channel(worker).into();
+        let token = Subject::Channel(worker, ONLY).into();
         self.poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE)
     }
 
@@ -53,7 +55,7 @@ impl ChannelPoll {
     pub(in crate::engine) fn watch(&self, worker: Worker, fd: RawFd, room: bool) -> io::Result<()> {
         let readable = Interest::READABLE;
         let interest = if room { readable | Interest::WRITABLE } else { readable };
-        let token = Subject::Channel(worker).into();
+        let token = Subject::Channel(worker, ONLY).into();
         self.poll.registry().reregister(&mut SourceFd(&fd), token, interest)
     }
 
@@ -68,7 +70,7 @@ impl ChannelPoll {
             }
             let before = all.len();
             all.extend(self.events.iter().filter_map(|event| match event.token().into() {
-                Subject::Channel(worker) => Some(ChannelEvent {
+                Subject::Channel(worker, _) => Some(ChannelEvent {
                     worker,
                     readable: event.is_readable() || event.is_read_closed(),
                     writable: event.is_writable(),

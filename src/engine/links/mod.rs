@@ -1,148 +1,121 @@
-//! Links: what connects the supervisor and a worker, one kind for each handoff.
+//! Links: what connects the supervisor and its workers, behind one face for every handoff.
 //!
-//! Everything that the rest of the engine asks of a worker's connection goes through here, to the
-//! folder of its handoff.
+//! A handoff knows no router, no fleet and no listener. What it hears of workers, and what comes back
+//! from them, waits here as [`Said`] until somebody asks for it with [`Links::said`].
 
-pub(super) mod channels;
-pub(super) mod native;
-pub(super) mod node;
+mod channels;
+mod choked;
+mod handoff;
+mod native;
+mod node;
+mod said;
+mod wires;
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::BorrowedFd;
 
-use nix::libc;
-use serde::{Deserialize, Serialize};
-use tracing::{info, warn};
+use anyhow::Context;
+use mio::Registry;
+use tracing::warn;
 
-use self::native::{NativeLink, SavedChannel};
-use self::node::{NodeLink, SavedNodeLink};
-use crate::engine::links::channels::ChannelEvent;
-use crate::engine::{Channels, Connection, Engine};
+use self::channels::{ChannelEvent, ChannelPoll};
+use self::handoff::Handoff;
+pub(super) use self::handoff::{
+    Channels, Facts, Note, Noted, Pacing, SavedHandoff, TakenBack, Turn, Unread, check, traits,
+};
+pub(super) use self::said::Said;
+use self::wires::Wires;
+use super::Connection;
+use super::listeners::{Granted, Request};
 use crate::logic::Worker;
-use crate::logic::fleet::Input;
-use crate::logic::route::{Assignment, Health};
+use crate::logic::config::Config;
+use crate::logic::route::Assignment;
+use crate::logic::time::Time;
 use crate::os::kept::{Keeper, Shared};
 use crate::os::spawn::Launch;
 
-/// What connects one worker.
+/// What connects all workers.
 #[derive(Debug)]
-pub(in crate::engine) enum Link {
-    /// The handoff `channel`.
-    Native(NativeLink),
-    /// The handoff `node`.
-    Node(Box<NodeLink>),
+pub(super) struct Links {
+    handoff: Box<dyn Handoff>,
+    wires: Wires,
 }
 
-/// What connects one worker, in a state.
-#[derive(Debug, Deserialize, Serialize)]
-pub(in crate::engine) enum SavedLink {
-    /// The handoff `channel`.
-    Native(SavedChannel),
-    /// The handoff `node`.
-    Node(Box<SavedNodeLink>),
-}
+impl Links {
+    /// None yet, of the handoff that is configured.
+    pub(super) fn new(registry: &Registry, now: Time, config: &Config) -> anyhow::Result<Self> {
+        let wires = Wires::new(watch(registry)?);
+        Ok(Self { handoff: handoff::new(now, config)?, wires })
+    }
 
-impl SavedLink {
-    /// The link that was written down.
-    pub(in crate::engine) fn restore(
-        self,
-        worker: Worker,
+    /// Those that were written down, to these workers.
+    pub(super) fn restore(
+        registry: &Registry,
+        now: Time,
+        config: &Config,
+        saved: SavedHandoff,
+        workers: &[Worker],
         shared: &mut Shared,
-    ) -> io::Result<Link> {
-        Ok(match self {
-            Self::Native(saved) => Link::Native(NativeLink::restore(&saved, worker)?),
-            Self::Node(saved) => Link::Node(Box::new(NodeLink::restore(*saved, worker, shared)?)),
-        })
-    }
-}
-
-impl Link {
-    /// Writes it down.
-    pub(in crate::engine) fn save(&self, keeper: &mut Keeper) -> SavedLink {
-        match self {
-            Self::Native(link) => SavedLink::Native(link.save(keeper)),
-            Self::Node(link) => SavedLink::Node(Box::new(link.save(keeper))),
+    ) -> anyhow::Result<Self> {
+        let mut handoff = handoff::restore(now, config, saved, shared)?;
+        let mut wires = Wires::new(watch(registry)?);
+        for worker in workers {
+            let end = handoff.started(*worker).context("a worker is there without its link")?;
+            wires.add(*worker, end)?;
+            // Whatever came before the change has to be read without another event.
+            wires.became_readable(*worker);
         }
+        Ok(Self { handoff, wires })
     }
 
-    /// The end that the worker inherits.
-    pub(in crate::engine) fn workers_end(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Native(link) => link.channel.workers_end(),
-            Self::Node(link) => link.workers_end(),
-        }
+    /// Writes them down.
+    pub(super) fn save(&self, keeper: &mut Keeper) -> SavedHandoff {
+        self.handoff.save(keeper)
     }
 
-    /// The link of a worker that speaks the native protocol.
-    pub(in crate::engine) fn native(&self) -> Option<&NativeLink> {
-        match self {
-            Self::Native(link) => Some(link),
-            Self::Node(_) => None,
-        }
+    /// Workers that are started from now on find this.
+    pub(super) fn reconfigure(&mut self, config: &Config) {
+        self.handoff.reconfigure(config);
     }
 
-    /// The link of a Node worker.
-    pub(in crate::engine) fn node(&self) -> Option<&NodeLink> {
-        match self {
-            Self::Native(_) => None,
-            Self::Node(link) => Some(link),
-        }
-    }
-
-    /// The link of a Node worker.
-    pub(in crate::engine) fn node_mut(&mut self) -> Option<&mut NodeLink> {
-        match self {
-            Self::Native(_) => None,
-            Self::Node(link) => Some(link),
-        }
-    }
-
-    /// The worker has inherited its end.
-    pub(in crate::engine) fn inherited(&mut self) {
-        match self {
-            // It stays open here, for the day when something has to be taken back from it.
-            Self::Native(_) => {}
-            Self::Node(link) => link.inherited(),
-        }
-    }
-}
-
-impl AsRawFd for Link {
-    /// The supervisor's own end.
-    fn as_raw_fd(&self) -> RawFd {
-        match self {
-            Self::Native(link) => link.channel.as_raw_fd(),
-            Self::Node(link) => link.as_raw_fd(),
-        }
-    }
-}
-
-impl Engine {
-    /// A link for a worker that is about to be started.
-    pub(in crate::engine) fn new_link(&self, worker: Worker) -> io::Result<Link> {
-        Ok(match &self.node {
-            Some(_) => Link::Node(Box::new(self.new_node_link(worker)?)),
-            None => Link::Native(NativeLink::new(worker)?),
-        })
-    }
-
-    /// Tells a worker that is about to be started about its end.
-    pub(in crate::engine) fn prepare(
+    /// Makes a link for a worker that is about to be started, and tells that one about its end.
+    pub(super) fn prepare(
         &mut self,
         worker: Worker,
-        link: &Link,
+        facts: &Facts<'_>,
         launch: &mut Launch,
     ) -> io::Result<()> {
-        match link {
-            Link::Native(link) => link.prepare(&self.config.route.keys, launch),
-            Link::Node(link) => self.prepare_node(worker, link, launch),
-        }
+        self.handoff.prepare(worker, facts, launch)
     }
 
-    /// Hears what there is to tell of channels by now.
-    pub(in crate::engine) fn hear_channels(&mut self) {
-        match self.workers.channels.look() {
-            Ok(events) => events.into_iter().for_each(|event| self.channel_event(event)),
+    /// The end that such a worker inherits.
+    pub(super) fn workers_end(&self, worker: Worker) -> BorrowedFd<'_> {
+        self.handoff
+            .workers_end(worker)
+            .expect("a worker is started with the link that was prepared")
+    }
+
+    /// A worker was started. On an error nothing of it will ever be heard.
+    pub(super) fn started(&mut self, worker: Worker) -> io::Result<()> {
+        let end = self.handoff.started(worker);
+        end.map_or(Ok(()), |end| self.wires.add(worker, end))
+    }
+
+    /// A worker could not be started.
+    pub(super) fn not_started(&mut self, worker: Worker) {
+        self.handoff.not_started(worker);
+    }
+
+    /// A worker is gone. What it did not pick up is returned.
+    pub(super) fn recover(&mut self, now: Time, worker: Worker) {
+        self.wires.remove(worker);
+        self.handoff.recover(worker, self.wires.at(now));
+    }
+
+    /// Sees what there is to tell of channels by now.
+    pub(super) fn look(&mut self, now: Time) {
+        match self.wires.at(now).look() {
+            Ok(events) => events.into_iter().for_each(|event| self.came(event)),
             Err(error) => warn!(
                 name: "channels_poll_failed",
                 "cannot look which channels have something to read: {error}"
@@ -150,203 +123,151 @@ impl Engine {
         }
     }
 
-    fn channel_event(&mut self, event: ChannelEvent) {
+    fn came(&mut self, event: ChannelEvent) {
         let ChannelEvent { worker, readable, writable } = event;
         if readable {
-            self.workers.became_readable(worker);
+            self.wires.became_readable(worker);
         }
-        let link = self.workers.get_mut(worker).and_then(|live| live.link.node_mut());
-        if let Some(link) = link.filter(|_| writable) {
-            link.became_writable();
-            self.flush_node(worker);
+        if writable {
+            self.handoff.became_writable(worker, &mut self.wires);
         }
     }
 
-    /// Whether some worker does not tell which of its connections are open.
-    pub(in crate::engine) fn is_blind(&self) -> bool {
-        self.workers.all().any(|live| live.link.node().is_some_and(|link| !link.is_counting()))
+    /// Those that have something to read, as far as is known.
+    pub(super) fn to_read(&self) -> Vec<Worker> {
+        self.wires.to_read()
     }
 
-    /// Whether any worker may still serve a connection that came back.
-    pub(in crate::engine) fn leads_anywhere(&self, connection: &Connection) -> bool {
-        self.node.as_ref().is_none_or(|node| node.leads_anywhere(connection))
+    /// A worker's turn to be heard, if it has one: everything that lies in its channel, or some of it.
+    /// It may have `most_unclosed` descriptors that await closing.
+    pub(super) fn turn(
+        &mut self,
+        now: Time,
+        worker: Worker,
+        which: Channels,
+        most_unclosed: usize,
+    ) -> Option<Turn> {
+        let mut turn = Turn { worker, which, most_unclosed, began: now, left: 0 };
+        self.handoff.begin(&mut turn, self.wires.at(now)).then_some(turn)
     }
 
-    /// A worker takes connections from now on.
-    pub(in crate::engine) fn begin_placing(&mut self, worker: Worker) {
-        if let Some(link) = self.workers.get_mut(worker).and_then(|live| live.link.node_mut()) {
-            link.forget_listeners();
-            self.tell_router_listeners(worker);
-            self.spare_unused_ports();
-        }
+    /// Reads the next message in a turn; what it means is then [`Self::said`]. False if the turn is over.
+    pub(super) fn receive(&mut self, turn: &mut Turn) -> bool {
+        self.handoff.receive(turn, &mut self.wires)
     }
 
-    /// Reads what workers have said.
-    pub(in crate::engine) fn read_channels(&mut self, which: Channels) {
-        if which == Channels::All {
-            self.hear_channels();
-        }
-        for worker in self.workers.to_read() {
-            self.read_channel(worker, which);
-        }
-    }
-
-    /// Reads what one worker has said.
-    pub(in crate::engine) fn read_channel(&mut self, worker: Worker, which: Channels) {
-        match self.workers.get(worker).map(|live| &live.link) {
-            Some(Link::Native(_)) => self.read_native(worker, which),
-            Some(Link::Node(_)) => self.read_node(worker, which),
-            None => {}
-        }
+    /// The next thing that was said, by whom.
+    pub(super) fn said(&mut self) -> Option<(Worker, Said)> {
+        self.wires.said()
     }
 
     /// Sends a connection to its worker. The supervisor's copy of the socket is closed as soon as
     /// nothing more can become of it.
     ///
     /// On an error the connection comes back with it.
-    pub(in crate::engine) fn send_connection(
+    pub(super) fn send(
         &mut self,
+        now: Time,
         connection: Connection,
         give: &Assignment,
     ) -> Result<(), (Connection, io::Error)> {
-        let sent = match self.workers.get(give.worker).map(|live| &live.link) {
-            Some(Link::Native(link)) => link.send(&connection),
-            Some(Link::Node(_)) => {
-                self.send_to_node(connection, *give);
-                return Ok(());
-            }
-            None => Err(io::Error::from_raw_os_error(libc::ESRCH)),
-        };
-        sent.map_err(|error| (connection, error))
+        self.handoff.send(connection, give, self.wires.at(now))
     }
 
-    /// Tells a worker to finish what it has; returns whether that could be said.
-    pub(in crate::engine) fn tell_drain(&mut self, worker: Worker) -> bool {
-        match self.workers.get(worker).map(|live| &live.link) {
-            Some(Link::Native(_)) => self.drain_native(worker),
-            Some(Link::Node(_)) => {
-                self.close_node(worker, false);
-                true
-            }
-            None => true,
-        }
+    /// Says something to a worker.
+    pub(super) fn notify(&mut self, now: Time, worker: Worker, note: Note) -> Noted {
+        self.handoff.notify(worker, note, self.wires.at(now))
     }
 
-    /// Asks a worker to end by itself.
-    pub(in crate::engine) fn tell_close(&mut self, worker: Worker, at_once: bool) {
-        match self.workers.get(worker).map(|live| &live.link) {
-            // It waits for TERM.
-            Some(Link::Native(_)) => self.fleet.handle(self.now, Input::HandlesTerm(worker)),
-            Some(Link::Node(_)) => self.close_node(worker, at_once),
-            None => {}
-        }
+    /// Answers what a worker asked for.
+    pub(super) fn answer(
+        &mut self,
+        now: Time,
+        worker: Worker,
+        request: &Request,
+        answer: io::Result<Granted>,
+    ) {
+        self.handoff.answer(worker, request, answer, self.wires.at(now));
     }
 
-    /// Tells a worker that it gets no new keys any more.
-    pub(in crate::engine) fn tell_withdrawn(&mut self, worker: Worker) {
-        match self.workers.get(worker).map(|live| &live.link) {
-            Some(Link::Native(_)) => {
-                let told = self.drain_native(worker);
-                if !told {
-                    self.workers.drain_later(worker);
-                }
-            }
-            Some(Link::Node(_)) => self.withdraw_node(worker),
-            None => {}
-        }
-    }
-
-    /// Asks a worker for a sign of life; returns whether it is one that answers.
-    pub(in crate::engine) fn send_ping(&mut self, worker: Worker) -> bool {
-        match self.workers.get(worker).map(|live| &live.link) {
-            Some(Link::Native(_)) => {
-                self.ping_native(worker);
-                true
-            }
-            Some(Link::Node(_)) => self.ping_node(worker),
-            None => true,
-        }
-    }
-
-    /// Whether a worker tells which of its connections are open.
-    pub(in crate::engine) fn tells_its_end(&self, worker: Worker) -> bool {
-        let link = self.workers.get(worker).and_then(|live| live.link.node());
-        link.is_none_or(NodeLink::is_counting)
-    }
-
-    /// How much a worker has not picked up.
-    pub(in crate::engine) fn unread(&self, worker: Worker) -> io::Result<usize> {
-        match self.workers.get(worker).map(|live| &live.link) {
-            Some(Link::Native(link)) => self.native.unread(link),
-            Some(Link::Node(link)) => Ok(link.in_flight()),
-            None => Ok(0),
-        }
-    }
-
-    /// How many connections are kept here until their workers have them: none with the handoff
-    /// `channel`, where this is not to cost anything for each connection.
-    pub(in crate::engine) fn on_their_way(&self) -> usize {
-        if self.node.is_none() {
-            return 0;
-        }
-        self.workers.all().filter_map(|live| live.link.node()).map(NodeLink::kept).sum()
-    }
-
-    /// Looks at the workers that seem to have no room, before new connections pass them over.
-    pub(in crate::engine) fn look_at_full(&mut self) {
-        for worker in self.router.full() {
-            self.look_at(worker);
-        }
-    }
-
-    /// Looks how much a worker has not picked up.
-    pub(in crate::engine) fn look_at(&mut self, worker: Worker) {
-        let unread = self.unread(worker).unwrap_or_else(|error| {
+    /// How much a worker has not picked up, which says how much room it has.
+    pub(super) fn unread(&self, worker: Worker) -> usize {
+        self.handoff.unread(worker).unwrap_or_else(|error| {
             warn!(
                 name: "channel_query_failed", worker = worker.slot,
                 "cannot look at the channel of {worker}: {error}"
             );
             usize::MAX
-        });
-        match self.router.note_unread(self.now, worker, unread) {
-            Health::Unchanged => {}
-            Health::Stalled => {
-                warn!(
-                    name: "worker_stalled", worker = worker.slot,
-                    "{worker} has stopped reading its channel: its own clients wait for it, others \
-                     go elsewhere"
-                );
-                self.relieve(worker);
-            }
-            Health::Resumed => info!(
-                name: "worker_recovered", worker = worker.slot,
-                "{worker} reads its channel again"
-            ),
-        }
+        })
     }
 
     /// Takes back what a worker which has stopped reading did not pick up, as far as that is safe.
-    pub(in crate::engine) fn relieve(&mut self, worker: Worker) {
-        match self.workers.get(worker).map(|live| &live.link) {
-            Some(Link::Native(_)) => self.relieve_native(worker),
-            // It may have read a part of what is in its stream, so nothing can be taken back.
-            Some(Link::Node(_)) => {}
-            None => {}
-        }
+    pub(super) fn take_back(&mut self, now: Time, worker: Worker) -> Option<TakenBack> {
+        self.handoff.take_back(worker, self.wires.at(now))
     }
 
-    /// Takes back what a worker which is gone did not pick up.
-    pub(in crate::engine) fn recover(&mut self, worker: Worker, link: Link) {
-        match link {
-            Link::Native(link) => self.recover_native(worker, link.channel),
-            Link::Node(link) => self.recover_node(worker, *link),
-        }
+    /// Has the loop tell when these workers pick something up, and no others.
+    pub(super) fn watch(&mut self, wanted: Vec<Worker>) {
+        self.handoff.watch(wanted, &self.wires);
     }
 
-    /// Has the loop tell when those native workers pick something up of which that matters.
-    pub(in crate::engine) fn watch_channels(&mut self) {
-        if self.node.is_none() {
-            self.workers.watch_natives(self.router.watched());
-        }
+    /// Whether a connection may wait for its owner, because of which it is kept from now on.
+    pub(super) fn may_wait(&mut self, connection: &mut Connection, owner: Worker) -> bool {
+        self.handoff.may_wait(connection, owner)
     }
+
+    /// A worker has so many connections open, and can give back no more.
+    pub(super) fn limit_returns(&mut self, worker: Worker, open: u32) {
+        self.handoff.limit_returns(worker, open);
+    }
+
+    /// Whether a worker says which of its connections are finished.
+    pub(super) fn reports_closes(&self, worker: Worker) -> bool {
+        self.handoff.reports_closes(worker)
+    }
+
+    /// Whether some worker does not.
+    pub(super) fn is_blind(&self) -> bool {
+        self.handoff.is_blind()
+    }
+
+    /// How many connections are held that did not get into their workers.
+    pub(super) fn held(&self) -> usize {
+        self.handoff.held() + self.wires.held()
+    }
+
+    /// How many descriptors are kept here until this worker has them.
+    pub(super) fn on_their_way(&self, worker: Worker) -> usize {
+        self.handoff.on_their_way(worker)
+    }
+
+    /// How many descriptors are kept here until their workers have them.
+    pub(super) fn all_on_their_way(&self) -> usize {
+        self.handoff.all_on_their_way()
+    }
+
+    /// How to go on when there were so many connections by now.
+    pub(super) fn pace(&mut self, now: Time, connections: u64) -> Pacing {
+        self.handoff.pace(connections, self.wires.at(now))
+    }
+
+    /// Whether something was left for the next turn.
+    pub(super) fn has_more(&mut self, now: Time) -> bool {
+        self.wires.has_said() || self.wires.at(now).has_more()
+    }
+
+    /// When to [`expire`](Self::expire), or to read on.
+    pub(super) fn due(&mut self, now: Time) -> Option<Time> {
+        self.handoff.due().into_iter().chain(self.wires.at(now).due()).min()
+    }
+
+    /// Does what is due by now.
+    pub(super) fn expire(&mut self, now: Time) {
+        self.handoff.expire(self.wires.at(now));
+        self.wires.look_at_files();
+    }
+}
+
+fn watch(registry: &Registry) -> anyhow::Result<ChannelPoll> {
+    ChannelPoll::new(registry).context("cannot create the poll of channels")
 }

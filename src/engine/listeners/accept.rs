@@ -1,18 +1,14 @@
-//! Accepting: from the listeners, for as long as there is room.
+//! Accepting: one connection after the other, for as long as the caller has room for them.
 
 use std::io;
-use std::mem;
-use std::os::fd::AsRawFd;
 use std::time::Duration;
+use std::vec;
 
-use mio::unix::SourceFd;
 use nix::libc;
-use tracing::{info, warn};
+use tracing::warn;
 
-use crate::engine::connection::Socket;
-use crate::engine::{Connection, Engine};
-use crate::logic::route::ListenerId;
-use crate::os::closing::Foreign;
+use super::Listeners;
+use crate::logic::time::Time;
 use crate::os::listen::{Accepted, Listener};
 
 /// Connections accepted from one listener before others get their turn.
@@ -23,9 +19,6 @@ const TURN: usize = 1024;
 const REST: Duration = Duration::from_millis(100);
 /// Connections accepted from one listener before it is closed: more than any backlog holds.
 const WHOLE_BACKLOG: usize = 1 << 17;
-/// From letting nobody new in to the close: for handshakes that have begun, which take as long as
-/// a packet to the client and one back.
-pub(super) const HANDSHAKES: Duration = Duration::from_millis(20);
 /// Errors that were pending on a new connection and say nothing about the listener (`accept(2)`).
 const OF_ONE_CONNECTION: [i32; 10] = [
     libc::ECONNABORTED,
@@ -49,148 +42,149 @@ enum Attempt {
     Failed(io::Error),
 }
 
-impl Engine {
-    /// Accepts from every listener that has something.
-    pub(in crate::engine) fn accept_all(&mut self) {
-        if self.listeners.resting_until.is_some_and(|until| self.now < until) {
-            return;
+/// A connection that was accepted, and from which listener.
+#[derive(Debug)]
+pub(in crate::engine) struct Arrived {
+    pub(in crate::engine) accepted: Accepted,
+    pub(in crate::engine) listener: u32,
+    /// The kernel may have held it back.
+    pub(in crate::engine) is_deferred: bool,
+}
+
+/// Which listeners to accept from, and how often.
+#[derive(Debug)]
+pub(in crate::engine) struct Round {
+    numbers: vec::IntoIter<u32>,
+    /// So many connections from each.
+    batch: usize,
+    /// The one whose turn it is, and how often it still is.
+    current: (u32, usize),
+}
+
+/// A listener that another one has replaced.
+#[derive(Debug)]
+pub(super) struct Replaced {
+    number: u32,
+    listener: Listener,
+    /// How often to accept from it at most.
+    left: usize,
+}
+
+impl Round {
+    fn new(numbers: Vec<u32>, batch: usize) -> Self {
+        Self { numbers: numbers.into_iter(), batch, current: (0, 0) }
+    }
+
+    /// Whether nothing is left to try.
+    pub(in crate::engine) fn is_over(&self) -> bool {
+        self.current.1 == 0 && self.numbers.as_slice().is_empty()
+    }
+
+    /// The number of the listener to try next.
+    fn next(&mut self) -> Option<u32> {
+        if self.current.1 == 0 {
+            self.current = (self.numbers.next()?, self.batch);
         }
-        self.listeners.resting_until = None;
-        let ready = self.listeners.ready();
+        self.current.1 -= 1;
+        Some(self.current.0)
+    }
+
+    /// Nothing more comes from this listener.
+    fn skip(&mut self) {
+        self.current.1 = 0;
+    }
+}
+
+impl Replaced {
+    pub(super) fn new(number: u32, listener: Listener) -> Self {
+        Self { number, listener, left: WHOLE_BACKLOG }
+    }
+
+    pub(super) fn is_of(&self, number: u32) -> bool {
+        self.number == number
+    }
+}
+
+impl Listeners {
+    /// A turn of accepting from every listener that has something.
+    pub(in crate::engine) fn round(&mut self, now: Time) -> Round {
+        if self.is_resting(now) {
+            return Round::new(Vec::new(), 0);
+        }
+        self.resting_until = None;
+        let ready: Vec<_> = self.ready.iter().copied().collect();
         let batch = (TURN / ready.len().max(1)).clamp(1, BATCH);
-        for number in ready {
-            self.accept_some(number, batch);
-        }
+        Round::new(ready, batch)
     }
 
-    /// Accepts what has come to listeners before they were replaced, as soon as there is room for it.
-    pub(in crate::engine) fn accept_from_replaced(&mut self) {
-        if self.listeners.resting_until.is_some_and(|until| self.now < until) {
-            return;
-        }
-        for (number, listener) in mem::take(&mut self.listeners.replaced) {
-            if !self.accept_rest(number, &listener) {
-                self.listeners.replaced.push((number, listener));
-            }
-        }
+    /// Accepting what the kernel has already completed for a listener.
+    pub(in crate::engine) fn backlog(&mut self, number: u32) -> Round {
+        // Whether or not the loop has said so yet.
+        self.became_readable(number);
+        Round::new(vec![number], WHOLE_BACKLOG)
     }
 
-    /// Accepts everything that has come to a listener; returns whether that was possible.
-    fn accept_rest(&mut self, number: u32, listener: &Listener) -> bool {
-        for _ in 0..WHOLE_BACKLOG {
-            if self.is_full() {
-                return false;
-            }
+    /// Accepts the next connection of a round.
+    pub(in crate::engine) fn accept(&mut self, now: Time, round: &mut Round) -> Option<Arrived> {
+        loop {
+            let number = round.next()?;
+            let Some(listener) = self.get(number).filter(|_| self.ready.contains(&number)) else {
+                round.skip();
+                continue;
+            };
+            let is_deferred = listener.is_deferred();
             match attempt(listener) {
                 Attempt::Accepted(accepted) => {
-                    self.arrive(number, listener.is_deferred(), accepted);
+                    return Some(Arrived { accepted, listener: number, is_deferred });
                 }
                 Attempt::Aborted => {}
-                Attempt::Empty => break,
+                Attempt::Empty => {
+                    self.ready.remove(&number);
+                }
                 Attempt::Failed(error) => {
-                    self.rest(&error);
-                    return false;
+                    self.rest(now, &error);
+                    round.skip();
                 }
             }
         }
-        true
     }
 
-    /// Lets nobody new in and closes a little later, so that nobody whom the kernel has let in is
-    /// reset.
-    pub(in crate::engine) fn close_listeners_soon(&mut self) {
-        self.listeners.closing_at = Some(self.now + HANDSHAKES);
-        self.listeners.let_nobody_in();
+    /// Whether connections may have come to listeners before they were replaced.
+    pub(in crate::engine) fn has_replaced(&self, now: Time) -> bool {
+        !self.replaced.is_empty() && !self.is_resting(now)
     }
 
-    /// Accepts what the kernel has already completed, as far as there is room for it, then listens
-    /// no more.
-    pub(in crate::engine) fn close_listeners(&mut self) {
-        self.listeners.closing_at = None;
-        for number in self.listeners.numbers() {
-            self.accept_backlog(number);
-        }
-        for number in self.listeners.numbers() {
-            self.drop_listener(number);
-        }
-    }
-
-    /// Accepts what the kernel has already completed, as far as there is room for it.
-    pub(in crate::engine) fn accept_backlog(&mut self, number: u32) {
-        // Whether or not the loop has said so yet.
-        self.listeners.became_readable(number);
-        self.accept_some(number, WHOLE_BACKLOG);
-    }
-
-    /// Listens no more with this number. Nobody waits for what it leads to any more.
-    pub(in crate::engine) fn close_listener(&mut self, number: u32) {
-        self.listen_no_more(number);
-        for conn in self.router.close_listener(ListenerId(number)) {
-            self.waiting.remove(&conn);
-        }
-        for conn in self.pending.of_listener(number) {
-            self.close_pending(conn);
-        }
-    }
-
-    /// Closes a listener while all else goes on, and says so.
-    pub(in crate::engine) fn listen_no_more(&mut self, number: u32) {
-        if let Some(listener) = self.listeners.get(number) {
-            info!(
-                name: "listener_closed", address = listener.bound_to(),
-                "listening on {listener} no more"
-            );
-        }
-        self.drop_listener(number);
-    }
-
-    fn drop_listener(&mut self, number: u32) {
-        let Some(listener) = self.listeners.remove(number) else { return };
-        // The descriptor may be inherited and so be open elsewhere: closing is not enough.
-        if let Err(error) = self.poll.registry().deregister(&mut SourceFd(&listener.as_raw_fd())) {
-            warn!(
-                name: "listener_watch_failed", address = listener.bound_to(),
-                "cannot stop waiting on {listener}: {error}"
-            );
-        }
-    }
-
-    fn accept_some(&mut self, number: u32, most: usize) {
-        for _ in 0..most {
-            if self.is_full() {
-                return;
-            }
-            let Some(listener) = self.listeners.get_ready(number) else { return };
-            let deferred = listener.is_deferred();
-            match attempt(listener) {
-                Attempt::Accepted(accepted) => self.arrive(number, deferred, accepted),
+    /// Accepts the next one of those.
+    pub(in crate::engine) fn accept_replaced(&mut self, now: Time) -> Option<Arrived> {
+        while let Some(replaced) = self.replaced.first_mut() {
+            let attempt =
+                if replaced.left == 0 { Attempt::Empty } else { attempt(&replaced.listener) };
+            replaced.left = replaced.left.saturating_sub(1);
+            match attempt {
+                Attempt::Accepted(accepted) => {
+                    let is_deferred = replaced.listener.is_deferred();
+                    return Some(Arrived { accepted, listener: replaced.number, is_deferred });
+                }
                 Attempt::Aborted => {}
-                Attempt::Empty => self.listeners.has_nothing(number),
+                Attempt::Empty => {
+                    self.replaced.remove(0);
+                }
                 Attempt::Failed(error) => {
-                    self.rest(&error);
-                    return;
+                    self.rest(now, &error);
+                    return None;
                 }
             }
         }
+        None
     }
 
-    fn arrive(&mut self, listener: u32, deferred: bool, accepted: Accepted) {
-        let Accepted { socket, client, brings_descriptors } = accepted;
-        let socket = if brings_descriptors {
-            Foreign::from_client(socket).into()
-        } else {
-            Socket::from(socket)
-        };
-        let prefaced = self.origins.is_prefaced(client);
-        let listener = Some(listener);
-        let connection = Connection { prefaced, listener, ..Connection::new(socket, client) };
-        self.route(connection, None, deferred);
+    fn is_resting(&self, now: Time) -> bool {
+        self.resting_until.is_some_and(|until| now < until)
     }
 
-    fn rest(&mut self, error: &io::Error) {
-        let listeners = &mut self.listeners;
-        listeners.resting_until = Some(self.now + REST);
-        if let Some(before) = listeners.no_room.say(self.now) {
+    fn rest(&mut self, now: Time, error: &io::Error) {
+        self.resting_until = Some(now + REST);
+        if let Some(before) = self.no_room.say(now) {
             let full = error.raw_os_error() == Some(libc::EMFILE);
             let hint = if full { "raise the limit on open files; " } else { "" };
             warn!(

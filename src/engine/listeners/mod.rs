@@ -2,16 +2,18 @@
 
 mod accept;
 mod elsewhere;
-pub(super) mod opened;
-mod query;
+mod opened;
 mod relisten;
+mod request;
 mod requested;
+mod served;
 mod unused;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
 
 use anyhow::Context;
 use mio::unix::SourceFd;
@@ -19,42 +21,52 @@ use mio::{Interest, Registry};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
+use self::accept::Replaced;
+pub(super) use self::accept::{Arrived, Round};
+pub(super) use self::request::{Ask, Granted, Opening, Request};
+use self::requested::{Requested, SavedRequested};
+pub(super) use self::served::Served;
 use crate::engine::tokens::Subject;
 use crate::logic::config::Listen;
 use crate::logic::throttle::Throttle;
 use crate::logic::time::Time;
-use crate::os::kept::{Keeper, Kept};
+use crate::os::kept::{Keeper, Kept, Shared};
 use crate::os::listen::{About, ListenError, Listener, Place, places_of};
+
+/// From letting nobody new in to the close: for handshakes that have begun, which take as long as
+/// a packet to the client and one back.
+const HANDSHAKES: Duration = Duration::from_millis(20);
 
 /// The listeners and whether they may accept.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Listeners {
     /// By their numbers, none of which is used twice.
-    pub(in crate::engine) listeners: BTreeMap<u32, Entry>,
+    listeners: BTreeMap<u32, Entry>,
     next: u32,
     /// Those of which the kernel said that there is something, and not yet that there is no more.
     ready: BTreeSet<u32>,
     /// Where each of them is.
     places: BTreeSet<(Place, u32)>,
     /// No accept before this time: the last one failed.
-    pub(in crate::engine) resting_until: Option<Time>,
+    resting_until: Option<Time>,
     /// Those that another one has replaced. Nobody finds them any more, and whoever did is still to be
     /// accepted.
-    pub(in crate::engine) replaced: Vec<(u32, Listener)>,
+    replaced: Vec<Replaced>,
     /// Nobody new is let in, and this is when to close.
-    pub(in crate::engine) closing_at: Option<Time>,
+    closing_at: Option<Time>,
     /// When to close those that are retired.
-    pub(in crate::engine) retired_until: Option<Time>,
-    pub(in crate::engine) no_room: Throttle,
+    retired_until: Option<Time>,
+    no_room: Throttle,
+    requested: Requested,
 }
 
 #[derive(Debug)]
-pub(in crate::engine) struct Entry {
-    pub(in crate::engine) listener: Listener,
+struct Entry {
+    listener: Listener,
     place: Option<Place>,
     first: First,
     /// Nobody new is let in, since it is not asked for any more.
-    pub(in crate::engine) retired: bool,
+    retired: bool,
 }
 
 /// Who says something first on the connections of a listener.
@@ -73,6 +85,7 @@ pub(in crate::engine) enum First {
 pub(in crate::engine) struct SavedListeners {
     listeners: Vec<SavedEntry>,
     next: u32,
+    requested: SavedRequested,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -107,15 +120,18 @@ impl Listeners {
     }
 
     /// The numbers of those that the user asked for.
-    pub(in crate::engine) fn given(&self) -> BTreeSet<u32> {
+    fn given(&self) -> BTreeSet<u32> {
         let given = |entry: &Entry| entry.listener.about().asked().is_some();
         let all = self.listeners.iter().filter(|(_, entry)| given(entry));
         all.map(|(number, _)| *number).collect()
     }
 
+    /// These, which the user asked for. Workers may ask for more, and then serve nothing else, if
+    /// `workers_ask`.
     pub(in crate::engine) fn register(
         registry: &Registry,
         listeners: Vec<Listener>,
+        workers_ask: bool,
     ) -> anyhow::Result<Self> {
         let mut all = Self::default();
         for listener in listeners {
@@ -123,15 +139,12 @@ impl Listeners {
             all.add(registry, listener)
                 .with_context(|| format!("cannot wait for connections on {name}"))?;
         }
+        all.requested = Requested::new(workers_ask, all.given());
         Ok(all)
     }
 
     /// Accepts from a listener too, and returns its number.
-    pub(in crate::engine) fn add(
-        &mut self,
-        registry: &Registry,
-        listener: Listener,
-    ) -> io::Result<u32> {
+    fn add(&mut self, registry: &Registry, listener: Listener) -> io::Result<u32> {
         let number = self.next;
         register(registry, number, &listener)?;
         info!(name: "listening", address = listener.bound_to(), "listening on {listener}");
@@ -148,30 +161,25 @@ impl Listeners {
     }
 
     /// Forgets a listener, and returns it.
-    pub(in crate::engine) fn remove(&mut self, number: u32) -> Option<Listener> {
+    fn remove(&mut self, number: u32) -> Option<Listener> {
         let Entry { listener, place, .. } = self.listeners.remove(&number)?;
         self.ready.remove(&number);
         if let Some(place) = place {
             self.places.remove(&(place, number));
         }
-        self.replaced.retain(|(replaced, _)| *replaced != number);
+        self.replaced.retain(|replaced| !replaced.is_of(number));
         Some(listener)
     }
 
     /// Accepts from another listener under a number that is in use, and last from the old one.
-    pub(in crate::engine) fn replace(
-        &mut self,
-        registry: &Registry,
-        number: u32,
-        listener: Listener,
-    ) -> io::Result<()> {
+    fn replace(&mut self, registry: &Registry, number: u32, listener: Listener) -> io::Result<()> {
         let Some(entry) = self.listeners.get_mut(&number) else { return Ok(()) };
         register(registry, number, &listener)?;
         info!(name: "listening", address = listener.bound_to(), "listening on {listener}");
         let old = mem::replace(&mut entry.listener, listener);
         self.ready.insert(number);
         let deregistered = registry.deregister(&mut SourceFd(&old.as_raw_fd()));
-        self.replaced.push((number, old));
+        self.replaced.push(Replaced::new(number, old));
         deregistered
     }
 
@@ -183,15 +191,21 @@ impl Listeners {
             about: entry.listener.about().clone(),
             first: entry.first,
         };
-        SavedListeners { listeners: self.listeners.iter().map(save).collect(), next: self.next }
+        SavedListeners {
+            listeners: self.listeners.iter().map(save).collect(),
+            next: self.next,
+            requested: self.requested.save(keeper),
+        }
     }
 
     /// Goes on with those that were written down.
     pub(in crate::engine) fn restore(
         registry: &Registry,
         saved: SavedListeners,
+        shared: &mut Shared,
     ) -> io::Result<Self> {
-        let mut all = Self { next: saved.next, ..Self::default() };
+        let requested = Requested::restore(saved.requested, shared)?;
+        let mut all = Self { next: saved.next, requested, ..Self::default() };
         for SavedEntry { number, socket, about, first } in saved.listeners {
             let listener = Listener::restore(socket.take_over()?, about);
             register(registry, number, &listener)?;
@@ -201,12 +215,12 @@ impl Listeners {
     }
 
     /// The open listener with this number.
-    pub(in crate::engine) fn get(&self, number: u32) -> Option<&Listener> {
+    fn get(&self, number: u32) -> Option<&Listener> {
         Some(&self.listeners.get(&number)?.listener)
     }
 
     /// The number of the listener that a connection came to.
-    pub(in crate::engine) fn find(&self, socket: &impl AsFd) -> Option<u32> {
+    fn find(&self, socket: &impl AsFd) -> Option<u32> {
         places_of(socket).into_iter().find_map(|place| {
             let range = (place.clone(), 0)..=(place, u32::MAX);
             self.places.range(range).next().map(|(_, number)| *number)
@@ -214,7 +228,7 @@ impl Listeners {
     }
 
     /// Who says something first on the connections of this listener.
-    pub(in crate::engine) fn expect(&mut self, number: u32, first: First) {
+    fn expect(&mut self, number: u32, first: First) {
         if let Some(entry) = self.listeners.get_mut(&number) {
             entry.first = first;
         }
@@ -241,23 +255,10 @@ impl Listeners {
         }
     }
 
-    /// Those that have something.
-    pub(in crate::engine) fn ready(&self) -> Vec<u32> {
-        self.ready.iter().copied().collect()
-    }
-
-    /// The listener with this number, if it has something.
-    pub(in crate::engine) fn get_ready(&self, number: u32) -> Option<&Listener> {
-        self.get(number).filter(|_| self.ready.contains(&number))
-    }
-
-    /// A listener has nothing more.
-    pub(in crate::engine) fn has_nothing(&mut self, number: u32) {
-        self.ready.remove(&number);
-    }
-
-    /// Lets nobody new in by any of them.
-    pub(in crate::engine) fn let_nobody_in(&self) {
+    /// Lets nobody new in and is to be closed a little later, so that nobody whom the kernel has let
+    /// in is reset.
+    pub(in crate::engine) fn close_soon(&mut self, now: Time) {
+        self.closing_at = Some(now + HANDSHAKES);
         for entry in self.listeners.values().filter(|entry| !entry.retired) {
             if let Err(error) = entry.listener.let_nobody_in() {
                 warn!(
@@ -266,6 +267,36 @@ impl Listeners {
                     entry.listener
                 );
             }
+        }
+    }
+
+    /// Listens nowhere any more.
+    pub(in crate::engine) fn close_all(&mut self, registry: &Registry) {
+        self.closing_at = None;
+        for number in self.numbers() {
+            self.drop(registry, number);
+        }
+    }
+
+    /// Closes a listener while all else goes on, and says so.
+    pub(in crate::engine) fn close(&mut self, registry: &Registry, number: u32) {
+        if let Some(listener) = self.get(number) {
+            info!(
+                name: "listener_closed", address = listener.bound_to(),
+                "listening on {listener} no more"
+            );
+        }
+        self.drop(registry, number);
+    }
+
+    fn drop(&mut self, registry: &Registry, number: u32) {
+        let Some(listener) = self.remove(number) else { return };
+        // The descriptor may be inherited and so be open elsewhere: closing is not enough.
+        if let Err(error) = registry.deregister(&mut SourceFd(&listener.as_raw_fd())) {
+            warn!(
+                name: "listener_watch_failed", address = listener.bound_to(),
+                "cannot stop waiting on {listener}: {error}"
+            );
         }
     }
 
@@ -278,22 +309,19 @@ impl Listeners {
         self.resting_until.is_none() && !self.ready.is_empty()
     }
 
-    /// How many were replaced and are still to be accepted from.
-    pub(in crate::engine) fn replaced(&self) -> usize {
-        self.replaced.len()
-    }
-
     pub(in crate::engine) fn are_closed(&self) -> bool {
         self.listeners.is_empty()
     }
 
-    /// When to call [`Engine::close_listeners`].
+    /// When to [`close_all`](Self::close_all).
     pub(in crate::engine) fn closing_at(&self) -> Option<Time> {
         self.closing_at
     }
 
-    pub(in crate::engine) fn resting_until(&self) -> Option<Time> {
-        self.resting_until
+    /// When something else is due here.
+    pub(in crate::engine) fn due(&self) -> Option<Time> {
+        let due = [self.closing_at, self.resting_until, self.retired_until, self.requested.due()];
+        due.into_iter().flatten().min()
     }
 }
 

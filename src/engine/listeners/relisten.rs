@@ -1,23 +1,29 @@
 //! Listening elsewhere after an upgrade: an address that is not asked for any more is closed as in a
 //! stop, so that whoever came there is served; one that is new is opened.
 
+use mio::Registry;
 use tracing::{info, warn};
 
-use super::accept::HANDSHAKES;
-use super::{Entry, Listeners};
-use crate::engine::Engine;
-use crate::engine::start::open_listeners;
+use super::{Entry, HANDSHAKES, Listeners};
 use crate::logic::config::Listen;
 use crate::logic::time::Time;
+use crate::os::listen::{ListenError, Listener};
 
 impl Listeners {
-    /// When to call [`Engine::close_retired`].
+    /// When to close those that are retired.
     pub(in crate::engine) fn retired_until(&self) -> Option<Time> {
         self.retired_until
     }
 
+    /// Those that are to be closed now, once all was accepted that has come there.
+    pub(in crate::engine) fn take_retired(&mut self) -> Vec<u32> {
+        let retired = self.retired().collect();
+        self.retired_until = None;
+        retired
+    }
+
     /// Those that let nobody new in, and are to be closed.
-    pub(in crate::engine) fn retired(&self) -> impl Iterator<Item = u32> {
+    pub(super) fn retired(&self) -> impl Iterator<Item = u32> {
         let all = self.retired_until.map(|_| self.listeners.iter()).into_iter().flatten();
         all.filter(|(_, entry)| entry.retired).map(|(number, _)| *number)
     }
@@ -55,45 +61,41 @@ impl Listeners {
         );
         entry.listener.disown();
     }
-}
 
-impl Engine {
-    /// Listens where the configuration says now, and nowhere else.
-    pub(in crate::engine) fn change_listeners(&mut self) {
-        let wanted = self.config.listen.clone();
-        for number in self.listeners.unwanted(&wanted) {
-            if self.leave_to_workers(number) {
-                self.listeners.disown(number);
+    /// Listens where the user wants it now, and nowhere else.
+    pub(in crate::engine) fn relisten(
+        &mut self,
+        now: Time,
+        registry: &Registry,
+        wanted: &[Listen],
+        open: impl Fn(&Listen) -> Result<Vec<Listener>, ListenError>,
+    ) {
+        for number in self.unwanted(wanted) {
+            if self.requested.disown(number) {
+                self.disown(number);
             } else {
-                self.listeners.retire(number, self.now + HANDSHAKES);
+                self.retire(number, now + HANDSHAKES);
             }
         }
-        let new = wanted.iter().filter(|listen| !self.listeners.asked().any(|own| own == *listen));
+        let new = wanted.iter().filter(|listen| !self.asked().any(|own| own == *listen));
         for listen in new.cloned().collect::<Vec<_>>() {
-            if let Err(error) = self.listen_too(&listen) {
+            if let Err(error) = self.listen_too(registry, open(&listen)) {
                 warn!(
                     name: "upgrade_incomplete", error = %format_args!("{error:#}"),
                     "{error:#}; going on without it"
                 );
             }
         }
-        self.give_listeners();
+        self.requested.give(self.given());
     }
 
-    /// Accepts what has come to the listeners that are not wanted any more, then listens there no
-    /// more. Their connections are served as all others are.
-    pub(in crate::engine) fn close_retired(&mut self) {
-        let retired: Vec<_> = self.listeners.retired().collect();
-        self.listeners.retired_until = None;
-        for number in retired {
-            self.accept_backlog(number);
-            self.listen_no_more(number);
-        }
-    }
-
-    fn listen_too(&mut self, listen: &Listen) -> anyhow::Result<()> {
-        for listener in open_listeners(&self.config, std::slice::from_ref(listen), self.defers)? {
-            self.listeners.add(self.poll.registry(), listener)?;
+    fn listen_too(
+        &mut self,
+        registry: &Registry,
+        opened: Result<Vec<Listener>, ListenError>,
+    ) -> anyhow::Result<()> {
+        for listener in opened? {
+            self.add(registry, listener)?;
         }
         Ok(())
     }

@@ -1,105 +1,210 @@
-//! Ports: what servers ask to listen on, opened once for all workers (`cluster`'s `queryServer`).
+//! What servers of workers ask to listen on, opened once for all workers, in any handoff in which they ask.
 //!
 //! A listener stays open while its workers die and are replaced, so that clients wait instead of
 //! being refused; `unused` closes it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
-use std::mem;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::rc::Rc;
 
 use nix::libc;
-use tracing::{debug, warn};
+use serde::{Deserialize, Serialize};
+use tracing::warn;
 
-use super::opened::{Opened, Port};
-use super::query::{
-    ONLY_V6, REUSE, address, errno, has, name, overlaps, path, place, sockname, speaks_http,
-};
-use crate::engine::Engine;
-use crate::engine::links::node::{Parcel, SHARED, SOCKET};
-use crate::engine::listeners::First;
+use super::opened::{Opened, Port, Ports, SavedPorts};
+use super::request::{Ask, Granted, Opening, Request};
+use super::served::Serving;
+use super::{First, Listeners};
 use crate::logic::Worker;
 use crate::logic::room::Ports as Allowed;
-use crate::logic::route::ListenerId;
+use crate::logic::time::Time;
 use crate::os::errors;
-use crate::os::listen::{Asked, Listener, Mode, Owner, open_asked, open_udp};
-use crate::protocol::node::{AddressType, Query, ServerKind, ToNode};
+use crate::os::kept::{Keeper, Shared};
+use crate::os::listen::{Asked, Listener, Owner, open_asked, open_udp};
 
-/// What Node asks for when the app does not say how many connections may wait in the kernel.
-const BACKLOG: i32 = 511;
+/// Everything that servers have asked for, and who serves it.
+#[derive(Debug, Default)]
+pub(super) struct Requested {
+    /// Workers serve nothing but what they ask for, and what the user named.
+    is_needed: bool,
+    pub(super) ports: Ports,
+    pub(super) serving: BTreeMap<Worker, Serving>,
+    /// When to look which ports nobody serves any more.
+    pub(super) look_at: Option<Time>,
+    /// Successors that serve nothing of what is served, and when that is too long.
+    pub(super) elsewhere: BTreeMap<Worker, Time>,
+    /// It was said that a listener leads to the first of several servers.
+    is_guess_said: bool,
+}
 
-impl Engine {
+/// The same in a state.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct SavedRequested {
+    is_needed: bool,
+    ports: SavedPorts,
+    serving: Vec<(Worker, Serving)>,
+    look_at: Option<Time>,
+    elsewhere: Vec<(Worker, Time)>,
+    is_guess_said: bool,
+}
+
+impl Requested {
+    pub(super) fn new(is_needed: bool, given: BTreeSet<u32>) -> Self {
+        Self { is_needed, ports: Ports::new(given), ..Self::default() }
+    }
+
+    /// Writes it down.
+    pub(super) fn save(&self, keeper: &mut Keeper) -> SavedRequested {
+        let serving = self.serving.iter();
+        SavedRequested {
+            is_needed: self.is_needed,
+            ports: self.ports.save(keeper),
+            serving: serving.map(|(worker, serving)| (*worker, serving.clone())).collect(),
+            look_at: self.look_at,
+            elsewhere: self.elsewhere.iter().map(|(worker, at)| (*worker, *at)).collect(),
+            is_guess_said: self.is_guess_said,
+        }
+    }
+
+    /// Goes on with what was written down.
+    pub(super) fn restore(saved: SavedRequested, shared: &mut Shared) -> io::Result<Self> {
+        Ok(Self {
+            is_needed: saved.is_needed,
+            ports: Ports::restore(saved.ports, shared)?,
+            serving: saved.serving.into_iter().collect(),
+            look_at: saved.look_at,
+            elsewhere: saved.elsewhere.into_iter().collect(),
+            is_guess_said: saved.is_guess_said,
+        })
+    }
+
+    /// When something is due here.
+    pub(super) fn due(&self) -> Option<Time> {
+        self.elsewhere.values().copied().chain(self.look_at).min()
+    }
+
     /// The user does not name a listener any more: whether it is the workers' own from now on.
-    pub(in crate::engine) fn leave_to_workers(&mut self, listener: u32) -> bool {
-        let Some(node) = &mut self.node else { return false };
-        let theirs = node.ports.is_asked_for(listener);
+    pub(super) fn disown(&mut self, listener: u32) -> bool {
+        let theirs = self.ports.is_asked_for(listener);
         if theirs {
-            node.ports.given.remove(&listener);
+            self.ports.given.remove(&listener);
         }
         theirs
     }
 
-    /// The listener that a connection came to which a worker had: open, or one that the user does not
-    /// name any more.
-    pub(in crate::engine) fn listener_of(&self, socket: &impl AsFd) -> Option<u32> {
-        let is_gone = |number: &&u32| self.listeners.get(**number).is_none();
-        let gone = || self.node().ports.given().iter().find(is_gone).copied();
-        self.listeners.find(socket).or_else(gone)
-    }
-
     /// The user names more listeners from now on. Connections of those that are gone still lead to
     /// workers.
-    pub(in crate::engine) fn give_listeners(&mut self) {
-        let given = self.listeners.given();
-        let Some(node) = &mut self.node else { return };
-        node.ports.given.extend(given);
-        for worker in self.workers.live() {
-            self.tell_router_listeners(worker);
-        }
+    pub(super) fn give(&mut self, given: BTreeSet<u32>) {
+        self.ports.given.extend(given);
+    }
+}
+
+impl Listeners {
+    /// Whether a worker has to ask for what it serves.
+    pub(super) fn workers_ask(&self) -> bool {
+        self.requested.is_needed
     }
 
-    /// A server of a worker wants to listen. Nothing is opened any more for a worker that is to end, by a stop
-    /// or by itself. It gets no answer, as from Node's own primary: an error would end most apps at
-    /// once, and their connections with them.
-    pub(in crate::engine) fn answer_query(&mut self, worker: Worker, query: Query) {
-        if self.fleet.is_stopping() || self.fleet.is_outgoing(worker) {
-            return debug!(
-                name: "listen_ignored", worker = worker.slot,
-                "{worker} is to end: it cannot listen on {} any more",
-                place(&query)
+    /// Whether any worker may still serve a connection of this listener that came back.
+    pub(in crate::engine) fn lead_anywhere(&self, listener: Option<u32>) -> bool {
+        !self.workers_ask() || listener.is_some_and(|listener| self.requested.ports.has(listener))
+    }
+
+    /// The listener that a connection came to which a worker had, if that matters: open, or one that
+    /// the user does not name any more.
+    pub(in crate::engine) fn listener_of(&self, socket: &impl AsFd) -> Option<u32> {
+        if !self.workers_ask() {
+            return None;
+        }
+        let is_gone = |number: &&u32| self.get(**number).is_none();
+        let gone = || self.requested.ports.given.iter().find(is_gone).copied();
+        self.find(socket).or_else(gone)
+    }
+
+    /// Whether the user has named any.
+    pub(in crate::engine) fn are_given(&self) -> bool {
+        !self.requested.ports.given.is_empty()
+    }
+
+    /// How many are open for workers, or were.
+    pub(in crate::engine) fn opened(&self) -> usize {
+        self.requested.ports.len() + self.replaced.len()
+    }
+
+    /// Whether a server asks for one that lets nobody in any more, and would be in the way.
+    pub(in crate::engine) fn has_retired_for(&self, request: &Request) -> bool {
+        self.requested.ports.get(&request.name).is_none()
+            && self.retired().any(|number| self.is_asked_for(number, request))
+    }
+
+    /// Opens what a server of a worker asks for, unless another worker's server did so before. An error is
+    /// said.
+    pub(in crate::engine) fn request(
+        &mut self,
+        worker: Worker,
+        request: &Request,
+        opening: &Opening<'_>,
+    ) -> io::Result<Granted> {
+        let is_new = self.requested.ports.get(&request.name).is_none();
+        let opened = self.open(worker, request, opening).inspect_err(|error| {
+            let (place, text) = (&request.place, errors::text(error));
+            // The search is worth it only if the line is written.
+            let hint = fmt::from_fn(|f| f.write_str(&self.hint(request, error, opening.allowed)));
+            warn!(
+                name: "listen_refused", worker = worker.slot, address = place, error = text,
+                "{worker} cannot listen on {place}: {text}{hint}"
             );
-        }
-        let key = name(&query);
-        let Some(link) = self.node_link(worker) else { return };
-        let is_serving = link.primary.is_serving(&key);
-        let cost = if self.node().ports.get(&key).is_some() { SHARED } else { SOCKET };
-        let opened = if is_serving {
-            Err(io::Error::from_raw_os_error(libc::EADDRINUSE))
-        } else {
-            self.open_port(worker, &key, &query)
+        })?;
+        let port = self.requested.ports.get(&request.name);
+        let shared = port.and_then(|port| port.shared.clone());
+        let (listeners, socket) = match opened {
+            Opened::Listeners(listeners) => (listeners, None),
+            Opened::Udp(socket) => (Vec::new(), Some(socket)),
         };
-        match opened {
-            Ok(opened) => self.grant(worker, &key, &query, &opened, cost),
-            Err(error) => {
-                let (place, text) = (place(&query), errors::text(&error));
-                // The search is worth it only if the line is written.
-                let hint = fmt::from_fn(|f| f.write_str(&self.hint(&key, &query, &error)));
-                warn!(
-                    name: "listen_refused", worker = worker.slot, address = place, error = text,
-                    "{worker} cannot listen on {place}: {text}{hint}"
-                );
-                self.refuse(worker, &key, &query, errno(&query, &error));
-            }
+        let address = listeners.iter().find_map(|number| self.get(*number)?.address());
+        Ok(Granted { listeners, address, socket, is_new, shared })
+    }
+
+    fn open(
+        &mut self,
+        worker: Worker,
+        request: &Request,
+        opening: &Opening<'_>,
+    ) -> io::Result<Opened> {
+        if self.serving(worker).servers.contains(&request.name) {
+            return Err(io::Error::from_raw_os_error(libc::EADDRINUSE));
         }
+        if let Some(port) = self.requested.ports.get(&request.name) {
+            let opened = port.opened.clone();
+            self.put_in_place(worker, &opened, request, opening)?;
+            self.note_first(&opened, request, opening);
+            return Ok(opened);
+        }
+        self.may_open(worker, opening)?;
+        let opened = match &request.ask {
+            Ask::Udp { address, only_v6, reuse } => {
+                let address = address.map_err(io::Error::from_raw_os_error)?;
+                Opened::Udp(Rc::new(open_udp(address, *only_v6, *reuse)?))
+            }
+            Ask::Tcp { .. } | Ask::Unix(_) | Ask::Descriptor(_) => {
+                Opened::Listeners(self.find_or_open(request, opening)?)
+            }
+        };
+        self.note_first(&opened, request, opening);
+        let port = Port { opened: opened.clone(), shared: request.shared.clone() };
+        self.requested.ports.insert(request.name.clone(), port);
+        Ok(opened)
     }
 
     /// What to do about an error. An address may be in use because workers have asked for the same port of
     /// another host: those of an app whose new version asks for this one.
-    fn hint(&self, key: &str, query: &Query, error: &io::Error) -> String {
+    fn hint(&self, request: &Request, error: &io::Error, allowed: Allowed) -> String {
         match error.raw_os_error() {
-            Some(libc::EADDRINUSE) if self.node().ports.get(key).is_none() => {
-                let own = self.listeners.all().find(|listener| is_asked_for(listener, query));
+            Some(libc::EADDRINUSE) if self.requested.ports.get(&request.name).is_none() => {
+                let own = self.all().find(|listener| is_asked_for(listener, &request.ask));
                 own.map_or_else(String::new, |own| {
                     format!(
                         " (workers listen on {own} already: to change the host, stop and start anew)"
@@ -107,7 +212,7 @@ impl Engine {
                 })
             }
             Some(libc::EMFILE) => {
-                let Allowed { all, of_one } = self.room.ports();
+                let Allowed { all, of_one } = allowed;
                 format!(
                     " (workers may have {all} ports open, one of them {of_one}: close some, or raise the \
                      limit on open files)"
@@ -118,190 +223,83 @@ impl Engine {
         }
     }
 
-    /// Tells the router which listeners a ready worker serves, as far as that has changed.
-    pub(in crate::engine) fn tell_router_listeners(&mut self, worker: Worker) {
-        if !self.fleet.is_ready(worker) {
-            return;
-        }
-        let given = self.node().ports.given().clone();
-        let Some(link) = self.node_link(worker) else { return };
-        let listeners = link.primary.listeners(&given);
-        let before = mem::replace(&mut link.listeners, listeners.clone());
-        for listener in listeners.difference(&before) {
-            self.router.add_listener(worker, ListenerId(*listener));
-        }
-        for listener in before.difference(&listeners) {
-            self.router.remove_listener(worker, ListenerId(*listener));
-        }
-    }
-
-    /// Tells the router which of these listeners, or of those that the user named, a worker serves no more.
-    pub(in crate::engine) fn leave(&mut self, worker: Worker, closed: Vec<u32>) {
-        let given = self.node().ports.given().clone();
-        let Some(link) = self.node_link(worker) else { return };
-        let candidates = closed.into_iter().chain(given.iter().copied());
-        let left = candidates.filter(|listener| {
-            !link.primary.takes(*listener, &given) && link.listeners.remove(listener)
-        });
-        for listener in left.collect::<Vec<_>>() {
-            self.router.remove_listener(worker, ListenerId(listener));
-        }
-    }
-
-    /// Opens what a server asks for, unless another worker's server did so before.
-    fn open_port(&mut self, worker: Worker, key: &str, query: &Query) -> io::Result<Opened> {
-        if let Some(port) = self.node().ports.get(key) {
-            let opened = port.opened.clone();
-            self.put_in_place(worker, &opened, query)?;
-            self.note_server_kind(&opened, query);
-            return Ok(opened);
-        }
-        self.may_open(worker)?;
-        let opened = match query.kind {
-            AddressType::Udp4 | AddressType::Udp6 => {
-                let (only_v6, reuse) = (has(query, ONLY_V6), has(query, REUSE));
-                Opened::Udp(Rc::new(open_udp(address(query)?, only_v6, reuse)?))
-            }
-            _ => Opened::Listeners(self.find_or_open(query)?),
-        };
-        self.note_server_kind(&opened, query);
-        let port = Port { opened: opened.clone(), data: query.data.clone() };
-        self.node_mut().ports.insert(key.to_owned(), port);
-        Ok(opened)
-    }
-
     /// Whether something more may be opened for a worker: neither in number nor in time so much that others
     /// have to wait for it, or that no descriptor is left for them.
-    fn may_open(&mut self, worker: Worker) -> io::Result<()> {
-        let Allowed { all, of_one } = self.room.ports();
-        let open = self.node().ports.len() + self.listeners.replaced();
-        let now = self.now;
-        let Some(link) = self.node_link(worker) else { return Ok(()) };
+    fn may_open(&mut self, worker: Worker, opening: &Opening<'_>) -> io::Result<()> {
+        let Allowed { all, of_one } = opening.allowed;
+        let open = self.opened();
+        let serving = self.serving(worker);
         // A UDP socket is kept until it has arrived, also if it was closed meanwhile.
-        if open >= all || link.primary.serving().max(link.kept()) >= of_one {
+        if open >= all || serving.servers.len().max(opening.on_their_way) >= of_one {
             return Err(io::Error::from_raw_os_error(libc::EMFILE));
         }
-        let in_time = link.opens.say(now).map(|_| ());
+        let in_time = serving.opens.say(opening.now).map(|_| ());
         in_time.ok_or_else(|| io::Error::from_raw_os_error(libc::EAGAIN))
     }
 
     /// A Unix socket whose file was removed is listened on anew: apps remove the file before they
     /// listen, in case that it was left by an earlier run.
-    fn put_in_place(&mut self, worker: Worker, opened: &Opened, query: &Query) -> io::Result<()> {
-        let (Opened::Listeners(listeners), AddressType::Unix) = (opened, query.kind) else {
+    fn put_in_place(
+        &mut self,
+        worker: Worker,
+        opened: &Opened,
+        request: &Request,
+        opening: &Opening<'_>,
+    ) -> io::Result<()> {
+        let (Opened::Listeners(listeners), Ask::Unix(_)) = (opened, &request.ask) else {
             return Ok(());
         };
-        let is_given = |number: &u32| self.node().ports.given().contains(number);
+        let is_given = |number: &u32| self.requested.ports.given.contains(number);
         let own: Vec<_> = listeners.iter().copied().filter(|number| !is_given(number)).collect();
         for number in own {
-            if self.listeners.get(number).is_some_and(|listener| !listener.is_in_place()) {
-                self.may_open(worker)?;
-                let listener = self.open_listener(query)?;
-                self.listeners.replace(self.poll.registry(), number, listener)?;
+            if self.get(number).is_some_and(|listener| !listener.is_in_place()) {
+                self.may_open(worker, opening)?;
+                let listener = open_listener(request, opening)?;
+                self.replace(opening.registry, number, listener)?;
             }
         }
         Ok(())
     }
 
     /// The listeners for a server: those that the user named, if it asks for one of them.
-    fn find_or_open(&mut self, query: &Query) -> io::Result<Vec<u32>> {
-        if self.listeners.retired().any(|number| self.is_asked_for(number, query)) {
-            // It lets nobody in any more, and is in the way.
-            self.close_retired();
-        }
-        let given = self.node().ports.given().iter().copied();
-        let listeners: Vec<_> = given.filter(|number| self.is_asked_for(*number, query)).collect();
+    fn find_or_open(&mut self, request: &Request, opening: &Opening<'_>) -> io::Result<Vec<u32>> {
+        let given = self.requested.ports.given.iter().copied();
+        let listeners: Vec<_> =
+            given.filter(|number| self.is_asked_for(*number, request)).collect();
         if !listeners.is_empty() {
             return Ok(listeners);
         }
-        let listener = self.open_listener(query)?;
-        Ok(vec![self.listeners.add(self.poll.registry(), listener)?])
-    }
-
-    /// Opens what a server asks for.
-    fn open_listener(&self, query: &Query) -> io::Result<Listener> {
-        let asked = match query.kind {
-            AddressType::Any => Asked::Any(query.port.unwrap_or(0)),
-            AddressType::V4 | AddressType::V6 => {
-                Asked::Tcp { address: address(query)?, only_v6: has(query, ONLY_V6) }
-            }
-            AddressType::Unix => Asked::Unix(path(query)),
-            // The number of a descriptor says nothing here unless the user named it with --listen.
-            AddressType::Other | AddressType::Udp4 | AddressType::Udp6 => {
-                return Err(io::Error::from_raw_os_error(libc::EINVAL));
-            }
-        };
-        let defer = speaks_http(query) && self.defers;
-        let backlog = i32::try_from(query.backlog).ok().filter(|backlog| *backlog > 0);
-        let backlog = backlog.unwrap_or(BACKLOG);
-        // As if the worker itself had made it.
-        let process = &self.config.process;
-        let mode = process.umask.map(|mask| 0o777 & !mask);
-        let owner = Owner { account: process.account.clone(), is_helped: false, mode };
-        let listener = open_asked(&asked, defer, backlog, Mode::NonBlocking, &owner)?;
-        listener.open_to_all(query.readable_all, query.writable_all)?;
-        Ok(listener)
+        let listener = open_listener(request, opening)?;
+        Ok(vec![self.add(opening.registry, listener)?])
     }
 
     /// Whether a server asks for the listener with this number.
-    fn is_asked_for(&self, number: u32, query: &Query) -> bool {
-        self.listeners.get(number).is_some_and(|listener| is_asked_for(listener, query))
+    fn is_asked_for(&self, number: u32, request: &Request) -> bool {
+        self.get(number).is_some_and(|listener| is_asked_for(listener, &request.ask))
     }
 
     /// Connections of a server that does not speak HTTP have no head to wait for.
-    fn note_server_kind(&mut self, opened: &Opened, query: &Query) {
+    fn note_first(&mut self, opened: &Opened, request: &Request, opening: &Opening<'_>) {
         let Opened::Listeners(listeners) = opened else { return };
-        let first = match query.server {
-            Some(ServerKind::Http) => First::Client,
-            Some(ServerKind::Tls | ServerKind::Tcp) => First::Server,
-            None => First::Unknown,
-        };
         for listener in listeners {
-            self.listeners.expect(*listener, first);
+            self.expect(*listener, request.first);
         }
-        if query.server == Some(ServerKind::Tls) && self.router.may_need_head() {
+        if request.is_tls && opening.needs_head {
             warn!(
-                name: "keys_hidden", address = place(query),
+                name: "keys_hidden", address = request.place,
                 "workers speak TLS on {}: keys other than ip cannot be seen there; use --by ip, or \
                  end TLS before sticky-run",
-                place(query)
+                request.place
             );
         }
     }
 
-    /// Gives a server what it asks for, which costs so many bytes on its way if it is a socket.
-    fn grant(&mut self, worker: Worker, key: &str, query: &Query, opened: &Opened, cost: usize) {
-        let sockname = match opened {
-            Opened::Listeners(numbers) => numbers.iter().find_map(|number| {
-                self.listeners.get(*number)?.address().map(|address| sockname(query, address))
-            }),
-            Opened::Udp(_) => None,
-        };
-        let data = self.node().ports.get(key).and_then(|port| port.data.clone());
-        let data = data.as_ref();
-        let ack = query.seq;
-        match opened {
-            Opened::Listeners(listeners) => {
-                self.say(worker, |seq| ToNode::Grant { ack, seq, key, data, sockname });
-                self.note_server(worker, key, listeners.clone());
-            }
-            Opened::Udp(socket) => {
-                let Some(link) = self.node_link(worker) else { return };
-                let parcel =
-                    Parcel::Udp { socket: Rc::clone(socket), _part: link.burden.add(cost) };
-                self.say_with(worker, parcel, |seq| ToNode::GrantUdp { ack, seq, key, data });
-                self.note_server(worker, key, Vec::new());
-            }
-        }
-        self.say_if_guessing(worker);
-    }
-
     /// An address of `--listen` that no server asks for leads to the first one, which may not be
     /// what the user wants.
-    fn say_if_guessing(&mut self, worker: Worker) {
-        let given = self.node().ports.given().clone();
-        let guesses = self.node_link(worker).is_some_and(|link| link.primary.is_guessing(&given));
-        if guesses && !mem::replace(&mut self.node_mut().guessed, true) {
+    pub(super) fn say_if_guessing(&mut self, worker: Worker) {
+        let Requested { ports, serving, is_guess_said, .. } = &mut self.requested;
+        let guesses = serving.get(&worker).is_some_and(|its| its.is_guessing(&ports.given));
+        if guesses && !std::mem::replace(is_guess_said, true) {
             warn!(
                 name: "listen_ambiguous",
                 "workers have several servers, and none of them asks for the address of --listen: \
@@ -309,41 +307,44 @@ impl Engine {
             );
         }
     }
+}
 
-    fn refuse(&mut self, worker: Worker, key: &str, query: &Query, errno: i32) {
-        let ack = query.seq;
-        self.say(worker, |seq| ToNode::Refuse { ack, seq, key, errno, data: query.data.as_ref() });
-    }
-
-    /// A server has what it asked for. The router is told of these listeners alone, however many the
-    /// worker has.
-    fn note_server(&mut self, worker: Worker, key: &str, listeners: Vec<u32>) {
-        let is_ready = self.fleet.is_ready(worker);
-        let given = self.node().ports.given().clone();
-        let Some(link) = self.node_link(worker) else { return };
-        link.primary.serve(key, listeners.clone());
-        if !is_ready {
-            return;
+/// Opens what a server asks for.
+fn open_listener(request: &Request, opening: &Opening<'_>) -> io::Result<Listener> {
+    let asked = match &request.ask {
+        Ask::Tcp { open, .. } => open.clone().map_err(io::Error::from_raw_os_error)?,
+        Ask::Unix(path) => Asked::Unix(path.clone()),
+        // The number of a descriptor says nothing here unless the user named it with --listen.
+        Ask::Descriptor(_) | Ask::Udp { .. } => {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
-        let served = listeners.into_iter().chain(given);
-        let new: Vec<_> = served.filter(|listener| link.listeners.insert(*listener)).collect();
-        for listener in new {
-            self.router.add_listener(worker, ListenerId(listener));
-        }
-    }
+    };
+    let defer = request.first != First::Server && opening.defers;
+    // As if the worker itself had made it.
+    let process = opening.process;
+    let mode = process.umask.map(|mask| 0o777 & !mask);
+    let owner = Owner { account: process.account.clone(), is_helped: false, mode };
+    let listener = open_asked(&asked, defer, request.backlog, opening.mode, &owner)?;
+    let (read, write) = request.open_to;
+    listener.open_to_all(read, write)?;
+    Ok(listener)
 }
 
 /// Whether a server asks for a listener that is there.
-fn is_asked_for(listener: &Listener, query: &Query) -> bool {
-    match query.kind {
-        AddressType::Other => query.fd.is_some() && listener.given_as() == query.fd,
-        AddressType::Unix => query.address.is_some() && listener.path() == Some(path(query)),
-        AddressType::Any | AddressType::V4 | AddressType::V6 => {
-            let port = query.port.filter(|port| *port != 0);
-            let asked = query.address.as_ref().and_then(|address| address.parse().ok());
-            let address = listener.address();
-            address.is_some_and(|own| Some(own.port()) == port && overlaps(own.ip(), asked))
+fn is_asked_for(listener: &Listener, ask: &Ask) -> bool {
+    match ask {
+        Ask::Descriptor(number) => number.is_some() && listener.given_as() == *number,
+        Ask::Unix(path) => listener.path().as_ref() == Some(path),
+        Ask::Tcp { port, ip, .. } => {
+            let is_same =
+                |own: SocketAddr| *port != 0 && own.port() == *port && overlaps(own.ip(), *ip);
+            listener.address().is_some_and(is_same)
         }
-        AddressType::Udp4 | AddressType::Udp6 => false,
+        Ask::Udp { .. } => false,
     }
+}
+
+/// Whether a given address covers the one asked for, or the other way round; `None` is any.
+fn overlaps(given: IpAddr, asked: Option<IpAddr>) -> bool {
+    asked.is_none_or(|asked| given == asked || given.is_unspecified() || asked.is_unspecified())
 }

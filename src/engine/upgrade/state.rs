@@ -11,8 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::connection::SavedConnection;
 use crate::engine::intake::SavedHandoff;
-use crate::engine::links::native::SavedNative;
-use crate::engine::links::node::SavedNode;
+use crate::engine::links::SavedHandoff as SavedLinks;
 use crate::engine::listeners::SavedListeners;
 use crate::engine::notify::Told;
 use crate::engine::output::SavedOutput;
@@ -51,8 +50,7 @@ pub(in crate::engine) struct State<R> {
     pub(in crate::engine) waiting: Vec<(Conn, SavedConnection)>,
     pub(in crate::engine) handoff: SavedHandoff,
     pub(in crate::engine) workers: SavedWorkers,
-    pub(in crate::engine) native: SavedNative,
-    pub(in crate::engine) node: Option<SavedNode>,
+    pub(in crate::engine) links: SavedLinks,
     pub(in crate::engine) output: SavedOutput,
     pub(in crate::engine) told: Told,
     pub(in crate::engine) origins: origin::Told,
@@ -162,8 +160,7 @@ mod tests {
             mint: None,
         };
         let worker = json!({ "slot": 1, "generation": 3 });
-        let channel = json!({ "Native": { "ours": 7, "theirs": 8 } });
-        let live = json!([{ "worker": worker, "link": channel, "pid": 77, "given": 5 }]);
+        let live = json!([{ "worker": worker, "pid": 77, "given": 5 }]);
         let program = json!({ "Unix": b"a" });
         let command = json!({
             "program": program, "arguments": [program], "directory": null, "environment": [],
@@ -175,15 +172,18 @@ mod tests {
             ),
             fleet,
             router: &Router::new(now, route, queues, (1, 2), 3),
-            listeners: saved(json!({ "listeners": [], "next": 2 })),
+            listeners: saved(json!({ "listeners": [], "next": 2, "requested": {
+                "is_needed": false, "ports": { "named": [], "ports": {} }, "serving": [],
+                "look_at": null, "elsewhere": [], "is_guess_said": false,
+            } })),
             pending: Vec::new(),
             waiting: Vec::new(),
             handoff: saved(json!({ "next": 9, "returned": [], "returns": { "counts": {} } })),
             workers: saved(json!({ "live": live, "drains": [worker], "started": true })),
-            native: saved(json!({
-                "charge": 768, "recovery": { "abandoned": [], "unrelieved": [worker] },
-            })),
-            node: None,
+            links: saved(json!({ "Native": {
+                "charge": 768, "channels": [[worker, { "ours": 7, "theirs": 8 }]],
+                "recovery": { "abandoned": [], "unrelieved": [worker] },
+            } })),
             output: saved(json!({ "pipes": [], "ending": [], "queues": [] })),
             told: Told::default(),
             origins: origin::Told::default(),
@@ -244,7 +244,7 @@ mod tests {
         let given = first_field(&older, "given");
         let field = given..given + "given".len() + 2;
         let worker =
-            given - older[..given].windows(2).rev().position(|two| two == [0x84, 0xA6]).unwrap();
+            given - older[..given].windows(2).rev().position(|two| two == [0x83, 0xA6]).unwrap();
         older[worker - 2] -= 1;
         older.drain(field);
         let text = format!("{:?}", decode(&older).unwrap().workers);

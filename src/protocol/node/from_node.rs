@@ -231,6 +231,18 @@ impl Data {
     }
 }
 
+impl From<Rc<[u8]>> for Data {
+    fn from(bytes: Rc<[u8]>) -> Self {
+        Self(bytes)
+    }
+}
+
+impl From<Data> for Rc<[u8]> {
+    fn from(Data(bytes): Data) -> Self {
+        bytes
+    }
+}
+
 /// What a message of `@socket.io/cluster-adapter` says of itself.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Adapter {

@@ -22,7 +22,6 @@ mod from_node;
 mod ledger;
 mod outbox;
 mod primary;
-mod servers;
 #[cfg(test)]
 mod tests;
 mod to_node;

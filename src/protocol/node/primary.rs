@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::servers::Servers;
 use super::{Adapter, PackageMessage, ToNode};
+use crate::logic::servers::Servers;
 
 /// The most adapters that are remembered of one worker: one for each namespace.
 const MOST_ADAPTERS: usize = 1024;
@@ -96,22 +96,12 @@ impl Primary {
         self.servers.insert(key, listeners);
     }
 
-    /// How many servers the worker has.
-    pub fn serving(&self) -> usize {
-        self.servers.len()
-    }
-
-    /// Whether the worker has a server with this key.
-    pub fn is_serving(&self, key: &str) -> bool {
-        self.servers.contains(key)
-    }
-
-    /// The worker has closed a server; returns the listeners that led to it, if it had it.
-    pub fn close(&mut self, key: &str) -> Option<Vec<u32>> {
+    /// The worker has closed a server.
+    pub fn close(&mut self, key: &str) {
         if self.first.as_deref() == Some(key) {
             self.first = None;
         }
-        self.servers.remove(key)
+        self.servers.remove(key);
     }
 
     /// A package of the worker takes connections.
@@ -138,26 +128,6 @@ impl Primary {
     /// Whether the preload is there, which says which connections are finished and answers pings.
     pub fn has_preload(&self) -> bool {
         self.preload
-    }
-
-    /// The listeners whose connections it takes; `given` are those that the user named, which lead
-    /// to a worker whether or not it has asked for them.
-    pub fn listeners(&self, given: &BTreeSet<u32>) -> BTreeSet<u32> {
-        let takes = self.way_of_given().is_some();
-        self.servers.listeners().chain(given.iter().copied().filter(|_| takes)).collect()
-    }
-
-    /// Whether a listener is one of those.
-    pub fn takes(&self, listener: u32, given: &BTreeSet<u32>) -> bool {
-        let is_given = || given.contains(&listener) && self.way_of_given().is_some();
-        self.servers.of_listener(listener).is_some() || is_given()
-    }
-
-    /// Whether it is a guess which of several servers the `given` listeners lead to: none of
-    /// them has asked for one.
-    pub fn is_guessing(&self, given: &BTreeSet<u32>) -> bool {
-        let asked = || given.iter().any(|listener| self.servers.of_listener(*listener).is_some());
-        !given.is_empty() && self.package.is_none() && self.servers.len() > 1 && !asked()
     }
 
     /// How a connection of this listener gets in: to the server that asked for it, else to the
@@ -213,18 +183,11 @@ mod tests {
     #[test]
     fn a_given_listener_leads_to_the_server_that_asked_for_it_or_else_to_the_first() {
         let mut primary = Primary::default();
-        let given = [0, 1].into();
-        assert!(primary.listeners(&given).is_empty());
         primary.serve("z", vec![5]);
         primary.serve("a", vec![1]);
-        assert_eq!(primary.listeners(&given), [0, 1, 5].into());
         assert_eq!(primary.way(0), Some(Way::Server("z")));
         assert_eq!(primary.way(1), Some(Way::Server("a")));
-        assert!(!primary.is_guessing(&given));
-        assert!(primary.is_guessing(&[0].into()));
-        assert_eq!((primary.close("z"), primary.close("z")), (Some(vec![5]), None));
-        assert!(primary.takes(0, &given) && !primary.takes(5, &given));
-        assert_eq!(primary.listeners(&given), [0, 1].into());
+        primary.close("z");
         assert_eq!(primary.way(0), Some(Way::Server("a")));
     }
 

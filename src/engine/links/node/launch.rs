@@ -10,17 +10,16 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::NodeLink;
-use crate::engine::Engine;
+use super::{Node, NodeLink};
+use crate::engine::links::handoff::Facts;
 use crate::logic::Worker;
 use crate::logic::config::{KeepAlive, NodeKeys, with_slot};
 use crate::logic::inspect::{Inspect, for_worker, is_restricted};
 use crate::logic::route::mint::MintKey;
-use crate::os::listen::Listener;
 use crate::os::spawn::Launch;
 
 /// The files of the preload; Node loads the first one.
-pub(in crate::engine) const PRELOAD: &[(&str, &str)] = &[
+pub(super) const PRELOAD: &[(&str, &str)] = &[
     ("index.cjs", include_str!("../../../../workers/node/preload/index.cjs")),
     ("answers.cjs", include_str!("../../../../workers/node/preload/answers.cjs")),
     ("arrivals.cjs", include_str!("../../../../workers/node/preload/arrivals.cjs")),
@@ -54,37 +53,41 @@ fn free_id(slot: u16, slots: u16, live: &BTreeSet<u32>) -> u32 {
     free.next().expect("there are fewer workers than numbers")
 }
 
-impl Engine {
-    /// A link for a worker that is about to be started.
-    pub(in crate::engine) fn new_node_link(&self, worker: Worker) -> io::Result<NodeLink> {
-        let live = self.workers.all().filter_map(|live| Some(live.link.node()?.id)).collect();
-        let id = free_id(worker.slot, self.workers.slots, &live);
-        NodeLink::new(id, worker)
+impl Node {
+    /// Makes a link for a worker that is about to be started, and tells that one about its end of the
+    /// channel, and how to be debugged.
+    pub(super) fn make_link(
+        &mut self,
+        worker: Worker,
+        facts: &Facts<'_>,
+        launch: &mut Launch,
+    ) -> io::Result<()> {
+        let live = self.links.values().map(|link| link.id).collect();
+        let id = free_id(worker.slot, facts.slots, &live);
+        let link = NodeLink::new(id, worker)?;
+        self.prepare_launch(worker, &link, facts, launch)?;
+        self.links.insert(worker, link);
+        Ok(())
     }
 
-    /// Tells a worker that is about to be started about its end of the channel, and how to be
-    /// debugged.
-    pub(in crate::engine) fn prepare_node(
+    fn prepare_launch(
         &mut self,
         worker: Worker,
         link: &NodeLink,
+        facts: &Facts<'_>,
         launch: &mut Launch,
     ) -> io::Result<()> {
-        let incarnation = self.router.incarnate(worker);
-        let mint = self.mint.clone();
-        let addresses = self.listeners.all().filter_map(Listener::address);
-        let ports: BTreeSet<u16> = addresses.map(|address| address.port()).collect();
-        let node = self.node_mut();
-        let config = &node.config;
+        let config = &self.config;
         let mut options = with_slot(&config.options, worker.slot);
         inspect(link.id, config.arguments_at, &mut launch.arguments, &mut options);
         let environment = &mut launch.environment;
         let mut set = |name: &str, value: OsString| environment.push((name.into(), Some(value)));
-        set("NODE_CHANNEL_FD", link.workers_end().as_raw_fd().to_string().into());
+        let end = link.theirs.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+        set("NODE_CHANNEL_FD", end.to_string().into());
         set("NODE_CHANNEL_SERIALIZATION_MODE", "advanced".into());
         set("NODE_UNIQUE_ID", link.id.to_string().into());
         if let (Some(keep_alive), Some(preload), Some(key), Some(incarnation)) =
-            (config.preload, &mut node.preload, mint, incarnation)
+            (config.preload, &mut self.preload, facts.mint, facts.incarnation)
         {
             let (index, _) = PRELOAD[0];
             let path = preload.path(index)?;
@@ -94,7 +97,7 @@ impl Engine {
                 add(&mut options, &option("--allow-fs-read=", &files));
             }
             add(&mut options, &option("--require ", &path));
-            let settings = settings(keep_alive, &config.keys, &ports, incarnation, &key);
+            let settings = settings(keep_alive, &config.keys, &facts.ports, incarnation, key);
             set("STICKY_NODE", settings.into());
         }
         if !options.is_empty() {

@@ -1,39 +1,42 @@
 //! The handoff `node`: the supervisor is the primary of Node's `cluster`, so that servers need no
 //! change.
 //!
-//! Here frames and descriptors are moved; what they mean is in `protocol/node`. `ports` answers
-//! servers that want to listen, `unused` closes what nobody serves any more, `elsewhere` ends successors that
-//! serve something else, `handoff` sends
-//! connections and keeps each until its worker has it, `hear` does what workers say, `relay` passes
-//! on what they say to each other, and `saved` writes it all down.
+//! Here frames and descriptors are moved; what they mean is in `protocol/node`. `launch` is what a worker
+//! finds when it starts, `send` sends connections and keeps each until its worker has it, `receive` says
+//! what workers say, `query` what they ask to listen on, `relay` passes on what they say to each other,
+//! and `saved` writes it all down.
 
 mod launch;
+mod query;
 mod receive;
 mod relay;
 mod saved;
 mod send;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::time::Duration;
 
-pub(in crate::engine) use self::saved::{SavedNode, SavedNodeLink};
+pub(in crate::engine) use self::saved::SavedNode;
 use self::send::Resting;
-use crate::engine::links::channels::ChannelPoll;
-use crate::engine::listeners::opened::Ports;
-use crate::engine::{Connection, Engine};
+use super::handoff::{Facts, Handoff, Note, Noted, Pacing, SavedHandoff, Traits, Turn};
+use super::said::Said;
+use super::wires::Wires;
+use crate::engine::Connection;
+use crate::engine::listeners::{Granted, Request};
 use crate::logic::Worker;
 use crate::logic::burden::{Burden, Part};
-use crate::logic::config::{Account, NodeConfig, PackageConfig};
+use crate::logic::config::{Account, Config, Handoff as Configured, NodeConfig, PackageConfig};
 use crate::logic::pace::Pace;
 use crate::logic::route::Assignment;
-use crate::logic::throttle::Throttle;
 use crate::logic::time::Time;
-use crate::os::clock;
 use crate::os::closing::Foreign;
+use crate::os::kept::Keeper;
+use crate::os::listen::Mode;
 use crate::os::scratch::Scratch;
+use crate::os::spawn::Launch;
 use crate::os::stream::Stream;
 use crate::protocol::node::{Frames, Ledger, Outbox, Package, Primary};
 
@@ -42,34 +45,20 @@ const AT_ONCE: usize = 64 * 1024;
 /// While the loop rests between its turns, so many times as many connections as usual may be on
 /// their way to a worker, so that it does not run dry meanwhile.
 const WIDER: usize = 4;
-/// What a UDP socket costs on its way to the worker that it was opened for, in bytes: the kernel keeps buffers
-/// for it, also if it is closed meanwhile.
-pub(in crate::engine) const SOCKET: usize = 32 * 1024;
-/// On its way to another worker, which shares it, that is its message, at most. All that may be open are not
-/// too much at once.
-pub(in crate::engine) const SHARED: usize = 8 * 1024;
 /// The rest after the kernel had no room at all for a descriptor.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// So many ports a worker may have opened at once: as many as it may have. Then there are 250 in a second.
-const MOST_OPENS: u32 = 1024;
-const OPENS: Throttle = Throttle::new(MOST_OPENS, Duration::from_millis(4));
-
-/// What all links of this handoff share.
+/// What connects all workers that are Node.
 #[derive(Debug)]
-pub(in crate::engine) struct Node {
+pub(super) struct Node {
     config: NodeConfig,
     /// The files of the preload, if there is one.
     preload: Option<Scratch>,
     /// The package that the user named.
     package: Option<Package>,
-    pub(in crate::engine) ports: Ports,
+    links: BTreeMap<Worker, NodeLink>,
     /// Connections that did not arrive, for want of descriptors in their worker.
     resting: Resting,
-    /// It was said that a listener leads to the first of several servers.
-    pub(in crate::engine) guessed: bool,
-    /// Successors that serve nothing of what is served, and when that is too long.
-    pub(in crate::engine) elsewhere: BTreeMap<Worker, Time>,
     /// It was said that nobody hears what apps say to their primary.
     unheard: bool,
     /// It was said that workers serve HTTP on streams of their own.
@@ -86,7 +75,7 @@ pub(in crate::engine) struct Node {
 
 /// What connects a worker that is Node.
 #[derive(Debug)]
-pub(in crate::engine) struct NodeLink {
+struct NodeLink {
     /// Its number in Node's `cluster` (`cluster.worker.id`).
     id: u32,
     stream: Stream,
@@ -95,21 +84,15 @@ pub(in crate::engine) struct NodeLink {
     frames: Frames,
     /// Descriptors whose frame has not been read yet.
     descriptors: VecDeque<Foreign>,
-    pub(in crate::engine) primary: Primary,
+    primary: Primary,
     outbox: Outbox,
     ledger: Ledger<Parcel>,
     /// What is kept because of it.
-    pub(in crate::engine) burden: Burden,
+    burden: Burden,
     /// What others have read of connections that wait for it or are on their way to it.
     awaiting: Burden,
     /// How many connections it may give back: as many as it was given and has open, as far as it has said.
     returnable: u64,
-    /// How often something is opened for it.
-    pub(in crate::engine) opens: Throttle,
-    /// The listeners that the router knows it serves.
-    pub(in crate::engine) listeners: BTreeSet<u32>,
-    /// The worker gets no new keys any more.
-    pub(in crate::engine) withdrawn: bool,
     /// The loop tells when there is room to write.
     watched: bool,
     /// There is no room to write, as far as the loop has said.
@@ -118,11 +101,13 @@ pub(in crate::engine) struct NodeLink {
     dropped: bool,
     /// The channel has ended: nothing arrives any more.
     over: bool,
+    /// It is ended for what it did, and is not heard any more.
+    is_ended: bool,
 }
 
 /// What is on its way to a worker with a descriptor.
 #[derive(Debug)]
-pub(in crate::engine) enum Parcel {
+enum Parcel {
     Connection(Connection, Assignment),
     /// A UDP socket, which all workers share.
     Udp {
@@ -141,27 +126,25 @@ impl Parcel {
 }
 
 impl Node {
+    pub(super) const TRAITS: Traits = Traits {
+        mode: Mode::NonBlocking,
+        mints: true,
+        asks_to_listen: true,
+        how_to_be_ready: "with --handoff node a worker is ready when its server listens, see \
+                          sticky-run-node(7); the command alone, without sticky-run, ends in the same way if \
+                          the fault is its own",
+    };
+
     /// For workers that are this account, if they are somebody else.
-    pub(in crate::engine) fn new(
-        now: Time,
-        config: NodeConfig,
-        given: BTreeSet<u32>,
-        account: Option<Account>,
-    ) -> io::Result<Self> {
+    pub(super) fn new(now: Time, config: NodeConfig, account: Option<Account>) -> io::Result<Self> {
         let preload = match config.preload {
             Some(_) => Some(Scratch::new(launch::PRELOAD, account)?),
             None => None,
         };
-        Ok(Self::with(now, config, preload, Ports::new(given), Resting::default()))
+        Ok(Self::with(now, config, preload, Resting::default()))
     }
 
-    fn with(
-        now: Time,
-        config: NodeConfig,
-        preload: Option<Scratch>,
-        ports: Ports,
-        resting: Resting,
-    ) -> Self {
+    fn with(now: Time, config: NodeConfig, preload: Option<Scratch>, resting: Resting) -> Self {
         let package = match &config.package {
             PackageConfig::Named(name) => Package::new(name, None),
             PackageConfig::Reported | PackageConfig::Ignored => None,
@@ -171,11 +154,9 @@ impl Node {
             config,
             preload,
             package,
-            ports,
+            links: BTreeMap::new(),
             resting,
-            guessed: false,
             unheard: false,
-            elsewhere: BTreeMap::new(),
             streams: false,
             unwatched: false,
             retry_at: None,
@@ -185,32 +166,12 @@ impl Node {
         }
     }
 
-    /// Workers that are started from now on find this. What the files of the preload, messages and
-    /// packages need is as it was.
-    pub(in crate::engine) fn reconfigure(&mut self, config: NodeConfig) {
-        self.config = config;
+    fn link(&mut self, worker: Worker) -> Option<&mut NodeLink> {
+        self.links.get_mut(&worker)
     }
 
-    /// Whether any server may still serve a connection that came back.
-    pub(in crate::engine) fn leads_anywhere(&self, connection: &Connection) -> bool {
-        connection.listener.is_some_and(|listener| self.ports.has(listener))
-    }
-
-    /// When to call [`Engine::look_after_nodes`].
-    pub(in crate::engine) fn due(&self) -> Option<Time> {
-        let elsewhere = self.elsewhere.values().min().copied();
-        let due = [self.resting.ends(), self.retry_at, self.ports.look_at, elsewhere];
-        due.into_iter().flatten().min()
-    }
-
-    /// How many ports workers have open.
-    pub(in crate::engine) fn ports(&self) -> usize {
-        self.ports.len()
-    }
-
-    /// How many connections did not arrive and wait to be routed again.
-    pub(in crate::engine) fn resting(&self) -> usize {
-        self.resting.len()
+    fn has_preload(&self, worker: Worker) -> bool {
+        self.links.get(&worker).is_some_and(|link| link.primary.has_preload())
     }
 }
 
@@ -229,112 +190,177 @@ impl NodeLink {
             burden: Burden::default(),
             awaiting: Burden::default(),
             returnable: 0,
-            opens: OPENS,
-            listeners: BTreeSet::new(),
-            withdrawn: false,
             watched: false,
             blocked: false,
             dropped: false,
             over: false,
+            is_ended: false,
         })
     }
 
-    /// The end that the worker inherits, until it has inherited it.
-    pub(in crate::engine) fn workers_end(&self) -> BorrowedFd<'_> {
-        self.theirs.as_ref().expect("the worker has not inherited its end yet").as_fd()
-    }
-
-    /// The worker has inherited its end, whose closing can be noticed from now on.
-    pub(in crate::engine) fn inherited(&mut self) {
-        self.theirs = None;
-    }
-
-    /// Whether the worker tells which of its connections are finished.
-    pub(in crate::engine) fn is_counting(&self) -> bool {
-        self.primary.has_preload()
-    }
-
     /// How many connections are on their way.
-    pub(in crate::engine) fn in_flight(&self) -> usize {
+    fn in_flight(&self) -> usize {
         let connections =
             self.ledger.parcels().filter(|parcel| matches!(parcel, Parcel::Connection(..)));
         connections.count()
     }
 
-    /// How many descriptors are kept until the worker has them.
-    pub(in crate::engine) fn kept(&self) -> usize {
-        self.ledger.unsettled()
-    }
-
-    /// The router knows of no listener that this worker serves.
-    pub(in crate::engine) fn forget_listeners(&mut self) {
-        self.listeners.clear();
-    }
-
-    /// There may be room to write again.
-    pub(in crate::engine) fn became_writable(&mut self) {
-        self.blocked = false;
-    }
-
     /// Has the loop tell when there is room to write, for as long as that matters.
-    pub(in crate::engine) fn watch(
-        &mut self,
-        channels: &ChannelPoll,
-        worker: Worker,
-    ) -> io::Result<()> {
-        if self.blocked == self.watched {
-            return Ok(());
+    fn watch(&mut self, worker: Worker, wires: &Wires) {
+        if self.blocked != self.watched && wires.watch(worker, self.blocked) {
+            self.watched = self.blocked;
         }
-        channels.watch(worker, self.stream.as_raw_fd(), self.blocked)?;
-        self.watched = self.blocked;
-        Ok(())
     }
 }
 
-impl AsRawFd for NodeLink {
-    fn as_raw_fd(&self) -> RawFd {
-        self.stream.as_raw_fd()
-    }
-}
-
-impl Engine {
-    /// What all Node workers share.
-    pub(in crate::engine) fn node(&self) -> &Node {
-        self.node.as_ref().expect("Node workers exist only with their handoff")
+impl Handoff for Node {
+    fn prepare(
+        &mut self,
+        worker: Worker,
+        facts: &Facts<'_>,
+        launch: &mut Launch,
+    ) -> io::Result<()> {
+        self.make_link(worker, facts, launch)
     }
 
-    pub(in crate::engine) fn node_mut(&mut self) -> &mut Node {
-        self.node.as_mut().expect("Node workers exist only with their handoff")
+    fn workers_end(&self, worker: Worker) -> Option<BorrowedFd<'_>> {
+        self.links.get(&worker)?.theirs.as_ref().map(AsFd::as_fd)
     }
 
-    /// What connects a Node worker.
-    pub(in crate::engine) fn node_link(&mut self, worker: Worker) -> Option<&mut NodeLink> {
-        self.workers.get_mut(worker)?.link.node_mut()
+    /// The worker's end is closed here, so that its closing there can be noticed from now on.
+    fn started(&mut self, worker: Worker) -> Option<RawFd> {
+        let link = self.link(worker)?;
+        link.theirs = None;
+        Some(link.stream.as_raw_fd())
+    }
+
+    fn not_started(&mut self, worker: Worker) {
+        self.links.remove(&worker);
+    }
+
+    fn recover(&mut self, worker: Worker, wires: &mut Wires) {
+        if let Some(link) = self.links.remove(&worker) {
+            self.say_farewell(&link, wires);
+            relay::return_all(worker, link.ledger, wires);
+        }
+    }
+
+    fn begin(&mut self, turn: &mut Turn, wires: &mut Wires) -> bool {
+        self.begin_turn(turn, wires)
+    }
+
+    fn receive(&mut self, turn: &mut Turn, wires: &mut Wires) -> bool {
+        self.receive_next(turn, wires)
+    }
+
+    fn became_writable(&mut self, worker: Worker, wires: &mut Wires) {
+        if let Some(link) = self.link(worker) {
+            link.blocked = false;
+            self.flush(worker, wires);
+        }
+    }
+
+    fn send(
+        &mut self,
+        connection: Connection,
+        give: &Assignment,
+        wires: &mut Wires,
+    ) -> Result<(), (Connection, io::Error)> {
+        self.send_connection(connection, *give, wires)
+    }
+
+    fn notify(&mut self, worker: Worker, note: Note, wires: &mut Wires) -> Noted {
+        if !self.links.contains_key(&worker) {
+            return Noted::Said;
+        }
+        match note {
+            Note::Drain => self.close(worker, false, wires),
+            Note::Close { at_once } => self.close(worker, at_once, wires),
+            Note::Withdraw => self.withdraw(worker, wires),
+            Note::Ping => self.ping(worker, wires),
+        }
+    }
+
+    fn answer(
+        &mut self,
+        worker: Worker,
+        request: &Request,
+        answer: io::Result<Granted>,
+        wires: &mut Wires,
+    ) {
+        match answer {
+            Ok(granted) => self.grant(worker, request, granted, wires),
+            Err(error) => self.refuse(worker, request, &error, wires),
+        }
+    }
+
+    fn unread(&self, worker: Worker) -> io::Result<usize> {
+        Ok(self.links.get(&worker).map_or(0, NodeLink::in_flight))
+    }
+
+    fn may_wait(&mut self, connection: &mut Connection, owner: Worker) -> bool {
+        let (Some(head), Some(link)) = (&mut connection.head, self.link(owner)) else {
+            return true;
+        };
+        head.goes_to(&link.burden, &link.awaiting);
+        !link.awaiting.is_too_much()
+    }
+
+    fn limit_returns(&mut self, worker: Worker, open: u32) {
+        if let Some(link) = self.link(worker) {
+            link.returnable = link.returnable.min(open.into());
+        }
+    }
+
+    fn reports_closes(&self, worker: Worker) -> bool {
+        self.links.get(&worker).is_none_or(|link| link.primary.has_preload())
+    }
+
+    fn is_blind(&self) -> bool {
+        self.links.values().any(|link| !link.primary.has_preload())
+    }
+
+    fn on_their_way(&self, worker: Worker) -> usize {
+        self.links.get(&worker).map_or(0, |link| link.ledger.unsettled())
+    }
+
+    fn all_on_their_way(&self) -> usize {
+        self.links.values().map(|link| link.ledger.unsettled()).sum()
+    }
+
+    fn held(&self) -> usize {
+        self.resting.len()
+    }
+
+    fn due(&self) -> Option<Time> {
+        self.resting.ends().into_iter().chain(self.retry_at).min()
+    }
+
+    fn expire(&mut self, wires: &mut Wires) {
+        while let Some((worker, connection, how)) = self.resting.pop(wires.now) {
+            wires.say(worker, Said::Returned(connection, how));
+        }
+        self.retry_writing(wires);
     }
 
     /// Rests a little when connections come fast: each turn costs more than what it does, since Node
     /// workers answer every few connections.
-    pub(in crate::engine) fn pace(&mut self) {
-        let (now, connections) = (self.now, self.handoff.connections());
-        let Some(node) = &mut self.node else { return };
-        let rest = node.pace.rest(now, connections);
+    fn pace(&mut self, connections: u64, wires: &Wires) -> Pacing {
+        let rest = self.pace.rest(wires.now, connections);
         // Which workers are quick changes from turn to turn.
-        if node.wide || rest.is_some() {
-            node.wide = rest.is_some();
-            self.router.scale_windows(now, if node.wide { WIDER } else { 1 });
-        }
-        if let Some(rest) = rest {
-            clock::rest(rest);
+        let widen = (self.wide || rest.is_some()).then_some(if rest.is_some() { WIDER } else { 1 });
+        self.wide = rest.is_some();
+        Pacing { widen, rest }
+    }
+
+    /// What the files of the preload, messages and packages need is as it was.
+    fn reconfigure(&mut self, config: &Config) {
+        if let Configured::Node(config) = &config.handoff {
+            self.config = config.clone();
         }
     }
 
-    /// Does what is due by now.
-    pub(in crate::engine) fn look_after_nodes(&mut self) {
-        if self.node.is_some() {
-            self.route_rested();
-            self.retry_writing();
-            self.close_unused_ports();
-            self.end_those_elsewhere();
-        }
+    fn save(&self, keeper: &mut Keeper) -> SavedHandoff {
+        SavedHandoff::Node(Box::new(self.write_down(keeper)))
     }
 }

@@ -1,4 +1,4 @@
-//! What Node workers say: read from their channels and told to the fleet and the router.
+//! What Node workers say, read from their channels.
 //!
 //! A worker that says nonsense is told off in the log, at a limited rate; one whose channel cannot be
 //! read any further is ended. Nothing else happens to it, and nothing to the others.
@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
+use super::{Node, query};
+use crate::engine::Connection;
 use crate::engine::connection::Head;
-use crate::engine::{Channels, Connection, Engine};
+use crate::engine::links::handoff::{Channels, Turn};
+use crate::engine::links::{Said, Wires};
 use crate::logic::Worker;
 use crate::logic::config::PackageConfig;
-use crate::logic::fleet::Input;
-use crate::logic::time::Time;
 use crate::os::clock;
 use crate::os::closing::Foreign;
 use crate::os::listen::Mode;
@@ -35,73 +36,102 @@ const MOST_QUEUED: usize = MIB;
 /// The most descriptors that wait for their frames; Node sends one with the first byte of a frame.
 const MOST_DESCRIPTORS: usize = 4;
 
-impl Engine {
-    /// Reads what one worker has said: all that lies in its channel by now, or for a short time. One whose
-    /// messages take long to understand rests after that.
-    pub(in crate::engine) fn read_node(&mut self, worker: Worker, which: Channels) {
-        if self.workers.get(worker).is_none_or(|live| live.ended) {
-            return self.workers.was_read(worker);
+impl Node {
+    /// A worker is heard: all that lies in its channel by now, or for a short time. One whose messages take
+    /// long to understand rests after that.
+    pub(super) fn begin_turn(&mut self, turn: &mut Turn, wires: &mut Wires) -> bool {
+        let worker = turn.worker;
+        let Some(link) = self.links.get(&worker).filter(|link| !link.is_ended) else {
+            wires.was_read(worker);
+            return false;
+        };
+        if turn.which == Channels::Readable && wires.rests(worker) {
+            return false;
         }
-        if which == Channels::Readable && self.workers.rests(self.now, worker) {
-            return;
-        }
-        let began = clock::now();
-        match which {
-            Channels::All => {
-                let queued = self.queued(worker).min(MOST_QUEUED);
-                self.read_pieces(worker, queued, None);
+        turn.began = clock::now();
+        turn.left = match turn.which {
+            // So many bytes at least, if there are as many.
+            Channels::All => link.stream.queued().unwrap_or(MOST_QUEUED).min(MOST_QUEUED),
+            Channels::Readable => usize::MAX,
+        };
+        true
+    }
+
+    /// Hears the next message. Returns whether there may be another one in this turn.
+    pub(super) fn receive_next(&mut self, turn: &mut Turn, wires: &mut Wires) -> bool {
+        let goes_on = self.hear_next(turn, wires);
+        if !goes_on {
+            let spent = clock::now() - turn.began;
+            if spent > DEAR {
+                wires.rest(turn.worker, turn.began + spent * SHARE);
             }
-            Channels::Readable => self.read_pieces(worker, usize::MAX, Some(began + TURN)),
         }
-        let spent = clock::now() - began;
-        if spent > DEAR {
-            self.workers.rest(worker, began + spent * SHARE);
+        goes_on
+    }
+
+    fn hear_next(&mut self, turn: &mut Turn, wires: &mut Wires) -> bool {
+        let worker = turn.worker;
+        loop {
+            let link = self.link(worker).filter(|link| !link.is_ended);
+            let goes_on = match link.map(|link| link.frames.next_frame()) {
+                // Some may be left of an earlier turn.
+                Some(Ok(Some(cut))) => {
+                    self.hear_cut(worker, cut, wires);
+                    if !is_over(turn) {
+                        return true;
+                    }
+                    false
+                }
+                Some(Ok(None)) if turn.left == 0 => return false,
+                Some(Ok(None)) if is_over(turn) || wires.is_choked(worker, turn.most_unclosed) => {
+                    false
+                }
+                Some(Ok(None)) => {
+                    let Some((count, is_last)) = self.read_piece(worker, wires) else {
+                        return false;
+                    };
+                    turn.left = if is_last { 0 } else { turn.left.saturating_sub(count) };
+                    true
+                }
+                Some(Err(error)) => {
+                    self.end_for(worker, error.to_string(), wires);
+                    false
+                }
+                None => false,
+            };
+            if !goes_on {
+                wires.became_readable(worker);
+                return false;
+            }
         }
     }
 
-    /// Reads so many bytes at least, if there are as many, unless the time is over before.
-    fn read_pieces(&mut self, worker: Worker, mut left: usize, until: Option<Time>) {
-        // Some may be left of an earlier turn.
-        while self.hear_frames(worker, until) {
-            if left == 0 {
-                return;
-            }
-            if is_over(until) || self.is_choked(worker) {
-                break;
-            }
-            let Some((count, is_last)) = self.read_piece(worker) else { return };
-            left = if is_last { 0 } else { left.saturating_sub(count) };
+    fn hear_cut(&mut self, worker: Worker, cut: Cut, wires: &mut Wires) {
+        match cut {
+            Cut::Frame(frame) => self.hear_frame(worker, &frame, wires),
+            Cut::Skipped { length, carries } => self.hear_skipped(worker, length, carries, wires),
         }
-        self.workers.became_readable(worker);
-    }
-
-    /// How many bytes lie in a channel.
-    fn queued(&mut self, worker: Worker) -> usize {
-        let queued = self.node_link(worker).map(|link| link.stream.queued());
-        queued.transpose().ok().flatten().unwrap_or(MOST_QUEUED)
     }
 
     /// Reads a piece of what lies in a channel; returns how long it is and whether nothing is left, or none if
     /// nothing was.
-    fn read_piece(&mut self, worker: Worker) -> Option<(usize, bool)> {
-        let live = self.workers.get_mut(worker).filter(|live| !live.ended)?;
-        let link = live.link.node_mut()?;
-        let node = self.node.as_mut().expect("a Node worker has its handoff");
-        match link.stream.receive(&mut node.buffer) {
+    fn read_piece(&mut self, worker: Worker, wires: &mut Wires) -> Option<(usize, bool)> {
+        let link = self.links.get_mut(&worker)?;
+        match link.stream.receive(&mut self.buffer) {
             Ok(Some(received)) if received.len > 0 => {
                 let count = received.len;
-                link.frames.extend(&node.buffer[..count]);
+                link.frames.extend(&self.buffer[..count]);
                 // The kernel stops at a descriptor; without one, a part of the buffer is all there was.
-                let is_last = count < node.buffer.len() && received.descriptors.is_empty();
+                let is_last = count < self.buffer.len() && received.descriptors.is_empty();
                 if is_last {
-                    self.workers.was_read(worker);
+                    wires.was_read(worker);
                 }
-                self.keep_descriptors(worker, received);
+                self.keep_descriptors(worker, received, wires);
                 return Some((count, is_last));
             }
             Ok(Some(_)) => {}
             Ok(None) => {
-                self.workers.was_read(worker);
+                wires.was_read(worker);
                 return None;
             }
             Err(error) => debug!(
@@ -109,13 +139,13 @@ impl Engine {
                 "cannot read the channel of {worker}: {error}"
             ),
         }
-        self.workers.was_read(worker);
-        self.hear_end(worker);
+        wires.was_read(worker);
+        self.on_end(worker, wires);
         None
     }
 
-    fn keep_descriptors(&mut self, worker: Worker, received: Received) {
-        let Some(link) = self.node_link(worker) else { return };
+    fn keep_descriptors(&mut self, worker: Worker, received: Received, wires: &mut Wires) {
+        let Some(link) = self.link(worker) else { return };
         link.descriptors.extend(received.descriptors);
         let too_many = link.descriptors.len() > MOST_DESCRIPTORS;
         link.descriptors.truncate(MOST_DESCRIPTORS);
@@ -125,109 +155,101 @@ impl Engine {
                 "a descriptor that {worker} sent is lost: too many open files"
             );
         } else if too_many {
-            self.tell_off(worker, "it sent descriptors that nobody asked for");
-        }
-    }
-
-    /// Hears what is there as whole messages. False if the time was over before, or if nothing is to be heard
-    /// of this worker any more.
-    fn hear_frames(&mut self, worker: Worker, until: Option<Time>) -> bool {
-        loop {
-            let live = self.workers.get_mut(worker).filter(|live| !live.ended);
-            let Some(link) = live.and_then(|live| live.link.node_mut()) else { return false };
-            match link.frames.next_frame() {
-                Ok(Some(Cut::Frame(frame))) => self.hear_frame(worker, frame),
-                Ok(Some(Cut::Skipped { length, carries })) => {
-                    self.hear_skipped(worker, length, carries);
-                }
-                Ok(None) => return true,
-                Err(error) => self.end_node_for(worker, &error.to_string()),
-            }
-            if is_over(until) {
-                return false;
-            }
+            let what = "it sent descriptors that nobody asked for";
+            wires.say(worker, Said::Violation(what.to_owned()));
         }
     }
 
     /// A message was too long. If it came with a descriptor, the worker waits to hear of that before it says
     /// anything more.
-    fn hear_skipped(&mut self, worker: Worker, length: usize, carries: bool) {
+    fn hear_skipped(&mut self, worker: Worker, length: usize, carries: bool, wires: &mut Wires) {
         let (length, most) = (length.div_ceil(MIB), MOST_WHOLE / MIB);
         let what = format!("a message of {length} MiB is dropped, they may have {most} MiB");
-        self.tell_off(worker, &what);
-        let Some(link) = self.node_link(worker) else { return };
+        wires.say(worker, Said::Violation(what));
+        let Some(link) = self.link(worker) else { return };
         if carries {
             link.descriptors.pop_front();
-            self.answer_handle(worker, ToNode::HandleAck);
+            self.answer_handle(worker, ToNode::HandleAck, wires);
         }
     }
 
-    /// Ends a worker for what it did. What was on its way to it goes to others.
-    pub(in crate::engine) fn end_node_for(&mut self, worker: Worker, what: &str) {
-        self.end_for(worker, what);
-        self.hear_end(worker);
+    /// Has a worker ended for what it did. What was on its way to it goes to others.
+    pub(super) fn end_for(&mut self, worker: Worker, what: String, wires: &mut Wires) {
+        let Some(link) = self.link(worker) else { return };
+        link.is_ended = true;
+        wires.say(worker, Said::Unusable(what));
+        self.on_end(worker, wires);
     }
 
-    fn hear_frame(&mut self, worker: Worker, frame: Rc<[u8]>) {
-        match FromNode::parse(&frame) {
-            FromNode::Online => self.hear_online(worker),
-            FromNode::Query(query) => self.answer_query(worker, query),
-            FromNode::Listening => self.hear_listening(worker),
-            FromNode::Close { key } => self.close_server(worker, &key),
-            FromNode::ExitedAfterDisconnect { seq } => self.hear_leaving(worker, seq),
+    fn hear_frame(&mut self, worker: Worker, frame: &Rc<[u8]>, wires: &mut Wires) {
+        let said = match FromNode::parse(frame) {
+            FromNode::Query(query) => Said::Listen(query::request(query)),
+            FromNode::Listening => Said::Listening,
+            FromNode::Session { key } => Said::Announced(key),
+            FromNode::End { key } => Said::Forgotten(key),
+            FromNode::Closed { count } => Said::Closed(count),
+            FromNode::HandlesTerm => Said::HandlesTerm,
+            FromNode::Quiet => Said::Quiet,
+            FromNode::Busy => Said::Busy,
+            FromNode::Pong => Said::Pong,
+            other => return self.hear_own(worker, other, frame, wires),
+        };
+        wires.say(worker, said);
+    }
+
+    /// Hears what has to be answered here, or is about what is on its way.
+    fn hear_own(&mut self, worker: Worker, said: FromNode, frame: &Rc<[u8]>, wires: &mut Wires) {
+        match said {
+            FromNode::Online => self.on_online(worker, wires),
+            FromNode::Close { key } => self.on_close(worker, key, wires),
+            FromNode::ExitedAfterDisconnect { seq } => self.on_leaving(worker, seq, wires),
             FromNode::Reply { ack, accepted } => {
-                self.hear_answer(worker, ack, accepted != Some(false));
+                self.on_answer(worker, ack, accepted != Some(false), wires);
             }
-            FromNode::HandleAck => self.hear_arrived(worker),
-            FromNode::HandleNack => self.hear_lost(worker),
+            FromNode::HandleAck => self.on_arrived(worker, wires),
+            FromNode::HandleNack => self.on_lost(worker, wires),
             FromNode::Taken { count, closed } => {
-                self.hear_finished(worker, closed);
-                self.hear_taken(worker, count);
+                wires.say(worker, Said::Closed(closed));
+                self.on_taken(worker, count, wires);
             }
-            FromNode::Handle(inner) => self.hear_handle(worker, *inner),
+            FromNode::Handle(inner) => self.on_handle(worker, *inner, wires),
             FromNode::SocketNotifyClose { key } => {
-                self.say(worker, |_| ToNode::AllClosed { key: &key });
+                self.say(worker, |_| ToNode::AllClosed { key: &key }, wires);
             }
             FromNode::SocketGetCount { key } => {
-                self.say(worker, |_| ToNode::SocketCount { key: &key, count: 0 });
+                self.say(worker, |_| ToNode::SocketCount { key: &key, count: 0 }, wires);
             }
-            FromNode::Session { key } => self.hear_session(worker, &key),
-            FromNode::End { key } => self.router.forget(self.now, worker, &key),
-            FromNode::StickySessionClose => self.hear_package_close(worker),
-            FromNode::Hello { version } => self.hear_preload(worker, version),
-            FromNode::HandlesTerm => {
-                self.fleet.handle(self.now, Input::HandlesTerm(worker));
+            FromNode::Hello { version } => {
+                if let Some(link) = self.link(worker) {
+                    link.primary.meet_preload(version);
+                }
             }
-            FromNode::Package { name, message } => self.hear_package(worker, &name, message),
-            FromNode::Closed { count } => self.hear_finished(worker, count),
             FromNode::TooLong(what, most) => {
-                self.end_node_for(worker, &format!("its {what} is longer than {most} bytes"));
+                self.end_for(worker, format!("its {what} is longer than {most} bytes"), wires);
             }
-            FromNode::Adapter(adapter) => self.relay(worker, &adapter, &frame),
-            FromNode::Streams => self.say_streams(worker),
-            FromNode::Quiet => self.router.sessions_over(worker),
-            FromNode::Busy => self.router.sessions_resumed(worker),
-            FromNode::Pong => self.fleet.handle(self.now, Input::Pong(worker)),
-            FromNode::Unheard { name, message } => self.say_unheard(worker, &name, &message),
-            FromNode::User if self.is_without_preload(worker) => {
-                self.say_unheard(worker, "", "");
-            }
-            FromNode::Handback { .. } | FromNode::OtherInternal | FromNode::User => {
-                debug!(
-                    name: "message_ignored", worker = worker.slot,
-                    "{worker} says something that is for nobody here"
-                );
-            }
+            other => self.hear_app(worker, other, frame, wires),
         }
     }
 
-    fn is_without_preload(&mut self, worker: Worker) -> bool {
-        self.node_link(worker).is_some_and(|link| !link.primary.has_preload())
+    /// Hears what the app says, or a package of it.
+    fn hear_app(&mut self, worker: Worker, said: FromNode, frame: &Rc<[u8]>, wires: &mut Wires) {
+        match said {
+            FromNode::StickySessionClose => self.on_package_close(worker, wires),
+            FromNode::Package { name, message } => self.on_package(worker, name, message, wires),
+            FromNode::Adapter(adapter) => self.relay(worker, &adapter, frame, wires),
+            FromNode::Streams => self.say_streams(worker),
+            FromNode::Unheard { name, message } => self.say_unheard(worker, &name, &message),
+            FromNode::User if !self.has_preload(worker) => self.say_unheard(worker, "", ""),
+            _ => debug!(
+                name: "message_ignored", worker = worker.slot,
+                "{worker} says something that is for nobody here"
+            ),
+        }
     }
 
     /// An app says something to a primary that is not there, and may wait for the answer.
     fn say_unheard(&mut self, worker: Worker, name: &str, message: &str) {
-        if mem::replace(&mut self.node_mut().unheard, true) {
+        if mem::replace(&mut self.unheard, true) {
             return;
         }
         let name = if name.is_empty() { "the app" } else { name };
@@ -240,7 +262,7 @@ impl Engine {
 
     /// What comes over such a stream stays where it is.
     fn say_streams(&mut self, worker: Worker) {
-        if mem::replace(&mut self.node_mut().streams, true) {
+        if mem::replace(&mut self.streams, true) {
             return;
         }
         warn!(
@@ -252,95 +274,82 @@ impl Engine {
     }
 
     /// The worker has disconnected, and ends when it has nothing left to do.
-    fn hear_leaving(&mut self, worker: Worker, ack: u32) {
-        self.say(worker, |seq| ToNode::Ack { ack, seq });
+    fn on_leaving(&mut self, worker: Worker, ack: u32, wires: &mut Wires) {
+        self.say(worker, |seq| ToNode::Ack { ack, seq }, wires);
         info!(name: "worker_leaving", worker = worker.slot, "{worker} leaves: it has disconnected");
-        self.fleet.handle(self.now, Input::Leaving(worker));
-    }
-
-    fn hear_preload(&mut self, worker: Worker, version: u32) {
-        if let Some(link) = self.node_link(worker) {
-            link.primary.meet_preload(version);
-        }
+        wires.say(worker, Said::Leaving);
     }
 
     /// The channel has ended: the worker has disconnected or is gone.
-    fn hear_end(&mut self, worker: Worker) {
-        self.take_back_parcels(worker);
-        self.fleet.handle(self.now, Input::Leaving(worker));
+    fn on_end(&mut self, worker: Worker, wires: &mut Wires) {
+        self.return_parcels(worker, wires);
+        wires.say(worker, Said::Leaving);
     }
 
     /// Node has booted. A worker whose package the user named takes connections from now on.
-    fn hear_online(&mut self, worker: Worker) {
-        let package = self.node().package.clone();
+    fn on_online(&mut self, worker: Worker, wires: &mut Wires) {
+        let package = self.package.clone();
         // What an earlier Node on this channel had not taken is not this one's.
-        self.take_back_parcels(worker);
-        self.router.reset_open(worker);
-        let Some(link) = self.node_link(worker) else { return };
+        self.return_parcels(worker, wires);
+        let Some(link) = self.link(worker) else { return };
         (link.over, link.returnable) = (false, 0);
         link.primary.boot();
+        let takes_given = package.is_some();
         if let Some(package) = package {
             link.primary.use_package(package);
-            self.fleet.handle(self.now, Input::Ready(worker));
         }
-        self.tell_router_listeners(worker);
+        wires.say(worker, Said::Booted { takes_given });
+    }
+
+    /// A server of a worker is closed.
+    fn on_close(&mut self, worker: Worker, key: String, wires: &mut Wires) {
+        let Some(link) = self.link(worker) else { return };
+        link.primary.close(&key);
+        wires.say(worker, Said::StopsListening(key));
     }
 
     /// A package of a worker takes connections.
-    fn hear_package(&mut self, worker: Worker, name: &str, message: Option<String>) {
-        let is_given = !self.node().ports.given().is_empty();
-        if self.node().config.package != PackageConfig::Reported {
+    fn on_package(
+        &mut self,
+        worker: Worker,
+        name: String,
+        message: Option<String>,
+        wires: &mut Wires,
+    ) {
+        if self.config.package != PackageConfig::Reported {
             return;
         }
-        let Some(package) = Package::new(name, message) else {
-            return self.tell_off(worker, &format!("it uses a package that is not known: {name}"));
+        let Some(package) = Package::new(&name, message) else {
+            let what = format!("it uses a package that is not known: {name}");
+            return wires.say(worker, Said::Violation(what));
         };
-        if !is_given {
-            warn!(
-                name: "listen_missing", worker = worker.slot, package = name,
-                "{worker} uses {name}, which listens nowhere: use --listen ADDR"
-            );
-            return;
-        }
-        let Some(link) = self.node_link(worker) else { return };
+        let Some(link) = self.link(worker) else { return };
         link.primary.use_package(package);
-        self.fleet.handle(self.now, Input::Ready(worker));
-        self.tell_router_listeners(worker);
+        wires.say(worker, Said::TakesGiven { package: name });
     }
 
     /// A server that takes its connections by a package of this name is closing.
-    fn hear_package_close(&mut self, worker: Worker) {
-        let Some(link) = self.node_link(worker) else { return };
+    fn on_package_close(&mut self, worker: Worker, wires: &mut Wires) {
+        let Some(link) = self.link(worker) else { return };
         let package = link.primary.package().map(Package::name);
         if package.is_some_and(|name| name.starts_with("sticky-session")) {
-            self.fleet.handle(self.now, Input::Leaving(worker));
+            wires.say(worker, Said::Leaving);
         }
     }
 
     /// A message with a descriptor. Until it is acknowledged, the worker says nothing more.
-    fn hear_handle(&mut self, worker: Worker, message: FromNode) {
-        let Some(link) = self.node_link(worker) else { return };
+    fn on_handle(&mut self, worker: Worker, message: FromNode, wires: &mut Wires) {
+        let Some(link) = self.link(worker) else { return };
         let Some(descriptor) = link.descriptors.pop_front() else {
-            return self.answer_handle(worker, ToNode::HandleNack);
+            return self.answer_handle(worker, ToNode::HandleNack, wires);
         };
-        self.answer_handle(worker, ToNode::HandleAck);
+        self.answer_handle(worker, ToNode::HandleAck, wires);
         match message {
-            FromNode::Handback { head } => self.hear_handback(worker, descriptor, head),
+            FromNode::Handback { head } => self.on_handback(worker, descriptor, head, wires),
             _ => debug!(
                 name: "descriptor_ignored", worker = worker.slot,
                 "{worker} sends a descriptor that is for nobody here"
             ),
-        }
-    }
-
-    /// A worker has closed connections, which it says of one that it gives back after that. It has none to
-    /// give back but those that are open.
-    fn hear_finished(&mut self, worker: Worker, count: u32) {
-        self.hear_closed(worker, count);
-        if let Some(open) = self.router.open_on(worker)
-            && let Some(link) = self.node_link(worker)
-        {
-            link.returnable = link.returnable.min(open.into());
         }
     }
 
@@ -349,10 +358,11 @@ impl Engine {
     ///
     /// It can give back no more than it was given and has open, so it cannot fill the supervisor with
     /// connections of its own.
-    fn hear_handback(&mut self, worker: Worker, socket: Foreign, head: Vec<u8>) {
-        let Some(link) = self.node_link(worker) else { return };
+    fn on_handback(&mut self, worker: Worker, socket: Foreign, head: Vec<u8>, wires: &mut Wires) {
+        let Some(link) = self.link(worker) else { return };
         let Some(left) = link.returnable.checked_sub(1) else {
-            return self.tell_off(worker, "it gave back more connections than it was given");
+            let what = "it gave back more connections than it was given";
+            return wires.say(worker, Said::Violation(what.to_owned()));
         };
         match peek::peer_of(&socket, Mode::NonBlocking) {
             Ok(Peer::Gone) => {
@@ -365,20 +375,19 @@ impl Engine {
             Ok(Peer::Client(peer)) => {
                 link.returnable = left;
                 let head = Some(Head::new(head, &link.burden));
-                let client = self.origins.client_of(&socket, peer);
-                let listener = self.listener_of(&socket);
-                let connection = Connection { listener, head, ..Connection::new(socket, client) };
-                self.handoff.take_next_request(connection);
-                self.judge_burden(worker);
+                let connection = Some(Connection { head, ..Connection::new(socket, peer) });
+                wires.say(worker, Said::GivenBack { connection, next: true, is_closed: true });
+                self.judge_burden(worker, wires);
             }
             Err(error) => {
-                self.tell_off(worker, &format!("it handed back what is no connection: {error}"));
+                let what = format!("it handed back what is no connection: {error}");
+                wires.say(worker, Said::Violation(what));
             }
         }
     }
 }
 
-/// Whether a time that may have an end is over.
-fn is_over(until: Option<Time>) -> bool {
-    until.is_some_and(|until| clock::now() >= until)
+/// Whether the time of a turn is over, if it has an end.
+fn is_over(turn: &Turn) -> bool {
+    turn.which == Channels::Readable && clock::now() >= turn.began + TURN
 }

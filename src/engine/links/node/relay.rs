@@ -6,10 +6,10 @@ use std::rc::Rc;
 
 use tracing::warn;
 
-use super::{NodeLink, Parcel};
-use crate::engine::Engine;
+use super::{Node, NodeLink, Parcel};
+use crate::engine::links::handoff::Noted;
+use crate::engine::links::{Said, Wires};
 use crate::logic::Worker;
-use crate::logic::fleet::Input;
 use crate::logic::route::Returned;
 use crate::protocol::node::{Adapter, Ledger, Outbox, ToNode};
 
@@ -17,120 +17,122 @@ use crate::protocol::node::{Adapter, Ledger, Outbox, ToNode};
 const MOST_DEATHS: u8 = 3;
 /// So many bytes may wait for a worker that does not read before what others say to it is dropped. It is
 /// no less than two of the longest frames.
-pub(in crate::engine) const MOST_WAITING: usize = 32 * 1024 * 1024;
+const MOST_WAITING: usize = 32 * 1024 * 1024;
 
-impl Engine {
+impl Node {
     /// Passes a frame on as it is: to the worker whose question it answers, or to all others.
-    pub(in crate::engine) fn relay(&mut self, from: Worker, adapter: &Adapter, frame: &Rc<[u8]>) {
-        if let Some(link) = self.node_link(from) {
+    pub(super) fn relay(
+        &mut self,
+        from: Worker,
+        adapter: &Adapter,
+        frame: &Rc<[u8]>,
+        wires: &mut Wires,
+    ) {
+        if let Some(link) = self.link(from) {
             link.primary.note_adapter(adapter);
         }
         let asker = adapter.requester_uid.as_deref().and_then(|uid| self.with_adapter(uid));
-        let others = self.workers.live().into_iter().filter(|worker| *worker != from);
+        let others = self.links.keys().copied().filter(|worker| *worker != from);
         let to: Vec<_> = match asker {
             Some(asker) => vec![asker],
             None => others.collect(),
         };
         for worker in to {
-            self.pass_on(worker, Rc::clone(frame));
+            self.pass_on(worker, Rc::clone(frame), wires);
         }
     }
 
-    /// The channel to a worker has ended: takes back what did not arrive there.
-    pub(in crate::engine) fn take_back_parcels(&mut self, worker: Worker) {
-        let Some(link) = self.node_link(worker) else { return };
+    /// The channel to a worker has ended: what did not arrive there comes back.
+    pub(super) fn return_parcels(&mut self, worker: Worker, wires: &mut Wires) {
+        let Some(link) = self.link(worker) else { return };
         link.outbox = Outbox::default();
         link.over = true;
         let ledger = mem::take(&mut link.ledger);
-        self.take_back_all(worker, ledger);
+        return_all(worker, ledger, wires);
     }
 
-    /// Takes back what was on its way to a worker that is gone, unless it was so often that it may
-    /// be what ends them.
-    fn take_back_all(&mut self, worker: Worker, ledger: Ledger<Parcel>) {
-        for parcel in ledger.into_parcels() {
-            let Parcel::Connection(mut connection, _) = parcel else { continue };
-            connection.deaths += 1;
-            if connection.deaths < MOST_DEATHS {
-                self.handoff.take_back(connection, Returned::Recovered);
-            } else {
-                let client =
-                    connection.client.map_or_else(String::new, |client| client.to_string());
-                warn!(
-                    name: "connection_dropped", worker = worker.slot, reason = "workers_exited",
-                    client,
-                    "closing a connection of {client}: {MOST_DEATHS} workers ended while it was on \
-                     its way to them, the last one was {worker}"
-                );
-            }
-        }
-    }
-
-    /// Takes back what did not arrive at a worker that is gone, and tells the others.
-    pub(in crate::engine) fn recover_node(&mut self, worker: Worker, link: NodeLink) {
-        self.look_for_unused_ports_later();
+    /// Tells the others that a worker is gone.
+    pub(super) fn say_farewell(&mut self, link: &NodeLink, wires: &mut Wires) {
         let farewell = link.primary.farewell(link.id);
-        let frames = farewell.iter().map(|message| Rc::from(message.encode()));
-        let frames: Vec<Rc<[u8]>> = frames.collect();
-        for frame in frames {
-            for other in self.workers.live() {
-                self.pass_on(other, Rc::clone(&frame));
+        let others: Vec<_> = self.links.keys().copied().collect();
+        for frame in farewell.iter().map(|message| Rc::from(message.encode())) {
+            for other in &others {
+                self.pass_on(*other, Rc::clone(&frame), wires);
             }
         }
-        self.take_back_all(worker, link.ledger);
     }
 
     /// Tells a worker that it gets no new keys any more. Without the preload nobody there hears it.
-    pub(in crate::engine) fn withdraw_node(&mut self, worker: Worker) {
-        let Some(link) = self.node_link(worker) else { return };
-        link.withdrawn = true;
-        if link.primary.has_preload() {
-            self.say(worker, |_| ToNode::SoftDrain);
+    pub(super) fn withdraw(&mut self, worker: Worker, wires: &mut Wires) -> Noted {
+        if !self.has_preload(worker) {
+            return Noted::Unheard;
         }
+        self.say(worker, |_| ToNode::SoftDrain, wires);
+        Noted::Said
     }
 
-    /// Asks a worker for a sign of life; false if there is no preload to answer.
-    pub(in crate::engine) fn ping_node(&mut self, worker: Worker) -> bool {
-        let answers = self.node_link(worker).is_some_and(|link| link.primary.has_preload());
-        if answers {
-            self.say(worker, |_| ToNode::Ping);
-        } else if !mem::replace(&mut self.node_mut().unwatched, true) {
+    /// Asks a worker for a sign of life, if there is a preload to answer.
+    pub(super) fn ping(&mut self, worker: Worker, wires: &mut Wires) -> Noted {
+        if self.has_preload(worker) {
+            self.say(worker, |_| ToNode::Ping, wires);
+            return Noted::Said;
+        }
+        if !mem::replace(&mut self.unwatched, true) {
             warn!(
                 name: "watchdog_ignored",
                 "the watchdog cannot see whether workers without the preload are stuck"
             );
         }
-        answers
+        Noted::Unheard
     }
 
     /// Asks a worker to end: when its connections have, or at once. Node itself knows the first only.
-    pub(in crate::engine) fn close_node(&mut self, worker: Worker, at_once: bool) {
-        if self.node_link(worker).is_some_and(|link| link.primary.hears_close()) {
-            self.say(worker, |_| ToNode::Close { at_once });
+    pub(super) fn close(&mut self, worker: Worker, at_once: bool, wires: &mut Wires) -> Noted {
+        if self.links.get(&worker).is_some_and(|link| link.primary.hears_close()) {
+            self.say(worker, |_| ToNode::Close { at_once }, wires);
         } else if at_once {
-            self.fleet.handle(self.now, Input::HandlesTerm(worker));
+            return Noted::Unheard;
         } else {
-            self.say(worker, |seq| ToNode::Disconnect { seq });
+            self.say(worker, |seq| ToNode::Disconnect { seq }, wires);
         }
+        Noted::Said
     }
 
     fn with_adapter(&self, uid: &str) -> Option<Worker> {
-        let mut live = self.workers.all();
-        let has = |link: &NodeLink| link.primary.has_adapter(uid);
-        live.find(|live| live.link.node().is_some_and(has)).map(|live| live.worker)
+        let mut links = self.links.iter();
+        links.find(|(_, link)| link.primary.has_adapter(uid)).map(|(worker, _)| *worker)
     }
 
-    fn pass_on(&mut self, worker: Worker, frame: Rc<[u8]>) {
-        let Some(link) = self.node_link(worker) else { return };
+    fn pass_on(&mut self, worker: Worker, frame: Rc<[u8]>, wires: &mut Wires) {
+        let Some(link) = self.link(worker) else { return };
         if link.outbox.cost() + frame.len() <= MOST_WAITING {
             link.dropped = false;
             link.outbox.push(frame, None);
-            return self.flush_node(worker);
+            return self.flush(worker, wires);
         }
         if !mem::replace(&mut link.dropped, true) {
             warn!(
                 name: "messages_dropped", worker = worker.slot,
                 "{worker} does not read what others say to it: dropping that until it does"
+            );
+        }
+    }
+}
+
+/// What was on its way to a worker that is gone comes back, unless it was so often that it may
+/// be what ends them.
+pub(super) fn return_all(worker: Worker, ledger: Ledger<Parcel>, wires: &mut Wires) {
+    for parcel in ledger.into_parcels() {
+        let Parcel::Connection(mut connection, _) = parcel else { continue };
+        connection.deaths += 1;
+        if connection.deaths < MOST_DEATHS {
+            wires.say(worker, Said::Returned(connection, Returned::Recovered));
+        } else {
+            let client = connection.client.map_or_else(String::new, |client| client.to_string());
+            warn!(
+                name: "connection_dropped", worker = worker.slot, reason = "workers_exited", client,
+                "closing a connection of {client}: {MOST_DEATHS} workers ended while it was on its \
+                 way to them, the last one was {worker}"
             );
         }
     }

@@ -1,14 +1,14 @@
 //! The handoff `node` in a state, for an upgrade in place.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 
 use serde::{Deserialize, Serialize};
 
+use super::query::SOCKET;
 use super::send::{Resting, SavedResting};
-use super::{Node, NodeLink, OPENS, Parcel, SOCKET, launch};
+use super::{Node, NodeLink, Parcel, launch};
 use crate::engine::connection::SavedConnection;
-use crate::engine::listeners::opened::{Opened, Port, Ports};
 use crate::logic::Worker;
 use crate::logic::burden::Burden;
 use crate::logic::config::{Account, NodeConfig};
@@ -18,7 +18,7 @@ use crate::os::closing::{Foreign, Sender};
 use crate::os::kept::{Keeper, Kept, Shared};
 use crate::os::scratch::{Place, Scratch};
 use crate::os::stream::Stream;
-use crate::protocol::node::{Data, Frames, Ledger, Outbox, Primary};
+use crate::protocol::node::{Frames, Ledger, Outbox, Primary};
 
 /// What all links share, in a state.
 #[derive(Debug, Deserialize, Serialize)]
@@ -28,16 +28,13 @@ pub(in crate::engine) struct SavedNode {
     /// What holds the lock on that.
     #[serde(default)]
     preload_lock: Option<Kept>,
-    ports: SavedPorts,
+    links: Vec<(Worker, SavedNodeLink)>,
     resting: SavedResting,
-    guessed: bool,
-    #[serde(default)]
-    elsewhere: Vec<(Worker, Time)>,
 }
 
 /// A link in a state.
 #[derive(Debug, Deserialize, Serialize)]
-pub(in crate::engine) struct SavedNodeLink {
+struct SavedNodeLink {
     id: u32,
     stream: Kept,
     frames: Frames,
@@ -47,8 +44,6 @@ pub(in crate::engine) struct SavedNodeLink {
     ledger: Ledger<SavedParcel>,
     #[serde(default = "uncounted")]
     returnable: u64,
-    listeners: BTreeSet<u32>,
-    withdrawn: bool,
     over: bool,
 }
 
@@ -63,103 +58,49 @@ enum SavedParcel {
     Udp(Kept),
 }
 
-/// Everything that servers have asked for, in a state.
-#[derive(Debug, Deserialize, Serialize)]
-struct SavedPorts {
-    given: BTreeSet<u32>,
-    ports: BTreeMap<String, SavedPort>,
-    #[serde(default)]
-    look_at: Option<Time>,
-}
-
-#[derive(Debug, Deserialize, Serialize)]
-struct SavedPort {
-    opened: SavedOpened,
-    data: Option<Data>,
-}
-
-#[derive(Debug, Deserialize, Serialize)]
-enum SavedOpened {
-    Listeners(Vec<u32>),
-    Udp(Kept),
-}
-
 impl Node {
     /// Writes it down.
-    pub(in crate::engine) fn save(&self, keeper: &mut Keeper) -> SavedNode {
+    pub(super) fn write_down(&self, keeper: &mut Keeper) -> SavedNode {
+        let links = self.links.iter().map(|(worker, link)| (*worker, link.save(keeper))).collect();
         SavedNode {
             preload: self.preload.as_ref().map(|scratch| scratch.place().clone()),
             preload_lock: self.preload.as_ref().and_then(Scratch::lock).map(|it| keeper.keep(it)),
-            ports: self.ports.save(keeper),
+            links,
             resting: self.resting.save(keeper),
-            guessed: self.guessed,
-            elsewhere: self.elsewhere.iter().map(|(worker, at)| (*worker, *at)).collect(),
         }
     }
 
     /// Goes on with what was written down.
-    pub(in crate::engine) fn restore(
+    pub(in crate::engine::links) fn restore(
         now: Time,
         config: NodeConfig,
         account: Option<Account>,
         saved: SavedNode,
         shared: &mut Shared,
     ) -> io::Result<Self> {
-        let SavedNode { preload, preload_lock, ports, resting, guessed, elsewhere } = saved;
+        let SavedNode { preload, preload_lock, links, resting } = saved;
         // Workers that were started with it need it to their end, and so do their own children.
         let needed = preload.is_some() || config.preload.is_some();
         let held = preload_lock.map(|lock| lock.take_over()).transpose()?;
         let place = preload.unwrap_or_default();
         let preload = needed.then(|| Scratch::restore(launch::PRELOAD, account, place, held));
-        let ports = Ports::restore(ports, shared)?;
-        let resting = Resting::restore(resting)?;
+        let links = links.into_iter();
+        let links =
+            links.map(|(worker, link)| Ok((worker, NodeLink::restore(link, worker, shared)?)));
         Ok(Self {
-            guessed,
-            elsewhere: elsewhere.into_iter().collect(),
+            links: links.collect::<io::Result<_>>()?,
             // What no channel had room for may have room now, and what the router had widened is
             // made narrow again.
             retry_at: Some(now),
             wide: true,
-            ..Self::with(now, config, preload, ports, resting)
+            ..Self::with(now, config, preload, Resting::restore(resting)?)
         })
-    }
-}
-
-impl Ports {
-    /// Writes it down.
-    fn save(&self, keeper: &mut Keeper) -> SavedPorts {
-        let save = |(key, port): (&String, &Port)| {
-            let opened = match &port.opened {
-                Opened::Listeners(listeners) => SavedOpened::Listeners(listeners.clone()),
-                Opened::Udp(socket) => SavedOpened::Udp(keeper.keep(socket)),
-            };
-            (key.clone(), SavedPort { opened, data: port.data.clone() })
-        };
-        SavedPorts {
-            given: self.given.clone(),
-            ports: self.all().map(save).collect(),
-            look_at: self.look_at,
-        }
-    }
-
-    /// Goes on with what was written down.
-    fn restore(saved: SavedPorts, shared: &mut Shared) -> io::Result<Self> {
-        let mut ports = Self::new(saved.given);
-        ports.look_at = saved.look_at;
-        for (key, port) in saved.ports {
-            let opened = match port.opened {
-                SavedOpened::Listeners(listeners) => Opened::Listeners(listeners),
-                SavedOpened::Udp(socket) => Opened::Udp(socket.share(shared)?),
-            };
-            ports.insert(key, Port { opened, data: port.data });
-        }
-        Ok(ports)
     }
 }
 
 impl NodeLink {
     /// Writes it down.
-    pub(in crate::engine) fn save(&self, keeper: &mut Keeper) -> SavedNodeLink {
+    fn save(&self, keeper: &mut Keeper) -> SavedNodeLink {
         SavedNodeLink {
             id: self.id,
             stream: keeper.keep(&self.stream),
@@ -174,18 +115,12 @@ impl NodeLink {
                 Parcel::Udp { socket, .. } => SavedParcel::Udp(keeper.keep(socket)),
             }),
             returnable: self.returnable,
-            listeners: self.listeners.clone(),
-            withdrawn: self.withdrawn,
             over: self.over,
         }
     }
 
     /// The link that was written down.
-    pub(in crate::engine) fn restore(
-        saved: SavedNodeLink,
-        worker: Worker,
-        shared: &mut Shared,
-    ) -> io::Result<Self> {
+    fn restore(saved: SavedNodeLink, worker: Worker, shared: &mut Shared) -> io::Result<Self> {
         let burden = Burden::default();
         let ledger = saved.ledger.try_map(|parcel| {
             io::Result::Ok(match parcel {
@@ -214,13 +149,11 @@ impl NodeLink {
             burden,
             awaiting: Burden::default(),
             returnable: saved.returnable,
-            opens: OPENS,
-            listeners: saved.listeners,
-            withdrawn: saved.withdrawn,
             watched: false,
             blocked: false,
             dropped: false,
             over: saved.over,
+            is_ended: false,
         })
     }
 }
@@ -229,7 +162,7 @@ impl NodeLink {
 mod tests {
     use std::mem;
     use std::net::{TcpListener, UdpSocket};
-    use std::os::fd::{AsRawFd, OwnedFd};
+    use std::os::fd::OwnedFd;
     use std::rc::Rc;
     use std::time::Duration;
 
@@ -296,27 +229,16 @@ mod tests {
     }
 
     #[test]
-    fn ports_and_resting_connections_are_those_of_before() {
-        let mut node =
-            Node::new(Time::default(), NodeConfig::default(), [0, 1].into(), None).unwrap();
-        let udp: Rc<OwnedFd> = Rc::new(UdpSocket::bind("127.0.0.1:0").unwrap().into());
-        let mut port = |name: &str, opened| {
-            node.ports.insert(name.to_owned(), Port { opened, data: None });
-        };
-        port("tcp", Opened::Listeners(vec![4, 5]));
-        port("udp", Opened::Udp(Rc::clone(&udp)));
+    fn resting_connections_are_those_of_before() {
+        let mut node = Node::new(Time::default(), NodeConfig::default(), None).unwrap();
         let until = Time::since_zero(Duration::from_millis(50));
         let back = Returned::Back(Worker { slot: 1, generation: 2 });
-        let number = udp.as_raw_fd();
-        node.resting.push(until, connection(), back);
-        let saved = copy(&node.save(&mut Keeper::default()));
-        mem::forget((node, udp));
+        node.resting.push(until, WORKER, connection(), back);
+        let saved = copy(&node.write_down(&mut Keeper::default()));
+        mem::forget(node);
         let mut shared = Shared::default();
         let now = Time::since_zero(Duration::from_secs(1));
         let node = Node::restore(now, NodeConfig::default(), None, saved, &mut shared).unwrap();
         assert_eq!(node.resting.ends(), Some(until));
-        assert!(node.ports.has(1) && node.ports.has(5) && !node.ports.has(3));
-        let Opened::Udp(udp) = &node.ports.get("udp").unwrap().opened else { panic!("no UDP") };
-        assert_eq!(udp.as_raw_fd(), number);
     }
 }

@@ -8,10 +8,11 @@ use nix::libc;
 use serde::{Deserialize, Serialize};
 use tracing::{debug, warn};
 
-use super::{NodeLink, Parcel};
+use super::{Node, NodeLink, Parcel, RETRY};
+use crate::engine::Connection;
 use crate::engine::connection::SavedConnection;
 use crate::engine::intake::of;
-use crate::engine::{Connection, Engine};
+use crate::engine::links::{Said, Wires};
 use crate::logic::Worker;
 use crate::logic::burden::MOST_KEPT;
 use crate::logic::route::{Assignment, Reason, Returned};
@@ -22,57 +23,66 @@ use crate::protocol::node::{ToNode, Way};
 /// The rest of a connection whose worker had no descriptor left for it.
 const REST: Duration = Duration::from_millis(50);
 
-/// Connections that did not arrive.
+/// Connections that did not arrive, until when each rests, and at whom it did not.
 #[derive(Debug, Default)]
-pub(in crate::engine) struct Resting(VecDeque<(Time, Connection, Returned)>);
+pub(super) struct Resting(VecDeque<(Time, Worker, Connection, Returned)>);
 
 /// Those in a state.
 #[derive(Debug, Deserialize, Serialize)]
-pub(in crate::engine) struct SavedResting(Vec<(Time, SavedConnection, Returned)>);
+pub(super) struct SavedResting(Vec<(Time, Worker, SavedConnection, Returned)>);
 
 impl Resting {
     /// Writes them down.
-    pub(in crate::engine) fn save(&self, keeper: &mut Keeper) -> SavedResting {
+    pub(super) fn save(&self, keeper: &mut Keeper) -> SavedResting {
         let resting = self.0.iter();
-        let resting =
-            resting.map(|(until, connection, how)| (*until, connection.save(keeper), *how));
+        let resting = resting.map(|(until, worker, connection, how)| {
+            (*until, *worker, connection.save(keeper), *how)
+        });
         SavedResting(resting.collect())
     }
 
     /// Goes on with those that were written down.
-    pub(in crate::engine) fn restore(SavedResting(resting): SavedResting) -> io::Result<Self> {
+    pub(super) fn restore(SavedResting(resting): SavedResting) -> io::Result<Self> {
         let resting = resting.into_iter();
-        let resting =
-            resting.map(|(until, connection, how)| Ok((until, connection.restore()?, how)));
+        let resting = resting.map(|(until, worker, connection, how)| {
+            Ok((until, worker, connection.restore()?, how))
+        });
         Ok(Self(resting.collect::<io::Result<_>>()?))
     }
 
     /// One rests until this time, which is not before that of any other.
-    pub(in crate::engine) fn push(&mut self, until: Time, connection: Connection, how: Returned) {
-        self.0.push_back((until, connection, how));
+    pub(super) fn push(
+        &mut self,
+        until: Time,
+        worker: Worker,
+        connection: Connection,
+        how: Returned,
+    ) {
+        self.0.push_back((until, worker, connection, how));
     }
 
-    pub(in crate::engine) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.0.len()
     }
 
     /// When the first of them has rested.
-    pub(in crate::engine) fn ends(&self) -> Option<Time> {
+    pub(super) fn ends(&self) -> Option<Time> {
         self.0.front().map(|(until, ..)| *until)
     }
 
-    fn pop(&mut self, now: Time) -> Option<(Connection, Returned)> {
+    /// The first one, if it has rested by now.
+    pub(super) fn pop(&mut self, now: Time) -> Option<(Worker, Connection, Returned)> {
         let (until, ..) = self.0.front()?;
         if *until > now {
             return None;
         }
-        self.0.pop_front().map(|(_, connection, how)| (connection, how))
+        self.0.pop_front().map(|(_, worker, connection, how)| (worker, connection, how))
     }
 }
 
 impl NodeLink {
     /// Writes as much as there is room for.
-    pub(in crate::engine) fn flush(&mut self) -> io::Result<()> {
+    pub(super) fn flush(&mut self) -> io::Result<()> {
         while !self.blocked
             && let Some(piece) = self.outbox.next()
         {
@@ -96,80 +106,76 @@ impl NodeLink {
     }
 }
 
-impl Engine {
+impl Node {
     /// Says something to a worker.
-    pub(in crate::engine) fn say<'a>(
+    pub(super) fn say<'a>(
         &mut self,
         worker: Worker,
         message: impl FnOnce(u32) -> ToNode<'a>,
+        wires: &mut Wires,
     ) {
-        let Some(link) = self.node_link(worker) else { return };
+        let Some(link) = self.link(worker) else { return };
         let message = message(link.primary.seq());
         link.outbox.answer(message.encode(), None, &link.burden);
-        self.flush_node(worker);
-        self.judge_burden(worker);
+        self.flush(worker, wires);
+        self.judge_burden(worker, wires);
     }
 
     /// Answers a message with a descriptor, before anything else that waits to be said.
-    pub(in crate::engine) fn answer_handle(&mut self, worker: Worker, answer: ToNode<'_>) {
-        let Some(link) = self.node_link(worker) else { return };
-        link.outbox.answer_at_once(answer.encode(), &link.burden);
-        self.flush_node(worker);
-        self.judge_burden(worker);
+    pub(super) fn answer_handle(&mut self, worker: Worker, answer: ToNode<'_>, wires: &mut Wires) {
+        let frame = answer.encode();
+        let Some(link) = self.link(worker) else { return };
+        link.outbox.answer_at_once(frame, &link.burden);
+        self.flush(worker, wires);
+        self.judge_burden(worker, wires);
     }
 
     /// Says something to a worker that travels with a descriptor.
-    pub(in crate::engine) fn say_with<'a>(
+    pub(super) fn say_with<'a>(
         &mut self,
         worker: Worker,
         parcel: Parcel,
         message: impl FnOnce(u32) -> ToNode<'a>,
+        wires: &mut Wires,
     ) {
-        let Some(link) = self.node_link(worker) else { return };
+        let Some(link) = self.link(worker) else { return };
         let seq = link.primary.seq();
         let number = link.ledger.enter(parcel, None);
         link.outbox.answer(message(seq).encode(), Some(number), &link.burden);
-        self.flush_node(worker);
-        self.judge_burden(worker);
+        self.flush(worker, wires);
+        self.judge_burden(worker, wires);
     }
 
-    /// Ends a worker because of which too much is kept.
-    pub(in crate::engine) fn judge_burden(&mut self, worker: Worker) {
-        if self.node_link(worker).is_some_and(|link| link.burden.is_too_much()) {
+    /// Has a worker ended because of which too much is kept.
+    pub(super) fn judge_burden(&mut self, worker: Worker, wires: &mut Wires) {
+        if self.link(worker).is_some_and(|link| link.burden.is_too_much()) {
             let what = format!(
                 "more than {} MiB wait because of it: answers that it does not read, connections that it \
                  hands back or sockets that it does not take",
                 MOST_KEPT / 1024 / 1024
             );
-            self.end_node_for(worker, &what);
+            self.end_for(worker, what, wires);
         }
     }
 
-    /// What was read of a connection is kept because of the worker that it waits for. Whether that is not
-    /// too much.
-    pub(in crate::engine) fn may_wait(
+    /// Sends a connection to its worker, if that one has a server for it, and is there at all.
+    pub(super) fn send_connection(
         &mut self,
-        connection: &mut Connection,
-        owner: Worker,
-    ) -> bool {
-        let (Some(head), Some(link)) = (&mut connection.head, self.node_link(owner)) else {
-            return true;
-        };
-        head.goes_to(&link.burden, &link.awaiting);
-        !link.awaiting.is_too_much()
-    }
-
-    /// Sends a connection to its worker.
-    pub(in crate::engine) fn send_to_node(&mut self, mut connection: Connection, give: Assignment) {
+        mut connection: Connection,
+        give: Assignment,
+        wires: &mut Wires,
+    ) -> Result<(), (Connection, io::Error)> {
         let worker = give.worker;
-        let Some(link) = self.node_link(worker) else { return };
+        let Some(link) = self.link(worker) else {
+            return Err((connection, io::Error::from_raw_os_error(libc::ESRCH)));
+        };
         let frame = if link.over { None } else { frame(link, &connection) };
         let Some((frame, answered)) = frame else {
             // It has just closed its last server, or its channel has ended.
-            self.router.closed(worker, 1);
-            self.look_at(worker);
-            self.handoff.take_back(connection, Returned::Recovered);
-            return;
+            wires.say(worker, Said::Uncounted(1));
+            wires.say(worker, Said::PickedUp);
+            wires.say(worker, Said::Returned(connection, Returned::Recovered));
+            return Ok(());
         };
         if let Some(head) = &mut connection.head {
             head.goes_to(&link.burden, &link.awaiting);
@@ -178,21 +184,22 @@ impl Engine {
         let parcel = Parcel::Connection(connection.shared_with(worker), give);
         let number = link.ledger.enter(parcel, answered);
         link.outbox.push(frame, Some(number));
-        self.flush_node(worker);
+        self.flush(worker, wires);
+        Ok(())
     }
 
     /// Writes to a worker as much as there is room for.
-    pub(in crate::engine) fn flush_node(&mut self, worker: Worker) {
-        let Some(link) = self.node_link(worker) else { return };
+    pub(super) fn flush(&mut self, worker: Worker, wires: &mut Wires) {
+        let Some(link) = self.link(worker) else { return };
         let flushed = link.flush();
-        self.workers.watch_node(worker);
+        link.watch(worker, wires);
         let Err(error) = flushed else { return };
         match error.raw_os_error() {
             Some(libc::ETOOMANYREFS | libc::ENOBUFS | libc::ENOMEM) => {
-                self.node_mut().retry_at = Some(self.now + super::RETRY);
+                self.retry_at = Some(wires.now + RETRY);
             }
             // Its end is about to be read, or its exit.
-            Some(libc::EPIPE | libc::ECONNRESET) => self.take_back_parcels(worker),
+            Some(libc::EPIPE | libc::ECONNRESET) => self.return_parcels(worker, wires),
             _ => warn!(
                 name: "channel_write_failed", worker = worker.slot,
                 "cannot write to {worker}: {error}"
@@ -201,88 +208,75 @@ impl Engine {
     }
 
     /// Writes to all workers, after the kernel had no room at all.
-    pub(in crate::engine) fn retry_writing(&mut self) {
-        let now = self.now;
-        if self.node().retry_at.is_some_and(|at| at <= now) {
-            self.node_mut().retry_at = None;
-            for worker in self.workers.live() {
-                self.flush_node(worker);
+    pub(super) fn retry_writing(&mut self, wires: &mut Wires) {
+        if self.retry_at.is_some_and(|at| at <= wires.now) {
+            self.retry_at = None;
+            for worker in self.links.keys().copied().collect::<Vec<_>>() {
+                self.flush(worker, wires);
             }
-        }
-    }
-
-    /// Routes connections again that did not arrive.
-    pub(in crate::engine) fn route_rested(&mut self) {
-        let now = self.now;
-        while let Some((connection, how)) = self.node_mut().resting.pop(now) {
-            self.handoff.take_back(connection, how);
         }
     }
 
     /// The oldest descriptor has arrived.
-    pub(in crate::engine) fn hear_arrived(&mut self, worker: Worker) {
-        let Some(link) = self.node_link(worker) else { return };
+    pub(super) fn on_arrived(&mut self, worker: Worker, wires: &mut Wires) {
+        let Some(link) = self.link(worker) else { return };
         link.outbox.acknowledged();
         match link.ledger.acknowledged() {
             Ok(settled) => {
-                let connection = matches!(settled, Some(Parcel::Connection(..)));
-                self.arrived(worker, u32::from(connection));
-                self.flush_node(worker);
-                self.look_at(worker);
+                let is_connection = matches!(settled, Some(Parcel::Connection(..)));
+                // Nobody will tell when it ends if the worker does not count: then it counts no longer
+                // than it takes to get there.
+                if is_connection && !link.primary.has_preload() {
+                    wires.say(worker, Said::Uncounted(1));
+                }
+                self.flush(worker, wires);
+                wires.say(worker, Said::PickedUp);
             }
-            Err(error) => self.tell_off(worker, &error.to_string()),
-        }
-    }
-
-    /// Connections are with a worker. Nobody will tell when they end if it does not count: then they
-    /// count no longer than it takes to get there.
-    fn arrived(&mut self, worker: Worker, count: u32) {
-        if self.node_link(worker).is_some_and(|link| !link.primary.has_preload()) {
-            self.router.closed(worker, count);
+            Err(error) => wires.say(worker, Said::Violation(error.to_string())),
         }
     }
 
     /// So many of the oldest descriptors have arrived and were taken.
-    pub(in crate::engine) fn hear_taken(&mut self, worker: Worker, count: u32) {
-        let Some(link) = self.node_link(worker) else { return };
+    pub(super) fn on_taken(&mut self, worker: Worker, count: u32, wires: &mut Wires) {
+        let Some(link) = self.link(worker) else { return };
         for _ in 0..count {
             link.outbox.acknowledged();
             if let Err(error) = link.ledger.taken() {
-                return self.tell_off(worker, &error.to_string());
+                return wires.say(worker, Said::Violation(error.to_string()));
             }
         }
-        self.flush_node(worker);
-        self.look_at(worker);
+        self.flush(worker, wires);
+        wires.say(worker, Said::PickedUp);
     }
 
     /// The oldest descriptor has not arrived, only its message: the worker has too many.
-    pub(in crate::engine) fn hear_lost(&mut self, worker: Worker) {
-        let Some(link) = self.node_link(worker) else { return };
+    pub(super) fn on_lost(&mut self, worker: Worker, wires: &mut Wires) {
+        let Some(link) = self.link(worker) else { return };
         link.outbox.acknowledged();
         match link.ledger.lost() {
             Ok(Some(Parcel::Connection(connection, give))) => {
-                self.router.closed(worker, 1);
-                self.look_at(worker);
+                wires.say(worker, Said::Uncounted(1));
+                wires.say(worker, Said::PickedUp);
                 let owned = give.reason == Reason::OwnedKey;
                 let how = if owned { Returned::Recovered } else { Returned::Moved(worker) };
-                let until = self.now + REST;
-                self.node_mut().resting.push(until, connection, how);
-                self.tell_off(worker, "it has no descriptor left for a connection");
+                self.resting.push(wires.now + REST, worker, connection, how);
+                let what = "it has no descriptor left for a connection";
+                wires.say(worker, Said::Violation(what.to_owned()));
             }
             Ok(Some(Parcel::Udp { .. }) | None) => {}
-            Err(error) => self.tell_off(worker, &error.to_string()),
+            Err(error) => wires.say(worker, Said::Violation(error.to_string())),
         }
-        self.flush_node(worker);
+        self.flush(worker, wires);
     }
 
     /// A server took a connection, or did not.
-    pub(in crate::engine) fn hear_answer(&mut self, worker: Worker, seq: u32, taken: bool) {
-        let Some(link) = self.node_link(worker) else { return };
+    pub(super) fn on_answer(&mut self, worker: Worker, seq: u32, taken: bool, wires: &mut Wires) {
+        let Some(link) = self.link(worker) else { return };
         let counts = link.primary.has_preload();
         let Some(Parcel::Connection(connection, _)) = link.ledger.answered(seq) else { return };
         // One that counts says itself when it has closed its copy.
         if !counts {
-            self.router.closed(worker, 1);
+            wires.say(worker, Said::Uncounted(1));
         }
         if !taken {
             debug!(
@@ -290,9 +284,9 @@ impl Engine {
                 "{worker} does not take a connection {}",
                 of(connection.client)
             );
-            self.handoff.take_back(connection, Returned::Back(worker));
+            wires.say(worker, Said::Returned(connection, Returned::Back(worker)));
         }
-        self.look_at(worker);
+        wires.say(worker, Said::PickedUp);
     }
 }
 

@@ -98,10 +98,8 @@ impl Conversation {
         let parcels: Vec<_> = self.ledger.parcels().collect();
         let ways: Vec<_> = (0..4).map(|listener| primary.way(listener)).collect();
         format!(
-            "{next:?} {} {descriptors:?} {parcels:?} {ways:?} {:?} {} {:?} {}",
+            "{next:?} {} {descriptors:?} {parcels:?} {ways:?} {:?} {}",
             outbox.cost(),
-            primary.listeners(&[0, 1].into()),
-            primary.is_guessing(&[0].into()),
             primary.farewell(7),
             primary.has_preload(),
         )

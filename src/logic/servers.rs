@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Servers by their keys, each with the listeners that lead to it.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(from = "ByKey", into = "ByKey")]
-pub(super) struct Servers {
+pub struct Servers {
     by_key: ByKey,
     /// Each listener with each server that it leads to.
     by_listener: BTreeSet<(u32, String)>,
@@ -16,14 +16,15 @@ pub(super) struct Servers {
 type ByKey = BTreeMap<String, Vec<u32>>;
 
 impl Servers {
-    pub(super) fn insert(&mut self, key: &str, listeners: Vec<u32>) {
+    /// A server is there, to which these listeners lead.
+    pub fn insert(&mut self, key: &str, listeners: Vec<u32>) {
         self.remove(key);
         self.by_listener.extend(listeners.iter().map(|listener| (*listener, key.to_owned())));
         self.by_key.insert(key.to_owned(), listeners);
     }
 
     /// Forgets a server; returns the listeners that led to it, if it was there.
-    pub(super) fn remove(&mut self, key: &str) -> Option<Vec<u32>> {
+    pub fn remove(&mut self, key: &str) -> Option<Vec<u32>> {
         let (key, listeners) = self.by_key.remove_entry(key)?;
         let mut entry = (0, key);
         for listener in &listeners {
@@ -33,27 +34,34 @@ impl Servers {
         Some(listeners)
     }
 
-    pub(super) fn contains(&self, key: &str) -> bool {
+    /// Whether there is a server with this key.
+    pub fn contains(&self, key: &str) -> bool {
         self.by_key.contains_key(key)
     }
 
-    pub(super) fn len(&self) -> usize {
+    /// How many there are.
+    pub fn len(&self) -> usize {
         self.by_key.len()
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+
     /// The first server by its key.
-    pub(super) fn first(&self) -> Option<&String> {
+    pub fn first(&self) -> Option<&String> {
         self.by_key.keys().next()
     }
 
     /// The first server by its key to which this listener leads.
-    pub(super) fn of_listener(&self, listener: u32) -> Option<&String> {
+    pub fn of_listener(&self, listener: u32) -> Option<&String> {
         let (found, key) = self.by_listener.range((listener, String::new())..).next()?;
         (*found == listener).then_some(key)
     }
 
     /// All listeners that lead to any of them.
-    pub(super) fn listeners(&self) -> impl Iterator<Item = u32> {
+    pub fn listeners(&self) -> impl Iterator<Item = u32> {
         self.by_listener.iter().map(|(listener, _)| *listener)
     }
 }

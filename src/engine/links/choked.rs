@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use super::Engine;
 use crate::logic::Worker;
 use crate::logic::time::Time;
 use crate::os::closing::{self, Sender};
@@ -21,6 +20,17 @@ pub(super) struct Choked {
     since: BTreeMap<Worker, Option<Time>>,
     /// When to look at those that have sent files.
     next_look: Option<Time>,
+}
+
+/// Whether a worker is to be heard.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Hearing {
+    /// Nothing is in the way.
+    Open,
+    /// Not until what it sent is closed.
+    Choked,
+    /// That takes too long: it is to be ended.
+    TooLong,
 }
 
 impl Choked {
@@ -43,18 +53,22 @@ impl Choked {
         let look = (!self.since.is_empty()).then(|| now + LOOK);
         look.into_iter().chain(self.next_look).min()
     }
-}
 
-impl Engine {
-    /// Ends workers that have sent files which do not close: nothing but sockets is ever to be sent.
-    pub(super) fn look_after_files(&mut self) {
+    /// The workers that are to be ended since they have sent files which do not close: nothing but
+    /// sockets is ever to be sent.
+    pub(super) fn look_at_files(
+        &mut self,
+        now: Time,
+        is_live: impl Fn(Worker) -> bool,
+    ) -> Vec<Worker> {
         let mut next_look = None;
+        let mut ended = Vec::new();
         for (sender, since) in closing::files() {
             let Sender::Worker(worker) = sender else { continue };
-            if self.workers.get(worker).is_none() || self.workers.choked.is_ended(worker) {
+            if !is_live(worker) || self.is_ended(worker) {
                 continue;
             }
-            if self.now < since + PATIENCE {
+            if now < since + PATIENCE {
                 next_look = next_look.into_iter().chain([since + PATIENCE]).min();
                 continue;
             }
@@ -62,35 +76,33 @@ impl Engine {
                 name: "worker_killed", worker = worker.slot, reason = "open_file",
                 "{worker} is ended: it sent a file that does not close"
             );
-            self.workers.choked.since.insert(worker, None);
-            self.workers.kill(worker);
+            self.since.insert(worker, None);
+            ended.push(worker);
         }
-        self.workers.choked.next_look = next_look;
+        self.next_look = next_look;
+        ended
     }
 
-    /// Whether so much of what a worker sent awaits closing that it is not to be heard until all of
-    /// that is closed. It is ended when this takes too long.
-    pub(super) fn is_choked(&mut self, worker: Worker) -> bool {
-        let most = self.room.queues().stalled;
-        let bound = if self.workers.choked.has(worker) { 0 } else { most };
-        let is_ended = self.workers.choked.is_ended(worker);
-        if !is_ended && closing::awaiting(Sender::Worker(worker)) <= bound {
-            self.workers.choked.forget(worker);
-            return false;
+    /// Whether so much of what a worker sent awaits closing, more than `most`, that it is not to be
+    /// heard until all of that is closed.
+    pub(super) fn judge(&mut self, now: Time, worker: Worker, most: usize) -> Hearing {
+        let bound = if self.has(worker) { 0 } else { most };
+        if !self.is_ended(worker) && closing::awaiting(Sender::Worker(worker)) <= bound {
+            self.forget(worker);
+            return Hearing::Open;
         }
-        let now = self.now;
-        let since = self.workers.choked.since.entry(worker).or_insert(Some(now));
+        let since = self.since.entry(worker).or_insert(Some(now));
         if !closing::has_thread() {
             // It is not to blame.
             *since = since.map(|_| now);
         }
-        if since.take_if(|since| *since + PATIENCE <= now).is_some() {
-            warn!(
-                name: "worker_killed", worker = worker.slot, reason = "open_descriptors",
-                "{worker} is ended: it sent more than {most} descriptors, and they do not close"
-            );
-            self.workers.kill(worker);
+        if since.take_if(|since| *since + PATIENCE <= now).is_none() {
+            return Hearing::Choked;
         }
-        true
+        warn!(
+            name: "worker_killed", worker = worker.slot, reason = "open_descriptors",
+            "{worker} is ended: it sent more than {most} descriptors, and they do not close"
+        );
+        Hearing::TooLong
     }
 }
