@@ -14,7 +14,7 @@ use serde_json::json;
 use super::packages::setup_worker;
 use crate::support::node::{App, Running};
 use crate::support::reply::{self, Kept, Session};
-use crate::support::{client, event, eventually, one_of_three, proc, programs};
+use crate::support::{client, event, eventually, full, one_of_three, proc, programs};
 
 /// A request that any worker can answer.
 const ANY: &str = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";
@@ -31,16 +31,17 @@ struct Handshakes {
     errors: Vec<String>,
 }
 
-/// Three hundred handshakes by so many clients at once, each followed by its next request 0 ms
-/// later.
+/// Handshakes by so many clients at once, each followed by its next request 0 ms later. The packages
+/// answer one in twenty wrongly.
 fn d01(app: Option<App>, clients: u32) {
     let Some(app) = app else { return };
     let running = app.start(4);
-    let arguments = json!({ "url": running.url(), "handshakes": 300, "clients": clients });
+    let count = if full() { 300 } else { 100 };
+    let arguments = json!({ "url": running.url(), "handshakes": count, "clients": clients });
     let Some(client) = programs::node("handshakes.js", &arguments) else { return };
     let seen: Handshakes = client.next();
     assert_eq!(seen.errors, Vec::<String>::new());
-    assert_eq!((seen.done, seen.statuses.keys().collect::<Vec<_>>()), (300, vec![&200]));
+    assert_eq!((seen.done, seen.statuses.keys().collect::<Vec<_>>()), (count, vec![&200]));
 }
 
 #[test]
@@ -193,11 +194,11 @@ fn d16_plain_requests_are_spread_too() {
         let Some(app) = app else { return };
         let running = app.start(4);
         let mut served = BTreeMap::new();
-        for _ in 0..200 {
+        for _ in 0..100 {
             *served.entry(reply::get(running.address(), "/").pid()).or_insert(0) += 1;
         }
         assert_eq!(served.len(), 4, "{served:?}");
-        assert!(served.values().all(|count| *count >= 20), "{served:?}");
+        assert!(served.values().all(|count| *count >= 10), "{served:?}");
     }
 }
 

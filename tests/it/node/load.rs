@@ -69,7 +69,7 @@ pub(super) struct Cluster {
 
 /// How many sessions a load has.
 pub(super) fn count() -> u32 {
-    if full() { 400 } else { 45 }
+    if full() { 400 } else { 21 }
 }
 
 /// A load client with these arguments besides the usual ones. None, said on standard error, without

@@ -17,8 +17,15 @@ use crate::support::{client, event, eventually, proc};
 /// A restart whose workers are all new in the end, and those of before gone.
 #[track_caller]
 fn restart(running: &Running) {
+    restart_during(running, || ());
+}
+
+/// Likewise, while this goes on.
+#[track_caller]
+fn restart_during(running: &Running, meanwhile: impl FnOnce()) {
     let before: BTreeSet<i32> = proc::children(running.pid()).into_iter().collect();
     proc::signal(running.pid(), Signal::SIGHUP);
+    meanwhile();
     eventually("all workers are new", || {
         let now: BTreeSet<i32> = proc::children(running.pid()).into_iter().collect();
         (now.is_disjoint(&before) && now.len() == before.len()).then_some(())
@@ -30,12 +37,14 @@ fn sessions_of_socket_io_outlive_a_rolling_restart_undisturbed() {
     for (transport, mode) in [("polling", "handback"), ("websocket", "close")] {
         let Some(app) = App::new("socketio.js") else { return };
         let running = app.flags(&["--keep-alive", mode, "--drain-timeout", "60s"]).start(3);
-        let options = json!({ "transport": transport, "millis": 4_000 });
-        let Some(client) = begin(&running, &options) else { return };
+        let options = json!({ "transport": transport, "millis": null });
+        let Some(mut client) = begin(&running, &options) else { return };
         client.next::<serde_json::Value>();
-        restart(&running);
-        let verdict: Verdict = client.next();
-        verdict.assert_right(count(), transport);
+        restart_during(&running, || {
+            running.wait_events("worker_ready", 6);
+            client.end_input();
+            client.next::<Verdict>().assert_right(count(), transport);
+        });
     }
 }
 

@@ -28,7 +28,9 @@ pub fn example(name: &str) -> String {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
         let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--locked", "--package", "chat", "--package", "whoami"]);
+        // With the whole workspace and its tests, as `cargo test --workspace` has built it: other packages
+        // together want other features of what they use, which would be built once more.
+        build.args(["build", "--locked", "--workspace", "--bins", "--tests"]);
         build.arg("--target-dir").arg(target());
         run(build.current_dir(ROOT)).expect("the examples can be built");
     });
