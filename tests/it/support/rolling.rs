@@ -7,13 +7,14 @@ use std::net::TcpStream;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
 use super::client::Answer;
 use super::log::Pattern;
 use super::reply::Reply;
-use super::{Supervisor, event, eventually, proc};
+use super::{Supervisor, event, eventually, full, proc};
 
 /// Clients that come at the same time.
 const CLIENTS: u8 = 4;
@@ -75,18 +76,20 @@ impl Load {
         meanwhile: impl FnOnce(&Self),
     ) -> Self {
         let load = Self::default();
+        // Every day the machine is rather for what goes on than for visits.
+        let rest = if full() { Duration::ZERO } else { Duration::from_millis(3) };
         thread::scope(|scope| {
             let _over = Over(&load);
             for client in 0..CLIENTS {
                 let (load, visit) = (&load, &visit);
-                scope.spawn(move || load.run(|nth| visit(client, nth)));
+                scope.spawn(move || load.run(rest, |nth| visit(client, nth)));
             }
             meanwhile(&load);
         });
         load
     }
 
-    fn run(&self, visit: impl Fn(u32) -> io::Result<Vec<Served>>) {
+    fn run(&self, rest: Duration, visit: impl Fn(u32) -> io::Result<Vec<Served>>) {
         let mut nth = 0;
         while !self.is_over.load(Ordering::Relaxed) {
             match visit(nth) {
@@ -94,6 +97,7 @@ impl Load {
                 Err(error) => self.fail(format!("visit {nth}: {error}")),
             }
             nth += 1;
+            thread::sleep(rest);
         }
     }
 
