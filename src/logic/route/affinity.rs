@@ -1,8 +1,8 @@
-//! Affinity: on which worker a key lives.
+//! Affinity: which worker owns a key.
 //!
-//! A key that a worker has announced lives there. Any other key lives in its own slot with `hash`
-//! placement, and else where it was first placed. The two memories are apart, so that keys which
-//! clients make up never push out announced ones.
+//! The owner of an announced key is the worker that announced it. With `hash` placement, any other
+//! key belongs to its slot; else to the worker on which it was first placed. The two memories are
+//! apart, so that keys which clients make up never push out announced ones.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,28 +20,28 @@ use crate::logic::time::Time;
 /// The only segment of presented keys.
 const PRESENTED: u16 = 0;
 
-/// Where a key lives.
+/// Who owns a key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Owner {
-    /// On this live worker.
+    /// This live worker.
     Live(Worker),
-    /// On a worker that is gone.
+    /// A worker that is gone.
     Gone,
-    /// Nowhere yet.
+    /// Nobody yet.
     Unknown,
 }
 
-/// What is known of where keys live.
+/// Which keys have which owners.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Affinity {
     /// The secret under which keys become fingerprints.
     secret: (u64, u64),
     hash_seed: u64,
-    /// Whether keys live in their own slots.
+    /// Whether keys belong to slots.
     by_hash: bool,
     /// Announced keys, a segment for each slot.
     announced: Memory,
-    /// Presented keys, on one segment.
+    /// Presented keys, in one segment.
     presented: Memory,
     /// Who mints ids, if they are minted.
     mint: Option<Mint>,
@@ -59,8 +59,8 @@ impl Affinity {
         }
     }
 
-    /// Other rules hold from now on, for so many slots. Keys are where they are; the secrets are not
-    /// part of the rules.
+    /// Applies another configuration, for so many slots. Keys keep their owners; the secrets are not
+    /// part of the configuration.
     pub(super) fn set_rules(&mut self, config: &RouteConfig, slots: u16) {
         self.hash_seed = config.hash_seed;
         self.by_hash = config.balance == Balance::Hash;
@@ -68,7 +68,7 @@ impl Affinity {
         self.presented.set_limits(config.max_keys, config.key_idle);
     }
 
-    /// A key in the form in which owners are looked up.
+    /// A key in the form in which its owner is looked up.
     pub(super) fn key(&self, found: &PresentedKey<'_>) -> ClientKey {
         let identity = found.identity();
         let kind = match found {
@@ -101,7 +101,7 @@ impl Affinity {
         self.mint.as_ref().is_some_and(|mint| mint.has(worker))
     }
 
-    /// Whether a remembered key lives on this worker.
+    /// Whether this worker owns a remembered key.
     pub(super) fn has_keys(&mut self, now: Time, worker: Worker) -> bool {
         self.announced.sweep(now, worker.slot);
         self.presented.sweep(now, PRESENTED);
@@ -114,7 +114,7 @@ impl Affinity {
         self.announced.idle_at(worker).max(self.presented.idle_at(worker))
     }
 
-    /// What a worker minted leads nowhere any more.
+    /// Keys that a worker minted have no owner any more.
     pub(super) fn remove_minter(&mut self, worker: Worker) {
         if let Some(mint) = &mut self.mint {
             mint.remove(worker);
@@ -134,7 +134,7 @@ impl Affinity {
         owner.filter(|owner| serves(pool, *owner, candidate.listener))
     }
 
-    /// Where the key of a connection lives, among the workers that serve its listener.
+    /// The owner of the key of a connection, among the workers that serve its listener.
     pub(super) fn owner(&mut self, now: Time, pool: &Pool, candidate: &Candidate) -> Option<Owner> {
         let key = candidate.key?;
         let announced = self.announced.get(now, key.fingerprint);
@@ -164,9 +164,9 @@ impl Affinity {
         (candidate.returned != Some(Returned::Back(minter))).then_some(minter)
     }
 
-    /// A key was placed on a worker and lives there from now on, unless it lives on another one that
-    /// only does not serve the listener where it came in. One that leads to a live worker by itself needs
-    /// no memory; a cookie may outlive the worker that minted it, and then it does.
+    /// A key was placed on a worker, which owns it from now on, unless its owner lives and only does
+    /// not serve the listener where it came in. A key that a live worker minted needs no memory; a
+    /// cookie may outlive the worker that minted it, and then it does.
     pub(super) fn bind(&mut self, now: Time, pool: &Pool, key: ClientKey, worker: Worker) {
         let is_minters = |mint: &Mint| key.minted.and_then(|id| mint.worker(id)).is_some();
         if key.point.is_some() || self.mint.as_ref().is_some_and(is_minters) {
@@ -178,7 +178,7 @@ impl Affinity {
         }
     }
 
-    /// Forgets that the key of a returned connection lives where it came from.
+    /// Forgets that the key of a returned connection is owned by the worker that it came from.
     pub(super) fn unbind(&mut self, now: Time, key: ClientKey, returned: Returned) {
         let (Returned::Back(from) | Returned::Moved(from)) = returned else { return };
         if self.presented.get(now, key.fingerprint) == Some(from) {
@@ -234,7 +234,7 @@ fn serves(pool: &Pool, worker: Worker, listener: ListenerId) -> bool {
     pool.get(worker).is_some_and(|backend| backend.serves(listener))
 }
 
-/// The present worker in the key's own slot, among the slots that have one; the one that gave the
+/// The current worker in the key's own slot, among the slots that have one; the one that gave the
 /// connection back is not asked again as long as there is another.
 fn own_worker(pool: &Pool, point: HashPoint, candidate: &Candidate) -> Option<Worker> {
     let best = |fits: &dyn Fn(Worker) -> bool| {

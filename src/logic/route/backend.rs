@@ -11,9 +11,9 @@ use super::window::{InFlight, Window};
 use crate::logic::Worker;
 use crate::logic::time::Time;
 
-/// How long a worker counts as fresh after it became ready.
+/// How long a worker counts as new after it became ready.
 const SLOW_START: Duration = Duration::from_secs(10);
-/// How long a full worker that was just seen reading is worth waiting for, when it has the fewest
+/// How long a full worker that was just seen reading is worth waiting for when it has the fewest
 /// connections. Without it a burst would go to whoever happens to be scheduled first.
 const PATIENCE: Duration = Duration::from_millis(50);
 
@@ -50,13 +50,13 @@ pub(super) struct Backend {
     all_listeners: bool,
     #[serde(rename = "open")]
     pub(super) open: OpenCount,
-    /// The worker has no room with that many.
+    /// With that many the worker is at capacity.
     max_open: u32,
-    /// Connections that wait for this worker and no other.
+    /// Connections queued for this worker and no other.
     pub(super) queue: VecDeque<Candidate>,
     pub(super) window: Window,
     ready_at: Time,
-    /// The connections that a fresh worker counts as if it had them.
+    /// The connections that a new worker counts as if it had them.
     handicap: u32,
     /// A worker that mints said that none of its sessions is left, and not since then that one is.
     pub(super) sessions_over: bool,
@@ -80,7 +80,7 @@ impl Backend {
         }
     }
 
-    /// Other limits hold from now on; they cost no connection that is there.
+    /// Applies other limits; they cost no connection that is there.
     pub(super) fn set_limits(&mut self, limits: Limits) {
         self.max_open = limits.max_open;
         self.window.set_limit(limits.in_flight);
@@ -93,7 +93,7 @@ impl Backend {
         self.handicap = floor.saturating_sub(self.open.get());
     }
 
-    /// The worker is gone; returns who waited for it.
+    /// The worker is gone; returns the connections that were queued for it.
     pub(super) fn detach(&mut self, now: Time) -> VecDeque<Candidate> {
         self.worker = None;
         self.stalled = false;
@@ -104,7 +104,7 @@ impl Backend {
         std::mem::take(&mut self.queue)
     }
 
-    /// Whether connections that may go anywhere may go here, if it is present.
+    /// Whether connections with new keys may go here, if it is current.
     pub(super) fn accepts_new(&self) -> bool {
         self.worker.is_some() && !self.stalled
     }
@@ -114,7 +114,7 @@ impl Backend {
         self.all_listeners || self.listeners.contains(&listener)
     }
 
-    /// Whether its worker can be given a connection now.
+    /// Whether a connection can be sent to it now.
     pub(super) fn has_room(&self) -> bool {
         self.window.has_room() && !self.is_at_capacity()
     }
@@ -135,14 +135,14 @@ impl Backend {
         self.window.stalls_at(PATIENCE)
     }
 
-    /// Whether nothing is on its way to its worker, open there, or waiting for it.
+    /// Whether nothing is in flight to its worker, open there, or queued for it.
     pub(super) fn is_idle(&self) -> bool {
         self.open.get() == 0 && self.window.len() == 0 && self.queue.is_empty()
     }
 
     /// The connections that least-connection counts.
     ///
-    /// A fresh worker counts as if it had those, too, that each of the others counted when it became
+    /// A new worker counts as if it had those, too, that each of the others counted when it became
     /// ready, a part of them that shrinks with time. So it catches up over [`SLOW_START`] and is not
     /// flooded with everything that arrives.
     pub(super) fn load(&self, now: Time) -> u32 {

@@ -1,9 +1,9 @@
-//! Drain: workers that are draining, and when nothing of them is left.
+//! Draining: workers that get no new keys, and when nothing of them is left.
 //!
-//! A draining worker gets no new keys. The connections of those that live on it still come to it, and
-//! wait for it when it has no room; keys that are unused for their idle time move to others. With
-//! `hash` placement, a key that was not announced lives in its slot, not on a worker, so it moves to
-//! the present worker of the slot at once.
+//! A draining worker still gets the connections of the keys that it owns, and they are queued for it
+//! when it has no room; keys that are unused for their idle time are forgotten. With `hash` placement,
+//! a key that was not announced belongs to its slot, so it moves to the current worker of the slot at
+//! once.
 
 use super::Router;
 use super::backend::Backend;
@@ -11,13 +11,13 @@ use crate::logic::Worker;
 use crate::logic::time::Time;
 
 impl Router {
-    /// This worker gets no new keys any more. Nothing changes for one that is draining already, or
+    /// This worker gets no new keys any more. Nothing changes for one that drains already, or is
     /// not there.
     pub fn drain(&mut self, now: Time, worker: Worker) {
         self.pool.drain(now, worker);
     }
 
-    /// The draining workers that are not gone yet.
+    /// The draining workers.
     pub fn draining(&self) -> impl Iterator<Item = Worker> {
         self.pool.draining().keys().copied()
     }
@@ -40,7 +40,7 @@ impl Router {
     }
 
     /// Whether a draining worker has nothing left to do: no connection is open there, on its way to
-    /// it or waiting for it, and no key lives on it. A worker that mints has to have said
+    /// it or queued for it, and it owns no key. A worker that mints has to have said
     /// [`Self::sessions_over`], since nobody else knows its keys.
     pub fn is_drained(&mut self, now: Time, worker: Worker) -> bool {
         let Some(backend) = self.pool.draining().get(&worker) else { return false };
@@ -57,7 +57,7 @@ impl Router {
         })
     }
 
-    /// Whether keys may live on this worker that only itself knows.
+    /// Whether this worker may own keys that only itself knows.
     fn may_have_minted_keys(&self, worker: Worker, backend: &Backend) -> bool {
         !backend.sessions_over && self.affinity.is_minter(worker)
     }

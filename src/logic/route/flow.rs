@@ -1,4 +1,4 @@
-//! Flow: what is on its way to workers, and whether they still read.
+//! Flow control: what is in flight to workers, and whether they still read.
 
 use super::Router;
 use super::backend::Backend;
@@ -27,7 +27,7 @@ impl Router {
         }
     }
 
-    /// A look at a worker's channel found this many messages unread.
+    /// A worker's channel has this many messages unread.
     pub fn note_unread(&mut self, now: Time, worker: Worker, unread: usize) -> Health {
         let stall = self.config.stall_timeout;
         let Some(backend) = self.pool.get_mut(worker) else { return Health::Unchanged };
@@ -67,7 +67,7 @@ impl Router {
         taken
     }
 
-    /// A worker whose channel should be looked at now, since it seems to have stopped reading.
+    /// A worker that seems to have stalled: look at its channel.
     #[must_use]
     pub fn poll_stalled(&mut self, now: Time) -> Option<Worker> {
         if self.watchlist.check_at().is_none_or(|at| now < at) {
@@ -80,8 +80,8 @@ impl Router {
         first.filter(|(at, _)| *at <= now).map(|(_, worker)| worker)
     }
 
-    /// Whether it matters when this worker picks something up: somebody waits for it, or it has
-    /// stopped reading.
+    /// Whether it matters when this worker picks something up: something is queued for it, or it has
+    /// stalled.
     pub fn is_watched(&self, worker: Worker) -> bool {
         self.pool.get(worker).is_some_and(|backend| {
             let full = !backend.window.has_room();
@@ -107,24 +107,24 @@ impl Router {
         self.pool.get(worker).is_some_and(|backend| backend.window.may_have_room())
     }
 
-    /// Whether this worker has stopped reading.
+    /// Whether this worker has stalled.
     pub fn is_stalled(&self, worker: Worker) -> bool {
         self.pool.get(worker).is_some_and(|backend| backend.stalled)
     }
 
-    /// How many connections a worker was given and has not finished.
+    /// How many connections are open on a worker.
     pub fn open_on(&mut self, worker: Worker) -> Option<u32> {
         self.open_count(worker).map(|open| open.get())
     }
 
-    /// The owner that a connection waits for which has just been told to wait; none if any worker will do.
+    /// The owner that a connection is queued for which was queued last; `None` if any worker will do.
     pub fn waits_for(&self, conn: Conn) -> Option<Worker> {
         let is_last =
             |backend: &&Backend| backend.queue.back().is_some_and(|last| last.conn == conn);
         self.pool.all().find(is_last)?.worker
     }
 
-    /// A connection that waits for the owner of its key waits no more. Returns for whom it has waited.
+    /// Drops a connection that is queued for the owner of its key. Returns that owner.
     pub fn drop_queued(&mut self, conn: Conn) -> Option<Worker> {
         for backend in self.pool.all_mut() {
             let queued = backend.queue.iter().rposition(|candidate| candidate.conn == conn);
@@ -136,8 +136,8 @@ impl Router {
         None
     }
 
-    /// Whether a worker has stopped reading, so that it matters when one picks something up although
-    /// nobody waits.
+    /// Whether a worker has stalled, so that it matters when one picks something up although nothing is
+    /// queued.
     pub fn has_stalled(&self) -> bool {
         self.watchlist.has_stalled()
     }

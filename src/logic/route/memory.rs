@@ -1,7 +1,7 @@
-//! Memory: which key lives on which worker.
+//! Memory: which worker owns which key.
 //!
-//! Keys stand on segments. Each segment has a cap and loses its longest unused key to a new one, so a
-//! segment never takes room from another. A key that was not used for the idle time is forgotten. A
+//! Keys are kept in segments. Each segment has a cap and evicts its least recently used key for a new
+//! one, so a segment never takes room from another. A key unused for the idle time is forgotten. A
 //! key is stored as its fingerprint, so its length costs nothing.
 //!
 //! A memory does not know which workers live. Keys of a worker that is gone stay until they are
@@ -27,7 +27,7 @@ use crate::logic::time::Time;
 /// How many idle keys are cleared away at most in one step, so that nobody waits for it.
 const SWEEP: usize = 1024;
 
-/// Which key lives on which worker.
+/// Which worker owns which key.
 #[derive(Debug, Deserialize)]
 #[serde(try_from = "Written")]
 pub struct Memory {
@@ -35,7 +35,7 @@ pub struct Memory {
     segments: Segments,
     /// What each worker has here; none has nothing.
     tallies: BTreeMap<Worker, Tally>,
-    /// The most keys on one segment.
+    /// The most keys in one segment.
     cap: usize,
     /// Whole seconds after which an unused key is forgotten.
     idle: u32,
@@ -66,7 +66,7 @@ enum WrongMemory {
 }
 
 impl Memory {
-    /// An empty memory with at most `cap` keys on a segment, at least one.
+    /// An empty memory with at most `cap` keys in a segment, at least one.
     pub fn new(cap: usize, idle: Duration) -> Self {
         let mut memory = Self {
             table: HashTable::new(),
@@ -79,7 +79,7 @@ impl Memory {
         memory
     }
 
-    /// Other limits hold from now on. Segments with too many keys lose them as new ones come.
+    /// Applies other limits. Segments with too many keys lose them as new ones come.
     pub fn set_limits(&mut self, cap: usize, idle: Duration) {
         self.cap = cap.max(1);
         self.idle = u32::try_from(idle.as_secs()).unwrap_or(u32::MAX);
@@ -113,7 +113,7 @@ impl Memory {
         Some(worker)
     }
 
-    /// Remembers that this key lives on `worker`, on `segment`, wherever it lived before.
+    /// Remembers that `worker` owns this key, in `segment`, whoever owned it before.
     pub fn set(&mut self, now: Time, key: Fingerprint, worker: Worker, segment: u16) {
         self.forget(key);
         self.make_room(now, segment);
@@ -198,7 +198,7 @@ impl Memory {
         tally.used = tally.used.max(entry.used);
     }
 
-    /// Frees at least one place on a full segment, and up to two that nobody asked for in time, so
+    /// Frees at least one place in a full segment, and up to two that nobody asked for in time, so
     /// that a memory shrinks while it is used.
     fn make_room(&mut self, now: Time, segment: u16) {
         for _ in 0..2 {
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_segment_loses_its_longest_unused_key_and_no_other_segment_does() {
+    fn a_full_segment_evicts_its_least_recently_used_key_and_no_other_segment_does() {
         let mut memory = Memory::new(3, IDLE);
         memory.set(at(0), key(100), worker(1), 1);
         for number in 0..3 {

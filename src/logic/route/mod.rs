@@ -1,19 +1,19 @@
-//! Route: who gets a connection.
+//! Routing: which worker gets a connection.
 //!
-//! The [`Router`] hears of connections, workers and their messages, and answers with who gets what.
-//! It holds no socket. A connection is a number to it, and what was said about it here happens
-//! because the engine does it.
+//! The [`Router`] is told of connections, workers and their messages, and decides which worker gets
+//! which connection. It holds no socket: a connection is a number here, and the caller carries out
+//! the decisions.
 //!
-//! A connection whose key lives on a worker (its *owner*) goes there and nowhere else; when the
-//! owner has no room it waits for it. Any other connection goes where the placement says, and when
-//! no worker has room it waits for the first one that has. Nobody overtakes within a queue.
+//! A connection whose key has an *owner* goes to that worker and no other; while the owner has no
+//! room, it is queued for it. Any other connection goes where the placement says; while no worker has
+//! room, it is queued for the first that has. Each queue is first in, first out.
 //!
 //! After [`Router::ready`], [`Router::note_unread`], [`Router::remove`] and [`Router::closed`], and when the time of
-//! [`Router::poll_timeout`] has come, waiting connections may have become free to go: ask
+//! [`Router::poll_timeout`] has come, queued connections may have become free to go: ask
 //! [`Router::next`] until it has none.
 //!
-//! A slot has at most one worker that takes new keys, the present one. A worker that was draining
-//! (`drain.rs`) still gets the connections of its own keys, until it is gone.
+//! A slot has at most one worker that takes new keys, the current one. A draining worker
+//! (`drain.rs`) still gets the connections of the keys that it owns, until it is removed.
 
 mod affinity;
 mod backend;
@@ -48,7 +48,7 @@ pub use terms::{
 pub use window::InFlight;
 
 use serde::Serialize;
-/// Shared with workers, which look at the next requests of the connections that they keep.
+/// Shared with workers, which look at the later requests of the connections that they keep.
 pub use sticky_worker::head;
 
 use self::affinity::{Affinity, Owner};
@@ -63,7 +63,7 @@ use super::Worker;
 use super::room::QueueLimits;
 use super::time::Time;
 
-/// Who gets a connection: keys, memories, placement and the queues of those that wait.
+/// Which worker gets a connection: keys, owners, placement and queues.
 #[derive(Debug, Serialize)]
 pub struct Router {
     #[serde(skip)]
@@ -73,10 +73,10 @@ pub struct Router {
     placement: Placement,
     affinity: Affinity,
     pool: Pool,
-    /// The accounts of workers that get nothing any more, until they have ended.
+    /// Open connections of workers that were removed, until they have exited.
     #[serde(serialize_with = "in_pairs")]
     removed: BTreeMap<Worker, OpenCount>,
-    /// Connections that wait for any worker.
+    /// Connections queued for any worker.
     unassigned: Unassigned,
     /// The length of a key that no worker can announce, if one was presented.
     #[serde(skip)]
@@ -117,12 +117,12 @@ impl Router {
         self.pool.get(worker).is_some()
     }
 
-    /// Whether every worker serves whatever comes in anywhere.
+    /// Whether every worker serves every listener.
     pub fn all_listeners(&self) -> bool {
         self.pool.all_listeners()
     }
 
-    /// Whether that is so for any client with an address.
+    /// Whether that is so for some client with an address.
     pub fn may_need_head(&self) -> bool {
         self.config.keys.may_need_head()
     }
@@ -139,7 +139,7 @@ impl Router {
                 Some(self.affinity.key(&found))
             }
         };
-        // Where every worker serves every listener, they are all one.
+        // Where every worker serves every listener, they count as one.
         let listener =
             if self.pool.all_listeners() { ListenerId::default() } else { arrival.listener };
         let candidate = Candidate { conn: arrival.conn, listener, key, returned: arrival.returned };
@@ -160,7 +160,7 @@ impl Router {
     }
 
     /// Decides about a connection whose key is known, when everything is known that the channels held:
-    /// gives it away or puts it into the right queue.
+    /// assigns it to a worker or queues it.
     #[must_use]
     pub fn route_known(&mut self, now: Time, candidate: Candidate) -> Verdict {
         let owner = self.affinity.owner(now, &self.pool, &candidate);
@@ -177,13 +177,13 @@ impl Router {
         Verdict::Queued
     }
 
-    /// The length of a key that was presented since this was asked last, if it is one that no worker
-    /// can announce: it lives where it was placed.
+    /// The length of a key that was presented since the last call, if it is one that no worker
+    /// can announce: its owner is the worker on which it was placed.
     pub fn take_long_key(&mut self) -> Option<usize> {
         self.long_key.take()
     }
 
-    /// The next waiting connection that can go, and where. It counts as sent.
+    /// The next queued connection that can go, and its worker. It counts as sent.
     #[must_use]
     pub fn next(&mut self, now: Time) -> Option<(Conn, Assignment)> {
         loop {
@@ -199,8 +199,8 @@ impl Router {
         }
     }
 
-    /// A connection that [`Self::route`] or [`Self::next`] gave away could not be sent, since the
-    /// kernel had no room. It waits in front of all others.
+    /// A connection that [`Self::route`] or [`Self::next`] assigned could not be sent, since the
+    /// kernel had no room. It goes to the front of the queue.
     pub fn not_sent(&mut self, give: Assignment) {
         if let Some(backend) = self.pool.get_mut(give.worker) {
             backend.open.taken_back(1);
@@ -209,7 +209,7 @@ impl Router {
         self.unassigned.push_front(give.candidate);
     }
 
-    /// Connections may go to this worker from now on. Another one that its slot has is draining.
+    /// Connections may go to this worker from now on. The current worker of its slot, if another, drains.
     pub fn ready(&mut self, now: Time, worker: Worker) {
         let other =
             |backend: &&Backend| backend.worker.is_some_and(|other| other.slot != worker.slot);
@@ -229,7 +229,7 @@ impl Router {
         }
     }
 
-    /// A worker serves a listener no more. Those that waited there for it find another.
+    /// A worker no longer serves a listener. Connections queued there for it may go to others.
     pub fn remove_listener(&mut self, worker: Worker, listener: ListenerId) {
         let Some(backend) = self.pool.get_mut(worker) else { return };
         backend.listeners.remove(&listener);
@@ -241,7 +241,7 @@ impl Router {
         self.unassigned.requeue(orphans);
     }
 
-    /// A listener is closed for good. Returns who waited there, and waits no more.
+    /// A listener is closed for good. Returns the connections that were queued there; they no longer are.
     pub fn close_listener(&mut self, listener: ListenerId) -> Vec<Conn> {
         for backend in self.pool.all_mut() {
             backend.listeners.remove(&listener);
@@ -259,7 +259,7 @@ impl Router {
         self.affinity.incarnate(&self.pool, worker)
     }
 
-    /// No connection goes to this worker any more. Those that waited for it find another.
+    /// No connection goes to this worker any more. Those queued for it may go to others.
     pub fn remove(&mut self, now: Time, worker: Worker) {
         self.affinity.remove_minter(worker);
         self.watchlist.remove(worker);
@@ -270,13 +270,13 @@ impl Router {
         self.unassigned.requeue(orphans);
     }
 
-    /// A worker has ended, and says nothing more.
+    /// A worker has exited, and says nothing more.
     pub fn exited(&mut self, now: Time, worker: Worker) {
         self.remove(now, worker);
         self.removed.remove(&worker);
     }
 
-    /// Nothing that a worker was given is left: another process speaks for it.
+    /// A worker has no connection open any more: another process has taken its place.
     pub fn reset_open(&mut self, worker: Worker) {
         if let Some(open) = self.open_count(worker) {
             *open = OpenCount::default();
@@ -293,17 +293,17 @@ impl Router {
         self.affinity.announce(now, &self.pool, worker, key)
     }
 
-    /// A worker says that a key is over. It may have been forgotten before.
+    /// A worker says that a key is over. It may be unknown already.
     pub fn forget(&mut self, now: Time, worker: Worker, key: &[u8]) {
         self.affinity.forget(now, worker, key);
     }
 
-    /// A worker has finished this many connections, or gives them back; returns whether it had as many.
+    /// A worker has closed this many connections, or gives them back; returns whether it had as many.
     pub fn closed(&mut self, worker: Worker, count: u32) -> bool {
         self.open_count(worker).map_or(count == 0, |open| open.closed(count))
     }
 
-    /// The account of a worker; one that was never ready has none.
+    /// The open connections of a worker; `None` if it was never ready.
     fn open_count(&mut self, worker: Worker) -> Option<&mut OpenCount> {
         match self.pool.get_mut(worker) {
             Some(backend) => Some(&mut backend.open),
@@ -321,34 +321,34 @@ impl Router {
         self.watchlist.check_at().into_iter().chain(later).min()
     }
 
-    /// How many connections wait.
+    /// How many connections are queued.
     pub fn queue_len(&self) -> usize {
         self.unassigned.len() + self.pool.all().map(|backend| backend.queue.len()).sum::<usize>()
     }
 
-    /// How many connections were given to workers and are not yet closed.
+    /// How many connections were sent to workers and are not yet closed.
     pub fn open(&self) -> u64 {
         self.pool.all().map(|backend| u64::from(backend.open.get())).sum()
     }
 
-    /// Gives a connection to its owner or lets it wait for it.
+    /// Assigns a connection to its owner or queues it for it.
     fn admit_to(&mut self, now: Time, owner: Worker, candidate: Candidate) -> Verdict {
         let backend = self.pool.get_mut(owner).expect("only a live worker owns a key");
         if backend.queue.is_empty() && backend.has_room() {
             return Verdict::Send(self.assign(now, owner, candidate, Reason::OwnedKey));
         }
-        // Behind an owner that picks up, the wait is short and more may wait, but never so many that
-        // there is no room left for the clients of others.
-        let QueueLimits { stalled: for_still, reading: for_reading } = self.queue_limits;
-        let most = if backend.is_picking_up(now) { for_reading } else { for_still };
-        if backend.queue.len() >= most {
+        // The queue of an owner that picks up is short-lived and may be longer, but never so long that
+        // no room is left for the clients of others.
+        let QueueLimits { stalled, reading } = self.queue_limits;
+        let limit = if backend.is_picking_up(now) { reading } else { stalled };
+        if backend.queue.len() >= limit {
             return Verdict::Refuse(owner, candidate);
         }
         backend.queue.push_back(candidate);
         Verdict::Queued
     }
 
-    /// The worker for a connection that may go anywhere; not the one it came back from, unless
+    /// The worker for a connection that may go to any; not the one it came back from, unless
     /// there is no other.
     fn choose(&mut self, now: Time, candidate: &Candidate) -> Option<Worker> {
         let slot = self.choose_slot(now, candidate)?;
@@ -374,7 +374,7 @@ impl Router {
         self.placement.choose(now, backends, others)
     }
 
-    /// Counts a connection as sent to a live worker, which its key lives on from now on.
+    /// Counts a connection as sent to a live worker, which owns its key from now on.
     fn assign(
         &mut self,
         now: Time,
@@ -394,14 +394,15 @@ impl Router {
         Assignment { worker, reason, candidate }
     }
 
-    /// The oldest connection that waits for a worker which has room.
+    /// The oldest connection that is queued for a worker which has room.
     fn first_queued(&self) -> Option<(Conn, Worker)> {
         let free = self.pool.all().filter(|backend| backend.has_room());
         free.filter_map(|backend| Some((backend.queue.front()?.conn, backend.worker?))).min()
     }
 
     /// Takes the first connection that waits for anyone and can go; only those that came before
-    /// `bound`, which waits for its owner.
+    /// Takes the first unassigned connection that can go, of those that came before `bound`, which is
+    /// queued for its owner.
     fn next_unassigned(&mut self, now: Time, bound: Option<Conn>) -> NextUnassigned {
         for (conn, listener) in self.unassigned.fronts() {
             if bound.is_some_and(|bound| bound < conn) {
@@ -434,13 +435,13 @@ fn in_pairs<S: serde::Serializer>(
     serializer.collect_seq(counts)
 }
 
-/// What a look into the unassigned queue came to.
+/// What became of the first connections of the unassigned queues.
 enum NextUnassigned {
     /// This connection can go.
     Given(Conn, Assignment),
-    /// The key of one has an owner by now, and it waits for that one.
+    /// The key of one has an owner by now, and it is queued for that one.
     Bound,
-    /// Nobody can go.
+    /// None can go.
     Nobody,
 }
 

@@ -1,15 +1,15 @@
-//! Accounts: how many connections a worker was given and has not finished. Nothing else counts that, and
-//! whatever a worker says changes its own account alone, by no more than is in it.
+//! How many connections were sent to a worker and are not closed. Nothing else counts that, and
+//! whatever a worker says changes its own count alone, and never below zero.
 
 use serde::{Deserialize, Serialize};
 
-/// The account of one worker.
+/// The open connections of one worker.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 #[serde(transparent)]
 pub(super) struct OpenCount(u32);
 
 impl OpenCount {
-    /// It was given one.
+    /// One was sent to it.
     pub(super) fn opened(&mut self) {
         self.0 = self.0.saturating_add(1);
     }
@@ -19,7 +19,7 @@ impl OpenCount {
         self.0 = self.0.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
     }
 
-    /// It has finished so many; returns whether it had as many.
+    /// It has closed so many; returns whether it had as many.
     pub(super) fn closed(&mut self, count: u32) -> bool {
         let had_them = count <= self.0;
         self.0 = self.0.saturating_sub(count);

@@ -1,8 +1,8 @@
-//! Backends: the workers that the router may give connections to.
+//! The pool: the workers that the router may send connections to.
 //!
-//! Each slot has a backend for its *present* worker, the one that takes new keys. A *draining* worker
-//! has left that backend to its successor, or its slot is no more. It keeps a backend of its own for as long
-//! as it lives, since the keys that live on it go on leading there.
+//! Each slot has a backend for its *current* worker, the one that takes new keys. A *draining* worker
+//! has left that place to its successor, or its slot is no more. It keeps a backend of its own for as
+//! long as it lives, since it still owns keys.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -18,14 +18,14 @@ use crate::logic::time::Time;
 #[serde(try_from = "Written")]
 pub(super) struct Pool {
     limits: Limits,
-    /// Those of the slots, in their order.
+    /// Those of the slots, in order.
     current: Vec<Backend>,
     /// Those of draining workers; none of them is empty.
     #[serde(serialize_with = "without_keys")]
     draining: BTreeMap<Worker, Backend>,
 }
 
-/// Backends as they are written down.
+/// A pool as it is written down.
 #[derive(Deserialize)]
 struct Written {
     limits: Limits,
@@ -33,10 +33,10 @@ struct Written {
     draining: Vec<Backend>,
 }
 
-/// Why what was written down are no backends.
+/// Why what was written down is no pool.
 #[derive(Debug, thiserror::Error)]
 enum WrongPool {
-    #[error("{0} sits in the wrong backend")]
+    #[error("{0} is in the wrong place")]
     Misplaced(Worker),
     #[error("a draining worker is missing")]
     Empty,
@@ -65,7 +65,7 @@ impl Pool {
         self.limits.all_listeners
     }
 
-    /// The backend of a live worker, present or draining.
+    /// The backend of a live worker, current or draining.
     pub(super) fn get(&self, worker: Worker) -> Option<&Backend> {
         match self.current.get(usize::from(worker.slot)) {
             Some(backend) if backend.worker == Some(worker) => Some(backend),
@@ -95,7 +95,7 @@ impl Pool {
     }
 
     /// The backend that a worker which became ready takes, empty or already its own; `None` if it has no
-    /// slot. Whoever sat there is draining.
+    /// slot. The worker that it had drains from now on.
     pub(super) fn backend_for(&mut self, now: Time, worker: Worker) -> Option<&mut Backend> {
         let before = self.current.get(usize::from(worker.slot))?.worker;
         if let Some(before) = before.filter(|before| *before != worker) {
@@ -108,7 +108,7 @@ impl Pool {
         Some(backend)
     }
 
-    /// The worker leaves the backend of its slot and gets one of its own.
+    /// The worker leaves the place of its slot and gets one of its own.
     pub(super) fn drain(&mut self, now: Time, worker: Worker) {
         if let Some(backend) = self.current.get_mut(usize::from(worker.slot))
             && backend.worker == Some(worker)
@@ -123,7 +123,7 @@ impl Pool {
         self.draining.remove(&worker);
     }
 
-    /// There are so many slots from now on; the workers of those that are gone are draining.
+    /// There are so many slots from now on; the workers of those that are gone drain.
     pub(super) fn resize(&mut self, now: Time, slots: u16) {
         let kept = usize::from(slots).min(self.current.len());
         for backend in self.current.split_off(kept) {
@@ -135,7 +135,7 @@ impl Pool {
         self.current.resize_with(usize::from(slots), || Backend::new(now, limits));
     }
 
-    /// Other limits hold from now on. What listeners workers serve is theirs to say, as before.
+    /// Applies other limits. What listeners workers serve is theirs to say, as before.
     pub(super) fn set_limits(&mut self, limits: Limits) {
         self.limits = Limits { all_listeners: self.limits.all_listeners, ..limits };
         for backend in self.all_mut() {
@@ -155,15 +155,15 @@ impl TryFrom<Written> for Pool {
                 return Err(WrongPool::Misplaced(worker));
             }
         }
-        let mut backends = Self { limits, current, draining: BTreeMap::new() };
+        let mut pool = Self { limits, current, draining: BTreeMap::new() };
         for backend in draining {
             let worker = backend.worker.ok_or(WrongPool::Empty)?;
-            if backends.get(worker).is_some() {
+            if pool.get(worker).is_some() {
                 return Err(WrongPool::Misplaced(worker));
             }
-            backends.draining.insert(worker, backend);
+            pool.draining.insert(worker, backend);
         }
-        Ok(backends)
+        Ok(pool)
     }
 }
 

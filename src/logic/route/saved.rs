@@ -16,7 +16,7 @@ use super::{Conn, QueueLimits, RouteConfig, Router};
 use crate::logic::Worker;
 use crate::logic::time::Time;
 
-/// A router as it was written down: where keys live, what is on its way, and who waits.
+/// A router as it was written down: owners of keys, what is in flight, and what is queued.
 #[derive(Debug, Deserialize)]
 pub struct SavedRouter {
     placement: Placement,
@@ -28,7 +28,7 @@ pub struct SavedRouter {
 }
 
 impl Router {
-    /// The router that goes on where the saved one was, with this configuration.
+    /// A router that continues from the saved one, with this configuration.
     ///
     /// The number of slots and what workers were started with (listeners and mint) are those of the saved
     /// one.
@@ -49,7 +49,7 @@ impl Router {
         router
     }
 
-    /// Another configuration holds from now on, as far as it is not what the present workers were
+    /// Applies another configuration, as far as it is not what the current workers were
     /// started with: keys, placement, limits and times. The number of slots is that of
     /// [`Self::resize`].
     pub fn reconfigure(&mut self, config: RouteConfig, queues: QueueLimits) {
@@ -62,18 +62,18 @@ impl Router {
         self.config = config;
     }
 
-    /// There are so many slots from now on. Workers of those that are gone are draining.
+    /// There are so many slots from now on. Workers of those that are gone drain.
     pub fn resize(&mut self, now: Time, slots: u16) {
         self.pool.resize(now, slots);
         self.affinity.set_rules(&self.config, slots);
     }
 
-    /// So many connections may wait for a worker from now on.
+    /// So many connections may be queued for a worker from now on.
     pub fn set_queues(&mut self, queues: QueueLimits) {
         self.queue_limits = queues;
     }
 
-    /// The connections that wait, in no order.
+    /// The queued connections, in no order.
     pub fn queued(&self) -> impl Iterator<Item = Conn> {
         let bound = self.pool.all().flat_map(|backend| &backend.queue);
         bound.chain(self.unassigned.all()).map(|candidate| candidate.conn)

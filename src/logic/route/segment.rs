@@ -1,7 +1,7 @@
-//! The entries of a memory, each on one of several segments, the longest unused one first.
+//! The entries of a memory in segments, each a list with the least recently used entry first.
 //!
 //! An entry takes 36 bytes. Entries lie in blocks that never move, so a memory that grows copies
-//! none of them. A segment exists as soon as something stands on it.
+//! none of them. A segment exists as soon as it has an entry.
 
 use std::{iter, mem};
 
@@ -25,7 +25,7 @@ pub(super) struct KeyEntry {
     pub(super) used: u32,
     generation: u32,
     slot: u16,
-    /// The segment that it stands on.
+    /// The segment that it is in.
     segment: u16,
     previous: Index,
     next: Index,
@@ -41,7 +41,7 @@ impl KeyEntry {
         Worker { slot: self.slot, generation: self.generation }
     }
 
-    /// Appends it to others, without its place on its segment.
+    /// Appends it to others, without its place in its segment.
     pub(super) fn write(&self, entries: &mut Vec<u8>) {
         entries.extend(self.key.bytes());
         entries.extend(self.used.to_le_bytes());
@@ -75,12 +75,12 @@ struct List {
 
 const EMPTY: List = List { oldest: NIL, newest: NIL, len: 0 };
 
-/// All entries, on their segments, and those that are free to be used again.
+/// All entries, in their segments, and those that are free to be used again.
 #[derive(Debug)]
 pub(super) struct Segments {
     blocks: Vec<Vec<KeyEntry>>,
     segments: Vec<List>,
-    /// The first free entry; the others follow by `after`.
+    /// The first free entry; the others follow by `next`.
     free: Index,
 }
 
@@ -93,13 +93,13 @@ impl Segments {
         self.segments.get(usize::from(segment)).map_or(0, |list| list.len)
     }
 
-    /// The longest unused entry of a segment.
+    /// The least recently used entry of a segment.
     pub(super) fn oldest(&self, segment: u16) -> Option<Index> {
         let oldest = self.segments.get(usize::from(segment))?.oldest;
         (oldest != NIL).then_some(oldest)
     }
 
-    /// All entries, segment by segment, the longest unused one of each first.
+    /// All entries, segment by segment, the least recently used one of each first.
     pub(super) fn all(&self) -> impl Iterator<Item = &KeyEntry> {
         let some = |index: Index| (index != NIL).then(|| self.entry(index));
         self.segments.iter().flat_map(move |list| {
@@ -133,7 +133,7 @@ impl Segments {
         }
     }
 
-    /// Takes an entry off its segment; its number is free from now on.
+    /// Removes an entry from its segment; its number is free from now on.
     pub(super) fn remove(&mut self, index: Index) {
         self.unlink(index);
         self.entry_mut(index).next = self.free;

@@ -1,4 +1,4 @@
-//! What the router is asked and what it answers.
+//! What the router is told and what it answers.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -24,11 +24,11 @@ pub struct RouteConfig {
     pub workers: u16,
     /// How many announced keys are remembered, shared evenly by the slots.
     pub max_sessions: usize,
-    /// After this time an announced key that no client presented is forgotten.
+    /// An announced key that no client presented for this time is forgotten.
     pub session_idle: Duration,
     /// How many presented keys are remembered.
     pub max_keys: usize,
-    /// After this time a presented key that was not presented again is forgotten.
+    /// A presented key that was not presented again for this time is forgotten.
     pub key_idle: Duration,
     /// How many messages may be in flight to a worker.
     pub in_flight: usize,
@@ -38,7 +38,7 @@ pub struct RouteConfig {
     /// How many connections a worker may have open: with that many it has no room. `None` for any
     /// number.
     pub max_open: Option<u32>,
-    /// A worker that picks nothing up for this long loses what may go elsewhere.
+    /// A worker that picks nothing up for this long has stalled: it loses what may go to others.
     pub stall_timeout: Duration,
     /// Every worker serves every listener, without saying so.
     pub all_listeners: bool,
@@ -63,11 +63,11 @@ pub enum Balance {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Conn(pub u64);
 
-/// What connections come in by: the number of a listener.
+/// The number of a listener.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct ListenerId(pub u32);
 
-/// A connection that wants to be routed, and what is known of it.
+/// A connection to be routed, and what is known of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival<'a> {
     /// Its number.
@@ -80,18 +80,18 @@ pub struct Arrival<'a> {
     pub bytes: &'a [u8],
     /// No more bytes will come.
     pub last: bool,
-    /// It was with a worker before, which did not serve it.
+    /// It was sent to a worker before, which did not serve it.
     pub returned: Option<Returned>,
 }
 
 /// How a connection came back from a worker unserved.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Returned {
-    /// The worker said that it is not its own.
+    /// The worker handed it back.
     Back(Worker),
-    /// It was placed there, and the worker stopped reading.
+    /// It was placed there, and the worker stalled.
     Moved(Worker),
-    /// It was on its way to its owner, which stopped reading or is gone.
+    /// It was in flight to its owner, which stalled or is gone.
     Recovered,
 }
 
@@ -103,31 +103,31 @@ pub enum Verdict {
     /// The announcement of its key may lie in a channel. Handle everything that the channels hold,
     /// then ask with [`Router::route_known`](super::Router::route_known).
     LookAgain(Candidate),
-    /// Send it to this worker now.
+    /// Send it to this worker.
     Send(Assignment),
-    /// Keep it until [`Router::next`](super::Router::next) names it.
+    /// It is queued: keep it until [`Router::next`](super::Router::next) names it.
     Queued,
-    /// Too many wait for its owner already. Look at the channel of that one, send what waits and can
+    /// The queue of its owner is full. Look at the channel of that one, send what is queued and can
     /// go, and ask with [`Router::route_known`](super::Router::route_known); if the answer is the same,
     /// close the connection.
     Refuse(Worker, Candidate),
 }
 
-/// A connection goes to a worker.
+/// A connection and the worker that it is sent to.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Assignment {
     /// To whom.
     pub worker: Worker,
     /// Why there.
     pub reason: Reason,
-    /// Who it is, in case that it cannot be sent.
+    /// The connection, in case that it cannot be sent.
     pub(super) candidate: Candidate,
 }
 
 /// Why a connection went to its worker.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Reason {
-    /// Its key lives there.
+    /// The worker owns its key.
     OwnedKey,
     /// Its key was new and was placed there.
     NewKey,
@@ -154,12 +154,12 @@ impl fmt::Display for Reason {
     }
 }
 
-/// What a look at a channel tells of its worker.
+/// What a look at a channel says of its worker.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Health {
     /// As before.
     Unchanged,
-    /// It has stopped reading: take back what is in flight and send it a `PING` to notice when it
+    /// It has stalled: take back what is in flight and send it a `PING` to notice when it
     /// reads again.
     Stalled,
     /// It reads again.
@@ -171,8 +171,8 @@ pub enum Health {
 #[error("the key lives on {0}")]
 pub struct OwnedByAnother(pub Worker);
 
-/// A connection and its key: what is left of an [`Arrival`] when its bytes were read. Whoever waits is
-/// one of these, so that no decision looks at bytes twice.
+/// A connection whose key is known: what is left of an [`Arrival`] when its bytes were read. Queues hold
+/// these, so that no decision looks at bytes twice.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Candidate {
     pub(super) conn: Conn,
@@ -185,7 +185,7 @@ pub struct Candidate {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) struct ClientKey {
     pub(super) fingerprint: Fingerprint,
-    /// Where it lives without memory, with `hash` placement.
+    /// Where it belongs with `hash` placement, which needs no memory.
     pub(super) point: Option<HashPoint>,
     /// The worker that minted it, alive or not.
     pub(super) minted: Option<Incarnation>,

@@ -1,6 +1,6 @@
-//! The unassigned queue: connections that wait for any worker, a queue for each listener.
+//! Unassigned connections: those queued for any worker, a queue for each listener.
 //!
-//! A listener that nobody serves just now keeps nobody waiting at another one.
+//! A listener that no worker serves just now holds up no other one.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::terms::{Candidate, Conn, ListenerId};
 
-/// Connections that wait for any worker which serves their listener.
+/// Connections queued for any worker that serves their listener.
 #[derive(Debug, Default, Deserialize, Serialize)]
 pub(super) struct Unassigned {
     /// None of them is empty, but in a state of an earlier program.
@@ -20,7 +20,7 @@ impl Unassigned {
         self.queues.values().all(VecDeque::is_empty)
     }
 
-    /// Whether nobody waits at this listener.
+    /// Whether nothing is queued for this listener.
     pub(super) fn is_empty_at(&self, listener: ListenerId) -> bool {
         self.queues.get(&listener).is_none_or(VecDeque::is_empty)
     }
@@ -29,12 +29,12 @@ impl Unassigned {
         self.queues.values().map(VecDeque::len).sum()
     }
 
-    /// All that wait, in no order.
+    /// All that are queued, in no order.
     pub(super) fn all(&self) -> impl Iterator<Item = &Candidate> {
         self.queues.values().flatten()
     }
 
-    /// Whoever is first at each listener, the longest waiting one first.
+    /// The first of each queue, the one that arrived first before the others.
     pub(super) fn fronts(&self) -> Vec<(Conn, ListenerId)> {
         let fronts =
             self.queues.iter().filter_map(|(listener, queue)| Some((queue.front()?, listener)));
@@ -65,13 +65,13 @@ impl Unassigned {
         self.queues.entry(candidate.listener).or_default().push_front(candidate);
     }
 
-    /// Sends everybody away who waits at this listener.
+    /// Removes and returns all that are queued for this listener.
     pub(super) fn remove_listener(&mut self, listener: ListenerId) -> Vec<Conn> {
         let queue = self.queues.remove(&listener).unwrap_or_default();
         queue.into_iter().map(|candidate| candidate.conn).collect()
     }
 
-    /// Lets those in who waited for a worker which serves them no more, each in its turn.
+    /// Queues those that were bound to a worker which no longer serves them, in the order of their arrival.
     pub(super) fn requeue(&mut self, orphans: VecDeque<Candidate>) {
         let listeners: BTreeSet<_> = orphans.iter().map(|candidate| candidate.listener).collect();
         for candidate in orphans {

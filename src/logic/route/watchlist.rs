@@ -1,5 +1,5 @@
 //! The workers that something may have to be done about, so that a turn of the loop costs the same
-//! however many there are: full ones, those that have stopped reading, and when to look for more.
+//! however many there are: full ones, stalled ones, and when to look for more.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ pub(super) struct Watchlist {
     /// Those whose windows are full, and some that were.
     full: BTreeSet<Worker>,
     stalled: BTreeSet<Worker>,
-    /// Nobody counts as having stopped before this time; none while nothing is in flight.
+    /// No worker counts as stalled before this time; `None` while nothing is in flight.
     check_at: Option<Time>,
 }
 
@@ -35,7 +35,7 @@ impl Watchlist {
         list
     }
 
-    /// Something was sent to a worker, which counts as having stopped at `stalls` if it picks nothing
+    /// Something was sent to a worker, which counts as stalled at `stalls` if it picks nothing
     /// up.
     pub(super) fn sent(&mut self, worker: Worker, backend: &Backend, stalls: Time) {
         self.check_at.get_or_insert(stalls);
@@ -48,7 +48,7 @@ impl Watchlist {
         self.stalled.insert(worker);
     }
 
-    /// A worker reads again, and can have stopped again at `stalls`.
+    /// A worker reads again, and can stall again at `stalls`.
     pub(super) fn resumed(&mut self, worker: Worker, stalls: Time) {
         self.stalled.remove(&worker);
         self.check_at.get_or_insert(stalls);
@@ -59,7 +59,7 @@ impl Watchlist {
         self.stalled.remove(&worker);
     }
 
-    /// All were looked at, and this is when the first of them can have stopped.
+    /// All were looked at, and this is when the first of them can stall.
     pub(super) fn checked(&mut self, first: Option<Time>) {
         self.check_at = first;
     }
@@ -79,7 +79,7 @@ impl Watchlist {
         self.full.iter().copied().collect()
     }
 
-    /// Those that are or were full or have stopped, in order.
+    /// Those that are or were full or stalled, in order.
     pub(super) fn all(&self) -> impl Iterator<Item = Worker> {
         self.full.union(&self.stalled).copied()
     }

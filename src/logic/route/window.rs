@@ -1,7 +1,7 @@
-//! In flight: what was sent to a worker and not yet picked up, and whether the worker still reads.
+//! The window of a worker: what is in flight to it, and whether it still reads.
 //!
-//! The window only knows what it is told. What was picked up is learned from a look at the channel,
-//! which is worth a system call only when the window seems full or nothing seems to move.
+//! What was picked up is learned from a look at the channel, which is worth a system call only when
+//! the window seems full or nothing seems to move.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -36,12 +36,12 @@ struct Sent {
     what: InFlight,
 }
 
-/// What a message in flight is, for the day when it has to be taken back.
+/// What a message in flight is, in case it has to be taken back.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum InFlight {
     /// A connection that any worker may serve.
     Movable,
-    /// A connection whose key lives on this worker.
+    /// A connection whose key this worker owns.
     Owned,
     /// A message without a connection.
     Note,
@@ -94,7 +94,7 @@ impl Window {
         self.in_flight.pop_back();
     }
 
-    /// A look at the channel found `count` messages unread.
+    /// The channel has `count` messages unread.
     pub(super) fn note_unread(&mut self, now: Time, count: usize) {
         self.sent_since_check = 0;
         if count < self.in_flight.len() {
@@ -117,7 +117,7 @@ impl Window {
         self.in_flight.clear();
     }
 
-    /// When a worker that picks nothing up will have been still for `patience`.
+    /// When a worker that picks nothing up will have done so for `patience`.
     pub(super) fn stalls_at(&self, patience: Duration) -> Option<Time> {
         let first = self.in_flight.front()?;
         Some(first.at.max(self.progress) + patience)

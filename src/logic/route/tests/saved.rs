@@ -169,13 +169,13 @@ proptest! {
 }
 
 #[test]
-fn a_worker_in_the_wrong_backend_is_an_error() {
+fn a_worker_in_the_wrong_place_is_an_error() {
     let mut world = World::new("sid", Balance::RoundRobin, 2);
     world.router.ready(world.now, Worker { slot: 0, generation: 1 });
     let backends = &mut world.router.pool;
     backends.get_mut(worker(1)).unwrap().worker = Some(worker(5));
     let error = rmp_serde::from_slice::<SavedRouter>(&written(&world.router)).unwrap_err();
-    assert!(error.to_string().contains("worker 5 sits in the wrong backend"), "{error}");
+    assert!(error.to_string().contains("worker 5 is in the wrong place"), "{error}");
 }
 
 #[test]
