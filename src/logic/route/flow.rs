@@ -2,7 +2,7 @@
 
 use super::Router;
 use super::backend::Backend;
-use super::terms::{Conn, Health};
+use super::terms::Health;
 use super::watchlist::Watchlist;
 use super::window::InFlight;
 use crate::logic::Worker;
@@ -115,25 +115,6 @@ impl Router {
     /// How many connections are open on a worker.
     pub fn open_on(&mut self, worker: Worker) -> Option<u32> {
         self.open_count(worker).map(|open| open.get())
-    }
-
-    /// The owner that a connection is queued for which was queued last; `None` if any worker will do.
-    pub fn waits_for(&self, conn: Conn) -> Option<Worker> {
-        let is_last =
-            |backend: &&Backend| backend.queue.back().is_some_and(|last| last.conn == conn);
-        self.pool.all().find(is_last)?.worker
-    }
-
-    /// Drops a connection that is queued for the owner of its key. Returns that owner.
-    pub fn drop_queued(&mut self, conn: Conn) -> Option<Worker> {
-        for backend in self.pool.all_mut() {
-            let queued = backend.queue.iter().rposition(|candidate| candidate.conn == conn);
-            if let Some(at) = queued {
-                backend.queue.remove(at);
-                return backend.worker;
-            }
-        }
-        None
     }
 
     /// Whether a worker has stalled, so that it matters when one picks something up although nothing is

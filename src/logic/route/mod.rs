@@ -26,6 +26,7 @@ pub mod mint;
 mod open_count;
 mod placement;
 mod pool;
+mod queued;
 pub mod returns;
 mod saved;
 mod segment;
@@ -183,22 +184,6 @@ impl Router {
         self.long_key.take()
     }
 
-    /// The next queued connection that can go, and its worker. It counts as sent.
-    #[must_use]
-    pub fn next(&mut self, now: Time) -> Option<(Conn, Assignment)> {
-        loop {
-            let bound = self.first_queued();
-            match self.next_unassigned(now, bound.map(|(conn, _)| conn)) {
-                NextUnassigned::Given(conn, give) => return Some((conn, give)),
-                NextUnassigned::Bound => continue,
-                NextUnassigned::Nobody => {}
-            }
-            let (_, owner) = bound?;
-            let candidate = self.pool.get_mut(owner)?.queue.pop_front()?;
-            return Some((candidate.conn, self.assign(now, owner, candidate, Reason::OwnedKey)));
-        }
-    }
-
     /// A connection that [`Self::route`] or [`Self::next`] assigned could not be sent, since the
     /// kernel had no room. It goes to the front of the queue.
     pub fn not_sent(&mut self, give: Assignment) {
@@ -321,11 +306,6 @@ impl Router {
         self.watchlist.check_at().into_iter().chain(later).min()
     }
 
-    /// How many connections are queued.
-    pub fn queue_len(&self) -> usize {
-        self.unassigned.len() + self.pool.all().map(|backend| backend.queue.len()).sum::<usize>()
-    }
-
     /// How many connections were sent to workers and are not yet closed.
     pub fn open(&self) -> u64 {
         self.pool.all().map(|backend| u64::from(backend.open.get())).sum()
@@ -393,38 +373,6 @@ impl Router {
         }
         Assignment { worker, reason, candidate }
     }
-
-    /// The oldest connection that is queued for a worker which has room.
-    fn first_queued(&self) -> Option<(Conn, Worker)> {
-        let free = self.pool.all().filter(|backend| backend.has_room());
-        free.filter_map(|backend| Some((backend.queue.front()?.conn, backend.worker?))).min()
-    }
-
-    /// Takes the first connection that waits for anyone and can go; only those that came before
-    /// Takes the first unassigned connection that can go, of those that came before `bound`, which is
-    /// queued for its owner.
-    fn next_unassigned(&mut self, now: Time, bound: Option<Conn>) -> NextUnassigned {
-        for (conn, listener) in self.unassigned.fronts() {
-            if bound.is_some_and(|bound| bound < conn) {
-                break;
-            }
-            let candidate =
-                self.unassigned.front(listener).expect("somebody is first at this listener");
-            let owner = self.affinity.owner(now, &self.pool, &candidate);
-            if let Some(Owner::Live(owner)) = owner {
-                self.unassigned.pop_front(listener);
-                let backend = self.pool.get_mut(owner).expect("only a live worker owns a key");
-                backend.queue.push_back(candidate);
-                return NextUnassigned::Bound;
-            }
-            if let Some(worker) = self.choose(now, &candidate) {
-                self.unassigned.pop_front(listener);
-                let reason = reason(&candidate, owner);
-                return NextUnassigned::Given(conn, self.assign(now, worker, candidate, reason));
-            }
-        }
-        NextUnassigned::Nobody
-    }
 }
 
 /// Some formats have no maps with such keys.
@@ -433,16 +381,6 @@ fn in_pairs<S: serde::Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(counts)
-}
-
-/// What became of the first connections of the unassigned queues.
-enum NextUnassigned {
-    /// This connection can go.
-    Given(Conn, Assignment),
-    /// The key of one has an owner by now, and it is queued for that one.
-    Bound,
-    /// None can go.
-    Nobody,
 }
 
 /// Why a connection without an owner is placed.

@@ -12,7 +12,7 @@ use super::placement::Placement;
 use super::pool::Pool;
 use super::unassigned::Unassigned;
 use super::watchlist::Watchlist;
-use super::{Conn, QueueLimits, RouteConfig, Router};
+use super::{QueueLimits, RouteConfig, Router};
 use crate::logic::Worker;
 use crate::logic::time::Time;
 
@@ -71,11 +71,5 @@ impl Router {
     /// So many connections may be queued for a worker from now on.
     pub fn set_queues(&mut self, queues: QueueLimits) {
         self.queue_limits = queues;
-    }
-
-    /// The queued connections, in no order.
-    pub fn queued(&self) -> impl Iterator<Item = Conn> {
-        let bound = self.pool.all().flat_map(|backend| &backend.queue);
-        bound.chain(self.unassigned.all()).map(|candidate| candidate.conn)
     }
 }
