@@ -17,7 +17,7 @@ use crate::logic::route::Balance;
 use crate::logic::route::key::KeyList;
 use crate::os::limits;
 
-/// A number of workers, or as many as there are processors.
+/// A number of workers, or as many as there are CPUs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum WorkerCount {
     Auto,
@@ -64,11 +64,11 @@ impl TypedValueParser for KeyListParser {
 pub(super) enum BalanceArg {
     /// The worker with the fewest open connections
     LeastConnection,
-    /// One after the other
+    /// One worker after the other
     RoundRobin,
-    /// Any
+    /// A random worker
     Random,
-    /// By the key itself, the same after a restart; without a key as least-connection
+    /// A hash of the key, the same after a restart; without a key, least-connection
     Hash,
 }
 
@@ -86,7 +86,7 @@ impl From<BalanceArg> for Balance {
 /// The handoffs, by name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(super) enum Handoff {
-    /// What fits the command
+    /// Chosen by the command
     Auto,
     /// Over the channel, for servers that use sticky-worker or speak sticky-run-channel(7)
     Channel,
@@ -94,12 +94,12 @@ pub(super) enum Handoff {
     Node,
 }
 
-/// What happens to kept-alive connections, by name.
+/// What to do with keep-alive connections, by name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(super) enum KeepAliveArg {
-    /// Answers to Engine.IO polling requests close theirs
+    /// Responses to Engine.IO polling requests close the connection
     Close,
-    /// All stay open
+    /// All connections stay open
     Handback,
 }
 
@@ -115,9 +115,9 @@ impl From<KeepAliveArg> for KeepAlive {
 /// The packages that take connections, by name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(super) enum NodePackage {
-    /// The one that the workers load
+    /// Whichever the workers load
     Auto,
-    /// None: the workers listen themselves
+    /// None: the workers have listening servers
     Plain,
     /// @socket.io/sticky
     #[value(alias = "@socket.io/sticky")]
@@ -144,16 +144,16 @@ impl From<NodePackage> for PackageConfig {
     }
 }
 
-/// How much is logged.
+/// Log levels, by name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(super) enum LogLevel {
     /// Only what ends the supervisor
     Error,
-    /// And what else went wrong
+    /// Everything that went wrong
     Warn,
-    /// And what happened to workers
+    /// Also what happens to workers
     Info,
-    /// And what happened to connections
+    /// Also what happens to connections
     Debug,
 }
 
@@ -168,7 +168,7 @@ impl From<LogLevel> for LevelFilter {
     }
 }
 
-/// How log lines look, by name.
+/// Log formats, by name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(super) enum LogFormatArg {
     /// For people
@@ -186,12 +186,12 @@ impl From<LogFormatArg> for LogFormat {
     }
 }
 
-/// Which sockets of a service manager to take, by name.
+/// Which sockets of a service manager to use, by name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(super) enum ListenFds {
-    /// Those for this process
+    /// Those passed to this process
     Auto,
-    /// Also those for another one
+    /// Also those passed to another process
     Any,
     /// None
     Off,

@@ -1,16 +1,16 @@
-//! Where the values of the other flags come from, and what they amount to.
+//! The configuration file, and checking a configuration.
 
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Configuration")]
 pub(in crate::cli) struct ConfigArgs {
-    /// Read what is not given otherwise from this file
+    /// Read flags from this file
     ///
-    /// The file is TOML. Its names are those of the flags: workers = 4, by = "sid", grace = "25s",
+    /// The file is TOML. It uses the names of the flags: workers = 4, by = "sid", grace = "25s",
     /// listen = [":3000", "unix:/run/app.sock"], no-node-preload = true; and command = ["node",
-    /// "server.js"]. A flag wins over its variable, and that over the file; lists replace each other.
-    /// Relative paths start where sticky-run was started, as those of flags do.
+    /// "server.js"]. A flag overrides its variable, and a variable overrides the file; lists are
+    /// replaced, not merged. Relative paths are relative to the directory where sticky-run starts.
     #[arg(
         short,
         long,
@@ -21,11 +21,11 @@ pub(in crate::cli) struct ConfigArgs {
     )]
     pub(in crate::cli) config: Option<PathBuf>,
 
-    /// Check everything and print what would be run with, then exit
+    /// Check the configuration, print it and exit
     ///
-    /// It prints a file for --config that says all of it, with where each value comes from. Nothing is
-    /// listened on and no worker is started. Exit codes are those of a start. The values of --env may be
-    /// secrets, so only their number is printed, in a comment, and the file lacks them.
+    /// The output is a complete file for --config, with a comment that says where each value comes
+    /// from. Nothing is listened on and no worker is started. Exit codes are those of a start. The
+    /// values of --env may be secrets, so they are left out: a comment says how many there are.
     #[arg(long)]
     pub(in crate::cli) check: bool,
 }

@@ -1,44 +1,45 @@
-//! The flags about how workers come and go.
+//! The flags about starting, replacing and stopping workers.
 
 use std::time::Duration;
 
 use crate::cli::values::{TimeOrNone, size, some_time, time, watch_time};
 
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Life of workers")]
+#[command(next_help_heading = "Worker lifecycle")]
 pub(in crate::cli) struct LifeArgs {
-    /// How long open connections and workers have to end after a stop signal
+    /// Time from a stop signal to SIGKILL
     ///
-    /// On TERM, INT or QUIT the supervisor stops listening, tells workers to finish, and waits until
-    /// no connection is open. Then, or when the last fifth of the time begins (5 s at most), workers
-    /// get TERM, and at its end KILL. A second signal shortens this to 1 s, a third one to nothing.
-    /// Node workers end in the way of their app, see sticky-run-node(7).
+    /// On TERM, INT or QUIT the supervisor stops listening, tells workers to drain, and waits until
+    /// no connection is open. Then, or for the last fifth of the time (5 s at most), workers get
+    /// TERM, and KILL when the time is over. A second signal shortens it to 1 s, a third one to
+    /// nothing. Node workers shut down as their app does, see sticky-run-node(7).
     #[arg(long, value_name = "TIME", env = "STICKY_GRACE", hide_env_values = true,
         default_value = "25s", value_parser = time)]
     pub(in crate::cli) grace: Duration,
 
-    /// How long a worker has to become ready
+    /// Time for a worker to become ready
     ///
-    /// A worker that is not ready by then is ended and started again. If no worker ever becomes
-    /// ready and one of them has failed 5 times, sticky-run gives up with exit code 1.
+    /// A worker that is not ready by then is terminated and started again. If no worker ever becomes
+    /// ready, sticky-run gives up after 5 failed starts, with exit code 1.
     #[arg(long, value_name = "TIME", env = "STICKY_BOOT_TIMEOUT", hide_env_values = true,
         default_value = "60s", value_parser = some_time)]
     pub(in crate::cli) boot_timeout: Duration,
 
-    /// How many workers get a successor at the same time in a restart
+    /// How many workers to replace at the same time in a restart
     ///
-    /// On HUP every worker is replaced, one after the other: its successor becomes ready, then the old
-    /// worker drains: it gets no new sessions and no other new keys, but still the connections of
-    /// its own. If a successor fails, all old workers that are left go on. Workers that reach
-    /// --max-lifetime, --max-lifetime-connections or --max-memory are replaced in the same way.
+    /// On HUP workers are replaced one after the other: when the successor of a worker is ready, the
+    /// old worker drains: it gets no new sessions or other new keys, but still the connections of the
+    /// keys that it owns. If a successor fails, the restart is abandoned and the remaining old workers
+    /// stay. Workers that reach --max-lifetime, --max-lifetime-connections or --max-memory are
+    /// replaced in the same way.
     #[arg(long, value_name = "N", env = "STICKY_RESTART_PARALLEL", hide_env_values = true,
         default_value = "1", value_parser = clap::value_parser!(u16).range(1..))]
     pub(in crate::cli) restart_parallel: u16,
 
-    /// How long a worker that was replaced may drain
+    /// How long a replaced worker may drain
     ///
-    /// It ends as soon as none of its connections is open and none of its keys is alive; at this
-    /// time at the latest it gets TERM, and KILL after --grace. "none" lets it drain for ever.
+    /// It is stopped as soon as it has no open connection and owns no key; after this time at the
+    /// latest it gets TERM, and KILL after --grace. "none" lets it drain forever.
     #[arg(
         long,
         value_name = "TIME|none",
@@ -50,40 +51,42 @@ pub(in crate::cli) struct LifeArgs {
 
     /// How many workers may drain at the same time [default: as many as --workers]
     ///
-    /// While so many do, no worker is replaced. Those of a slot that TTOU took away do not wait.
+    /// While so many drain, no worker is replaced. Workers that TTOU removes do not wait.
     #[arg(long, value_name = "N", env = "STICKY_MAX_DRAINING", hide_env_values = true,
         value_parser = clap::value_parser!(u16).range(1..))]
     pub(in crate::cli) max_draining: Option<u16>,
 
-    /// End workers that give no sign of life for so long [default: never]
+    /// Replace workers that do not respond for this long [default: never]
     ///
-    /// Workers are asked every half of this time whether they still answer. One that does not is
-    /// aborted (ABRT, and KILL after a quarter of the time, 5 s at most) and replaced. A Node worker
-    /// answers from its event loop, so a loop that is blocked for longer is its end. At least 100ms.
+    /// Workers are pinged twice in this time. One that does not answer is aborted (ABRT, and KILL
+    /// after a quarter of the time, 5 s at most) and replaced. A Node worker answers from its event
+    /// loop, so a loop that is blocked for longer counts as hung. At least 100ms.
     #[arg(long, value_name = "TIME", env = "STICKY_WATCHDOG", hide_env_values = true,
         value_parser = watch_time)]
     pub(in crate::cli) watchdog: Option<Duration>,
 
-    /// Replace workers that are as old as this [default: never]
+    /// Replace workers of this age [default: never]
     ///
-    /// Give or take a tenth, so that not all are at once. It counts from when the worker is ready.
+    /// The age of each varies by a tenth, so that they are not all replaced at once. It counts from when
+    /// the worker is ready.
     #[arg(long, value_name = "TIME", env = "STICKY_MAX_LIFETIME", hide_env_values = true,
         value_parser = some_time)]
     pub(in crate::cli) max_lifetime: Option<Duration>,
 
-    /// Replace workers that have had so many connections [default: never]
+    /// Replace workers that have had this many connections [default: never]
     ///
-    /// Give or take a tenth, so that not all are at once. A worker that has had them within a minute
-    /// goes on for 100 ms, which becomes twice as long each time, up to 30 s: the limit may be too low.
+    /// The number for each varies by a tenth, so that they are not all replaced at once. Where the
+    /// limit is reached within a minute, it may be too low: replacement is then delayed by 100 ms, and
+    /// twice as long each further time, up to 30 s.
     #[arg(long, value_name = "N", env = "STICKY_MAX_LIFETIME_CONNECTIONS", hide_env_values = true,
         value_parser = clap::value_parser!(u64).range(1..))]
     pub(in crate::cli) max_lifetime_connections: Option<u64>,
 
-    /// Replace workers that hold more memory than this, such as 512MiB or 1.5GiB [default: never]
+    /// Replace workers that use more memory than this, such as 512MiB or 1.5GiB [default: never]
     ///
-    /// KiB, MiB and GiB are powers of 1024; KB, MB and GB, or K, M and G, powers of 1000. It is the
-    /// resident memory of the process itself, without its children, looked at every 5 s. A worker that
-    /// holds as much within a minute goes on for a second at most.
+    /// KiB, MiB and GiB are powers of 1024; KB, MB and GB, or K, M and G, powers of 1000. This is the
+    /// resident memory of the process itself, without its children, checked every 5 s. Where the limit
+    /// is reached within a minute, replacement is delayed, by a second at most.
     #[arg(long, value_name = "SIZE", env = "STICKY_MAX_MEMORY", hide_env_values = true,
         value_parser = size)]
     pub(in crate::cli) max_memory: Option<u64>,

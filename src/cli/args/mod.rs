@@ -1,4 +1,4 @@
-//! What was typed. Help, manual page and completions are made from this declaration.
+//! The command line. Help, manual page and completions are generated from this declaration.
 
 mod config;
 mod life;
@@ -27,19 +27,17 @@ use crate::cli::values::{
 };
 use crate::logic::route::key::KeyList;
 
-/// Run N copies of a server behind one listening socket, every client coming back to its own copy
+/// Run N copies of a server behind one listening socket, and send each client back to its own copy
 ///
-/// sticky-run owns the listening socket and starts COMMAND as many times as asked. It accepts each
-/// connection, looks at its first bytes without consuming them, picks a worker, and passes the
-/// untouched socket to it. A client whose session lives in one worker reaches that worker again
-/// with every new connection. Workers that die are replaced; connections that they had not yet
-/// picked up are served by others.
+/// sticky-run owns the listening socket and starts COMMAND several times. It accepts each connection,
+/// peeks at its first bytes, picks a worker, and passes the untouched socket to it. A client whose
+/// session is held by a worker reaches that worker with every new connection. Workers that die are
+/// replaced; connections that they had not yet picked up are served by others.
 ///
-/// Node servers need no change: sticky-run is the primary of Node's own cluster to them, see
-/// sticky-run-node(7). Other workers
-/// receive connections over a channel, a Unix socket that they inherit, instead of accepting them
-/// themselves. Servers in Rust use the crate sticky-worker; for any other language the protocol is
-/// described in sticky-run-channel(7).
+/// Node servers need no change: sticky-run acts as the primary of Node's cluster, see
+/// sticky-run-node(7). Other workers do not accept connections themselves, but receive them over a
+/// channel, a Unix socket that they inherit. Servers in Rust use the crate sticky-worker; for other
+/// languages the protocol is described in sticky-run-channel(7).
 #[derive(Debug, Parser)]
 #[command(
     name = "sticky-run",
@@ -51,9 +49,9 @@ use crate::logic::route::key::KeyList;
 pub(in crate::cli) struct Args {
     /// How many workers to run [default: auto]
     ///
-    /// "auto" is the number of processors that the supervisor may run on, or the processor quota
-    /// of its control group, rounded up, if that is less. If neither the flag nor STICKY_WORKERS is
-    /// given, WEB_CONCURRENCY counts.
+    /// "auto" is the number of CPUs that the supervisor may run on, or the CPU quota of its control
+    /// group, rounded up, if that is less. If neither the flag nor STICKY_WORKERS is given,
+    /// WEB_CONCURRENCY is used.
     #[arg(short, long, value_name = "N|auto", env = "STICKY_WORKERS", hide_env_values = true)]
     pub(in crate::cli) workers: Option<WorkerCount>,
 
@@ -62,11 +60,11 @@ pub(in crate::cli) struct Args {
     ///
     /// 127.0.0.1:3000 or [::1]:3000 or localhost:3000 is an address, :3000 or 3000 is that port on all
     /// addresses of both families (as two sockets), unix:/run/app.sock is a Unix socket, unix:@app an
-    /// abstract one, fd:3 is a listening socket that the supervisor inherits. Port 0 picks a free port;
-    /// the log says which. In the variable, commas stand between several.
+    /// abstract one, fd:3 an inherited listening socket. Port 0 picks a free port; the log says which.
+    /// In the variable, several are separated by commas.
     ///
-    /// Node workers get what they ask for besides; one that asks for an address given here gets that
-    /// listener, and one that nobody asks for leads to the first server of each worker.
+    /// Node workers also get the listeners that they ask for. A worker that asks for an address given
+    /// here gets that listener; a listener that no worker asks for serves the first server of each.
     #[arg(
         short,
         long,
@@ -80,13 +78,13 @@ pub(in crate::cli) struct Args {
     /// What identifies a client: sid, ip, query:NAME, header:NAME, cookie:NAME or none
     ///
     /// "sid" is the Engine.IO session id in the query of the request, as Socket.IO clients send it.
-    /// "ip" is the client's address, an IPv6 client's /64. The next three are a query parameter, a
+    /// "ip" is the client's address; for IPv6, its /64. The next three are a query parameter, a
     /// request header and a cookie. "none" identifies nobody. With several keys, such as
-    /// cookie:session,ip, the first one that is present in the request decides. A request without
+    /// cookie:session,ip, the first one that is present in the request is used. A request without
     /// any of them goes to any worker.
     ///
     /// A key that a worker has announced, such as the id of a session that it keeps, belongs to that
-    /// worker. Any other key belongs to the worker where --balance first placed it, until it was
+    /// worker. Any other key belongs to the worker where --balance first placed it, until it has been
     /// unused for --key-idle.
     #[arg(
         short = 'k',
@@ -100,7 +98,7 @@ pub(in crate::cli) struct Args {
     )]
     pub(in crate::cli) by: KeyList,
 
-    /// How to choose a worker for a client that has none yet
+    /// How to choose a worker for a new client
     #[arg(
         short,
         long,
@@ -113,8 +111,8 @@ pub(in crate::cli) struct Args {
 
     /// How connections get into a worker
     ///
-    /// "auto" is node for a command that runs Node, directly, by a script's first line, through env or
-    /// sh -c, or by npm, yarn or pnpm with a script of package.json; else it is channel.
+    /// "auto" is node for a command that runs Node: directly, by a script's first line, through env or
+    /// sh -c, or by npm, yarn or pnpm with a script of package.json. Otherwise it is channel.
     #[arg(
         long,
         value_name = "HOW",
@@ -124,13 +122,13 @@ pub(in crate::cli) struct Args {
     )]
     pub(in crate::cli) handoff: Handoff,
 
-    /// What happens to kept-alive connections on which sids of several workers may come
+    /// What to do with keep-alive connections that may carry the sessions of several workers
     ///
-    /// Browsers with several tabs and reverse proxies send requests of many clients over the same
-    /// connection. With "close", the answer to each Engine.IO polling request closes its connection;
-    /// other answers keep theirs. With "handback", all stay open. Either way, a request that belongs to
-    /// another worker is handed back with its connection, which goes there. For Node workers with
-    /// their preload.
+    /// Browsers with several tabs and reverse proxies send requests of many sessions over the same
+    /// connection. With "close", the response to each Engine.IO polling request closes its connection;
+    /// other responses keep it open. With "handback", all stay open. Either way, a request that belongs
+    /// to another worker is handed back with its connection and goes there. For Node workers with the
+    /// preload.
     #[arg(
         long,
         value_name = "HOW",
@@ -140,10 +138,10 @@ pub(in crate::cli) struct Args {
     )]
     pub(in crate::cli) keep_alive: KeepAliveArg,
 
-    /// The package that takes the connections of Node workers instead of a server that listens
+    /// The package that takes the connections of Node workers, instead of a listening server
     ///
-    /// "auto" is what the preload finds the workers to load. Such workers need --listen. Without the
-    /// preload, name it.
+    /// With "auto", the preload detects which package the workers load. Such workers need --listen.
+    /// Without the preload, name it.
     #[arg(
         long,
         value_name = "PACKAGE",
@@ -153,35 +151,35 @@ pub(in crate::cli) struct Args {
     )]
     pub(in crate::cli) node_package: NodePackage,
 
-    /// Do not load anything of ours into Node workers
+    /// Do not preload anything into Node workers
     ///
     /// Without the preload, --by sid knows only the sids that @socket.io/sticky reports, which it
-    /// does after its answer has left: a client that is fast may be sent elsewhere. Sids of plain
-    /// servers are not known at all, so their clients need --by ip. Who gave out a cookie or a
-    /// header of --by is not known, so it may come back to another worker. Connections that are finished
-    /// are not known either: least-connection counts those given, and a worker that was replaced stays to
-    /// the end of its --drain-timeout.
+    /// does after its response has left: a fast client may reach another worker. Sids of plain
+    /// servers are not known at all, so their clients need --by ip. Which worker issued a cookie or a
+    /// header of --by is not known, so it may come back to another worker. Closed connections are not
+    /// known either: least-connection counts all that a worker was sent, and a replaced worker stays
+    /// for all of its --drain-timeout.
     #[arg(long, env = "STICKY_NO_NODE_PRELOAD", hide_env_values = true)]
     pub(in crate::cli) no_node_preload: bool,
 
-    /// How long a client has for its first bytes
+    /// Time for a client to send its first bytes
     ///
-    /// It counts while the key is not yet known, so it never counts with --by ip or none, which hand
-    /// over at once. A client that is late is disconnected; on a Unix socket, one that
-    /// has sent some of its request is handed over as it is. It is a second at most while others may wait
-    /// for its place: at --max-connections or the limit on open files, and in a stop.
+    /// It applies while the key is not yet known, so not with --by ip or none, where connections are
+    /// handed over at once. A client that is late is disconnected; on a Unix socket, one that has sent
+    /// part of its request is handed over as it is. It is a second at most while other clients may wait
+    /// for a place: at --max-connections or the limit of open files, and in a stop.
     #[arg(long, value_name = "TIME", env = "STICKY_HEAD_TIMEOUT", hide_env_values = true,
         default_value = "10s", value_parser = some_time)]
     pub(in crate::cli) head_timeout: Duration,
 
-    /// How long connections wait for a worker that picks up none before others get them
+    /// How long a worker may pick up nothing before its connections go to others
     ///
-    /// Connections with a key of that worker go on waiting, since only it knows their session.
+    /// Connections whose key the worker owns stay queued for it, since only it knows their session.
     #[arg(long, value_name = "TIME", env = "STICKY_STALL_TIMEOUT", hide_env_values = true,
         default_value = "1s", value_parser = some_time)]
     pub(in crate::cli) stall_timeout: Duration,
 
-    /// The seed of --balance hash; the same seed places the same keys alike everywhere
+    /// The seed of --balance hash; equal seeds place equal keys alike on every host
     #[arg(
         long,
         value_name = "N",
@@ -233,7 +231,7 @@ Examples:
       sticky-run -w 4 -- node server.js
   Four copies of a Socket.IO server that uses the crate sticky-worker:
       sticky-run -w 4 -l 127.0.0.1:3000 -- ./my-server
-  Clients stay by their address, without memory, also across a restart:
+  By address, the same after a restart of the supervisor:
       sticky-run --by ip --balance hash -- ./my-server
   MCP sessions, else by address:
       sticky-run --by header:mcp-session-id,ip -- ./my-server
@@ -245,15 +243,15 @@ Times:
 
 Environment:
   Every flag but --check and --generate has a variable, named in its
-  description; a flag wins over its variable, and that over the file of
-  --config. One that is empty counts as unset; that of a flag without a
-  value is 1 or 0, true or false. PORT and WEB_CONCURRENCY are the defaults of --listen and
-  --workers. Each worker finds STICKY_CHANNEL,
+  description; a flag overrides its variable, and a variable overrides the
+  file of --config. An empty variable counts as unset; that of a flag without
+  a value is 1 or 0, true or false. PORT and WEB_CONCURRENCY are the defaults
+  of --listen and --workers. Workers have STICKY_CHANNEL,
   STICKY_CHANNEL_INODE, STICKY_PROTOCOL, STICKY_WORKER_ID and STICKY_WORKERS
-  in its own environment, see sticky-run-channel(7).
+  in their environment, see sticky-run-channel(7).
 
 Configuration file:
-  The file of --config is TOML. Its names are those of the flags, and command:
+  The file of --config is TOML. It uses the names of the flags, and command:
       workers = 4
       listen = [\"127.0.0.1:3000\", \"unix:/run/app.sock\"]
       grace = \"30s\"
@@ -261,67 +259,64 @@ Configuration file:
       command = [\"node\", \"server.js\"]
   A flag that can be given several times takes a list; one whose values are
   NAME=VALUE also takes a table.
-  HUP has the file read again. The log says what is different, and what of it
-  needs an upgrade (USR2), or a stop and a start. A file that is wrong then is
-  an error in the log: nothing is restarted, and the old values stay. They hold
-  again if the restart fails. Where there are to be fewer workers, those that
-  are too many drain when the others are new.
+  On HUP the file is read again. The log says what has changed, and which
+  changes need an upgrade (USR2) or a stop and a start. If the file is invalid,
+  the log says so: nothing is restarted, and the old values stay. They are
+  restored too if the restart fails. With fewer workers than before, the
+  surplus ones drain when the others have been replaced.
 
 Signals:
-  TERM, INT, QUIT  stop in order (see --grace); half a second later or more,
-                   once more: stop fast
+  TERM, INT, QUIT  graceful stop (see --grace); a second one, half a second
+                   later or more: fast stop
   PWR              likewise; LXC sends it to process 1
-  ALRM, PROF,      likewise, since whoever started the supervisor may have
-  VTALRM, XCPU     set a timer or a limit for it
-  HUP              restart the workers, one after the other; from a terminal
-                   that is gone: stop, unless it was ignored at the start
-                   (nohup)
+  ALRM, PROF,      likewise: a timer or a limit that the supervisor inherited
+  VTALRM, XCPU     has expired
+  HUP              rolling restart of the workers; when the terminal hung up:
+                   graceful stop, unless HUP was ignored at the start (nohup)
   USR2             upgrade in place, see below
   TTIN, TTOU       one worker more, one worker less
-  USR1             forwarded to the first process of each worker, and so are
-                   those of --forward
-  CHLD             a child has ended and is reaped, whoever it was, or it is
-                   stopped, which is said
+  USR1             forwarded to the first process of each worker, as are the
+                   signals of --forward
+  CHLD             a child has exited and is reaped, or has stopped, which is
+                   logged
   PIPE, WINCH, XFSZ, IO, STKFLT and the real-time signals
                    ignored
   TSTP, CONT       stop and continue the supervisor alone
   ABRT, BUS, FPE, ILL, SEGV, SYS, TRAP
-                   as they are by default: a fault ends the supervisor, and
-                   with it every worker
-  KILL             ends the supervisor, and with it every worker
-  As process 1 all of this is the same, except that ABRT and its like, TSTP
-  and KILL do nothing if a process of its own container sends them. Workers
-  start with the signals as the supervisor found them; PIPE has its default.
-  They have given up the terminal, so that none stops them, and Ctrl-C and
-  Ctrl-Z are for the supervisor. A worker that a signal has stopped goes on
-  (CONT) when it is to end.
+                   default action: the supervisor ends, and every worker
+                   with it
+  KILL             the supervisor ends, and every worker with it
+  The same holds for process 1, except that ABRT and its like, TSTP and KILL
+  do nothing if a process of its own container sends them. Workers inherit the
+  signal dispositions of the supervisor's start; PIPE has its default. They
+  have no controlling terminal, so Ctrl-C and Ctrl-Z reach the supervisor
+  alone. A stopped worker is continued (CONT) before it is terminated.
 
-What ends with a worker:
-  A worker that has ended takes with it what is left of its process group.
-  What has left that on purpose, such as a daemon (setsid(1), Node's detached),
-  goes on. A worker that has to be killed (KILL, at the end of --grace and of
-  other such times) takes with it all that it has started too, in whatever
-  group or session: its children and theirs, but not what was given up by
-  whoever started it, as daemons do that fork twice. What goes on to start
-  processes while it is killed may leave some behind: where that matters, have
-  a control group end them (KillMode= of systemd.kill(5), or a container).
+Processes that workers start:
+  When a worker exits, the rest of its process group is killed. Processes that
+  have left the group on purpose, such as daemons (setsid(1), Node's detached),
+  stay. When a worker has to be killed (KILL, at the end of --grace and similar
+  times), all its descendants are killed too, in whatever group or session,
+  except those that were orphaned on purpose, such as daemons that fork twice.
+  Processes that fork while they are killed may leave some behind: where that
+  matters, use a control group (KillMode= of systemd.kill(5), or a container).
 
 Upgrade in place:
-  On USR2 the program that is at the path of this one now is asked whether it
-  can go on from here: it reads the state that it would take over and the
-  configuration, looks for COMMAND and tries addresses that are new. If it
-  cannot, a line says why, and all goes on as before. Else this process becomes
-  that program, by execve(2): the pid, the listening sockets, the workers and
-  all connections stay. Workers go on as they are; later ones run what the
-  configuration says then, and if that does not start, what it said before.
+  On USR2 the supervisor replaces itself with the program that is now at its
+  path. First it has that program check whether it can take over: the program
+  reads the state and the configuration, looks for COMMAND and tries addresses
+  that are new. If it cannot, the log says why, and the old supervisor stays.
+  Otherwise the process calls execve(2): the pid, the listening sockets, the
+  workers and all connections are kept. Current workers keep running; later
+  ones run the new configuration, or the old one if the new one does not start.
   A state is read by its own release and the next. The variable STICKY_UPGRADE
-  is for this alone.
+  is internal.
 
 Exit status:
   0    stopped as asked
   1    failed, or no worker ever became ready
-  2    the command line is wrong, an unknown user among it
-  126  COMMAND cannot be run
+  2    usage error, or an unknown user
+  126  COMMAND cannot be executed
   127  COMMAND is not found";
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What proxies before the supervisor tell about their clients.
+//! The flags about proxies in front of the supervisor.
 
 use clap::ValueEnum;
 
@@ -8,35 +8,35 @@ use crate::logic::origin::{ForwardedHeader, Peers};
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Behind a proxy")]
 pub(in crate::cli) struct ProxyArgs {
-    /// Every connection of a peer in --trust begins with a header of the PROXY protocol
+    /// Expect a PROXY protocol header on every connection of a peer in --trust
     ///
-    /// Both versions are understood. The header is read and removed; the worker gets the connection as
-    /// if it had come from the client that it names, which is also what --by ip means, what CONN tells
-    /// in sticky-run-channel(7) and what the log shows. A trusted peer that sends none, a broken one or
-    /// one of more than 4096 bytes (107 in version 1) is disconnected; it has --head-timeout from the
-    /// beginning. A header that names nobody (UNKNOWN, LOCAL) means the peer itself. TLVs are ignored.
+    /// Both versions are supported. The header is read and removed; its client is the one that --by ip
+    /// means, that CONN reports in sticky-run-channel(7) and that the log shows. A trusted peer that
+    /// sends no header, an invalid one or one of more than 4096 bytes (107 in version 1) is
+    /// disconnected; it must arrive within --head-timeout. A header without a client (UNKNOWN, LOCAL)
+    /// means the peer itself. TLVs are ignored.
     ///
-    /// Other peers are served as ever: if one sends a header, the worker gets that like any bytes.
+    /// Connections of other peers are not parsed: if one sends a header, the worker gets it like any
+    /// bytes.
     ///
-    /// The socket itself still has the proxy for its peer, so in a Node worker socket.remoteAddress is
+    /// The peer of the socket itself is still the proxy, so in a Node worker socket.remoteAddress is
     /// the proxy's. Let the proxy set X-Forwarded-For for it.
     #[arg(long, env = "STICKY_PROXY_PROTOCOL", hide_env_values = true)]
     pub(in crate::cli) proxy_protocol: bool,
 
-    /// The peers that are proxies, so that their word about clients counts: an address, a network such
-    /// as 10.0.0.0/8 or fd00::/8, or "unix" for all peers on Unix sockets; can be given several times
-    /// [default: nobody]
+    /// Trusted proxies: an address, a network such as 10.0.0.0/8 or fd00::/8, or "unix" for all peers
+    /// on Unix sockets; can be given several times [default: nobody]
     ///
-    /// With --by ip, a request of such a peer is from the client that its X-Forwarded-For names: the
-    /// rightmost address there that is not itself in --trust. What a client writes into that header
-    /// stands further left and counts for nothing, and so does the header of any other peer. Where an
-    /// address is missing or unreadable ("unknown", a made-up name), the last one before it is the client.
-    /// At most 32 addresses are looked at.
+    /// With --by ip, the client of a request from a trusted peer is taken from X-Forwarded-For: the
+    /// rightmost address there that is not itself in --trust. Whatever a client puts into that header is
+    /// further left and is ignored, and so is the header of any other peer. Where an address is missing
+    /// or invalid ("unknown", a made-up name), the address to its right is the client. At most 32
+    /// addresses are looked at.
     ///
-    /// The first request of a connection decides for all of it, so the proxy must not send requests of
-    /// several clients over one. It is not what CONN tells to a worker, nor the key of
-    /// --by header:x-forwarded-for, which is the text as it stands. In the variable, commas stand between
-    /// several.
+    /// The first request of a connection decides for the whole connection, so the proxy must not send
+    /// requests of several clients over one. CONN does not report this address to workers, and the key
+    /// of --by header:x-forwarded-for is the unparsed text. In the variable, several are separated by
+    /// commas.
     #[arg(
         long,
         value_name = "PEERS",
@@ -46,10 +46,10 @@ pub(in crate::cli) struct ProxyArgs {
     )]
     pub(in crate::cli) trust: Vec<Peers>,
 
-    /// The header in which the peers in --trust name their clients
+    /// The header in which the peers in --trust report their clients
     ///
-    /// Only one counts: a proxy that writes one of them passes the other on as the client has made it
-    /// up. With "none", --by ip does not wait for a request, as servers need that speak first.
+    /// Only one is used: a proxy that sets one of them passes the other on as the client sent it. With
+    /// "none", --by ip does not wait for a request, which servers that speak first need.
     #[arg(
         long,
         value_name = "HEADER",

@@ -1,20 +1,20 @@
-//! The flags about systemd and what is like it.
+//! The flags about systemd and similar service managers.
 
 use crate::cli::values::ListenFds;
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Service manager")]
 pub(in crate::cli) struct SystemdArgs {
-    /// Whether to take the listening sockets that a service manager passes (LISTEN_FDS)
+    /// Whether to use the listening sockets that a service manager passes (LISTEN_FDS)
     ///
     /// systemd passes the sockets of a .socket unit and says so in the environment, see
-    /// sd_listen_fds(3). They take the place of the default of --listen; what --listen names is
-    /// opened besides. "auto" takes them if LISTEN_PID says that they are for this process. "any" takes
-    /// them also if a wrapper, such as a shell that is still there, made that another process. systemd
-    /// sends its signals to the wrapper then, so one that can should end with "exec sticky-run".
+    /// sd_listen_fds(3). They replace the default of --listen; addresses of --listen are opened as
+    /// well. "auto" uses them if LISTEN_PID is this process. "any" also uses them if LISTEN_PID is a
+    /// wrapper, such as a shell that has not exited. systemd sends its signals to the wrapper then, so
+    /// end it with "exec sticky-run" where you can.
     ///
-    /// Workers do not see these variables. NOTIFY_SOCKET and WATCHDOG_USEC are heeded too, see
-    /// sd_notify(3): sticky-run tells when the first worker is ready, when it reloads and stops, how
+    /// Workers do not get these variables. NOTIFY_SOCKET and WATCHDOG_USEC are supported too, see
+    /// sd_notify(3): sticky-run reports when the first worker is ready, when it reloads and stops, how
     /// many workers are ready, and that it is alive.
     #[arg(
         long,
