@@ -97,9 +97,9 @@ fn fleet(life: &LifeArgs, workers: u16, is_node: bool) -> FleetConfig {
         grace: life.grace,
         drain_timeout: life.drain_timeout.0,
         restart_parallel: life.restart_parallel,
-        most_draining: life.max_draining.unwrap_or(workers),
+        max_draining: life.max_draining.unwrap_or(workers),
         watchdog: life.watchdog,
-        ends_itself: is_node,
+        exits_when_drained: is_node,
         lifetime: life.max_lifetime,
         seed: u64::from(std::process::id()),
     }

@@ -12,7 +12,7 @@ use nix::sys::resource::RLIM_INFINITY;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::logic::config::{KeepAlive, Limit, LogFormat, PackageConfig};
-use crate::logic::fleet::MOST_WORKERS;
+use crate::logic::fleet::MAX_WORKERS;
 use crate::logic::route::Balance;
 use crate::logic::route::key::KeyList;
 use crate::os::limits;
@@ -31,9 +31,9 @@ impl FromStr for WorkerCount {
         if text == "auto" {
             return Ok(Self::Auto);
         }
-        let wrong = || format!("use a number from 1 to {MOST_WORKERS}, or auto");
+        let wrong = || format!("use a number from 1 to {MAX_WORKERS}, or auto");
         let count: NonZeroU16 = text.parse().map_err(|_| wrong())?;
-        if count.get() <= MOST_WORKERS { Ok(Self::Exactly(count)) } else { Err(wrong()) }
+        if count.get() <= MAX_WORKERS { Ok(Self::Exactly(count)) } else { Err(wrong()) }
     }
 }
 

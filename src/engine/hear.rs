@@ -89,7 +89,7 @@ impl Engine {
     /// A worker announces a key. Two may do so innocently: when ids collide, or when clients present
     /// what is the same for all of them.
     fn hear_session(&mut self, worker: Worker, key: &[u8]) {
-        if self.fleet.is_outgoing(worker) {
+        if self.fleet.is_exiting(worker) {
             // Nobody new is sent there, and whoever is there already stays.
         } else if !self.fleet.is_ready(worker) {
             self.tell_off(worker, "SESSION came before READY");
@@ -188,7 +188,7 @@ impl Engine {
     /// or by itself. It gets no answer, as from Node's own primary: an error would end most apps at
     /// once, and their connections with them.
     fn hear_request(&mut self, worker: Worker, request: &Request) {
-        if self.fleet.is_stopping() || self.fleet.is_outgoing(worker) {
+        if self.fleet.is_stopping() || self.fleet.is_exiting(worker) {
             return debug!(
                 name: "listen_ignored", worker = worker.slot,
                 "{worker} is to end: it cannot listen on {} any more",
@@ -246,7 +246,7 @@ impl Engine {
     pub(super) fn look_after_served(&mut self) {
         let (fleet, workers) = (&self.fleet, &self.workers);
         let has_gap = || {
-            let present = workers.all().filter(|live| fleet.is_present(live.worker));
+            let present = workers.all().filter(|live| fleet.is_current(live.worker));
             present.count() < usize::from(workers.slots)
         };
         let unused = self.listeners.take_unused(self.now, fleet.is_stopping(), has_gap);

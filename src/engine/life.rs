@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 use tracing::{debug, info, warn};
 
 use super::{Engine, links};
-use crate::logic::fleet::{Event, Exit, Facts, Input, Replacing, Wear};
+use crate::logic::fleet::{Event, Exit, Facts, Input, Limit, Replacing};
 use crate::logic::time::Time;
 use crate::logic::{Worker, wear};
 use crate::os::{memory, signals};
@@ -58,7 +58,7 @@ impl Engine {
             Event::Replacing(Replacing::Restarted { .. }) => self.fallback = None,
             Event::Replacing(Replacing::RestartFailed { .. }) => self.fall_back(),
             // Nothing was proved yet of what workers run since an upgrade.
-            Event::FailedStart { .. } | Event::Replacing(Replacing::WornFailed { .. })
+            Event::FailedStart { .. } | Event::Replacing(Replacing::RecyclingFailed { .. })
                 if !self.fleet.is_rolling() =>
             {
                 self.fall_back();
@@ -74,19 +74,19 @@ impl Engine {
             Event::GaveUp { .. } => {
                 format!("; {}", links::traits(&self.config.handoff).how_to_be_ready)
             }
-            Event::Replacing(Replacing::WornEarly { wear, .. }) => self.limit_of(*wear),
+            Event::Replacing(Replacing::RecyclingEarly { limit, .. }) => self.limit_of(*limit),
             _ => String::new(),
         }
     }
 
     /// What the limit is that may be too low.
-    fn limit_of(&self, wear: Wear) -> String {
+    fn limit_of(&self, wear: Limit) -> String {
         let limit = match wear {
-            Wear::Connections => self.config.wear.connections,
-            Wear::Memory => self.config.wear.memory,
-            Wear::Lifetime => None,
+            Limit::Connections => self.config.wear.connections,
+            Limit::Memory => self.config.wear.memory,
+            Limit::Lifetime => None,
         };
-        let unit = if wear == Wear::Memory { " bytes" } else { "" };
+        let unit = if wear == Limit::Memory { " bytes" } else { "" };
         limit.map(|limit| format!(" (now {limit}{unit})")).unwrap_or_default()
     }
 
@@ -107,7 +107,7 @@ impl Engine {
         let Some(live) = self.workers.get_mut(worker) else { return };
         live.given += 1;
         if live.given >= wear::connections(limit, worker, self.config.fleet.seed) {
-            self.fleet.handle(self.now, Input::Recycle(worker, Wear::Connections));
+            self.fleet.handle(self.now, Input::Recycle(worker, Limit::Connections));
         }
     }
 
@@ -128,7 +128,7 @@ impl Engine {
                         name: "worker_memory_exceeded", worker = worker.slot, bytes = held,
                         "{worker} holds {held} bytes"
                     );
-                    self.fleet.handle(self.now, Input::Recycle(worker, Wear::Memory));
+                    self.fleet.handle(self.now, Input::Recycle(worker, Limit::Memory));
                 }
                 Ok(_) => {}
                 Err(error) if self.worn.is_hidden => debug!(

@@ -178,13 +178,13 @@ impl Engine {
     fn carry_out(&mut self, action: Action) -> anyhow::Result<()> {
         match action {
             Action::Spawn(worker) => self.spawn(worker)?,
-            Action::Place(worker) => self.place(worker),
-            Action::Retire(worker) => self.router.remove(self.now, worker),
+            Action::AddBackend(worker) => self.place(worker),
+            Action::RemoveBackend(worker) => self.router.remove(self.now, worker),
             Action::Drain(worker) => self.workers.drain_later(worker),
-            Action::Close { worker, at_once } => self.tell_close(worker, at_once),
+            Action::RequestExit { worker, at_once } => self.tell_close(worker, at_once),
             Action::Terminate(worker) => self.workers.terminate(worker),
             Action::Kill(worker) => self.workers.kill(worker),
-            Action::Withdraw(worker) => self.withdraw(worker),
+            Action::DrainBackend(worker) => self.withdraw(worker),
             Action::Ping(worker) => self.ping(worker),
             Action::Abort(worker) => self.workers.abort(worker),
             Action::Resized(slots) => self.resized(slots),

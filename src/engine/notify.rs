@@ -104,13 +104,13 @@ impl Notifier {
             Replacing::RestartFailed { .. } => self.reloaded(now, Some(&replacing.to_string())),
             Replacing::Waits { .. }
             | Replacing::RestartOver { .. }
-            | Replacing::Worn { .. }
-            | Replacing::WornFailed { .. }
+            | Replacing::Recycling { .. }
+            | Replacing::RecyclingFailed { .. }
             | Replacing::Draining { .. }
             | Replacing::DrainTimeout { .. }
-            | Replacing::WornEarly { .. }
-            | Replacing::Ended { .. }
-            | Replacing::DrainEnded { .. } => {}
+            | Replacing::RecyclingEarly { .. }
+            | Replacing::Drained { .. }
+            | Replacing::ExitedDraining { .. } => {}
         }
     }
 
@@ -239,7 +239,7 @@ impl Engine {
             self.notifier.stopping(self.now);
             return;
         }
-        let ready = self.fleet.workers().filter(|worker| self.fleet.is_present(*worker)).count();
+        let ready = self.fleet.workers().filter(|worker| self.fleet.is_current(*worker)).count();
         self.notifier.count(self.now, ready, self.fleet.size());
     }
 }

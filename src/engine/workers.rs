@@ -324,7 +324,7 @@ impl Engine {
         let mut launch = Launch { program, arguments, directory, environment };
         let every = [
             (ENV_WORKER_ID, worker.slot.to_string()),
-            (ENV_WORKERS, self.fleet.size_to_be().to_string()),
+            (ENV_WORKERS, self.fleet.target_size().to_string()),
         ];
         let every = every.map(|(name, value)| (name.into(), Some(value.into())));
         launch.environment.extend(every);

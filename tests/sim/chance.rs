@@ -1,7 +1,7 @@
 //! What happens in the world by chance: clients come, workers work and fail, the operator wants something.
 
 use sticky_run::logic::core::{Command, Input, Said as Heard};
-use sticky_run::logic::fleet::{Exit, Wear};
+use sticky_run::logic::fleet::{Exit, Limit};
 use sticky_run::logic::route::Conn;
 
 use super::people::{Back, Connection, FRONT, Place, SIDE, Said, Sent};
@@ -155,7 +155,7 @@ impl World {
             }
             (2, _) => Input::Command(Command::More),
             (3, _) => Input::Command(Command::Fewer),
-            (_, Some(worker)) => Input::Recycle(worker, Wear::Memory),
+            (_, Some(worker)) => Input::Recycle(worker, Limit::Memory),
             (_, None) => return,
         };
         self.tell(input);

@@ -67,7 +67,7 @@ pub struct Config {
 impl Config {
     /// The workers that there may be with so many slots.
     pub fn crew(&self, slots: u16) -> Crew {
-        Crew { slots, draining: self.fleet.most_draining, pipes: self.output.prefix }
+        Crew { slots, draining: self.fleet.max_draining, pipes: self.output.prefix }
     }
 }
 

@@ -7,7 +7,7 @@ use super::held::{Head, Held, Look, Stage};
 use super::input::{Arrived, First, NotSent, Preface, Seen};
 use super::{BLOCKED, Core, Listening};
 use crate::logic::Worker;
-use crate::logic::fleet::{self, Wear};
+use crate::logic::fleet::{self, Limit};
 use crate::logic::route::{Arrival, Conn, ListenerId, Returned, Verdict};
 use crate::logic::time::Time;
 use crate::logic::wear;
@@ -236,7 +236,7 @@ impl Core {
         let Some(facts) = self.workers.get_mut(&worker) else { return };
         facts.given += 1;
         if facts.given >= wear::connections(limit, worker, self.config.seed) {
-            self.fleet.handle(now, fleet::Input::Recycle(worker, Wear::Connections));
+            self.fleet.handle(now, fleet::Input::Recycle(worker, Limit::Connections));
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::logic::Worker;
-use crate::logic::fleet::{Exit, FleetConfig, Wear};
+use crate::logic::fleet::{Exit, FleetConfig, Limit};
 use crate::logic::route::returns::Progress;
 use crate::logic::route::{Conn, ListenerId};
 
@@ -69,7 +69,7 @@ pub enum Input<'a> {
     /// Everything that a worker which has ended had said, and what it had not picked up, is here.
     Recovered(Worker),
     /// A worker has reached a limit.
-    Recycle(Worker, Wear),
+    Recycle(Worker, Limit),
     /// The operator wants something.
     Command(Command),
 }

@@ -63,7 +63,7 @@ impl Core {
     /// A worker announces a key. Two may do so innocently: when ids collide, or when clients present
     /// what is the same for all of them.
     fn announced(&mut self, now: Time, worker: Worker, key: &[u8]) {
-        if self.fleet.is_outgoing(worker) {
+        if self.fleet.is_exiting(worker) {
             // Nobody new is sent there, and whoever is there already stays.
         } else if !self.fleet.is_ready(worker) {
             self.report(Report::Violation(worker, Violation::NotReady));
@@ -209,20 +209,20 @@ impl Core {
     pub(super) fn carry_out(&mut self, now: Time, action: fleet::Action) {
         let action = match action {
             fleet::Action::Spawn(worker) => Action::Spawn(worker, self.router.incarnate(worker)),
-            fleet::Action::Place(worker) => {
+            fleet::Action::AddBackend(worker) => {
                 let placed = self.fleet.is_ready(worker);
                 if placed {
                     self.router.ready(now, worker);
                 }
                 Action::Ready { worker, placed }
             }
-            fleet::Action::Withdraw(worker) => {
+            fleet::Action::DrainBackend(worker) => {
                 self.router.drain(now, worker);
                 Action::Notify(worker, Note::Withdraw)
             }
-            fleet::Action::Retire(worker) => return self.router.remove(now, worker),
+            fleet::Action::RemoveBackend(worker) => return self.router.remove(now, worker),
             fleet::Action::Drain(worker) => return self.drains.push(worker),
-            fleet::Action::Close { worker, at_once } => {
+            fleet::Action::RequestExit { worker, at_once } => {
                 Action::Notify(worker, Note::Close { at_once })
             }
             fleet::Action::Ping(worker) => Action::Notify(worker, Note::Ping),

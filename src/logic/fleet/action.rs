@@ -10,27 +10,27 @@ use crate::logic::Worker;
 pub enum Action {
     /// Start the process; the answer is `Spawned` or `SpawnFailed`.
     Spawn(Worker),
-    /// Give it connections from now on: it became ready.
-    Place(Worker),
-    /// Give it no connections with new keys any more, but still those of its own keys: its successor
-    /// is ready or its slot is gone. Said at most once, of a worker that was placed.
-    Withdraw(Worker),
-    /// Give it no connection any more. Said once of every worker that was a process, ready or not:
-    /// when it leaves, before its `Terminate`, `Abort` or `Kill`, or when it exited by itself.
-    Retire(Worker),
-    /// Tell it `DRAIN`.
+    /// It became ready: connections may go there.
+    AddBackend(Worker),
+    /// It gets no new keys any more: its successor is ready or its slot is gone. At most once, of a
+    /// worker that was added.
+    DrainBackend(Worker),
+    /// Send it no connection any more. Once for every worker that was a process, ready or not: when it
+    /// leaves, before its `Terminate`, `Abort` or `Kill`, or when it exited by itself.
+    RemoveBackend(Worker),
+    /// Send it `DRAIN`.
     Drain(Worker),
-    /// Ask it to end by itself; the answer is `HandlesTerm`, `Leaving`, its exit, or none. With `at_once`,
-    /// whatever is still open. Only with [`ends_itself`](super::FleetConfig::ends_itself).
-    Close {
+    /// Ask it to exit by itself; the answer is `HandlesTerm`, `Leaving`, its exit, or none. With `at_once`,
+    /// whatever is still open. Only with [`exits_when_drained`](super::FleetConfig::exits_when_drained).
+    RequestExit {
         /// The worker.
         worker: Worker,
-        /// It shall not wait for its connections.
+        /// Without waiting for its connections.
         at_once: bool,
     },
-    /// Ask it for a sign of life; the answer is `Pong`.
+    /// Ask whether it responds; the answer is `Pong`.
     Ping(Worker),
-    /// ABRT to the leader of its process group: it gave no sign of life.
+    /// ABRT to the leader of its process group: it does not respond.
     Abort(Worker),
     /// TERM to the leader of its process group.
     Terminate(Worker),
@@ -40,9 +40,9 @@ pub enum Action {
     Resized(u16),
     /// Stop accepting.
     CloseListeners,
-    /// Write this to the log.
+    /// Log this.
     Report(Event),
-    /// Leave. The last action there is.
+    /// Finish. The last action there is.
     Finish(Outcome),
 }
 

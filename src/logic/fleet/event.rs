@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::MOST_WORKERS;
+use super::MAX_WORKERS;
 use super::facts::Facts;
 use super::failed::FailedStart;
 use super::input::Exit;
@@ -26,7 +26,7 @@ pub enum Event {
         allowed: Option<u32>,
     },
     /// A worker that was ready ended by itself.
-    Ended {
+    Exited {
         /// The worker.
         worker: Worker,
         /// How it ended.
@@ -42,14 +42,14 @@ pub enum Event {
         /// The worker that is gone.
         worker: Worker,
         /// How long the slot rests.
-        rest: Duration,
+        delay: Duration,
     },
     /// No worker was ever ready, and this slot tries next.
     Trying {
         /// Its number.
         slot: u16,
         /// How long after the one before.
-        rest: Duration,
+        delay: Duration,
     },
     /// A worker was not ready in time and is being ended.
     BootTimeout {
@@ -102,9 +102,9 @@ pub enum Event {
         open: u64,
     },
     /// A stop was asked for by several signals at once.
-    SameStop,
+    DuplicateStop,
     /// The stop was asked for again: KILL comes soon.
-    Hurrying,
+    FastStop,
     /// A worker that was to end has not done so and gets KILL.
     KillTimeout {
         /// The worker.
@@ -138,7 +138,7 @@ impl Event {
             Self::FailedStart { worker, why, failed, .. } => {
                 Facts::trouble("worker_start_failed").worker(worker).count(failed).failed(why)
             }
-            Self::Ended { worker, exit } => {
+            Self::Exited { worker, exit } => {
                 Facts::trouble("worker_exited").worker(worker).exit(exit)
             }
             Self::LeaveTimeout { worker } => Facts::trouble("worker_leave_timeout").worker(worker),
@@ -151,11 +151,11 @@ impl Event {
             }
             Self::LeftBehind { worker } => Facts::trouble("worker_unkillable").worker(worker),
             Self::Replacing(ref event) => event.facts(),
-            Self::Restarting { worker, rest } => {
-                Facts::info("worker_restart_scheduled").slot(worker.slot).delay(rest)
+            Self::Restarting { worker, delay } => {
+                Facts::info("worker_restart_scheduled").slot(worker.slot).delay(delay)
             }
-            Self::Trying { slot, rest } => {
-                Facts::info("worker_start_scheduled").slot(slot).delay(rest)
+            Self::Trying { slot, delay } => {
+                Facts::info("worker_start_scheduled").slot(slot).delay(delay)
             }
             Self::GaveUp { why, failed } => Facts::trouble("gave_up").count(failed).failed(why),
             Self::Resized { workers } => Facts::info("scaled").count(workers),
@@ -167,8 +167,8 @@ impl Event {
             Self::TooLate(Refused::Resize) => Facts::info("scale_refused").reason("stopping"),
             Self::Stopping { grace } => Facts::info("stop_begun").timeout(grace),
             Self::Waiting { open } => Facts::info("stop_waiting").count(open),
-            Self::SameStop => Facts::info("stop_repeated"),
-            Self::Hurrying => Facts::info("stop_hurried"),
+            Self::DuplicateStop => Facts::info("stop_repeated"),
+            Self::FastStop => Facts::info("stop_hurried"),
             Self::Killing { workers } => Facts::trouble("workers_killed").count(workers),
         }
     }
@@ -189,7 +189,7 @@ impl fmt::Display for Event {
             Self::FailedStart { worker, why, failed, allowed: Some(allowed) } => {
                 write!(f, "{worker} {why} (failed start {failed} of {allowed})")
             }
-            Self::Ended { worker, exit } => write!(f, "{worker} ended by itself: {exit}"),
+            Self::Exited { worker, exit } => write!(f, "{worker} ended by itself: {exit}"),
             Self::Replacing(event) => event.fmt(f),
             Self::Hung { worker, had } => {
                 write!(f, "{worker} gave no sign of life within {had:?}: aborting it")
@@ -199,18 +199,18 @@ impl fmt::Display for Event {
                 write!(f, "workers at the end of the restart: {workers}")
             }
             Self::NotResized { workers } => {
-                write!(f, "workers: still {workers}, from 1 to {MOST_WORKERS} are possible")
+                write!(f, "workers: still {workers}, from 1 to {MAX_WORKERS} are possible")
             }
             Self::TooLate(Refused::Restart) => f.write_str("stopping: not restarting"),
             Self::TooLate(Refused::Resize) => f.write_str("stopping: the number of workers stays"),
             Self::LeaveTimeout { worker } => {
                 write!(f, "{worker} has disconnected and does not exit: ending it")
             }
-            Self::Restarting { worker, rest } => {
-                write!(f, "{worker} restarts in {} ms", rest.as_millis())
+            Self::Restarting { worker, delay } => {
+                write!(f, "{worker} restarts in {} ms", delay.as_millis())
             }
-            Self::Trying { slot, rest } => {
-                write!(f, "trying worker {slot} in {} ms", rest.as_millis())
+            Self::Trying { slot, delay } => {
+                write!(f, "trying worker {slot} in {} ms", delay.as_millis())
             }
             Self::BootTimeout { worker, had } => {
                 write!(f, "{worker} was not ready within {had:?}: ending it; {HOW_TO_BE_READY}")
@@ -228,8 +228,8 @@ impl fmt::Display for Event {
                 )
             }
             Self::Waiting { open } => write!(f, "stopping: waiting for connections: {open}"),
-            Self::SameStop => f.write_str("stopping: both signals are taken as one request"),
-            Self::Hurrying => f.write_str("stopping fast: asked again"),
+            Self::DuplicateStop => f.write_str("stopping: both signals are taken as one request"),
+            Self::FastStop => f.write_str("stopping fast: asked again"),
             Self::KillTimeout { worker } => write!(f, "{worker} has not ended in time: killing it"),
             Self::Killing { workers } => {
                 write!(f, "killing what did not end in time, workers: {workers}")
@@ -268,7 +268,7 @@ mod tests {
             "no worker ever became ready: giving up after 5 starts, the last one ended before it was \
              ready: exit code 1"
         );
-        let restarting = Event::Restarting { worker, rest: Duration::from_micros(104_900) };
+        let restarting = Event::Restarting { worker, delay: Duration::from_micros(104_900) };
         assert_eq!(restarting.to_string(), "worker 2 restarts in 104 ms");
         let late = Event::BootTimeout { worker, had: Duration::from_secs(60) };
         assert_eq!(

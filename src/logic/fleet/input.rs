@@ -1,4 +1,4 @@
-//! What the fleet is told.
+//! The configuration and the inputs of the fleet.
 
 use std::fmt;
 use std::time::Duration;
@@ -23,13 +23,13 @@ pub struct FleetConfig {
     /// How many slots get a new worker at the same time. 0 counts as 1.
     pub restart_parallel: u16,
     /// No worker is replaced while so many drain. 0 counts as 1.
-    pub most_draining: u16,
+    pub max_draining: u16,
     /// How long a worker may take to answer a `Ping`. `None` if none is sent.
     pub watchdog: Option<Duration>,
-    /// Whether workers that were told to drain end by themselves when they have, as Node does. Others
+    /// Whether workers exit by themselves when they have drained, as Node does. Others
     /// wait for TERM.
-    pub ends_itself: bool,
-    /// When a worker that is ready is replaced, give or take a tenth.
+    pub exits_when_drained: bool,
+    /// When a ready worker is replaced, varied by a tenth.
     pub lifetime: Option<Duration>,
     /// The seed of the jitter of restarts and lifetimes.
     pub seed: u64,
@@ -43,16 +43,16 @@ impl Default for FleetConfig {
             grace: Duration::from_secs(25),
             drain_timeout: Some(Duration::from_secs(30)),
             restart_parallel: 1,
-            most_draining: u16::MAX,
+            max_draining: u16::MAX,
             watchdog: None,
-            ends_itself: false,
+            exits_when_drained: false,
             lifetime: None,
             seed: 0,
         }
     }
 }
 
-/// A fact or a wish from outside.
+/// What has happened, or what the operator wants.
 ///
 /// What is said of a worker that is gone or never was is ignored.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -66,7 +66,7 @@ pub enum Input {
     /// It wants no more connections and is about to exit by itself, such as a Node worker that has
     /// disconnected. Counts only of a ready one.
     Leaving(Worker),
-    /// It was asked to end and has a handler for TERM of its own, which knows what to do. Counts only
+    /// It was asked to exit and has its own handler for TERM. Counts only
     /// of one that was asked.
     HandlesTerm(Worker),
     /// It was reaped, and what was left of its process group has been killed.
@@ -75,11 +75,11 @@ pub enum Input {
     Open(u64),
     /// It answered a `Ping`.
     Pong(Worker),
-    /// Nothing of it is open, nothing waits for it, and none of its keys lives. Counts only of a
+    /// Nothing of it is open, nothing is queued for it, and it owns no key. Counts only of a
     /// draining one.
     Drained(Worker),
     /// It has reached a limit and is to be replaced. Counts only of the ready one of a slot.
-    Recycle(Worker, Wear),
+    Recycle(Worker, Limit),
     /// HUP came: every worker is to be replaced.
     Restart,
     /// TTIN came: one slot more.
@@ -92,7 +92,7 @@ pub enum Input {
 
 /// Which of its limits a worker has reached.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub enum Wear {
+pub enum Limit {
     /// It had as many connections as it may have in its life.
     Connections,
     /// It holds more memory than it may.
@@ -101,7 +101,7 @@ pub enum Wear {
     Lifetime,
 }
 
-impl Wear {
+impl Limit {
     /// Its word in a log for machines.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -121,7 +121,7 @@ impl Wear {
     }
 }
 
-impl fmt::Display for Wear {
+impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Connections => "it had as many connections as it may have",
@@ -131,7 +131,7 @@ impl fmt::Display for Wear {
     }
 }
 
-/// How a process ended, as `waitpid(2)` tells it.
+/// How a process ended, as `waitpid(2)` reports it.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 pub enum Exit {
     /// It exited with this code.

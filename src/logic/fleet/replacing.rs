@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::facts::Facts;
 use super::failed::FailedStart;
-use super::input::{Exit, Wear};
+use super::input::{Exit, Limit};
 use crate::logic::Worker;
 
 /// Something about a worker that another one replaces. `Display` is the line in the log.
@@ -45,31 +45,31 @@ pub enum Replacing {
         left: usize,
     },
     /// A worker is to be replaced for a reason of its own.
-    Worn {
+    Recycling {
         /// The worker.
         worker: Worker,
         /// The reason.
-        wear: Wear,
+        limit: Limit,
     },
     /// A worker is to be replaced by a limit that may be too low for any.
-    WornEarly {
+    RecyclingEarly {
         /// The worker.
         worker: Worker,
         /// Which of its limits.
-        wear: Wear,
+        limit: Limit,
         /// Its successor starts after this time.
-        rest: Duration,
+        delay: Duration,
         /// No worker had reached a limit so soon since the configuration was read.
         first: bool,
     },
     /// The successor of a worn worker came to nothing.
-    WornFailed {
+    RecyclingFailed {
         /// The successor.
         worker: Worker,
         /// Why it did.
         why: FailedStart,
         /// The next one comes after this time.
-        rest: Duration,
+        delay: Duration,
     },
     /// A worker drains: its successor is ready or its slot is gone.
     Draining {
@@ -84,14 +84,14 @@ pub enum Replacing {
         worker: Worker,
     },
     /// A worker ended that had drained, or had no more time for it.
-    Ended {
+    Drained {
         /// The worker.
         worker: Worker,
         /// How it ended.
         exit: Exit,
     },
     /// A draining worker ended by itself.
-    DrainEnded {
+    ExitedDraining {
         /// The worker.
         worker: Worker,
         /// How it ended.
@@ -113,22 +113,24 @@ impl Replacing {
             Self::RestartFailed { worker, why, left } => {
                 Facts::trouble("restart_failed").worker(worker).count(left).failed(why)
             }
-            Self::Worn { worker, wear } => {
-                Facts::info("worker_recycled").worker(worker).reason(wear.name())
+            Self::Recycling { worker, limit } => {
+                Facts::info("worker_recycled").worker(worker).reason(limit.name())
             }
-            Self::WornEarly { worker, wear, rest, first } => {
-                let facts = Facts::info("worker_recycle_delayed").worker(worker).delay(rest);
-                Facts { is_trouble: first, ..facts.reason(wear.name()) }
+            Self::RecyclingEarly { worker, limit, delay, first } => {
+                let facts = Facts::info("worker_recycle_delayed").worker(worker).delay(delay);
+                Facts { is_trouble: first, ..facts.reason(limit.name()) }
             }
-            Self::WornFailed { worker, why, rest } => {
-                Facts::trouble("worker_recycle_failed").worker(worker).failed(why).delay(rest)
+            Self::RecyclingFailed { worker, why, delay } => {
+                Facts::trouble("worker_recycle_failed").worker(worker).failed(why).delay(delay)
             }
             Self::Draining { worker, time } => {
                 Facts::info("worker_draining").worker(worker).timeout(time)
             }
             Self::DrainTimeout { worker } => Facts::trouble("worker_drain_timeout").worker(worker),
-            Self::Ended { worker, exit } => Facts::info("worker_retired").worker(worker).exit(exit),
-            Self::DrainEnded { worker, exit } => {
+            Self::Drained { worker, exit } => {
+                Facts::info("worker_retired").worker(worker).exit(exit)
+            }
+            Self::ExitedDraining { worker, exit } => {
                 let is_trouble = exit != Exit::Code(0);
                 let facts = Facts::info("draining_worker_exited").worker(worker).exit(exit);
                 Facts { is_trouble, ..facts }
@@ -165,18 +167,18 @@ impl fmt::Display for Replacing {
                 write!(f, "the restart has failed: the successor of {worker} {why}; workers ")?;
                 write!(f, "that go on as before: {left}; mend the command and restart again")
             }
-            Self::Worn { worker, wear } => write!(f, "{worker} is replaced: {wear}"),
-            Self::WornEarly { worker, wear, rest, first } => {
-                write!(f, "{worker} is replaced in {} ms: {wear}", rest.as_millis())?;
+            Self::Recycling { worker, limit } => write!(f, "{worker} is replaced: {limit}"),
+            Self::RecyclingEarly { worker, limit, delay, first } => {
+                write!(f, "{worker} is replaced in {} ms: {limit}", delay.as_millis())?;
                 if *first {
                     write!(f, ", within a minute; workers that do so are replaced ever later; ")?;
-                    write!(f, "raise {}", wear.flag())?;
+                    write!(f, "raise {}", limit.flag())?;
                 }
                 Ok(())
             }
-            Self::WornFailed { worker, why, rest } => {
+            Self::RecyclingFailed { worker, why, delay } => {
                 write!(f, "the successor of {worker} {why}; the old one goes on, ")?;
-                write!(f, "the next try comes in {} ms", rest.as_millis())
+                write!(f, "the next try comes in {} ms", delay.as_millis())
             }
             Self::Draining { worker, time: Some(time) } => {
                 write!(f, "the former {worker} drains for {time:?} at most")
@@ -185,8 +187,8 @@ impl fmt::Display for Replacing {
             Self::DrainTimeout { worker } => {
                 write!(f, "the former {worker} has not drained in time: ending it")
             }
-            Self::Ended { worker, exit } => write!(f, "the former {worker} has ended: {exit}"),
-            Self::DrainEnded { worker, exit } => {
+            Self::Drained { worker, exit } => write!(f, "the former {worker} has ended: {exit}"),
+            Self::ExitedDraining { worker, exit } => {
                 write!(f, "the former {worker} ended while it drained: {exit}")
             }
         }
@@ -207,7 +209,7 @@ mod tests {
              1; workers that go on as before: 3; mend the command and restart again"
         );
         assert_eq!(
-            Replacing::Worn { worker, wear: Wear::Memory }.to_string(),
+            Replacing::Recycling { worker, limit: Limit::Memory }.to_string(),
             "worker 2 is replaced: it holds more memory than it may"
         );
         assert_eq!(

@@ -2,28 +2,28 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::news::Stage;
 use super::phase::Phase;
 use super::slot::Slot;
-use super::{Action, Event, Fleet, FleetConfig, Input, MOST_WORKERS, Refused};
+use super::transition::Stage;
+use super::{Action, Event, Fleet, FleetConfig, Input, MAX_WORKERS, Refused};
 use crate::logic::time::Time;
 
 /// How many slots there were.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-pub(super) struct Before {
+pub(super) struct Rollback {
     /// By the configuration.
     configured: u16,
-    /// Really, `More` and `Fewer` included.
+    /// In fact, with `More` and `Fewer`.
     size: u16,
 }
 
 impl Fleet {
-    /// Goes on with another configuration. Times count from their next use. The number of slots
+    /// Applies another configuration. Times count from their next use. The number of slots
     /// changes only if another one is configured than before; while a restart rolls, slots are taken
     /// away at its end.
     pub fn reconfigure(&mut self, now: Time, config: FleetConfig) {
         let later = self.is_rolling;
-        self.take_over(now, config, later);
+        self.apply_config(now, config, later);
         if self.phase == Phase::Running {
             self.advance(now);
         }
@@ -32,23 +32,23 @@ impl Fleet {
     /// Replaces all workers by those of another configuration. Slots are taken away when that has
     /// come to its end.
     pub fn restart_with(&mut self, now: Time, config: FleetConfig) {
-        self.take_over(now, config, true);
+        self.apply_config(now, config, true);
         self.handle(now, Input::Restart);
     }
 
-    fn take_over(&mut self, now: Time, config: FleetConfig, later: bool) {
-        self.due.0.take();
+    fn apply_config(&mut self, now: Time, config: FleetConfig, later: bool) {
+        self.next_timeout.0.take();
         let before = std::mem::replace(&mut self.config, config);
         // Limits may be others now.
         self.warned_of_limit = false;
-        self.slots.iter_mut().for_each(|slot| slot.respite.reset());
+        self.slots.iter_mut().for_each(|slot| slot.recycle_backoff.reset());
         if self.phase != Phase::Running {
             return;
         }
         if self.config.workers != before.workers {
             if later {
-                let size = self.size_to_be();
-                self.before.get_or_insert(Before { configured: before.workers, size });
+                let size = self.target_size();
+                self.rollback.get_or_insert(Rollback { configured: before.workers, size });
             }
             self.resize(now, self.config.workers, later);
         }
@@ -62,8 +62,8 @@ impl Fleet {
         if self.refuses(Refused::Resize) {
             return;
         }
-        let size = self.size_to_be();
-        if size >= MOST_WORKERS {
+        let size = self.target_size();
+        if size >= MAX_WORKERS {
             return self.report(Event::NotResized { workers: size });
         }
         self.resize(now, size + 1, true);
@@ -74,20 +74,20 @@ impl Fleet {
         if self.refuses(Refused::Resize) {
             return;
         }
-        let size = self.size_to_be();
+        let size = self.target_size();
         if size <= 1 {
             return self.report(Event::NotResized { workers: size });
         }
-        let later = self.staying.is_some();
+        let later = self.target_size.is_some();
         self.resize(now, size - 1, later);
     }
 
     /// As many slots as this, one after the other. Those that are too many may have to go later.
     fn resize(&mut self, now: Time, size: u16, later: bool) {
-        let size = size.clamp(1, MOST_WORKERS);
-        let before = self.staying.take();
+        let size = size.clamp(1, MAX_WORKERS);
+        let before = self.target_size.take();
         if later && size < self.size {
-            self.staying = Some(size);
+            self.target_size = Some(size);
             return self.report(Event::ResizedLater { workers: size });
         }
         if before.is_some() && size == self.size {
@@ -102,16 +102,16 @@ impl Fleet {
     }
 
     /// Takes away the slots that were to go at the end of the restart.
-    pub(super) fn remove_those_that_go(&mut self, now: Time) {
-        if let Some(size) = self.staying {
+    pub(super) fn remove_surplus_slots(&mut self, now: Time) {
+        if let Some(size) = self.target_size {
             self.resize(now, size, false);
         }
     }
 
     /// The restart has failed: as many slots as before it. Whoever wants another number then wants a change.
-    pub(super) fn resize_back(&mut self, now: Time) {
-        self.staying = None;
-        if let Some(Before { configured, size }) = self.before.take() {
+    pub(super) fn roll_back_size(&mut self, now: Time) {
+        self.target_size = None;
+        if let Some(Rollback { configured, size }) = self.rollback.take() {
             self.config.workers = configured;
             self.resize(now, size, false);
         }
@@ -131,12 +131,12 @@ impl Fleet {
 
     fn remove_slot(&mut self, now: Time) {
         let index = usize::from(self.size - 1);
-        self.slots[index].stay_as_it_is();
+        self.slots[index].cancel_starts();
         self.abandon_successor(now, index);
         match self.slots[index].stage() {
-            Some(Stage::Ready) => self.withdraw(now, index),
-            Some(Stage::Spawning | Stage::Booting) => self.abandon_present(now, index),
-            Some(Stage::Draining | Stage::Outgoing) | None => self.slots[index].step_down(),
+            Some(Stage::Ready) => self.drain_current(now, index),
+            Some(Stage::Spawning | Stage::Booting) => self.abandon_current(now, index),
+            Some(Stage::Draining | Stage::Exiting) | None => self.slots[index].retire_current(),
         }
         self.resized(self.size - 1);
     }

@@ -1,10 +1,10 @@
-//! One slot: its present worker, the one that comes and those that go.
+//! One slot: its current worker, its successor and retired ones.
 
 use serde::{Deserialize, Serialize};
 
 use super::backoff::Backoff;
-use super::life::Life;
-use super::news::Stage;
+use super::process::Process;
+use super::transition::Stage;
 use crate::logic::Worker;
 use crate::logic::time::Time;
 
@@ -17,36 +17,36 @@ pub(super) struct Slot {
     next_generation: u32,
     /// Workers of earlier generations than this are to be replaced by the rolling restart.
     #[serde(default)]
-    fresh_from: u32,
+    stale_before: u32,
     /// The worker that has the slot.
-    pub(super) present: Option<Life>,
-    /// The worker that gets the slot when it is ready. Only beside a present one that is ready.
-    pub(super) successor: Option<Life>,
-    /// Workers that had the slot or were to have it: draining or on their way out.
-    pub(super) former: Vec<Life>,
-    /// When the next worker starts, if the slot rests.
+    pub(super) current: Option<Process>,
+    /// The worker that gets the slot when it is ready. Only beside a current one that is ready.
+    pub(super) successor: Option<Process>,
+    /// Workers that had the slot or were to have it: draining or about to exit.
+    pub(super) retired: Vec<Process>,
+    /// When the next worker starts, if the slot has none.
     pub(super) next_start: Option<Time>,
-    /// When a worn worker gets a successor again, after one that failed.
+    /// When a worker that reached a limit gets a successor again, after one that failed.
     #[serde(default)]
     pub(super) retry_at: Option<Time>,
-    /// How long the slot rests between two workers.
+    /// The delay between two workers.
     pub(super) backoff: Backoff,
-    /// How long a worker goes on that was worn early.
+    /// The delay before a worker is replaced that reached a limit early.
     #[serde(default)]
-    pub(super) respite: Backoff,
+    pub(super) recycle_backoff: Backoff,
     /// Failed starts since a worker of this slot was last ready.
-    pub(super) failed: u32,
+    pub(super) failed_starts: u32,
 }
 
 /// What a worker is to its slot.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Role {
     /// It has the slot.
-    Present,
+    Current,
     /// It gets the slot when it is ready.
     Successor,
     /// It does not have the slot any more.
-    Former,
+    Retired,
 }
 
 impl Slot {
@@ -55,169 +55,169 @@ impl Slot {
         Self {
             number,
             next_generation: 0,
-            fresh_from: 0,
-            present: None,
+            stale_before: 0,
+            current: None,
             successor: None,
-            former: Vec::new(),
+            retired: Vec::new(),
             next_start: None,
             retry_at: None,
             backoff: Backoff::default(),
-            respite: Backoff::default(),
-            failed: 0,
+            recycle_backoff: Backoff::default(),
+            failed_starts: 0,
         }
     }
 
     /// All its workers.
-    pub(super) fn lives(&self) -> impl Iterator<Item = &Life> {
-        self.present.iter().chain(&self.successor).chain(&self.former)
+    pub(super) fn processes(&self) -> impl Iterator<Item = &Process> {
+        self.current.iter().chain(&self.successor).chain(&self.retired)
     }
 
     /// All its workers, to be changed.
-    pub(super) fn lives_mut(&mut self) -> impl Iterator<Item = &mut Life> {
-        self.present.iter_mut().chain(&mut self.successor).chain(&mut self.former)
+    pub(super) fn processes_mut(&mut self) -> impl Iterator<Item = &mut Process> {
+        self.current.iter_mut().chain(&mut self.successor).chain(&mut self.retired)
     }
 
     /// This worker, if it is here.
-    pub(super) fn life(&self, worker: Worker) -> Option<&Life> {
-        self.lives().find(|life| life.worker == worker)
+    pub(super) fn process(&self, worker: Worker) -> Option<&Process> {
+        self.processes().find(|process| process.worker == worker)
     }
 
     /// What this worker is here, if it is here at all.
     pub(super) fn role(&self, worker: Worker) -> Option<Role> {
-        let is = |life: &Life| life.worker == worker;
-        if self.present.as_ref().is_some_and(is) {
-            Some(Role::Present)
+        let is = |process: &Process| process.worker == worker;
+        if self.current.as_ref().is_some_and(is) {
+            Some(Role::Current)
         } else if self.successor.as_ref().is_some_and(is) {
             Some(Role::Successor)
         } else {
-            self.former.iter().any(is).then_some(Role::Former)
+            self.retired.iter().any(is).then_some(Role::Retired)
         }
     }
 
     /// Forgets a worker whose process is gone or never came to be.
     pub(super) fn forget(&mut self, worker: Worker) {
-        let is = |life: &mut Life| life.worker == worker;
-        self.present.take_if(is);
+        let is = |process: &mut Process| process.worker == worker;
+        self.current.take_if(is);
         self.successor.take_if(is);
-        self.former.retain(|life| life.worker != worker);
+        self.retired.retain(|process| process.worker != worker);
     }
 
-    /// When something is due next.
+    /// When its next timeout is.
     pub(super) fn timeout(&self) -> Option<Time> {
-        let lives = self.lives().filter_map(Life::timeout);
-        lives.chain(self.next_start).chain(self.retry_at).min()
+        let processes = self.processes().filter_map(Process::timeout);
+        processes.chain(self.next_start).chain(self.retry_at).min()
     }
 
     /// A worker of the next generation, asked for now.
-    pub(super) fn next_life(&mut self, now: Time) -> Life {
+    pub(super) fn new_process(&mut self, now: Time) -> Process {
         let worker = Worker { slot: self.number, generation: self.next_generation };
         self.next_generation = self.next_generation.wrapping_add(1);
-        Life::new(worker, now)
+        Process::new(worker, now)
     }
 
-    /// The present worker does not have the slot any more.
-    pub(super) fn step_down(&mut self) {
-        self.former.extend(self.present.take());
+    /// The current worker does not have the slot any more.
+    pub(super) fn retire_current(&mut self) {
+        self.retired.extend(self.current.take());
     }
 
-    /// Makes the successor the present worker, if there is one.
-    pub(super) fn promote(&mut self) -> bool {
+    /// Makes the successor the current worker, if there is one.
+    pub(super) fn promote_successor(&mut self) -> bool {
         if self.successor.is_some() {
-            self.present = self.successor.take();
+            self.current = self.successor.take();
         }
-        self.present.is_some()
+        self.current.is_some()
     }
 
     /// Counts a failed start and returns how many there were since a worker was last ready.
     pub(super) fn failed_start(&mut self) -> u32 {
-        self.failed = self.failed.saturating_add(1);
-        self.failed
+        self.failed_starts = self.failed_starts.saturating_add(1);
+        self.failed_starts
     }
 
-    /// A worker of this slot has proved itself, so that all rests are short again.
-    pub(super) fn prove(&mut self) {
+    /// A worker of this slot is stable, so delays are short again.
+    pub(super) fn reset_backoffs(&mut self) {
         self.backoff.reset();
-        self.respite.reset();
+        self.recycle_backoff.reset();
     }
 
-    /// Starts over, as if no start had ever failed.
+    /// Forgets failed starts.
     pub(super) fn forget_failures(&mut self) {
-        self.failed = 0;
+        self.failed_starts = 0;
         self.backoff.reset();
     }
 
-    /// No start is to come, and no try.
-    pub(super) fn stay_as_it_is(&mut self) {
+    /// Cancels the next start and the next try.
+    pub(super) fn cancel_starts(&mut self) {
         self.next_start = None;
         self.retry_at = None;
     }
 
     /// All its workers are to be replaced.
     pub(super) fn make_stale(&mut self) {
-        self.fresh_from = self.next_generation;
+        self.stale_before = self.next_generation;
         self.retry_at = None;
     }
 
-    /// The present worker comes with the restart, which waits for it.
+    /// The current worker comes with the restart, which waits for it.
     pub(super) fn join_restart(&mut self) {
-        if let Some(life) = &mut self.present {
-            life.rolled = true;
-            self.fresh_from = life.worker.generation;
+        if let Some(process) = &mut self.current {
+            process.by_restart = true;
+            self.stale_before = process.worker.generation;
         }
     }
 
     /// None of its workers is to be replaced by a restart any more.
-    pub(super) fn make_fresh(&mut self) {
-        self.fresh_from = 0;
+    pub(super) fn clear_stale(&mut self) {
+        self.stale_before = 0;
     }
 
-    /// Whether the present worker is to be replaced by the restart.
+    /// Whether the current worker is to be replaced by the restart.
     pub(super) fn is_stale(&self) -> bool {
-        self.present.as_ref().is_some_and(|life| {
-            life.worker.generation < self.fresh_from && life.stage() != Stage::Outgoing
+        self.current.as_ref().is_some_and(|process| {
+            process.worker.generation < self.stale_before && process.stage() != Stage::Exiting
         })
     }
 
-    /// Whether the restart has something to do here, or waits for something.
-    pub(super) fn is_busy(&self) -> bool {
-        self.is_stale() || self.is_in_hand()
+    /// Whether the restart is not done with this slot.
+    pub(super) fn is_restarting(&self) -> bool {
+        self.is_stale() || self.is_being_replaced()
     }
 
-    /// Whether the present worker can and is to be replaced now.
-    pub(super) fn is_due_for_turn(&self) -> bool {
-        let is_worn = self.has_wear() && self.retry_at.is_none();
+    /// Whether the current worker can and should be replaced now.
+    pub(super) fn needs_replacement(&self) -> bool {
+        let is_worn = self.has_reached_limit() && self.retry_at.is_none();
         self.successor.is_none()
             && match self.stage() {
                 Some(Stage::Ready) => self.is_stale() || is_worn,
                 Some(Stage::Booting) => self.is_stale(),
                 // One that is Spawning is Booting in a moment.
-                Some(Stage::Spawning | Stage::Draining | Stage::Outgoing) | None => false,
+                Some(Stage::Spawning | Stage::Draining | Stage::Exiting) | None => false,
             }
     }
 
-    /// Whether it has a worker or is about to.
-    pub(super) fn tries(&self) -> bool {
-        self.present.is_some() || self.next_start.is_some()
+    /// Whether it has a worker or one is scheduled.
+    pub(super) fn has_or_starts_one(&self) -> bool {
+        self.current.is_some() || self.next_start.is_some()
     }
 
-    /// Whether the present worker is ready and came with the restart or after it.
+    /// Whether the current worker is ready and came with the restart or after it.
     pub(super) fn is_renewed(&self) -> bool {
         self.stage() == Some(Stage::Ready) && !self.is_stale()
     }
 
-    /// Whether the present worker has reached one of its limits.
-    pub(super) fn has_wear(&self) -> bool {
-        self.present.as_ref().is_some_and(|life| life.worn.is_some())
+    /// Whether the current worker has reached one of its limits.
+    pub(super) fn has_reached_limit(&self) -> bool {
+        self.current.as_ref().is_some_and(|process| process.limit_reached.is_some())
     }
 
-    /// What the present worker is good for.
+    /// The state of the current worker.
     pub(super) fn stage(&self) -> Option<Stage> {
-        self.present.as_ref().map(Life::stage)
+        self.current.as_ref().map(Process::stage)
     }
 
-    /// Whether a worker starts that the queue waits for.
-    pub(super) fn is_in_hand(&self) -> bool {
-        let starts = |life: &Life| life.rolled && life.is_starting();
-        self.successor.is_some() || self.present.as_ref().is_some_and(starts)
+    /// Whether a worker is starting that the queue waits for.
+    pub(super) fn is_being_replaced(&self) -> bool {
+        let starts = |process: &Process| process.by_restart && process.is_starting();
+        self.successor.is_some() || self.current.as_ref().is_some_and(starts)
     }
 }

@@ -1,15 +1,15 @@
-//! How it all ends: what the phases ask for, and what is heard while workers go.
+//! Stopping: what the phases ask for, and transitions of workers meanwhile.
 
 use std::time::Duration;
 
-use super::news::{Change, Stage};
-use super::phase::{Phase, Step};
+use super::phase::{Effect, Phase};
+use super::transition::{Stage, Transition};
 use super::{Action, Event, Fleet, Outcome};
 use crate::logic::Worker;
 use crate::logic::time::Time;
 
 /// Stops that come within this time are one: what was asked for once can arrive by several ways.
-const ONE_STOP: Duration = Duration::from_millis(500);
+const SAME_STOP: Duration = Duration::from_millis(500);
 
 impl Fleet {
     /// A stop is asked for.
@@ -17,76 +17,79 @@ impl Fleet {
         if self.phase == Phase::Done {
             return;
         }
-        if self.stop_asked.is_some_and(|at| now - at < ONE_STOP) {
-            return self.report(Event::SameStop);
+        if self.stop_requested.is_some_and(|at| now - at < SAME_STOP) {
+            return self.report(Event::DuplicateStop);
         }
-        self.stop_asked = Some(now);
-        self.enter(now, self.phase.stop(now, self.config.grace));
+        self.stop_requested = Some(now);
+        self.enter_phase(now, self.phase.stop(now, self.config.grace));
     }
 
-    /// Takes over a new phase and does what it asks for at once.
-    pub(super) fn enter(&mut self, now: Time, (phase, step): (Phase, Step)) {
+    /// Enters a phase and does what that asks for at once.
+    pub(super) fn enter_phase(&mut self, now: Time, (phase, step): (Phase, Effect)) {
         self.phase = phase;
         match step {
-            Step::Nothing => {}
-            Step::Drain => {
-                self.start_no_more();
+            Effect::None => {}
+            Effect::Drain => {
+                self.stop_starting();
                 self.report(Event::Stopping { grace: self.config.grace });
                 self.drain_all();
             }
-            Step::Wait(open) => self.report(Event::Waiting { open }),
-            Step::GiveUp => {
-                self.start_no_more();
-                self.end_all();
+            Effect::Wait(open) => self.report(Event::Waiting { open }),
+            Effect::GiveUp => {
+                self.stop_starting();
+                self.terminate_all();
             }
-            Step::End if self.config.ends_itself => self.close_all(now),
-            Step::End => self.end_all(),
-            Step::Hurry => {
-                self.report(Event::Hurrying);
-                self.end_all();
+            Effect::Terminate if self.config.exits_when_drained => self.request_all_exits(now),
+            Effect::Terminate => self.terminate_all(),
+            Effect::FastStop => {
+                self.report(Event::FastStop);
+                self.terminate_all();
             }
-            Step::Kill => self.kill_all(),
-            Step::Finish(outcome) => self.finish(outcome),
+            Effect::Kill => self.kill_all(),
+            Effect::Finish(outcome) => self.finish(outcome),
         }
     }
 
-    /// What a change means while every slot is to become empty.
-    pub(super) fn hear_stopping(&mut self, worker: Worker, change: Change) {
+    /// A transition while every slot is to become empty.
+    pub(super) fn on_stopping(&mut self, worker: Worker, change: Transition) {
         match change {
-            Change::Nothing
-            | Change::NotBorn
-            | Change::Ended
-            | Change::Drained(_)
-            | Change::Left(_) => {}
-            Change::Born | Change::BecameReady => match self.phase {
+            Transition::Ignored
+            | Transition::SpawnFailed
+            | Transition::Terminated
+            | Transition::Drained(_)
+            | Transition::Left(_) => {}
+            Transition::Started | Transition::BecameReady => match self.phase {
                 Phase::Killing { .. } => {
-                    self.retire(worker);
+                    self.remove_backend(worker);
                     self.kill(worker);
                 }
-                Phase::Running | Phase::Stopping { .. } | Phase::Ending { .. } | Phase::Done => {
-                    self.end(worker, None);
+                Phase::Running
+                | Phase::Stopping { .. }
+                | Phase::Terminating { .. }
+                | Phase::Done => {
+                    self.terminate(worker, None);
                 }
             },
-            Change::Leaves => self.retire(worker),
-            Change::DiedBooting(_) | Change::DiedReady(_) => {
-                self.actions.push_back(Action::Retire(worker));
+            Transition::Leaving => self.remove_backend(worker),
+            Transition::ExitedBooting(_) | Transition::ExitedReady(_) => {
+                self.actions.push_back(Action::RemoveBackend(worker));
             }
         }
     }
 
-    /// Moves on when there is nobody left to wait for.
-    pub(super) fn leave_if_gone(&mut self, now: Time) {
+    /// Finishes when no worker is left.
+    pub(super) fn finish_if_empty(&mut self, now: Time) {
         if self.workers().next().is_none() {
-            self.enter(now, self.phase.gone());
+            self.enter_phase(now, self.phase.gone());
         }
     }
 
-    /// Closes both ways in: for connections and for workers.
-    fn start_no_more(&mut self) {
+    /// No connection is accepted and no worker started any more.
+    fn stop_starting(&mut self) {
         self.is_rolling = false;
-        self.winding_up = None;
-        self.staying = None;
-        self.before = None;
+        self.finishing = None;
+        self.target_size = None;
+        self.rollback = None;
         let slots = &mut self.slots;
         self.actions.retain(|action| {
             let Action::Spawn(worker) = action else { return true };
@@ -94,8 +97,8 @@ impl Fleet {
             false
         });
         for slot in slots {
-            slot.stay_as_it_is();
-            slot.lives_mut().for_each(|life| life.settle());
+            slot.cancel_starts();
+            slot.processes_mut().for_each(|process| process.clear_timers());
         }
         self.actions.push_back(Action::CloseListeners);
     }
@@ -106,19 +109,19 @@ impl Fleet {
         for (worker, stage) in self.stages() {
             match stage {
                 Stage::Ready => self.actions.push_back(Action::Drain(worker)),
-                Stage::Draining if self.config.ends_itself => {
+                Stage::Draining if self.config.exits_when_drained => {
                     self.actions.push_back(Action::Drain(worker));
                 }
                 Stage::Draining => {}
-                Stage::Spawning | Stage::Booting | Stage::Outgoing => self.end(worker, None),
+                Stage::Spawning | Stage::Booting | Stage::Exiting => self.terminate(worker, None),
             }
         }
     }
 
     /// TERM to each process that had none.
-    fn end_all(&mut self) {
+    fn terminate_all(&mut self) {
         for (worker, _) in self.stages() {
-            self.end(worker, None);
+            self.terminate(worker, None);
         }
     }
 
@@ -135,10 +138,10 @@ impl Fleet {
 
     /// Where each worker stands.
     fn stages(&self) -> Vec<(Worker, Stage)> {
-        self.lives().map(|life| (life.worker, life.stage())).collect()
+        self.processes().map(|process| (process.worker, process.stage())).collect()
     }
 
-    /// Says which processes are left behind, and that this is the end.
+    /// Reports which processes are left behind, and finishes.
     fn finish(&mut self, outcome: Outcome) {
         for (worker, _) in self.stages() {
             self.report(Event::LeftBehind { worker });

@@ -1,8 +1,8 @@
-//! Whether workers answer: pings, and what happens to those that do not.
+//! The watchdog: pings workers and replaces those that do not answer.
 
 use std::time::Duration;
 
-use super::pulse::{Beat, Pulse};
+use super::heartbeat::{Heartbeat, Overdue};
 use super::slot::Role;
 use super::{Action, Event, Fleet};
 use crate::logic::Worker;
@@ -12,11 +12,11 @@ use crate::logic::time::Time;
 const ABORT_TO_KILL: Duration = Duration::from_secs(5);
 
 impl Fleet {
-    /// Begins to watch a worker, or ends it, as configured.
+    /// Starts or stops watching a worker, as configured.
     pub(super) fn watch(&mut self, now: Time, worker: Worker) {
         let time = self.config.watchdog;
-        let Some(life) = self.life_mut(worker) else { return };
-        life.pulse = time.map(|time| Pulse::new(now, time));
+        let Some(process) = self.process_mut(worker) else { return };
+        process.heartbeat = time.map(|time| Heartbeat::new(now, time));
         if time.is_some() {
             self.actions.push_back(Action::Ping(worker));
         }
@@ -31,69 +31,72 @@ impl Fleet {
     }
 
     /// A worker has answered.
-    pub(super) fn pong(&mut self, worker: Worker) {
-        let pulse = self.life_mut(worker).and_then(|life| life.pulse.as_mut());
-        if let Some(pulse) = pulse {
-            pulse.answered();
+    pub(super) fn on_pong(&mut self, worker: Worker) {
+        let heartbeat = self.process_mut(worker).and_then(|process| process.heartbeat.as_mut());
+        if let Some(heartbeat) = heartbeat {
+            heartbeat.answered();
         }
     }
 
-    /// Forgives all that owe an answer, if this call comes much later than it was due.
-    pub(super) fn forgive_if_late(&mut self, now: Time) {
+    /// Gives all pending pings more time, if this call comes much later than it was due.
+    pub(super) fn extend_if_late(&mut self, now: Time) {
         let Some(time) = self.config.watchdog else { return };
-        if self.next_due().is_some_and(|due| now - due > time / 8) {
-            let lives = self.slots.iter_mut().flat_map(|slot| slot.lives_mut());
-            for pulse in lives.filter_map(|life| life.pulse.as_mut()) {
-                pulse.forgive(now, time);
+        if self.compute_timeout().is_some_and(|due| now - due > time / 8) {
+            let processes = self.slots.iter_mut().flat_map(|slot| slot.processes_mut());
+            for heartbeat in processes.filter_map(|process| process.heartbeat.as_mut()) {
+                heartbeat.extend(now, time);
             }
         }
     }
 
-    /// Pings and judges those for whom it is time.
-    pub(super) fn beat(&mut self, now: Time) {
+    /// Handles heartbeats that are overdue.
+    pub(super) fn check_heartbeats(&mut self, now: Time) {
         let Some(time) = self.config.watchdog else { return };
-        let beat = |pulse: &Pulse| pulse.due(now);
+        let beat = |heartbeat: &Heartbeat| heartbeat.overdue(now);
         let due: Vec<_> = self
-            .lives()
-            .filter_map(|life| Some((life.worker, life.pulse.as_ref().and_then(beat)?)))
+            .processes()
+            .filter_map(|process| {
+                Some((process.worker, process.heartbeat.as_ref().and_then(beat)?))
+            })
             .collect();
         for (worker, beat) in due {
             match beat {
-                Beat::Ping => {
-                    if let Some(pulse) = self.life_mut(worker).and_then(|life| life.pulse.as_mut())
+                Overdue::Ping => {
+                    if let Some(heartbeat) =
+                        self.process_mut(worker).and_then(|process| process.heartbeat.as_mut())
                     {
-                        pulse.pinged(now, time);
+                        heartbeat.pinged(now, time);
                         self.actions.push_back(Action::Ping(worker));
                     }
                 }
-                Beat::Late => self.hung(now, worker, time),
+                Overdue::Pong => self.on_hung(now, worker, time),
             }
         }
     }
 
-    /// Ends a worker that does not answer. The slot of a present one goes on without it.
-    fn hung(&mut self, now: Time, worker: Worker, had: Duration) {
+    /// Aborts a worker that does not answer, and replaces a current one.
+    fn on_hung(&mut self, now: Time, worker: Worker, had: Duration) {
         self.report(Event::Hung { worker, had });
         let index = usize::from(worker.slot);
-        let proved = self.life(worker).is_some_and(|life| life.has_proved_itself(now));
+        let stable = self.process(worker).is_some_and(|process| process.is_stable(now));
         let kill_at = now + (had / 4).min(ABORT_TO_KILL);
-        self.end_by(worker, Some(kill_at), Action::Abort(worker));
-        if self.slots[index].role(worker) != Some(Role::Present) {
+        self.terminate_with(worker, Some(kill_at), Action::Abort(worker));
+        if self.slots[index].role(worker) != Some(Role::Current) {
             return;
         }
         let slot = &mut self.slots[index];
-        if proved {
-            slot.prove();
+        if stable {
+            slot.reset_backoffs();
         }
-        slot.step_down();
-        if slot.promote() {
+        slot.retire_current();
+        if slot.promote_successor() {
             return;
         }
-        if slot.backoff.is_fresh() {
+        if slot.backoff.is_reset() {
             slot.backoff.next(&mut self.rng);
             self.start(now, index);
         } else {
-            self.rest(now, worker);
+            self.schedule_restart(now, worker);
         }
     }
 }

@@ -6,11 +6,11 @@ const CODE_1: Exit = Exit::Code(1);
 
 /// What a restart does when a successor is ready.
 fn handed_over(old: Worker, new: Worker) -> [Action; 2] {
-    [Action::Place(new), Action::Withdraw(old)]
+    [Action::AddBackend(new), Action::DrainBackend(old)]
 }
 
 fn ended(worker: Worker) -> [Action; 2] {
-    [Action::Retire(worker), Action::Terminate(worker)]
+    [Action::RemoveBackend(worker), Action::Terminate(worker)]
 }
 
 #[test]
@@ -19,21 +19,21 @@ fn a_restart_goes_from_slot_to_slot_and_the_old_ones_drain_meanwhile() {
     let (old, new) = ([0, 1, 2].map(|slot| worker(slot, 0)), [0, 1, 2].map(|slot| worker(slot, 1)));
     assert_eq!(world.handle(Input::Restart), [Action::Spawn(new[0])]);
     assert_eq!(world.line(), "restarting workers: 3");
-    assert!(world.fleet.is_rolling() && world.fleet.is_present(old[0]));
+    assert!(world.fleet.is_rolling() && world.fleet.is_current(old[0]));
     for slot in 0..3 {
         world.handle(Input::Spawned(new[slot]));
         let mut wanted = handed_over(old[slot], new[slot]).to_vec();
         wanted.extend(new.get(slot + 1).map(|next| Action::Spawn(*next)));
         assert_eq!(world.handle(Input::Ready(new[slot])), wanted);
-        assert!(world.fleet.is_ready(old[slot]) && !world.fleet.is_present(old[slot]));
-        assert!(world.fleet.is_present(new[slot]));
+        assert!(world.fleet.is_ready(old[slot]) && !world.fleet.is_current(old[slot]));
+        assert!(world.fleet.is_current(new[slot]));
     }
     assert_eq!(world.line(), "restarted workers: 3");
     assert!(!world.fleet.is_rolling());
     // One is drained, one exits by itself, one takes too long.
     assert_eq!(world.handle(Input::Drained(old[0])), ended(old[0]));
     assert_eq!(world.handle(Input::Drained(old[0])), []);
-    assert_eq!(world.handle(Input::Exited(old[1], CODE_0)), [Action::Retire(old[1])]);
+    assert_eq!(world.handle(Input::Exited(old[1], CODE_0)), [Action::RemoveBackend(old[1])]);
     assert_eq!(world.pass(24_999), []);
     assert_eq!(world.pass(1), [Action::Kill(old[0])]);
     assert_eq!(world.pass(4_999), []);
@@ -51,7 +51,7 @@ fn a_worker_that_leaves_while_it_drains_goes_on_leaving() {
     let (old, new) = (worker(0, 0), worker(0, 1));
     world.handle(Input::Restart);
     world.boot(new);
-    assert_eq!(world.handle(Input::Leaving(old)), [Action::Retire(old)]);
+    assert_eq!(world.handle(Input::Leaving(old)), [Action::RemoveBackend(old)]);
     assert!(!world.fleet.is_ready(old));
     assert_eq!(world.pass(10_000), [Action::Terminate(old)]);
     assert_eq!(world.handle(Input::Exited(old, CODE_0)), []);
@@ -69,7 +69,7 @@ fn without_a_drain_timeout_a_worker_may_drain_for_ever() {
 
 #[test]
 fn no_more_slots_are_in_hand_and_no_more_workers_drain_than_allowed() {
-    let config = FleetConfig { workers: 4, restart_parallel: 2, most_draining: 3, ..config() };
+    let config = FleetConfig { workers: 4, restart_parallel: 2, max_draining: 3, ..config() };
     let mut world = World::ready_with(config);
     let new = [0, 1, 2, 3].map(|slot| worker(slot, 1));
     let spawns = [Action::Spawn(new[0]), Action::Spawn(new[1])];
@@ -91,7 +91,7 @@ fn no_more_slots_are_in_hand_and_no_more_workers_drain_than_allowed() {
 #[test]
 fn a_restart_that_stands_still_says_once_how_many_drain_and_what_to_do() {
     for drain_timeout in [None, Some(Duration::from_secs(30))] {
-        let config = FleetConfig { workers: 3, most_draining: 1, drain_timeout, ..config() };
+        let config = FleetConfig { workers: 3, max_draining: 1, drain_timeout, ..config() };
         let mut world = World::ready_with(config.clone());
         world.handle(Input::Restart);
         world.boot(worker(0, 1));
@@ -112,7 +112,7 @@ fn a_restart_that_stands_still_says_once_how_many_drain_and_what_to_do() {
         world.boot(worker(1, 1));
         assert_eq!(told(&world), 2);
         // More room has it go on at once.
-        world.fleet.reconfigure(world.now, FleetConfig { most_draining: 2, ..config });
+        world.fleet.reconfigure(world.now, FleetConfig { max_draining: 2, ..config });
         assert_eq!(world.actions(), [Action::Spawn(worker(2, 1))]);
         world.boot(worker(2, 1));
         assert_eq!(told(&world), 2);
@@ -138,7 +138,8 @@ fn a_successor_that_fails_ends_the_round_and_the_old_ones_go_on() {
             world.handle(Input::Spawned(other));
             world.handle(Input::Exited(failing, CODE_1))
         };
-        let mut wanted = if late { ended(failing).to_vec() } else { vec![Action::Retire(failing)] };
+        let mut wanted =
+            if late { ended(failing).to_vec() } else { vec![Action::RemoveBackend(failing)] };
         wanted.extend(ended(other));
         assert_eq!(actions, wanted);
         let why = if late { FailedStart::NotInTime } else { FailedStart::Exited(CODE_1) };
@@ -146,7 +147,7 @@ fn a_successor_that_fails_ends_the_round_and_the_old_ones_go_on() {
         assert_eq!(world.events.last(), Some(&failed.into()));
         assert!(!world.fleet.is_rolling());
         for (slot, generation) in [(0, 1), (1, 0), (2, 0), (3, 0)] {
-            assert!(world.fleet.is_present(worker(slot, generation)), "slot {slot}");
+            assert!(world.fleet.is_current(worker(slot, generation)), "slot {slot}");
         }
         assert_eq!(world.handle(Input::Exited(other, KILLED)), []);
         let next = Action::Spawn(worker(1, 2));
@@ -161,7 +162,7 @@ fn a_process_that_cannot_be_made_ends_the_round_too() {
     world.handle(Input::Restart);
     assert_eq!(world.handle(Input::SpawnFailed(worker(0, 1))), []);
     assert!(world.line().contains("the successor of worker 0 could not be started"));
-    assert!(world.fleet.is_present(worker(0, 0)));
+    assert!(world.fleet.is_current(worker(0, 0)));
     assert_eq!(world.fleet.poll_timeout(), None);
 }
 
@@ -202,18 +203,21 @@ fn slots_without_a_ready_worker_start_at_once_or_in_their_turn() {
     assert_eq!(resting.slot, 0);
     // The resting one is in hand, so the others wait.
     assert_eq!(world.handle(Input::Restart), [Action::Spawn(worker(0, 5))]);
-    let mut wanted = vec![Action::Retire(worker(0, 5)), Action::Spawn(worker(2, 1))];
+    let mut wanted = vec![Action::RemoveBackend(worker(0, 5)), Action::Spawn(worker(2, 1))];
     assert_eq!(world.fail(worker(0, 5)), wanted);
-    let rest = world.events.iter().rev().find_map(|event| match event {
-        Event::Restarting { rest, .. } => Some(*rest),
+    let delay = world.events.iter().rev().find_map(|event| match event {
+        Event::Restarting { delay, .. } => Some(*delay),
         _ => None,
     });
-    assert!(rest <= Some(Duration::from_millis(120)), "the failures were not forgotten: {rest:?}");
+    assert!(
+        delay <= Some(Duration::from_millis(120)),
+        "the failures were not forgotten: {delay:?}"
+    );
     wanted = handed_over(ready, worker(2, 1)).to_vec();
     wanted.extend(ended(booting));
     wanted.push(Action::Spawn(worker(1, 2)));
     assert_eq!(world.boot(worker(2, 1)), wanted);
-    assert_eq!(world.boot(worker(1, 2)), [Action::Place(worker(1, 2))]);
+    assert_eq!(world.boot(worker(1, 2)), [Action::AddBackend(worker(1, 2))]);
     assert_eq!(world.line(), "restarted workers: 2");
 }
 
@@ -225,10 +229,10 @@ fn a_worker_that_dies_beside_its_successor_is_not_replaced_twice() {
         world.handle(Input::Restart);
         world.handle(Input::Spawned(new));
         let input = if leaves { Input::Leaving(old) } else { Input::Exited(old, CODE_1) };
-        assert_eq!(world.handle(input), [Action::Retire(old)]);
+        assert_eq!(world.handle(input), [Action::RemoveBackend(old)]);
         assert_eq!(world.pass(5_000), []);
         let mut failing = world.fleet.clone();
-        assert_eq!(world.handle(Input::Ready(new)), [Action::Place(new)]);
+        assert_eq!(world.handle(Input::Ready(new)), [Action::AddBackend(new)]);
         let restarted = world.events.contains(&Replacing::Restarted { workers: 1 }.into());
         let over = world.events.contains(&Replacing::RestartOver { workers: 1 }.into());
         assert_eq!((restarted, over), (true, !leaves));
@@ -240,36 +244,36 @@ fn a_worker_that_dies_beside_its_successor_is_not_replaced_twice() {
 }
 
 #[test]
-fn a_worn_worker_is_replaced_in_its_turn_and_only_the_present_one_can_be() {
+fn a_recycled_worker_is_replaced_in_its_turn_and_only_the_current_one_can_be() {
     let mut world = World::ready(3, 25_000);
     world.pass(60_000);
-    let worn = |slot| Input::Recycle(worker(slot, 0), Wear::Connections);
-    assert_eq!(world.handle(worn(1)), [Action::Spawn(worker(1, 1))]);
+    let limit_reached = |slot| Input::Recycle(worker(slot, 0), Limit::Connections);
+    assert_eq!(world.handle(limit_reached(1)), [Action::Spawn(worker(1, 1))]);
     assert_eq!(world.line(), "worker 1 is replaced: it had as many connections as it may have");
     let before = format!("{:?}", world.fleet);
-    for input in [worn(1), Input::Recycle(worker(1, 1), Wear::Memory), worn(7)] {
+    for input in [limit_reached(1), Input::Recycle(worker(1, 1), Limit::Memory), limit_reached(7)] {
         assert_eq!(world.handle(input), []);
         assert_eq!(format!("{:?}", world.fleet), before, "{input:?}");
     }
-    assert_eq!(world.handle(worn(0)), []);
+    assert_eq!(world.handle(limit_reached(0)), []);
     let mut wanted = handed_over(worker(1, 0), worker(1, 1)).to_vec();
     wanted.push(Action::Spawn(worker(0, 1)));
     assert_eq!(world.boot(worker(1, 1)), wanted);
-    assert_eq!(world.handle(worn(1)), []);
+    assert_eq!(world.handle(limit_reached(1)), []);
     assert_eq!(world.boot(worker(0, 1)), handed_over(worker(0, 0), worker(0, 1)));
 }
 
 #[test]
-fn a_worn_worker_goes_on_when_its_successor_fails_until_the_next_one() {
+fn a_recycled_worker_goes_on_when_its_successor_fails_until_the_next_one() {
     let mut world = World::ready(1, 25_000);
     world.pass(60_000);
-    world.handle(Input::Recycle(worker(0, 0), Wear::Memory));
-    assert_eq!(world.fail(worker(0, 1)), [Action::Retire(worker(0, 1))]);
+    world.handle(Input::Recycle(worker(0, 0), Limit::Memory));
+    assert_eq!(world.fail(worker(0, 1)), [Action::RemoveBackend(worker(0, 1))]);
     assert!(world.line().contains("the old one goes on, the next try comes in "));
-    assert!(world.fleet.is_present(worker(0, 0)));
+    assert!(world.fleet.is_current(worker(0, 0)));
     assert_eq!(world.pass(79), []);
     assert_eq!(world.pass(41), [Action::Spawn(worker(0, 2))]);
-    assert_eq!(world.fail(worker(0, 2)), [Action::Retire(worker(0, 2))]);
+    assert_eq!(world.fail(worker(0, 2)), [Action::RemoveBackend(worker(0, 2))]);
     // Later every time, but a restart comes at once.
     assert_eq!(world.pass(159), []);
     assert_eq!(world.handle(Input::Restart), [Action::Spawn(worker(0, 3))]);
@@ -279,14 +283,14 @@ fn a_worn_worker_goes_on_when_its_successor_fails_until_the_next_one() {
 #[test]
 fn a_limit_that_is_too_low_for_any_worker_replaces_them_ever_later_and_is_warned_of_once() {
     // One that holds too much memory may hold ever more.
-    for (wear, later) in [(Wear::Memory, 1..2), (Wear::Connections, 24..37)] {
+    for (limit, later) in [(Limit::Memory, 1..2), (Limit::Connections, 24..37)] {
         let mut world = World::ready(1, 25_000);
         let mut rests = Vec::new();
         for generation in 0..20 {
             let old = worker(0, generation);
             let since = world.now;
-            assert_eq!(world.handle(Input::Recycle(old, wear)), []);
-            assert!(world.fleet.is_present(old));
+            assert_eq!(world.handle(Input::Recycle(old, limit)), []);
+            assert!(world.fleet.is_current(old));
             while !world.pass(10).contains(&Action::Spawn(worker(0, generation + 1))) {}
             rests.push((world.now - since).as_secs());
             // A slow boot makes nobody prove itself who has not.
@@ -297,32 +301,32 @@ fn a_limit_that_is_too_low_for_any_worker_replaces_them_ever_later_and_is_warned
             world.handle(Input::Exited(old, CODE_0));
         }
         assert_eq!(rests[0], 0, "{rests:?}");
-        assert!(rests[12..].iter().all(|rest| later.contains(rest)), "{rests:?}");
+        assert!(rests[12..].iter().all(|delay| later.contains(delay)), "{rests:?}");
         let warnings: Vec<_> =
             world.events.iter().filter(|event| event.facts().is_trouble).collect();
         assert_eq!(warnings.len(), 1, "{warnings:?}");
-        assert!(warnings[0].to_string().contains(wear.flag()), "{warnings:?}");
+        assert!(warnings[0].to_string().contains(limit.flag()), "{warnings:?}");
     }
 }
 
 #[test]
-fn a_worker_that_proved_itself_is_replaced_at_once_after_some_that_were_worn_early() {
+fn a_worker_that_proved_itself_is_replaced_at_once_after_some_that_were_recycled_early() {
     let mut world = World::ready(1, 25_000);
     for generation in 0..6 {
-        world.handle(Input::Recycle(worker(0, generation), Wear::Memory));
+        world.handle(Input::Recycle(worker(0, generation), Limit::Memory));
         world.pass(10_000);
         world.boot(worker(0, generation + 1));
     }
     world.pass(60_000);
-    let worn = world.handle(Input::Recycle(worker(0, 6), Wear::Memory));
-    assert_eq!(worn, [Action::Spawn(worker(0, 7))]);
+    let limit_reached = world.handle(Input::Recycle(worker(0, 6), Limit::Memory));
+    assert_eq!(limit_reached, [Action::Spawn(worker(0, 7))]);
 }
 
 #[test]
-fn a_slot_whose_workers_are_worn_early_rests_no_longer_when_one_crashes() {
+fn a_slot_whose_workers_are_recycled_early_rests_no_longer_when_one_crashes() {
     let mut world = World::ready(1, 25_000);
     for generation in 0..6 {
-        world.handle(Input::Recycle(worker(0, generation), Wear::Memory));
+        world.handle(Input::Recycle(worker(0, generation), Limit::Memory));
         world.pass(10_000);
         world.boot(worker(0, generation + 1));
     }
@@ -330,11 +334,11 @@ fn a_slot_whose_workers_are_worn_early_rests_no_longer_when_one_crashes() {
     assert!(world.pass(120).contains(&Action::Spawn(worker(0, 7))));
     world.boot(worker(0, 7));
     // Limits may be others after a restart.
-    world.handle(Input::Recycle(worker(0, 7), Wear::Memory));
+    world.handle(Input::Recycle(worker(0, 7), Limit::Memory));
     world.fleet.restart_with(world.now, FleetConfig { workers: 1, ..config() });
     world.actions();
     world.boot(worker(0, 8));
-    world.handle(Input::Recycle(worker(0, 8), Wear::Memory));
+    world.handle(Input::Recycle(worker(0, 8), Limit::Memory));
     assert!(world.pass(120).contains(&Action::Spawn(worker(0, 9))));
 }
 
@@ -346,8 +350,8 @@ fn lifetimes_end_within_a_tenth_and_not_all_at_once() {
     assert_eq!(world.pass(900_000 - 1), []);
     let first = world.pass(100_000).len();
     assert!((10..40).contains(&first), "{first}");
-    let rest = world.pass(100_000);
-    let replaced = rest.iter().filter(|action| matches!(action, Action::Spawn(_))).count();
+    let delay = world.pass(100_000);
+    let replaced = delay.iter().filter(|action| matches!(action, Action::Spawn(_))).count();
     assert_eq!(first + replaced, 50);
 }
 
@@ -377,7 +381,7 @@ fn a_fleet_that_was_written_down_in_the_middle_of_a_round_goes_on_the_same() {
 }
 
 #[test]
-fn a_restart_is_over_when_the_last_former_worker_has_ended() {
+fn a_restart_is_over_when_the_last_retired_worker_has_ended() {
     let mut world = World::ready(2, 25_000);
     let over = Event::from(Replacing::RestartOver { workers: 2 });
     world.handle(Input::Restart);

@@ -8,13 +8,13 @@ fn a_slot_more_starts_and_a_slot_less_drains() {
     let (last, again) = (worker(2, 0), worker(2, 1));
     assert_eq!(world.handle(Input::More), [Action::Resized(3), Action::Spawn(last)]);
     assert_eq!(world.line(), "workers from now on: 3");
-    assert_eq!(world.boot(last), [Action::Place(last)]);
-    assert_eq!(world.handle(Input::Fewer), [Action::Withdraw(last), Action::Resized(2)]);
-    assert!(world.fleet.is_ready(last) && !world.fleet.is_present(last));
+    assert_eq!(world.boot(last), [Action::AddBackend(last)]);
+    assert_eq!(world.handle(Input::Fewer), [Action::DrainBackend(last), Action::Resized(2)]);
+    assert!(world.fleet.is_ready(last) && !world.fleet.is_current(last));
     // It comes back as another generation while the old one still drains.
     assert_eq!(world.handle(Input::More), [Action::Resized(3), Action::Spawn(again)]);
-    assert_eq!(world.boot(again), [Action::Place(again)]);
-    let gone = [Action::Retire(last), Action::Terminate(last)];
+    assert_eq!(world.boot(again), [Action::AddBackend(again)]);
+    let gone = [Action::RemoveBackend(last), Action::Terminate(last)];
     assert_eq!(world.handle(Input::Drained(last)), gone);
     assert_eq!(world.fleet.size(), 3);
 }
@@ -29,12 +29,12 @@ fn a_slot_that_is_taken_away_starts_nothing_more() {
     world.fail(resting);
     assert_eq!(world.handle(Input::Fewer), [Action::Resized(3)]);
     world.handle(Input::Spawned(booting));
-    let end = [Action::Retire(booting), Action::Terminate(booting), Action::Resized(2)];
+    let end = [Action::RemoveBackend(booting), Action::Terminate(booting), Action::Resized(2)];
     assert_eq!(world.handle(Input::Fewer), end);
     // The last one is asked for, but nobody has said yet that it exists.
     let spawning = worker(1, 0);
     assert_eq!(world.handle(Input::Fewer), [Action::Resized(1)]);
-    let end = [Action::Retire(spawning), Action::Terminate(spawning)];
+    let end = [Action::RemoveBackend(spawning), Action::Terminate(spawning)];
     assert_eq!(world.handle(Input::Spawned(spawning)), end);
     assert_eq!(world.handle(Input::Ready(booting)), []);
     assert_eq!(world.pass(5_000), [Action::Kill(spawning), Action::Kill(booting)]);
@@ -46,7 +46,7 @@ fn there_is_a_least_and_a_most() {
     let mut world = World::ready(1, 25_000);
     assert_eq!(world.handle(Input::Fewer), []);
     assert_eq!(world.line(), "workers: still 1, from 1 to 1024 are possible");
-    let mut world = World::ready(MOST_WORKERS, 25_000);
+    let mut world = World::ready(MAX_WORKERS, 25_000);
     assert_eq!(world.handle(Input::More), []);
     assert_eq!(world.line(), "workers: still 1024, from 1 to 1024 are possible");
 }
@@ -68,10 +68,10 @@ fn the_number_outlives_a_restart_and_a_configuration_that_says_the_same() {
     assert_eq!(world.actions(), wanted);
     world.fleet.reconfigure(world.now, FleetConfig { workers: 4, ..config() });
     // It rolls.
-    assert_eq!((world.actions(), world.fleet.size_to_be()), (vec![], 4));
+    assert_eq!((world.actions(), world.fleet.target_size()), (vec![], 4));
     let mut still = World::ready(2, 25_000);
     still.fleet.reconfigure(still.now, FleetConfig { workers: 1, ..config() });
-    assert_eq!(still.actions(), [Action::Withdraw(worker(1, 0)), Action::Resized(1)]);
+    assert_eq!(still.actions(), [Action::DrainBackend(worker(1, 0)), Action::Resized(1)]);
 }
 
 #[test]
@@ -81,9 +81,9 @@ fn a_slot_is_taken_away_in_the_middle_of_its_turn() {
     world.boot(worker(0, 1));
     world.handle(Input::Spawned(worker(1, 1)));
     let wanted = [
-        Action::Retire(worker(1, 1)),
+        Action::RemoveBackend(worker(1, 1)),
         Action::Terminate(worker(1, 1)),
-        Action::Withdraw(worker(1, 0)),
+        Action::DrainBackend(worker(1, 0)),
         Action::Resized(1),
     ];
     assert_eq!(world.handle(Input::Fewer), wanted);
@@ -105,7 +105,7 @@ impl World {
 
 /// What it takes to take this slot away, whose worker is ready.
 fn removed(worker: Worker) -> [Action; 2] {
-    [Action::Withdraw(worker), Action::Resized(worker.slot)]
+    [Action::DrainBackend(worker), Action::Resized(worker.slot)]
 }
 
 #[test]
@@ -113,10 +113,10 @@ fn a_restart_with_fewer_slots_takes_them_away_when_those_that_stay_are_new() {
     let mut world = World::ready(4, 25_000);
     assert_eq!(world.restart_with(2), [Action::Spawn(worker(0, 1))]);
     assert_eq!(world.line(), "restarting workers: 2");
-    assert_eq!((world.fleet.size(), world.fleet.size_to_be()), (4, 2));
+    assert_eq!((world.fleet.size(), world.fleet.target_size()), (4, 2));
     world.boot(worker(0, 1));
     world.handle(Input::Spawned(worker(1, 1)));
-    let mut wanted = vec![Action::Place(worker(1, 1)), Action::Withdraw(worker(1, 0))];
+    let mut wanted = vec![Action::AddBackend(worker(1, 1)), Action::DrainBackend(worker(1, 0))];
     wanted.extend(removed(worker(3, 0)));
     wanted.extend(removed(worker(2, 0)));
     assert_eq!(world.handle(Input::Ready(worker(1, 1))), wanted);
@@ -134,8 +134,8 @@ fn slots_that_a_restart_adds_are_started_once() {
         wanted.extend([Action::Resized(slot + 1), Action::Spawn(worker(slot, 0))]);
     }
     assert_eq!(world.restart_with(3), wanted);
-    assert_eq!(world.boot(worker(1, 0)), [Action::Place(worker(1, 0))]);
-    let wanted = [Action::Place(worker(2, 0)), Action::Spawn(worker(0, 1))];
+    assert_eq!(world.boot(worker(1, 0)), [Action::AddBackend(worker(1, 0))]);
+    let wanted = [Action::AddBackend(worker(2, 0)), Action::Spawn(worker(0, 1))];
     assert_eq!(world.boot(worker(2, 0)), wanted);
     world.boot(worker(0, 1));
     assert_eq!((world.line().as_str(), world.fleet.is_rolling()), ("restarted workers: 3", false));
@@ -148,10 +148,10 @@ fn slots_that_a_restart_adds_are_started_once() {
 fn a_restart_with_fewer_slots_that_fails_takes_nothing_away() {
     let mut world = World::ready(4, 25_000);
     world.restart_with(1);
-    assert_eq!(world.fail(worker(0, 1)), [Action::Retire(worker(0, 1))]);
+    assert_eq!(world.fail(worker(0, 1)), [Action::RemoveBackend(worker(0, 1))]);
     assert!(world.line().contains("workers that go on as before: 4"), "{}", world.line());
     for slot in 0..4 {
-        assert!(world.fleet.is_present(worker(slot, 0)));
+        assert!(world.fleet.is_current(worker(slot, 0)));
     }
     // That of before holds again, which changes nothing.
     world.fleet.reconfigure(world.now, with_workers(4));
@@ -173,16 +173,16 @@ fn a_restart_that_fails_leaves_as_many_slots_as_there_were_and_not_as_were_confi
             world.boot(worker(slot, 0));
         }
         world.fail(worker(0, 1));
-        assert_eq!((world.fleet.size(), world.fleet.size_to_be()), (4, 4));
+        assert_eq!((world.fleet.size(), world.fleet.target_size()), (4, 4));
         // That of before holds again, which changes nothing.
         world.fleet.reconfigure(world.now, with_workers(3));
         assert_eq!((world.actions(), world.fleet.size()), (vec![], 4));
         for slot in 0..4 {
-            assert!(world.fleet.is_present(worker(slot, 0)));
+            assert!(world.fleet.is_current(worker(slot, 0)));
         }
         // And the same is wanted again.
         world.restart_with(wanted);
-        assert_eq!(world.fleet.size_to_be(), wanted);
+        assert_eq!(world.fleet.target_size(), wanted);
     }
 }
 
@@ -192,16 +192,16 @@ fn a_slot_that_goes_shows_whether_new_workers_do_if_no_other_can() {
         let mut world = World::ready(2, 25_000);
         world.handle(Input::Exited(worker(0, 0), CODE_0));
         assert_eq!(world.restart_with(1), [Action::Spawn(worker(0, 1))]);
-        let wanted = [Action::Retire(worker(0, 1)), Action::Spawn(worker(1, 1))];
+        let wanted = [Action::RemoveBackend(worker(0, 1)), Action::Spawn(worker(1, 1))];
         assert_eq!(world.fail(worker(0, 1)), wanted);
         if fails {
             world.fail(worker(1, 1));
             assert!(world.line().contains("workers that go on as before: 1"), "{}", world.line());
-            assert!(world.fleet.is_present(worker(1, 0)));
+            assert!(world.fleet.is_current(worker(1, 0)));
         } else {
             world.boot(worker(1, 1));
             assert_eq!(world.line(), "workers from now on: 1");
-            assert!(!world.fleet.is_present(worker(1, 1)));
+            assert!(!world.fleet.is_current(worker(1, 1)));
         }
     }
 }
@@ -212,7 +212,7 @@ fn without_any_ready_worker_slots_go_at_once() {
     world.actions();
     world.fail(worker(0, 0));
     assert_eq!(world.restart_with(1), [Action::Spawn(worker(0, 1))]);
-    let wanted = [Action::Retire(worker(0, 1)), Action::Resized(2), Action::Resized(1)];
+    let wanted = [Action::RemoveBackend(worker(0, 1)), Action::Resized(2), Action::Resized(1)];
     assert_eq!(world.fail(worker(0, 1)), wanted);
 }
 
@@ -245,10 +245,10 @@ fn how_many_slots_stay_can_change_while_the_restart_rolls() {
     let mut world = begin();
     world.handle(Input::Spawned(worker(0, 1)));
     assert_eq!(world.restart_with(2).last(), Some(&Action::Spawn(worker(0, 2))));
-    assert_eq!(world.fleet.size_to_be(), 2);
+    assert_eq!(world.fleet.target_size(), 2);
     world.restart_with(4);
     assert_eq!(
-        (world.fleet.size_to_be(), world.line().as_str()),
+        (world.fleet.target_size(), world.line().as_str()),
         (4, "restarting anew, workers: 4")
     );
     // Another program goes on with it, with another configuration.
@@ -256,10 +256,10 @@ fn how_many_slots_stay_can_change_while_the_restart_rolls() {
     let text = serde_json::to_string(&world.fleet).unwrap();
     world.fleet = serde_json::from_str(&text).unwrap();
     world.fleet.reconfigure(world.now, with_workers(1));
-    assert_eq!((world.actions(), world.fleet.size_to_be()), (vec![], 1));
+    assert_eq!((world.actions(), world.fleet.target_size()), (vec![], 1));
     assert_eq!(world.boot(worker(0, 1)).len(), 2 + 3 * 2);
     // A stop is a stop.
     let mut world = begin();
     world.handle(Input::Stop);
-    assert_eq!(world.fleet.size_to_be(), 4);
+    assert_eq!(world.fleet.target_size(), 4);
 }

@@ -57,7 +57,7 @@ fn check(input: Input, wanted: [&[Action]; 6]) {
 }
 
 fn end(worker: Worker) -> [Action; 2] {
-    [Action::Retire(worker), Action::Terminate(worker)]
+    [Action::RemoveBackend(worker), Action::Terminate(worker)]
 }
 
 #[test]
@@ -89,24 +89,24 @@ fn a_restart_begins_anew_or_mends() {
 fn the_number_of_workers_changes_until_a_stop() {
     let more = [Action::Resized(3), Action::Spawn(worker(2, 0))];
     check(Input::More, [&more[..1], &more, &more, &more, &[], &[]]);
-    let fewer = [Action::Withdraw(worker(1, 0)), Action::Resized(1)];
+    let fewer = [Action::DrainBackend(worker(1, 0)), Action::Resized(1)];
     check(Input::Fewer, [&fewer[1..], &fewer, &fewer, &fewer[1..], &[], &[]]);
 }
 
 #[test]
 fn only_a_ready_worker_can_be_worn() {
-    let wear = Input::Recycle(worker(1, 0), Wear::Lifetime);
+    let limit = Input::Recycle(worker(1, 0), Limit::Lifetime);
     // While rolling it waits for its turn.
-    check(wear, [&[], &[Action::Spawn(worker(1, 1))], &[], &[], &[], &[]]);
+    check(limit, [&[], &[Action::Spawn(worker(1, 1))], &[], &[], &[], &[]]);
 }
 
 /// Nor is it said that it is replaced.
 #[test]
-fn no_worker_is_worn_while_everything_stops() {
+fn no_worker_is_recycled_while_everything_stops() {
     let mut world = state("stopping");
     let before = format!("{:?}", world.fleet);
-    for wear in [Wear::Connections, Wear::Memory] {
-        world.handle(Input::Recycle(worker(0, 0), wear));
+    for limit in [Limit::Connections, Limit::Memory] {
+        world.handle(Input::Recycle(worker(0, 0), limit));
         assert_eq!(format!("{:?}", world.fleet), before);
     }
 }

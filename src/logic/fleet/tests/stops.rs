@@ -11,10 +11,10 @@ fn a_stop_waits_for_connections_then_ends_all() {
     assert_eq!(world.handle(Input::Stop), drain);
     assert_eq!(world.pass(10_000), []);
     assert_eq!(world.handle(Input::Open(2)), []);
-    assert_eq!(world.handle(Input::Exited(first, CODE_0)), [Action::Retire(first)]);
+    assert_eq!(world.handle(Input::Exited(first, CODE_0)), [Action::RemoveBackend(first)]);
     assert_eq!(world.pass(5_000), []);
     assert_eq!(world.handle(Input::Open(1)), []);
-    let end = [Action::Retire(second), Action::Terminate(second)];
+    let end = [Action::RemoveBackend(second), Action::Terminate(second)];
     assert_eq!(world.handle(Input::Open(0)), end);
     let finish = [Action::Finish(Outcome::Stopped)];
     assert_eq!(world.handle(Input::Exited(second, CODE_0)), finish);
@@ -29,7 +29,7 @@ fn a_stop_ends_at_its_deadline_whatever_the_workers_do() {
     let stuck = worker(0, 0);
     world.handle(Input::Stop);
     assert_eq!(world.pass(19_999), []);
-    assert_eq!(world.pass(1), [Action::Retire(stuck), Action::Terminate(stuck)]);
+    assert_eq!(world.pass(1), [Action::RemoveBackend(stuck), Action::Terminate(stuck)]);
     assert_eq!(world.pass(4_999), []);
     assert_eq!(world.pass(1), [Action::Kill(stuck)]);
     assert_eq!(world.pass(1_999), []);
@@ -44,7 +44,7 @@ fn a_second_stop_ends_fast_and_a_third_kills() {
     let mut world = World::ready(1, 25_000);
     world.handle(Input::Stop);
     world.pass(500);
-    let end = [Action::Retire(only), Action::Terminate(only)];
+    let end = [Action::RemoveBackend(only), Action::Terminate(only)];
     assert_eq!(world.handle(Input::Stop), end);
     assert_eq!(world.pass(999), []);
     assert_eq!(world.pass(1), [Action::Kill(only)]);
@@ -75,11 +75,11 @@ fn stops_within_half_a_second_are_one_in_every_phase() {
     for _ in 0..4 {
         world.pass(99);
         assert_eq!(world.handle(Input::Stop), []);
-        assert_eq!(world.events.last(), Some(&Event::SameStop));
+        assert_eq!(world.events.last(), Some(&Event::DuplicateStop));
     }
     // Counted from the first, so that a key held down is a fast stop after a while.
     world.pass(104);
-    assert_eq!(world.handle(Input::Stop), [Action::Retire(only), Action::Terminate(only)]);
+    assert_eq!(world.handle(Input::Stop), [Action::RemoveBackend(only), Action::Terminate(only)]);
     world.pass(499);
     assert_eq!(world.handle(Input::Stop), []);
     world.pass(1);
@@ -111,18 +111,18 @@ fn a_stop_meets_workers_in_every_state_of_their_start() {
     let drain = [
         Action::CloseListeners,
         Action::Drain(ready),
-        Action::Retire(booting),
+        Action::RemoveBackend(booting),
         Action::Terminate(booting),
     ];
     assert_eq!(world.handle(Input::Stop), drain);
-    let end = [Action::Retire(spawning), Action::Terminate(spawning)];
+    let end = [Action::RemoveBackend(spawning), Action::Terminate(spawning)];
     assert_eq!(world.handle(Input::Spawned(spawning)), end);
     assert_eq!(world.pass(5_000), [Action::Kill(late)]);
     assert_eq!(world.handle(Input::Ready(booting)), []);
     for ended in [late, booting, spawning] {
         assert_eq!(world.handle(Input::Exited(ended, KILLED)), []);
     }
-    let finish = [Action::Retire(ready), Action::Finish(Outcome::Stopped)];
+    let finish = [Action::RemoveBackend(ready), Action::Finish(Outcome::Stopped)];
     assert_eq!(world.handle(Input::Exited(ready, CODE_0)), finish);
 }
 
@@ -144,9 +144,9 @@ fn a_grace_of_zero_kills_at_once_and_catches_late_births() {
     world.handle(Input::Spawned(ready));
     world.handle(Input::Ready(ready));
     assert_eq!(world.handle(Input::Stop), [Action::CloseListeners, Action::Drain(ready)]);
-    let kill = [Action::Retire(ready), Action::Terminate(ready), Action::Kill(ready)];
+    let kill = [Action::RemoveBackend(ready), Action::Terminate(ready), Action::Kill(ready)];
     assert_eq!(world.pass(0), kill);
-    let late = [Action::Retire(spawning), Action::Kill(spawning)];
+    let late = [Action::RemoveBackend(spawning), Action::Kill(spawning)];
     assert_eq!(world.handle(Input::Spawned(spawning)), late);
     assert_eq!(world.handle(Input::Exited(spawning, KILLED)), []);
     let finish = [Action::Finish(Outcome::Stopped)];
@@ -155,11 +155,11 @@ fn a_grace_of_zero_kills_at_once_and_catches_late_births() {
 
 /// Workers that end by themselves, as Node does.
 fn of_node(workers: u16) -> World {
-    World::ready_with(FleetConfig { workers, ends_itself: true, ..config() })
+    World::ready_with(FleetConfig { workers, exits_when_drained: true, ..config() })
 }
 
 fn closed(worker: Worker, at_once: bool) -> [Action; 2] {
-    [Action::Retire(worker), Action::Close { worker, at_once }]
+    [Action::RemoveBackend(worker), Action::RequestExit { worker, at_once }]
 }
 
 #[test]
@@ -168,10 +168,10 @@ fn a_stop_leaves_the_end_to_workers_that_end_by_themselves_and_term_to_its_handl
     let [handles, leaves, exits, stuck] = [0, 1, 2, 3].map(|slot| worker(slot, 0));
     assert_eq!(world.handle(Input::HandlesTerm(handles)), [], "nobody has asked");
     world.handle(Input::Stop);
-    let term = [Action::Retire(handles), Action::Terminate(handles)];
+    let term = [Action::RemoveBackend(handles), Action::Terminate(handles)];
     assert_eq!(world.handle(Input::HandlesTerm(handles)), term);
     // Its handlers still run when its last connection has ended.
-    assert_eq!(world.handle(Input::Leaving(leaves)), [Action::Retire(leaves)]);
+    assert_eq!(world.handle(Input::Leaving(leaves)), [Action::RemoveBackend(leaves)]);
     assert_eq!(world.handle(Input::Open(0)), []);
     assert_eq!(world.pass(4_999), []);
     assert_eq!(world.pass(1), [Action::Terminate(leaves)]);

@@ -25,7 +25,7 @@ fn a_worker_that_answers_is_left_alone() {
     world.handle(Input::Spawned(only));
     assert_eq!(world.pass(50_000), []);
     let ready = world.handle(Input::Ready(only));
-    assert_eq!(ready, [Action::Place(only), Action::Ping(only)]);
+    assert_eq!(ready, [Action::AddBackend(only), Action::Ping(only)]);
     world.handle(Input::Pong(only));
     answer(&mut world, only, 20);
 }
@@ -39,13 +39,13 @@ fn a_blocked_worker_is_aborted_and_replaced_within_twice_the_time() {
     // It is blocked from here on.
     assert_eq!(world.pass(4_000), [Action::Ping(old)]);
     assert_eq!(world.pass(7_999), [Action::Ping(old)]);
-    let wanted = [Action::Retire(old), Action::Abort(old), Action::Spawn(new)];
+    let wanted = [Action::RemoveBackend(old), Action::Abort(old), Action::Spawn(new)];
     assert_eq!(world.pass(1), wanted);
     assert!(
         world.events.contains(&Event::Hung { worker: old, had: Duration::from_millis(WATCHDOG) })
     );
     assert_eq!(world.handle(Input::Pong(old)), []);
-    assert_eq!(world.boot(new), [Action::Place(new), Action::Ping(new)]);
+    assert_eq!(world.boot(new), [Action::AddBackend(new), Action::Ping(new)]);
     world.handle(Input::Pong(new));
     assert_eq!(world.pass(2_000), [Action::Kill(old)]);
     assert_eq!(world.handle(Input::Exited(old, KILLED)), []);
@@ -67,11 +67,11 @@ fn nobody_is_judged_by_a_supervisor_that_was_late_itself() {
     // From now on it has all of its time again.
     assert_eq!(world.pass(7_999), [Action::Ping(only)]);
     let mut answered = world.fleet.clone();
-    assert_eq!(world.pass(1)[..2], [Action::Retire(only), Action::Abort(only)]);
+    assert_eq!(world.pass(1)[..2], [Action::RemoveBackend(only), Action::Abort(only)]);
     // What came in the meantime counts, although it is heard late.
     answered.handle(world.now, Input::Pong(only));
     answered.handle_timeout(world.now);
-    assert!(answered.is_present(only));
+    assert!(answered.is_current(only));
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn a_draining_worker_is_watched_and_not_replaced() {
     }
     assert!(actions.contains(&Action::Abort(old)));
     assert!(!actions.iter().any(|action| matches!(action, Action::Spawn(_))));
-    assert!(world.fleet.is_present(new));
+    assert!(world.fleet.is_current(new));
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! A seeded random walk: a world of workers that boot slowly, crash, hang and survive KILL, and an
 //! engine that tells the fleet nonsense now and then. The invariants are checked at every action.
 
+mod fake;
 mod promises;
 
 use std::collections::BTreeMap;
 
+use self::fake::Fake;
 use super::*;
 
 /// Walks at each run. Every one prints its seed when it fails.
@@ -18,33 +20,6 @@ const BEYOND: Duration = Duration::from_secs(2);
 /// What it may take from giving up to KILL.
 const GIVING_UP: Duration = Duration::from_secs(1);
 
-/// What became of one worker that was asked for.
-#[derive(Debug, Default)]
-struct Life {
-    /// The process exists.
-    alive: bool,
-    /// It was alive once.
-    born: bool,
-    /// There was an answer to its `Spawn`.
-    answered: bool,
-    /// Its slot was taken away before that.
-    given_up: bool,
-    placed: bool,
-    withdrawn: bool,
-    /// Its slot was taken away, so nobody asked how many drain.
-    removed: bool,
-    retired: bool,
-    drained: bool,
-    /// It was asked to end.
-    closed: bool,
-    terminated: bool,
-    killed: bool,
-    /// Not even KILL ends it.
-    stuck: bool,
-    /// It had a ping and has not answered.
-    owes: bool,
-}
-
 struct Walk {
     seed: u64,
     rng: Rng,
@@ -52,7 +27,7 @@ struct Walk {
     now: Time,
     config: FleetConfig,
     size: u16,
-    lives: BTreeMap<Worker, Life>,
+    processes: BTreeMap<Worker, Fake>,
     /// When the first stop was asked for or the fleet gave up, and the time it then has.
     stop: Option<(Time, Duration)>,
     outcome: Option<Outcome>,
@@ -118,44 +93,11 @@ fn random_config(rng: &mut Rng, seed: u64) -> FleetConfig {
         boot_timeout: time(pick([0, 900, 60_000, 60_000])),
         drain_timeout: Some(time(pick([0, 700, 30_000, 0]))).filter(|_| !seed.is_multiple_of(5)),
         restart_parallel: pick([0, 1, 2, 3]),
-        most_draining: pick([0, 1, 2, 100]),
+        max_draining: pick([0, 1, 2, 100]),
         watchdog: some_time(pick([0, 0, 2_000, 20_000])),
-        ends_itself: pick([0, 0, 1, 1]) == 1,
+        exits_when_drained: pick([0, 0, 1, 1]) == 1,
         lifetime: some_time(pick([0, 0, 0, 60_000])),
         seed,
-    }
-}
-
-impl Life {
-    /// Whether it is the one that gets new keys.
-    fn serves(&self) -> bool {
-        self.placed && self.alive && !self.withdrawn && !self.retired
-    }
-
-    fn has_something_to_do(&self) -> bool {
-        !self.answered
-            || self.alive && (!self.placed || self.withdrawn || self.retired || self.owes)
-    }
-
-    /// What it does when all goes well.
-    fn what_to_do(&self, worker: Worker) -> Input {
-        if !self.answered {
-            Input::Spawned(worker)
-        } else if self.retired {
-            Input::Exited(worker, Exit::Code(0))
-        } else if !self.placed {
-            Input::Ready(worker)
-        } else if self.withdrawn {
-            Input::Drained(worker)
-        } else {
-            Input::Pong(worker)
-        }
-    }
-
-    fn do_it(&mut self, input: Input) {
-        self.answered = true;
-        self.owes = false;
-        self.alive = !matches!(input, Input::Exited(..));
     }
 }
 
@@ -171,7 +113,7 @@ impl Walk {
             now,
             size: config.workers,
             config,
-            lives: BTreeMap::new(),
+            processes: BTreeMap::new(),
             stop: None,
             outcome: None,
             ever_ready: false,
@@ -233,7 +175,7 @@ impl Walk {
         let millis = [10, 300, 4_000, 70_000][self.rng.below(4) as usize];
         let then = self.now + Duration::from_millis(u64::from(self.rng.below(millis)));
         let timeout = self.fleet.poll_timeout();
-        assert_eq!(timeout, self.fleet.next_due(), "seed {}", self.seed);
+        assert_eq!(timeout, self.fleet.compute_timeout(), "seed {}", self.seed);
         let late = self.stop.is_none() && self.rng.below(20) == 0;
         let watchdog = self.config.watchdog.unwrap_or_default();
         self.seen.late += u32::from(late);
@@ -246,7 +188,7 @@ impl Walk {
 
     /// The operator or the engine wants something.
     fn ask(&mut self) {
-        let all: Vec<_> = self.lives.keys().copied().collect();
+        let all: Vec<_> = self.processes.keys().copied().collect();
         let any = all.get(self.rng.below(1 + u32::try_from(all.len()).expect("few")) as usize);
         let input = match (self.rng.below(8), any) {
             (0, _) => Input::Restart,
@@ -254,7 +196,7 @@ impl Walk {
             (2, _) => Input::More,
             (3, _) => Input::Fewer,
             (4, Some(worker)) => Input::Drained(*worker),
-            (5, Some(worker)) => Input::Recycle(*worker, Wear::Memory),
+            (5, Some(worker)) => Input::Recycle(*worker, Limit::Memory),
             (_, Some(worker)) => Input::Pong(*worker),
             (_, None) => return,
         };
@@ -269,7 +211,7 @@ impl Walk {
         self.fleet.restart_with(self.now, self.config.clone());
         if self.fleet.is_rolling() {
             self.before.get_or_insert(before);
-            self.to_shrink = self.fleet.size_to_be() < self.fleet.size();
+            self.to_shrink = self.fleet.target_size() < self.fleet.size();
         }
         self.carry_out();
     }
@@ -287,8 +229,8 @@ impl Walk {
         let rounds = self.seen.restarted;
         self.handle(Input::Restart);
         for _ in 0..STOP_STEPS {
-            let worker = self.lives.iter().find(|(_, life)| life.has_something_to_do());
-            let Some((worker, life)) = worker.map(|(worker, life)| (*worker, life)) else {
+            let worker = self.processes.iter().find(|(_, process)| process.has_something_to_do());
+            let Some((worker, process)) = worker.map(|(worker, process)| (*worker, process)) else {
                 if self.is_complete() && self.seen.restarted > rounds || self.outcome.is_some() {
                     return;
                 }
@@ -297,9 +239,9 @@ impl Walk {
                 self.carry_out();
                 continue;
             };
-            let input = life.what_to_do(worker);
-            let life = self.lives.get_mut(&worker).expect("it was just found");
-            life.do_it(input);
+            let input = process.what_to_do(worker);
+            let process = self.processes.get_mut(&worker).expect("it was just found");
+            process.do_it(input);
             self.handle(input);
         }
         panic!("seed {}: never at rest: {:?}", self.seed, self.fleet);
@@ -307,47 +249,47 @@ impl Walk {
 
     /// Whether every slot has one worker and no other is left.
     fn is_complete(&self) -> bool {
-        let alive: Vec<_> = self.lives.iter().filter(|(_, life)| life.alive).collect();
+        let alive: Vec<_> = self.processes.iter().filter(|(_, process)| process.alive).collect();
         let slots: Vec<_> = alive.iter().map(|(worker, _)| worker.slot).collect();
-        let serve = alive.iter().all(|(_, life)| life.serves());
+        let serve = alive.iter().all(|(_, process)| process.serves());
         serve && slots == (0..self.size).collect::<Vec<_>>() && !self.fleet.is_rolling()
     }
 
     /// One of the present workers does something that a process can do.
     fn live(&mut self) {
-        let present: Vec<_> = self
-            .lives
+        let current: Vec<_> = self
+            .processes
             .iter()
-            .filter(|(_, life)| life.alive || !life.answered)
+            .filter(|(_, process)| process.alive || !process.answered)
             .map(|(worker, _)| *worker)
             .collect();
-        if present.is_empty() {
+        if current.is_empty() {
             return;
         }
-        let worker = present[self.rng.below(u32::try_from(present.len()).expect("few")) as usize];
+        let worker = current[self.rng.below(u32::try_from(current.len()).expect("few")) as usize];
         // In one world of two workers are hardier.
         let hardy = self.seed % 4 < 2 && self.rng.below(5) > 0;
         let chance = self.rng.below(if hardy { 4 } else { 10 });
-        let life = self.lives.get_mut(&worker).expect("it was just found");
-        let input = if !life.answered {
-            life.answered = true;
-            life.alive = chance > 1;
-            life.stuck = chance == 2;
-            life.born = life.alive;
-            if life.alive { Input::Spawned(worker) } else { Input::SpawnFailed(worker) }
-        } else if life.owes && chance < 2 {
-            life.owes = false;
+        let process = self.processes.get_mut(&worker).expect("it was just found");
+        let input = if !process.answered {
+            process.answered = true;
+            process.alive = chance > 1;
+            process.stuck = chance == 2;
+            process.born = process.alive;
+            if process.alive { Input::Spawned(worker) } else { Input::SpawnFailed(worker) }
+        } else if process.owes && chance < 2 {
+            process.owes = false;
             Input::Pong(worker)
-        } else if chance < 4 && !life.terminated {
+        } else if chance < 4 && !process.terminated {
             Input::Ready(worker)
-        } else if chance == 4 && life.closed {
+        } else if chance == 4 && process.closed {
             Input::HandlesTerm(worker)
         } else if chance == 4 {
             Input::Leaving(worker)
-        } else if chance < 6 || life.stuck {
+        } else if chance < 6 || process.stuck {
             return;
         } else {
-            life.alive = false;
+            process.alive = false;
             Input::Exited(worker, Exit::Code(0))
         };
         self.handle(input);
@@ -357,16 +299,16 @@ impl Walk {
     fn talk_nonsense(&mut self) {
         let slot = u16::try_from(self.rng.below(u32::from(self.size) + 1)).expect("few");
         let worker = Worker { slot, generation: self.rng.below(6) };
-        let life = self.lives.get(&worker);
-        let dead = life.is_none_or(|life| life.answered && !life.alive);
-        let answered = life.is_none_or(|life| life.answered);
+        let process = self.processes.get(&worker);
+        let dead = process.is_none_or(|process| process.answered && !process.alive);
+        let answered = process.is_none_or(|process| process.answered);
         let input = match self.rng.below(6) {
             0 if answered => Input::Spawned(worker),
             1 if answered => Input::SpawnFailed(worker),
             2 if dead => Input::Exited(worker, Exit::Signal(9)),
             3 if dead && self.rng.below(2) == 0 => Input::Leaving(worker),
             3 if dead => Input::Ready(worker),
-            4 if life.is_none_or(|life| !life.closed) => Input::HandlesTerm(worker),
+            4 if process.is_none_or(|process| !process.closed) => Input::HandlesTerm(worker),
             _ => {
                 self.fleet.handle_timeout(Time::default());
                 return self.carry_out();
@@ -382,19 +324,19 @@ impl Walk {
         let servers = self.servers();
         self.fleet.handle(self.now, input);
         self.carry_out();
-        self.to_shrink &= self.fleet.size_to_be() < self.fleet.size();
+        self.to_shrink &= self.fleet.target_size() < self.fleet.size();
         self.check(input, &servers);
     }
 
     /// All that is left behind has had KILL, and nothing is answered any more.
     fn after_the_end(&mut self) {
-        for (worker, life) in self.lives.iter().filter(|(_, life)| life.alive) {
-            assert!(life.killed, "seed {}: {worker:?} was left alive: {life:?}", self.seed);
+        for (worker, process) in self.processes.iter().filter(|(_, process)| process.alive) {
+            assert!(process.killed, "seed {}: {worker:?} was left alive: {process:?}", self.seed);
         }
         assert_eq!(self.fleet.poll_timeout(), None);
         let before = format!("{:?}", self.fleet);
         self.fleet.handle_timeout(self.now + Duration::from_secs(1_000));
-        let last: Vec<_> = self.lives.keys().copied().collect();
+        let last: Vec<_> = self.processes.keys().copied().collect();
         for worker in last {
             self.handle(Input::Exited(worker, Exit::Code(0)));
         }

@@ -5,7 +5,7 @@ use super::*;
 impl Walk {
     /// The workers that get new keys.
     pub(super) fn servers(&self) -> Vec<Worker> {
-        let serving = self.lives.iter().filter(|(_, life)| life.serves());
+        let serving = self.processes.iter().filter(|(_, process)| process.serves());
         serving.map(|(worker, _)| *worker).collect()
     }
 
@@ -21,9 +21,9 @@ impl Walk {
             Input::SpawnFailed(worker) | Input::Exited(worker, _) => worker,
             _ => return,
         };
-        if let Some(life) = self.lives.get(&failed) {
+        if let Some(process) = self.processes.get(&failed) {
             assert!(
-                life.alive || !life.born || life.retired,
+                process.alive || !process.born || process.retired,
                 "seed {seed}: {failed:?} was not retired"
             );
         }
@@ -42,64 +42,76 @@ impl Walk {
     pub(super) fn carry_out(&mut self) {
         while let Some(action) = self.fleet.poll_action() {
             // Slots go only when the restart has come to its end.
-            assert!(self.fleet.size() == self.fleet.size_to_be() || self.fleet.is_rolling());
-            let ends_itself = self.config.ends_itself;
+            assert!(self.fleet.size() == self.fleet.target_size() || self.fleet.is_rolling());
+            let ends_itself = self.config.exits_when_drained;
             let about = format!("seed {}: {action:?}", self.seed);
             assert_eq!(self.outcome, None, "{about}");
             match action {
                 Action::Spawn(worker) => self.spawn(worker, &about),
-                Action::Place(worker) => {
-                    let life = self.alive(worker, &about);
-                    assert!(!life.placed && !life.terminated, "{about} {life:?}");
-                    life.placed = true;
+                Action::AddBackend(worker) => {
+                    let process = self.alive(worker, &about);
+                    assert!(!process.placed && !process.terminated, "{about} {process:?}");
+                    process.placed = true;
                     self.ever_ready = true;
                     assert!(self.fleet.is_ready(worker) && self.stop.is_none(), "{about}");
                 }
-                Action::Retire(worker) => self.retire(worker, &about),
+                Action::RemoveBackend(worker) => self.retire(worker, &about),
                 Action::Drain(worker) => {
-                    let life = self.alive(worker, &about);
-                    assert!(life.placed && !life.drained && !life.retired, "{about} {life:?}");
-                    assert!(!life.withdrawn || ends_itself, "{about} {life:?}");
-                    life.drained = true;
+                    let process = self.alive(worker, &about);
+                    assert!(
+                        process.placed && !process.drained && !process.retired,
+                        "{about} {process:?}"
+                    );
+                    assert!(!process.withdrawn || ends_itself, "{about} {process:?}");
+                    process.drained = true;
                 }
-                Action::Close { worker, at_once } => {
+                Action::RequestExit { worker, at_once } => {
                     let late = self.stop.is_some();
-                    let life = self.alive(worker, &about);
-                    assert!(ends_itself && life.retired && !life.closed, "{about} {life:?}");
-                    assert!(!life.terminated && !life.killed, "{about} {life:?}");
-                    assert!(life.withdrawn || late && at_once, "{about} {life:?}");
-                    life.closed = true;
+                    let process = self.alive(worker, &about);
+                    assert!(
+                        ends_itself && process.retired && !process.closed,
+                        "{about} {process:?}"
+                    );
+                    assert!(!process.terminated && !process.killed, "{about} {process:?}");
+                    assert!(process.withdrawn || late && at_once, "{about} {process:?}");
+                    process.closed = true;
                 }
                 Action::Terminate(worker) => {
-                    let life = self.alive(worker, &about);
-                    assert!(life.retired && !life.terminated && !life.killed, "{about} {life:?}");
-                    life.terminated = true;
+                    let process = self.alive(worker, &about);
+                    assert!(
+                        process.retired && !process.terminated && !process.killed,
+                        "{about} {process:?}"
+                    );
+                    process.terminated = true;
                 }
                 Action::Kill(worker) => {
-                    let life = self.alive(worker, &about);
-                    assert!(life.retired && !life.killed, "{about} {life:?}");
-                    life.killed = true;
+                    let process = self.alive(worker, &about);
+                    assert!(process.retired && !process.killed, "{about} {process:?}");
+                    process.killed = true;
                 }
-                Action::Withdraw(worker) => self.withdraw(worker, &about),
+                Action::DrainBackend(worker) => self.withdraw(worker, &about),
                 Action::Ping(worker) => {
                     let stops = self.stop.is_some();
-                    let life = self.alive(worker, &about);
-                    assert!(life.placed && !life.retired && !stops, "{about} {life:?}");
-                    life.owes = true;
+                    let process = self.alive(worker, &about);
+                    assert!(process.placed && !process.retired && !stops, "{about} {process:?}");
+                    process.owes = true;
                 }
                 Action::Abort(worker) => {
                     assert!(!self.is_late && self.stop.is_none(), "{about}");
-                    let life = self.alive(worker, &about);
-                    assert!(life.retired && !life.terminated && !life.killed, "{about} {life:?}");
-                    assert!(life.placed && life.owes, "{about} {life:?}");
-                    life.terminated = true;
+                    let process = self.alive(worker, &about);
+                    assert!(
+                        process.retired && !process.terminated && !process.killed,
+                        "{about} {process:?}"
+                    );
+                    assert!(process.placed && process.owes, "{about} {process:?}");
+                    process.terminated = true;
                 }
                 Action::Resized(size) => {
                     assert!(self.stop.is_none() && size > 0, "{about}");
                     assert!(size.abs_diff(self.size) == 1, "{about}");
                     assert!(size > self.size || !self.to_shrink, "{about}");
-                    let gone = self.lives.iter_mut().filter(|(worker, _)| worker.slot >= size);
-                    gone.for_each(|(_, life)| life.given_up |= !life.answered);
+                    let gone = self.processes.iter_mut().filter(|(worker, _)| worker.slot >= size);
+                    gone.for_each(|(_, process)| process.given_up |= !process.answered);
                     self.size = size;
                 }
                 Action::CloseListeners => _ = self.stop.get_or_insert((self.now, GIVING_UP)),
@@ -126,8 +138,8 @@ impl Walk {
                 self.to_shrink = false;
                 self.fleet.reconfigure(self.now, self.config.clone());
             }
-            Event::Replacing(Replacing::WornFailed { .. }) => seen.worn_failed += 1,
-            Event::Replacing(Replacing::DrainEnded { .. }) => seen.drain_ended += 1,
+            Event::Replacing(Replacing::RecyclingFailed { .. }) => seen.worn_failed += 1,
+            Event::Replacing(Replacing::ExitedDraining { .. }) => seen.drain_ended += 1,
             Event::Hung { .. } => seen.hung += 1,
             _ => {}
         }
@@ -137,46 +149,49 @@ impl Walk {
     /// ready or is, and only for a slot that there is.
     fn spawn(&mut self, worker: Worker, about: &str) {
         assert!(self.stop.is_none() && worker.slot < self.size, "{about}");
-        let starts =
-            |life: &Life| !life.retired && (life.alive || !life.answered && !life.given_up);
-        let alone = !self.lives.values().any(starts);
+        let starts = |process: &Fake| {
+            !process.retired && (process.alive || !process.answered && !process.given_up)
+        };
+        let alone = !self.processes.values().any(starts);
         assert!(self.ever_ready || alone, "{about}: nobody has been ready");
-        let others = self.lives.iter().filter(|(other, _)| other.slot == worker.slot);
-        for (other, life) in others {
+        let others = self.processes.iter().filter(|(other, _)| other.slot == worker.slot);
+        for (other, process) in others {
             assert!(other.generation < worker.generation, "{about}: after {other:?}");
-            let is_other = life.alive && !life.retired && !life.withdrawn;
-            assert!(!is_other || life.placed, "{about}: beside {other:?}");
+            let is_other = process.alive && !process.retired && !process.withdrawn;
+            assert!(!is_other || process.placed, "{about}: beside {other:?}");
         }
-        self.lives.insert(worker, Life::default());
+        self.processes.insert(worker, Fake::default());
     }
 
     /// No new keys any more: said once, and of so many as may drain.
     fn withdraw(&mut self, worker: Worker, about: &str) {
         let removes = worker.slot >= self.fleet.size();
-        let most = usize::from(self.config.most_draining.max(1));
-        let life = self.alive(worker, about);
-        assert!(life.placed && !life.withdrawn && !life.retired, "{about} {life:?}");
-        life.withdrawn = true;
-        life.removed = removes;
+        let most = usize::from(self.config.max_draining.max(1));
+        let process = self.alive(worker, about);
+        assert!(process.placed && !process.withdrawn && !process.retired, "{about} {process:?}");
+        process.withdrawn = true;
+        process.removed = removes;
         self.seen.removed += u32::from(removes);
-        let drains = |life: &&Life| life.withdrawn && life.alive && !life.killed && !life.removed;
-        let draining = self.lives.values().filter(drains).count();
+        let drains = |process: &&Fake| {
+            process.withdrawn && process.alive && !process.killed && !process.removed
+        };
+        let draining = self.processes.values().filter(drains).count();
         assert!(draining <= most, "{about}: {draining} drain");
         assert!(self.stop.is_none(), "{about}");
     }
 
     /// No connections any more: said once, dead or alive.
     fn retire(&mut self, worker: Worker, about: &str) {
-        let life = self.lives.get_mut(&worker).expect("it was spawned");
-        assert!(life.answered && !life.retired, "{about} {life:?}");
-        life.retired = true;
+        let process = self.processes.get_mut(&worker).expect("it was spawned");
+        assert!(process.answered && !process.retired, "{about} {process:?}");
+        process.retired = true;
         assert!(!self.fleet.is_ready(worker), "{about}");
     }
 
     /// The life of a worker whose process must exist for this action to make sense.
-    fn alive(&mut self, worker: Worker, about: &str) -> &mut Life {
-        let life = self.lives.get_mut(&worker).expect("it was spawned");
-        assert!(life.alive, "{about} {life:?}");
-        life
+    fn alive(&mut self, worker: Worker, about: &str) -> &mut Fake {
+        let process = self.processes.get_mut(&worker).expect("it was spawned");
+        assert!(process.alive, "{about} {process:?}");
+        process
     }
 }

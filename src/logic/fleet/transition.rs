@@ -1,11 +1,11 @@
-//! What is heard of one worker, what it means, and what is due.
+//! The events of one worker, its transitions and its timeouts.
 
 use super::input::Exit;
 use crate::logic::time::Time;
 
-/// What is heard of a worker.
+/// An event of a worker.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum News {
+pub(super) enum ProcessEvent {
     /// The process exists.
     Spawned,
     /// There is no process.
@@ -18,49 +18,49 @@ pub(super) enum News {
     Exited(Exit),
 }
 
-/// What the news mean.
+/// What an event means.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Change {
-    /// Nothing: they come too late or a second time.
-    Nothing,
+pub(super) enum Transition {
+    /// Nothing: it comes too late or a second time.
+    Ignored,
     /// There is a process.
-    Born,
+    Started,
     /// It became ready.
     BecameReady,
     /// There never was a process.
-    NotBorn,
+    SpawnFailed,
     /// It exited before it was ready.
-    DiedBooting(Exit),
+    ExitedBooting(Exit),
     /// It wants no more connections.
-    Leaves,
+    Leaving,
     /// It exited while it got connections, ready or draining.
-    DiedReady(Exit),
+    ExitedReady(Exit),
     /// It exited after it said that it leaves.
     Left(Exit),
     /// It exited after TERM, ABRT or KILL, or in a stop after it was asked to.
-    Ended,
+    Terminated,
     /// The same, and another worker has its slot.
     Drained(Exit),
 }
 
-/// What is due for a worker at some time.
+/// A timeout of a worker.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Due {
-    /// The end of one that was not ready in time.
+pub(super) enum Expiry {
+    /// It was not ready in time.
     BootTimeout,
     /// It is as old as it may be.
-    TooOld,
-    /// The end of one that has not drained in time.
+    Lifetime,
+    /// It has not drained in time.
     DrainTimeout,
-    /// The end of one that leaves and does not go.
+    /// It said that it leaves and has not exited.
     LeaveTimeout,
-    /// TERM to one that was asked to end, and KILL at the time given.
-    CloseTimeout(Option<Time>),
-    /// KILL to one that did not end.
+    /// It was asked to exit and has not: TERM now, and KILL at the time given.
+    ExitTimeout(Option<Time>),
+    /// It had TERM and has not exited: KILL.
     Kill,
 }
 
-/// What a worker is good for.
+/// The state of a worker, as far as the fleet needs it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Stage {
     /// There is no process yet.
@@ -72,5 +72,5 @@ pub(super) enum Stage {
     /// It gets connections of its own keys.
     Draining,
     /// It gets none any more.
-    Outgoing,
+    Exiting,
 }

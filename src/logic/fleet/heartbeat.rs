@@ -1,4 +1,4 @@
-//! The signs of life of one worker.
+//! The heartbeat of one worker: pings and their answers.
 
 use std::time::Duration;
 
@@ -6,52 +6,52 @@ use serde::{Deserialize, Serialize};
 
 use crate::logic::time::Time;
 
-/// Pings do not come closer than this, whatever was configured.
-const CLOSEST: Duration = Duration::from_millis(10);
+/// The shortest time between pings, whatever was configured.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 
-/// What one worker owes.
+/// The pings of one worker.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub(super) struct Pulse {
+pub(super) struct Heartbeat {
     /// When the next ping goes out.
     ping_at: Time,
     /// When the oldest ping without an answer is too old.
     late_at: Option<Time>,
 }
 
-/// What is due of a pulse.
+/// What is overdue.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Beat {
+pub(super) enum Overdue {
     /// Another ping.
     Ping,
-    /// No answer came in time.
-    Late,
+    /// An answer.
+    Pong,
 }
 
-impl Pulse {
+impl Heartbeat {
     /// That of a worker that gets its first ping now.
     pub(super) fn new(now: Time, time: Duration) -> Self {
-        let mut pulse = Self { ping_at: now, late_at: None };
-        pulse.pinged(now, time);
-        pulse
+        let mut heartbeat = Self { ping_at: now, late_at: None };
+        heartbeat.pinged(now, time);
+        heartbeat
     }
 
-    /// When something is due.
+    /// When something is overdue next.
     pub(super) fn timeout(&self) -> Time {
         self.late_at.map_or(self.ping_at, |late_at| late_at.min(self.ping_at))
     }
 
-    /// What is due.
-    pub(super) fn due(&self, now: Time) -> Option<Beat> {
+    /// What is overdue.
+    pub(super) fn overdue(&self, now: Time) -> Option<Overdue> {
         if self.late_at.is_some_and(|at| at <= now) {
-            Some(Beat::Late)
+            Some(Overdue::Pong)
         } else {
-            (self.ping_at <= now).then_some(Beat::Ping)
+            (self.ping_at <= now).then_some(Overdue::Ping)
         }
     }
 
     /// A ping goes out now.
     pub(super) fn pinged(&mut self, now: Time, time: Duration) {
-        self.ping_at = now + (time / 2).max(CLOSEST);
+        self.ping_at = now + (time / 2).max(SHORTEST_INTERVAL);
         self.late_at.get_or_insert(now + time);
     }
 
@@ -60,8 +60,8 @@ impl Pulse {
         self.late_at = None;
     }
 
-    /// Counts from now on: the supervisor itself was late.
-    pub(super) fn forgive(&mut self, now: Time, time: Duration) {
+    /// The time starts over: the supervisor itself was late.
+    pub(super) fn extend(&mut self, now: Time, time: Duration) {
         if self.late_at.is_some() {
             self.late_at = Some(now + time);
         }
