@@ -64,6 +64,20 @@ fn a_floor_uses_only_those_below_it() {
     }
 }
 
+/// What handoffs and listeners return goes up to the engine, which calls them, and they nobody above.
+#[test]
+fn the_parts_of_the_engine_do_not_know_it() {
+    const ABOVE: [&str; 3] = ["Engine", "Router", "Fleet"];
+    for part in ["links", "listeners"] {
+        for (file, text) in sources(&format!("src/engine/{part}")) {
+            let code = code(text.lines());
+            let mut words = code.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
+            let known = words.find(|word| ABOVE.contains(word));
+            assert_eq!(known, None, "src/engine/{part}/{file} knows what is above it");
+        }
+    }
+}
+
 #[test]
 fn a_file_can_be_read_as_one_thing() {
     for folder in ["src", "tests", "bench", "workers/rust", "examples", "fuzz/fuzz_targets"] {
