@@ -5,40 +5,40 @@ use super::connection::Socket;
 use super::listeners::{Arrived, Round};
 use super::start::open_listeners;
 use super::{Connection, Engine};
+use crate::logic::core::Input;
 use crate::logic::route::ListenerId;
-use crate::os::closing::Foreign;
+use crate::os::closing::{self, Foreign};
 use crate::os::listen::Accepted;
 
 impl Engine {
-    /// Accepts from every listener that has something.
-    pub(super) fn accept_all(&mut self) {
-        let round = self.listeners.round(self.now);
-        self.accept(round);
+    /// Accepts the next connection of a round; false if there is none, or no room for it.
+    pub(super) fn accept_next(&mut self, round: &mut Round) -> bool {
+        if round.is_over() || self.is_full() {
+            return false;
+        }
+        let arrived = self.listeners.accept(self.now, round);
+        arrived.map(|arrived| self.arrive(arrived)).is_some()
     }
 
-    /// Accepts what has come to listeners before they were replaced, as soon as there is room for it.
-    pub(super) fn accept_from_replaced(&mut self) {
-        while self.listeners.has_replaced(self.now)
-            && !self.is_full()
-            && let Some(arrived) = self.listeners.accept_replaced(self.now)
-        {
-            self.arrive(arrived);
+    /// Accepts the next one that has come to a listener before that was replaced, likewise.
+    pub(super) fn accept_replaced(&mut self) -> bool {
+        if !self.listeners.has_replaced(self.now) || self.is_full() {
+            return false;
         }
-    }
-
-    fn accept(&mut self, mut round: Round) {
-        while !round.is_over()
-            && !self.is_full()
-            && let Some(arrived) = self.listeners.accept(self.now, &mut round)
-        {
-            self.arrive(arrived);
-        }
+        let arrived = self.listeners.accept_replaced(self.now);
+        arrived.map(|arrived| self.arrive(arrived)).is_some()
     }
 
     /// Accepts what the kernel has already completed, as far as there is room for it.
     fn accept_backlog(&mut self, number: u32) {
-        let round = self.listeners.backlog(number);
-        self.accept(round);
+        let mut round = self.listeners.backlog(number);
+        while self.accept_next(&mut round) {}
+    }
+
+    /// Whether no more can be held, beside what workers have opened and what is on its way to them.
+    pub(super) fn is_full(&mut self) -> bool {
+        let links = self.links.all_on_their_way() + self.links.held();
+        self.core.is_full(links + closing::all_awaiting() + self.listeners.opened())
     }
 
     fn arrive(&mut self, arrived: Arrived) {
@@ -49,10 +49,11 @@ impl Engine {
         } else {
             Socket::from(socket)
         };
-        let prefaced = self.origins.is_prefaced(client);
+        let prefaced = self.intake.origins.is_prefaced(client);
         let listener = Some(listener);
         let connection = Connection { prefaced, listener, ..Connection::new(socket, client) };
-        self.route(connection, None, is_deferred);
+        let (conn, arrived) = self.intake.hold(connection, is_deferred);
+        self.core.handle(self.now, Input::Arrived(conn, arrived));
     }
 
     /// Accepts what the kernel has already completed, as far as there is room for it, then listens
@@ -67,12 +68,7 @@ impl Engine {
     /// Listens no more with this number. Nobody waits for what it leads to any more.
     pub(super) fn close_listener(&mut self, number: u32) {
         self.listeners.close(self.poll.registry(), number);
-        for conn in self.router.close_listener(ListenerId(number)) {
-            self.waiting.remove(&conn);
-        }
-        for conn in self.pending.of_listener(number) {
-            self.close_pending(conn);
-        }
+        self.core.handle(self.now, Input::LeadsNowhere(ListenerId(number)));
     }
 
     /// Accepts what has come to the listeners that are not wanted any more, then listens there no
@@ -90,8 +86,13 @@ impl Engine {
         self.listeners.relisten(self.now, self.poll.registry(), &config.listen, |listen| {
             open_listeners(config, std::slice::from_ref(listen), defers)
         });
-        for worker in self.workers.live() {
-            self.tell_what_it_serves(worker);
+        self.say_what_leads();
+    }
+
+    /// What comes to the listeners that are open leads to workers.
+    pub(super) fn say_what_leads(&mut self) {
+        for number in self.listeners.numbers() {
+            self.core.handle(self.now, Input::Leads(ListenerId(number), None));
         }
     }
 }

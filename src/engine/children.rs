@@ -7,8 +7,8 @@ use tracing::{info, warn};
 
 use super::Engine;
 use super::links::Channels;
-use crate::logic::Worker;
-use crate::logic::fleet::{Exit, Input};
+use crate::logic::core::Input;
+use crate::logic::fleet::Exit;
 use crate::logic::throttle::Throttle;
 use crate::os::reap::{self, Change, Changed};
 use crate::os::signals;
@@ -62,7 +62,10 @@ impl Engine {
             );
         }
         match worker {
-            Some(worker) => self.bury(worker, exit),
+            Some(worker) => {
+                self.workers.bury(worker);
+                self.core.handle(self.now, Input::Exited(worker, exit));
+            }
             None => self.hear_upgrade_answer(pid, exit),
         }
     }
@@ -98,18 +101,5 @@ impl Engine {
             }
             None => {}
         }
-    }
-
-    /// A worker was reaped.
-    fn bury(&mut self, worker: Worker, exit: Exit) {
-        if let Some(live) = self.workers.remove(worker) {
-            self.workers.buried.insert(worker, live.pid());
-            self.links.recover(self.now, worker);
-            self.listeners.worker_gone(self.now, worker);
-            self.hear_all();
-        }
-        self.output.ended(self.now, worker);
-        self.router.exited(self.now, worker);
-        self.fleet.handle(self.now, Input::Exited(worker, exit));
     }
 }

@@ -185,3 +185,8 @@ impl SavedConnection {
         })
     }
 }
+
+/// Whose a connection is, for the log.
+pub(super) fn of(client: Option<SocketAddr>) -> String {
+    client.map_or("of a Unix socket".to_owned(), |client| format!("of {client}"))
+}

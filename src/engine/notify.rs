@@ -11,9 +11,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use super::Engine;
 use crate::logic::config::SystemdConfig;
-use crate::logic::fleet::{Event, Replacing};
+use crate::logic::fleet::{Event, Fleet, Replacing};
 use crate::logic::throttle::Throttle;
 use crate::logic::time::Time;
 use crate::os::errors;
@@ -80,6 +79,18 @@ impl Notifier {
     /// Whether there is a manager.
     pub(super) fn is_on(&self) -> bool {
         self.socket.is_some()
+    }
+
+    /// Tells the manager what has changed of the fleet.
+    pub(super) fn follow(&mut self, now: Time, fleet: &Fleet) {
+        if !self.is_on() {
+            return;
+        }
+        if fleet.is_stopping() {
+            return self.stopping(now);
+        }
+        let ready = fleet.workers().filter(|worker| fleet.is_current(*worker)).count();
+        self.count(now, ready, fleet.size());
     }
 
     /// So many workers are ready, of so many. Said when it has changed; the first one that is ready
@@ -175,14 +186,14 @@ impl Notifier {
         format!("{stage}{news}STATUS={status}")
     }
 
-    /// When [`Notifier::look_after_time`] has something to do.
+    /// When [`Notifier::expire`] has something to do.
     pub(super) fn due(&self) -> Option<Time> {
         let beat = self.beat.map(|(_, at)| at);
         [self.retry, beat].into_iter().flatten().min()
     }
 
     /// Says what is due.
-    pub(super) fn look_after_time(&mut self, now: Time) {
+    pub(super) fn expire(&mut self, now: Time) {
         if let Some((every, at)) = self.beat
             && at <= now
         {
@@ -227,21 +238,6 @@ fn counted(ready: usize, slots: u16) -> String {
 fn reloading_message(now: Time) -> String {
     let micros = (now - Time::default()).as_micros();
     format!("RELOADING=1\nMONOTONIC_USEC={micros}")
-}
-
-impl Engine {
-    /// Tells the service manager what has changed.
-    pub(super) fn tell_manager(&mut self) {
-        if !self.notifier.is_on() {
-            return;
-        }
-        if self.fleet.is_stopping() {
-            self.notifier.stopping(self.now);
-            return;
-        }
-        let ready = self.fleet.workers().filter(|worker| self.fleet.is_current(*worker)).count();
-        self.notifier.count(self.now, ready, self.fleet.size());
-    }
 }
 
 #[cfg(test)]

@@ -9,11 +9,12 @@ use std::os::fd::AsFd;
 
 use tracing::{debug, warn};
 
-use super::{Connection, Engine};
+use super::Connection;
 use crate::logic::config::ProxyConfig;
 use crate::logic::origin::Told;
 use crate::logic::origin::proxy::{self, Client, Header, MAX_HEADER};
 use crate::logic::throttle::Throttle;
+use crate::logic::time::Time;
 use crate::os::peek::{Peeked, consume, identity, peek};
 
 /// Who has to send a PROXY header, and what those said that came.
@@ -82,7 +83,7 @@ impl Origins {
 
     /// Reads the PROXY header of a connection, if that is still to come. An error is a reason to close
     /// it; one that is gone without a byte is none to speak of.
-    fn read(&mut self, connection: &mut Connection, last: bool) -> Result<Preface, String> {
+    fn try_to_read(&mut self, connection: &mut Connection, last: bool) -> Result<Preface, String> {
         if !connection.prefaced {
             return Ok(Preface::Read(0));
         }
@@ -117,24 +118,19 @@ impl Origins {
         }
         Ok(Preface::Read(length))
     }
-}
 
-impl Engine {
     /// Reads the PROXY header of a connection, if that is still to come; `last` says that no more
     /// bytes will.
-    pub(super) fn read_preface(&mut self, connection: &mut Connection, last: bool) -> Preface {
-        match self.origins.read(connection, last) {
-            Ok(preface) => preface,
-            Err(why) => {
-                self.tell_of_missing_preface(connection.client, &why);
-                Preface::Missing
-            }
-        }
+    pub(super) fn read(&mut self, now: Time, connection: &mut Connection, last: bool) -> Preface {
+        self.try_to_read(connection, last).unwrap_or_else(|why| {
+            self.say_missing(now, connection.client, &why);
+            Preface::Missing
+        })
     }
 
     /// Says in the log why a connection of this peer is closed, at a limited rate.
-    pub(super) fn tell_of_missing_preface(&mut self, peer: Option<SocketAddr>, why: &str) {
-        if let Some(before) = self.origins.closed.say(self.now) {
+    pub(super) fn say_missing(&mut self, now: Time, peer: Option<SocketAddr>, why: &str) {
+        if let Some(before) = self.closed.say(now) {
             let peer = peer.map(|peer| peer.to_string());
             warn!(
                 name: "connection_dropped", client = peer.as_deref(), reason = "proxy_header",

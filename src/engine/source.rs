@@ -9,6 +9,7 @@ use tracing::{error, info, warn};
 
 use super::Engine;
 use crate::logic::config::{Change, Config, Takes, changes};
+use crate::logic::core::{Command, Input};
 
 /// What it means if a configuration is sound by itself, and not with the one that is in force.
 pub(super) const STAYS: &str = "what needs a stop and a start stays as it is";
@@ -75,7 +76,8 @@ impl Engine {
             self.config = before;
             self.source.fell_back();
             self.apply();
-            self.fleet.reconfigure(self.now, self.config.fleet.clone());
+            let command = Command::Configure(self.config.fleet.clone());
+            self.core.handle(self.now, Input::Command(command));
         }
     }
 
@@ -83,11 +85,9 @@ impl Engine {
     fn apply(&mut self) {
         let config = self.config.clone();
         self.links.reconfigure(&config);
-        self.origins.adopt(config.proxy);
-        self.pending.set_head_timeout(config.head_timeout);
+        self.core.reconfigure(config.core(self.workers.slots), config.route);
+        self.intake.origins.adopt(config.proxy);
         self.workers.set_command(config.command, config.process);
-        self.room.resize(self.config.crew(self.workers.slots));
-        self.router.reconfigure(config.route, self.room.queues());
     }
 }
 

@@ -1,30 +1,27 @@
 //! The beginning: from a configuration, or from the state of the program that this one was.
 
-use std::collections::HashMap;
-
 use anyhow::{Context, bail};
 use mio::Poll;
 use tracing::{info, warn};
 
-use super::connection::Connection;
-use super::intake::Handoff;
-use super::life::Worn;
+use super::intake::{Awaited, Intake};
+use super::limits::MemoryLimit;
 use super::links::{self, Links};
 use super::listeners::Listeners;
 use super::notify::Notifier;
 use super::origin::Origins;
 use super::output::Output;
-use super::pending::Pending;
 use super::source::{STAYS, say};
 use super::tokens::Subject;
 use super::upgrade::{State, Upgrade, YES};
 use super::workers::Workers;
 use super::{Engine, Source, privileges};
 use crate::logic::config::{self, Config};
+use crate::logic::core::{Command, Core, Input};
 use crate::logic::fleet::Fleet;
 use crate::logic::room::Room;
 use crate::logic::route::mint::MintKey;
-use crate::logic::route::{Conn, Router, SavedRouter};
+use crate::logic::route::{Router, SavedRouter};
 use crate::logic::time::Time;
 use crate::os::closing::Foreign;
 use crate::os::exposed::may_lead_elsewhere;
@@ -49,18 +46,13 @@ pub struct Origin {
 struct Parts {
     now: Time,
     poll: Poll,
-    fleet: Fleet,
-    router: Router,
-    origins: Origins,
+    core: Core,
+    intake: Intake,
     listeners: Listeners,
-    pending: Pending,
-    waiting: HashMap<Conn, Connection>,
-    handoff: Handoff,
     workers: Workers,
     links: Links,
     output: Output,
     notifier: Notifier,
-    room: Room,
 }
 
 impl Engine {
@@ -85,23 +77,23 @@ impl Engine {
         let spawner = Spawner { file_limit, signals: inherited, process: config.process.clone() };
         let [first, second, seed] =
             random::numbers().context("cannot get random numbers from the kernel")?;
+        let secret = (first, second);
+        let router = Router::new(now, config.route.clone(), room.queues(), secret, seed);
+        let fleet = Fleet::new(now, config.fleet.clone());
         let parts = Parts {
             now,
-            fleet: Fleet::new(now, config.fleet.clone()),
-            router: Router::new(now, config.route.clone(), room.queues(), (first, second), seed),
-            origins: Origins::new(config.proxy.clone()),
+            core: Core::new(config.core(config.fleet.workers), fleet, router, room),
+            intake: Intake::new(Origins::new(config.proxy.clone())),
             listeners,
-            pending: Pending::new(config.head_timeout),
-            waiting: HashMap::new(),
-            handoff: Handoff::new(),
             workers: Workers::new(spawner, config.command.clone(), config.fleet.workers),
             links: Links::new(poll.registry(), now, &config)?,
             output: Output::new(config.output),
             notifier: Notifier::new(now, &config.systemd),
-            room,
             poll,
         };
-        Ok(Self::assemble(parts, signals, config, origin))
+        let mut engine = Self::assemble(parts, signals, config, origin);
+        engine.say_what_leads();
+        Ok(engine)
     }
 
     /// Goes on from the state of the program that this one was, with a configuration that may have
@@ -123,12 +115,27 @@ impl Engine {
             "upgraded from sticky-run {version} to {}",
             env!("CARGO_PKG_VERSION")
         );
-        engine.fleet.reconfigure(engine.now, engine.config.fleet.clone());
+        let command = Command::Configure(engine.config.fleet.clone());
+        engine.core.handle(engine.now, Input::Command(command));
+        engine.wait_again()?;
         engine.change_listeners();
+        for worker in engine.workers.live() {
+            engine.tell_what_it_serves(worker);
+        }
         engine.settle_again();
         // Whoever ended in the meantime is not told of again.
         engine.workers.unreaped = true;
         Ok(engine)
+    }
+
+    /// Goes on to wait for the first bytes of connections.
+    fn wait_again(&mut self) -> anyhow::Result<()> {
+        for conn in self.core.awaited().collect::<Vec<_>>() {
+            if self.intake.wait(self.poll.registry(), conn, 0) == Awaited::Gone {
+                bail!("cannot wait for the first bytes of a connection");
+            }
+        }
+        Ok(())
     }
 
     /// Gives up what came by the upgrade.
@@ -148,24 +155,18 @@ impl Engine {
             poll: parts.poll,
             signals,
             now: parts.now,
-            fleet: parts.fleet,
-            router: parts.router,
-            origins: parts.origins,
+            core: parts.core,
+            intake: parts.intake,
             listeners: parts.listeners,
-            pending: parts.pending,
-            waiting: parts.waiting,
-            handoff: parts.handoff,
             workers: parts.workers,
             links: parts.links,
             mint: config.route.mint.clone(),
             defers: may_defer(&config),
-            room: parts.room,
-            reported: None,
             output: parts.output,
             notifier: parts.notifier,
             outcome: None,
             upgrade: Upgrade::new(origin.program),
-            worn: Worn::default(),
+            memory: MemoryLimit::default(),
             source: origin.source,
             config,
             fallback: None,
@@ -192,10 +193,10 @@ impl Parts {
         let links = Links::restore(registry, now, config, state.links, &live, &mut shared)?;
         let room = Room::new(state.file_limit.raised(), config.crew(slots));
         let router = Router::restore(config.route.clone(), room.queues(), state.router);
-        let waiting = state.waiting.into_iter();
-        let waiting = waiting.map(|(conn, connection)| Ok((conn, connection.restore()?)));
-        let waiting: HashMap<_, _> = waiting.collect::<anyhow::Result<_>>()?;
-        if router.queued().any(|conn| !waiting.contains_key(&conn)) {
+        let core = Core::new(config.core(slots), state.fleet, router, room).resume(state.core);
+        let origins = Origins::restore(config.proxy.clone(), state.origins);
+        let intake = Intake::restore(origins, state.intake)?;
+        if !core.is_sound(|conn| intake.has(conn)) {
             bail!("somebody waits there who is not there");
         }
         for (sender, descriptor) in state.unclosed {
@@ -205,18 +206,13 @@ impl Parts {
         notifier.upgraded(now, state.told);
         Ok(Self {
             now,
-            fleet: state.fleet,
-            router,
-            origins: Origins::restore(config.proxy.clone(), state.origins),
+            core,
+            intake,
             listeners: Listeners::restore(registry, state.listeners, &mut shared)?,
-            pending: Pending::restore(registry, config.head_timeout, state.pending)?,
-            waiting,
-            handoff: Handoff::restore(state.handoff)?,
             workers,
             links,
             output: Output::restore(registry, config.output, state.output)?,
             notifier,
-            room,
             poll,
         })
     }

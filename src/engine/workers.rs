@@ -1,32 +1,20 @@
-//! Workers: started and ended as the fleet says.
+//! Workers: their processes.
 
 use std::collections::BTreeMap;
 use std::mem;
-use std::time::Duration;
 
-use nix::libc;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
-use sticky_worker::message::{ENV_WORKER_ID, ENV_WORKERS};
 use tracing::{info, warn};
 
-use super::Engine;
 use super::children::Paused;
-use super::command_error::CommandError;
-use super::hear::SaidOnce;
-use super::links::Facts;
 use crate::logic::Worker;
-use crate::logic::config::{Command, ProcessConfig, with_slot};
-use crate::logic::fleet::Input;
+use crate::logic::config::{Command, ProcessConfig};
 use crate::logic::throttle::Throttle;
-use crate::os::closing;
-use crate::os::listen::Listener;
+use crate::logic::time::Time;
 use crate::os::reap;
-use crate::os::spawn::{Launch, SpawnError, Spawner};
-
-/// How long the start of a worker waits for descriptors that are being closed.
-const FOR_DESCRIPTORS: Duration = Duration::from_millis(20);
+use crate::os::spawn::Spawner;
 
 /// All live workers and how they are started.
 #[derive(Debug)]
@@ -39,11 +27,8 @@ pub(super) struct Workers {
     pub(super) buried: BTreeMap<Worker, Pid>,
     /// How many slots there are.
     pub(super) slots: u16,
-    /// Workers that are to be told `DRAIN` once no connection is on its way to them.
-    drains: Vec<Worker>,
     /// Whether the command could ever be started.
     started: bool,
-    pub(super) said_once: SaidOnce,
     /// Whether children may have ended that were left for the next turn.
     pub(super) unreaped: bool,
 }
@@ -52,12 +37,10 @@ pub(super) struct Workers {
 #[derive(Debug)]
 pub(super) struct Live {
     pub(super) worker: Worker,
-    pub(super) told_off: Throttle,
+    pub(super) violations: Throttle,
     /// It was ended for what it did, and is not heard any more.
     pub(super) ended: bool,
     pub(super) paused: Paused,
-    /// How many connections it was given.
-    pub(super) given: u64,
     /// This program has started it, and not the one that it was before an upgrade.
     is_own: bool,
     pid: Pid,
@@ -65,8 +48,8 @@ pub(super) struct Live {
 
 impl Live {
     fn new(worker: Worker, pid: Pid) -> Self {
-        let (told_off, paused) = (Throttle::default(), Paused::default());
-        Self { worker, told_off, ended: false, paused, given: 0, is_own: true, pid }
+        let (violations, paused) = (Throttle::default(), Paused::default());
+        Self { worker, violations, ended: false, paused, is_own: true, pid }
     }
 
     pub(super) fn pid(&self) -> Pid {
@@ -78,7 +61,6 @@ impl Live {
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct SavedWorkers {
     live: Vec<SavedLive>,
-    drains: Vec<Worker>,
     started: bool,
 }
 
@@ -86,8 +68,6 @@ pub(super) struct SavedWorkers {
 struct SavedLive {
     worker: Worker,
     pid: i32,
-    #[serde(default)]
-    given: u64,
 }
 
 impl Workers {
@@ -98,9 +78,7 @@ impl Workers {
             live: BTreeMap::new(),
             buried: BTreeMap::new(),
             slots,
-            drains: Vec::new(),
             started: false,
-            said_once: SaidOnce::default(),
             unreaped: false,
         }
     }
@@ -118,30 +96,45 @@ impl Workers {
 
     /// Writes them down.
     pub(super) fn save(&self) -> SavedWorkers {
-        let save = |live: &Live| SavedLive {
-            worker: live.worker,
-            pid: live.pid.as_raw(),
-            given: live.given,
-        };
-        SavedWorkers {
-            live: self.all().map(save).collect(),
-            drains: self.drains.clone(),
-            started: self.started,
-        }
+        let save = |live: &Live| SavedLive { worker: live.worker, pid: live.pid.as_raw() };
+        SavedWorkers { live: self.all().map(save).collect(), started: self.started }
     }
 
     /// Goes on with those that were written down.
     pub(super) fn restore(&mut self, saved: SavedWorkers) {
-        (self.drains, self.started) = (saved.drains, saved.started);
-        for SavedLive { worker, pid, given } in saved.live {
-            let live = Live { given, is_own: false, ..Live::new(worker, Pid::from_raw(pid)) };
+        self.started = saved.started;
+        for SavedLive { worker, pid } in saved.live {
+            let live = Live { is_own: false, ..Live::new(worker, Pid::from_raw(pid)) };
             self.live.insert(worker, live);
         }
     }
 
-    /// A worker is gone.
-    pub(super) fn remove(&mut self, worker: Worker) -> Option<Live> {
-        self.live.remove(&worker)
+    /// What they run.
+    pub(super) fn command(&self) -> &Command {
+        &self.command
+    }
+
+    /// Whether the command could ever be started.
+    pub(super) fn has_started(&self) -> bool {
+        self.started
+    }
+
+    /// The process of a worker exists.
+    pub(super) fn add(&mut self, worker: Worker, pid: Pid) {
+        self.started = true;
+        self.live.insert(worker, Live::new(worker, pid));
+    }
+
+    /// A worker has ended, of which something is still to be said.
+    pub(super) fn bury(&mut self, worker: Worker) {
+        if let Some(live) = self.live.remove(&worker) {
+            self.buried.insert(worker, live.pid);
+        }
+    }
+
+    /// Whether this program has started a worker, and not the one that it was before an upgrade.
+    pub(super) fn is_own(&self, worker: Worker) -> bool {
+        self.get(worker).is_some_and(|live| live.is_own)
     }
 
     /// All live workers.
@@ -152,15 +145,6 @@ impl Workers {
     /// What is known of each live worker.
     pub(super) fn all(&self) -> impl Iterator<Item = &Live> {
         self.live.values()
-    }
-
-    /// Those that are to be told to drain.
-    pub(super) fn take_drains(&mut self) -> Vec<Worker> {
-        mem::take(&mut self.drains)
-    }
-
-    pub(super) fn drain_later(&mut self, worker: Worker) {
-        self.drains.push(worker);
     }
 
     pub(super) fn terminate(&self, worker: Worker) {
@@ -202,6 +186,35 @@ impl Workers {
         }
     }
 
+    /// Ends a worker for what it did, which is said once, whatever was said of it before.
+    pub(super) fn end_for(&mut self, worker: Worker, what: &str) {
+        let Some(live) = self.get_mut(worker) else { return };
+        if mem::replace(&mut live.ended, true) {
+            return;
+        }
+        let pid = live.pid();
+        warn!(
+            name: "worker_killed", worker = worker.slot, pid = pid.as_raw(), reason = "protocol",
+            error = what,
+            "{worker} misuses its channel: {what}; it is ended (pid {pid})"
+        );
+        self.kill(worker);
+    }
+
+    /// Says in the log what a worker did wrong, at a limited rate.
+    pub(super) fn on_violation(&mut self, now: Time, worker: Worker, what: &str) {
+        if let Some(live) = self.get_mut(worker)
+            && let Some(before) = live.violations.say(now)
+        {
+            let pid = live.pid();
+            warn!(
+                name: "protocol_violated", worker = worker.slot, pid = pid.as_raw(), error = what,
+                suppressed = before,
+                "{worker} misuses its channel: {what} (pid {pid}, {before} earlier ones not shown)"
+            );
+        }
+    }
+
     /// Passes a signal on to every worker.
     pub(super) fn forward(&self, signal: Signal) {
         info!(name: "signal_forwarded", %signal, "forwarding {signal} to the workers");
@@ -238,115 +251,5 @@ impl Workers {
 
     pub(super) fn of_pid(&self, pid: Pid) -> Option<Worker> {
         self.all().find(|live| live.pid == pid).map(|live| live.worker)
-    }
-}
-
-impl Engine {
-    /// Starts a worker. Fails only if the command could never be started.
-    pub(super) fn spawn(&mut self, worker: Worker) -> anyhow::Result<()> {
-        let error = match self.try_spawn(worker) {
-            Ok(pid) => {
-                self.workers.started = true;
-                info!(
-                    name: "worker_started", worker = worker.slot, pid = pid.as_raw(),
-                    generation = worker.generation,
-                    "{worker} started (pid {pid})"
-                );
-                self.fleet.handle(self.now, Input::Spawned(worker));
-                return Ok(());
-            }
-            Err(error) => error,
-        };
-        // The machine is short of something, or the file is just being written.
-        let passing =
-            [libc::EAGAIN, libc::ENOMEM, libc::EMFILE, libc::ENFILE, libc::ETXTBSY, libc::EINTR];
-        let SpawnError { step, error } = error;
-        let temporary = error.raw_os_error().is_none_or(|errno| passing.contains(&errno));
-        let program = self.workers.command.program.clone();
-        let error = CommandError { program, step, error, script: None };
-        if !temporary && !self.workers.started {
-            return Err(error.into());
-        }
-        warn!(
-            name: "worker_spawn_failed", worker = worker.slot, %error,
-            "cannot start {worker}: {error}"
-        );
-        self.fleet.handle(self.now, Input::SpawnFailed(worker));
-        Ok(())
-    }
-
-    fn try_spawn(&mut self, worker: Worker) -> Result<Pid, SpawnError> {
-        // Connections that have just been taken back may have left no descriptor.
-        closing::wait(FOR_DESCRIPTORS);
-        let pid = self.launch(worker).inspect_err(|_| self.links.not_started(worker))?;
-        self.workers.live.insert(worker, Live::new(worker, pid));
-        if let Err(error) = self.links.started(worker) {
-            // Without events nothing of it would ever be heard, so it goes the way of a worker
-            // that is not ready in time, only sooner.
-            warn!(
-                name: "channel_watch_failed", worker = worker.slot,
-                "cannot wait for messages of {worker}: {error}"
-            );
-            self.workers.kill(worker);
-        }
-        Ok(pid)
-    }
-
-    /// Starts the process of a worker.
-    fn launch(&mut self, worker: Worker) -> Result<Pid, SpawnError> {
-        let mut launch = self.what_to_launch(worker);
-        let addresses = self.listeners.all().filter_map(Listener::address);
-        let facts = Facts {
-            incarnation: self.router.incarnate(worker),
-            mint: self.mint.as_ref(),
-            keys: &self.config.route.keys,
-            ports: addresses.map(|address| address.port()).collect(),
-            slots: self.workers.slots,
-        };
-        self.links.prepare(worker, &facts, &mut launch)?;
-        let (pipes, output) = self.output.pipes()?.unzip();
-        let end = self.links.workers_end(worker);
-        let pid = self.workers.spawner.spawn(&launch, end, output)?;
-        if let Some(pipes) = pipes {
-            self.output.started(self.poll.registry(), worker, pid, pipes);
-        }
-        Ok(pid)
-    }
-
-    /// What a worker is started as, in any handoff.
-    fn what_to_launch(&self, worker: Worker) -> Launch {
-        let Command { program, mut arguments, directory, mut environment } =
-            self.workers.command.clone();
-        let values = environment.iter_mut().filter_map(|(_, value)| value.as_mut());
-        for text in arguments.iter_mut().chain(values) {
-            *text = with_slot(text, worker.slot);
-        }
-        let mut launch = Launch { program, arguments, directory, environment };
-        let every = [
-            (ENV_WORKER_ID, worker.slot.to_string()),
-            (ENV_WORKERS, self.fleet.target_size().to_string()),
-        ];
-        let every = every.map(|(name, value)| (name.into(), Some(value.into())));
-        launch.environment.extend(every);
-        launch
-    }
-
-    /// A worker became ready, and may have ended since then.
-    pub(super) fn place(&mut self, worker: Worker) {
-        let pid = self.workers.pid_of(worker).map_or(0, Pid::as_raw);
-        info!(
-            name: "worker_ready", worker = worker.slot, pid, generation = worker.generation,
-            "{worker} is ready (pid {pid})"
-        );
-        if self.fleet.is_ready(worker) {
-            self.router.ready(self.now, worker);
-            let served = self.listeners.placed(self.now, worker);
-            self.tell_served(worker, served);
-        }
-        let is_own = self.workers.get(worker).is_some_and(|live| live.is_own);
-        if is_own && !self.fleet.is_rolling() {
-            // What workers run now has proved itself.
-            self.fallback = None;
-        }
     }
 }

@@ -15,7 +15,7 @@ mod perform;
 
 use people::{Connection, FRONT, Place, Process, SIDE, Said, Sent};
 use sticky_run::logic::Worker;
-use sticky_run::logic::core::{Command, Core, CoreConfig, First, Input};
+use sticky_run::logic::core::{Command, Core, CoreConfig, Input};
 use sticky_run::logic::fleet::{Exit, Fleet, FleetConfig, Outcome};
 use sticky_run::logic::rng::Rng;
 use sticky_run::logic::room::{Crew, Room};
@@ -152,7 +152,7 @@ impl World {
         let router = Router::new(now, route, room.queues(), (seed, 1), seed);
         let mut core = Core::new(config, Fleet::new(now, fleet.clone()), router, room);
         for listener in [FRONT, SIDE] {
-            core.handle(now, Input::Leads(listener, First::Client));
+            core.handle(now, Input::Leads(listener, None));
         }
         Self {
             rng: Rng::new(seed),

@@ -8,7 +8,7 @@ use sticky_run::logic::core::{
     Said as Heard, Seen, TakenBack,
 };
 use sticky_run::logic::fleet::Exit;
-use sticky_run::logic::route::Conn;
+use sticky_run::logic::route::{Conn, Returned};
 
 use super::people::{Back, Connection, FRONT, Place, Process, Said, Sent};
 use super::{Fault, WINDOW, World};
@@ -215,7 +215,11 @@ impl World {
             if self.fault == Fault::DropsReturned {
                 self.held.remove(&conn);
             } else {
-                self.answer(Input::Returned(conn, arrived, How::Recovered));
+                self.answer(Input::Returned(
+                    conn,
+                    arrived,
+                    How::NotServed(Returned::Recovered, None),
+                ));
             }
         }
         self.answer(Input::Recovered(worker));

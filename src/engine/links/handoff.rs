@@ -16,7 +16,8 @@ use crate::engine::Connection;
 use crate::engine::listeners::{Granted, Request};
 use crate::logic::Worker;
 use crate::logic::config::{Config, Handoff as Configured};
-use crate::logic::route::Assignment;
+use crate::logic::core::{Note, Noted, Reports};
+use crate::logic::route::Reason;
 use crate::logic::route::key::KeyList;
 use crate::logic::route::mint::MintKey;
 use crate::logic::time::Time;
@@ -56,7 +57,8 @@ pub(super) trait Handoff: Debug {
     fn send(
         &mut self,
         connection: Connection,
-        give: &Assignment,
+        worker: Worker,
+        reason: Reason,
         wires: &mut Wires,
     ) -> Result<(), (Connection, io::Error)>;
 
@@ -106,16 +108,6 @@ pub(super) trait Handoff: Debug {
 
     /// A worker has so many connections open, and can give back no more.
     fn limit_returns(&mut self, _worker: Worker, _open: u32) {}
-
-    /// Whether the worker says which of its connections are finished.
-    fn reports_closes(&self, _worker: Worker) -> bool {
-        true
-    }
-
-    /// Whether some worker does not.
-    fn is_blind(&self) -> bool {
-        false
-    }
 
     /// How many descriptors are kept here until this worker has them.
     fn on_their_way(&self, _worker: Worker) -> usize {
@@ -171,32 +163,6 @@ pub(in crate::engine) enum Channels {
     Readable,
     /// All, and everything that is in them by now.
     All,
-}
-
-/// What a worker is told.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(in crate::engine) enum Note {
-    /// Finish what you have: nothing new will come.
-    Drain,
-    /// End: when your connections have, or at once.
-    Close { at_once: bool },
-    /// You get no new keys any more.
-    Withdraw,
-    /// Assignment a sign of life.
-    Ping,
-}
-
-/// What became of a note.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(in crate::engine) enum Noted {
-    /// It lies in the channel until it is picked up, as a connection does.
-    InFlight,
-    /// It is said.
-    Said,
-    /// There was no room for it.
-    NoRoom,
-    /// Nobody there hears it.
-    Unheard,
 }
 
 /// What was taken back from a worker that has stopped reading, in the order of its sending.
@@ -282,6 +248,8 @@ pub(in crate::engine) struct Traits {
     pub(in crate::engine) mode: Mode,
     /// Workers mint ids.
     pub(in crate::engine) mints: bool,
+    /// Whether workers say which of their connections are finished, before they say something else of that.
+    pub(in crate::engine) reports: Reports,
     /// Workers ask for what they listen on, and serve nothing else.
     pub(in crate::engine) asks_to_listen: bool,
     /// What a worker has to do to be ready, and where that is written.

@@ -21,7 +21,7 @@ use tracing::warn;
 use self::channels::{ChannelEvent, ChannelPoll};
 use self::handoff::Handoff;
 pub(super) use self::handoff::{
-    Channels, Facts, Note, Noted, Pacing, SavedHandoff, TakenBack, Turn, Unread, check, traits,
+    Channels, Facts, Pacing, SavedHandoff, TakenBack, Turn, Unread, check, traits,
 };
 pub(super) use self::said::Said;
 use self::wires::Wires;
@@ -29,7 +29,8 @@ use super::Connection;
 use super::listeners::{Granted, Request};
 use crate::logic::Worker;
 use crate::logic::config::Config;
-use crate::logic::route::Assignment;
+use crate::logic::core::{Note, Noted};
+use crate::logic::route::Reason;
 use crate::logic::time::Time;
 use crate::os::kept::{Keeper, Shared};
 use crate::os::spawn::Launch;
@@ -169,9 +170,10 @@ impl Links {
         &mut self,
         now: Time,
         connection: Connection,
-        give: &Assignment,
+        worker: Worker,
+        reason: Reason,
     ) -> Result<(), (Connection, io::Error)> {
-        self.handoff.send(connection, give, self.wires.at(now))
+        self.handoff.send(connection, worker, reason, self.wires.at(now))
     }
 
     /// Says something to a worker.
@@ -219,16 +221,6 @@ impl Links {
     /// A worker has so many connections open, and can give back no more.
     pub(super) fn limit_returns(&mut self, worker: Worker, open: u32) {
         self.handoff.limit_returns(worker, open);
-    }
-
-    /// Whether a worker says which of its connections are finished.
-    pub(super) fn reports_closes(&self, worker: Worker) -> bool {
-        self.handoff.reports_closes(worker)
-    }
-
-    /// Whether some worker does not.
-    pub(super) fn is_blind(&self) -> bool {
-        self.handoff.is_blind()
     }
 
     /// How many connections are held that did not get into their workers.

@@ -22,6 +22,8 @@ pub(in crate::engine) enum Said {
     Announced(Box<[u8]>),
     /// This key lives there no more.
     Forgotten(Box<[u8]>),
+    /// It says from now on which of its connections are finished.
+    ReportsEnds,
     /// It says that so many of its connections are finished.
     Closed(u32),
     /// So many of its connections count no more, of which it does not say so itself.

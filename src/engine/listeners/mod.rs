@@ -64,20 +64,8 @@ pub(in crate::engine) struct Listeners {
 struct Entry {
     listener: Listener,
     place: Option<Place>,
-    first: First,
     /// Nobody new is let in, since it is not asked for any more.
     retired: bool,
-}
-
-/// Who says something first on the connections of a listener.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub(in crate::engine) enum First {
-    /// Clients, the head of a request.
-    Client,
-    /// Perhaps the server.
-    Server,
-    /// Clients probably, as far as is known.
-    Unknown,
 }
 
 /// The listeners in a state.
@@ -93,7 +81,6 @@ struct SavedEntry {
     number: u32,
     socket: Kept,
     about: About,
-    first: First,
 }
 
 impl SavedListeners {
@@ -149,15 +136,15 @@ impl Listeners {
         register(registry, number, &listener)?;
         info!(name: "listening", address = listener.bound_to(), "listening on {listener}");
         self.next += 1;
-        self.enter(number, listener, First::Client);
+        self.enter(number, listener);
         Ok(number)
     }
 
-    fn enter(&mut self, number: u32, listener: Listener, first: First) {
+    fn enter(&mut self, number: u32, listener: Listener) {
         let place = listener.place();
         self.places.extend(place.clone().map(|place| (place, number)));
         self.ready.insert(number);
-        self.listeners.insert(number, Entry { listener, place, first, retired: false });
+        self.listeners.insert(number, Entry { listener, place, retired: false });
     }
 
     /// Forgets a listener, and returns it.
@@ -189,7 +176,6 @@ impl Listeners {
             number: *number,
             socket: keeper.keep(&entry.listener),
             about: entry.listener.about().clone(),
-            first: entry.first,
         };
         SavedListeners {
             listeners: self.listeners.iter().map(save).collect(),
@@ -206,10 +192,10 @@ impl Listeners {
     ) -> io::Result<Self> {
         let requested = Requested::restore(saved.requested, shared)?;
         let mut all = Self { next: saved.next, requested, ..Self::default() };
-        for SavedEntry { number, socket, about, first } in saved.listeners {
+        for SavedEntry { number, socket, about } in saved.listeners {
             let listener = Listener::restore(socket.take_over()?, about);
             register(registry, number, &listener)?;
-            all.enter(number, listener, first);
+            all.enter(number, listener);
         }
         Ok(all)
     }
@@ -225,28 +211,6 @@ impl Listeners {
             let range = (place.clone(), 0)..=(place, u32::MAX);
             self.places.range(range).next().map(|(_, number)| *number)
         })
-    }
-
-    /// Who says something first on the connections of this listener.
-    fn expect(&mut self, number: u32, first: First) {
-        if let Some(entry) = self.listeners.get_mut(&number) {
-            entry.first = first;
-        }
-    }
-
-    /// Whether the head of a request may be expected from a connection of this listener.
-    pub(in crate::engine) fn speaks_http(&self, number: Option<u32>) -> bool {
-        self.first(number) != First::Server
-    }
-
-    /// Whether the server may be the one to speak first on a connection of this listener.
-    pub(in crate::engine) fn may_speak_first(&self, number: Option<u32>) -> bool {
-        self.first(number) != First::Client
-    }
-
-    fn first(&self, number: Option<u32>) -> First {
-        let entry = number.and_then(|number| self.listeners.get(&number));
-        entry.map_or(First::Client, |entry| entry.first)
     }
 
     pub(in crate::engine) fn became_readable(&mut self, number: u32) {
@@ -307,10 +271,6 @@ impl Listeners {
     /// Whether accepting can go on at once, but for the room in the supervisor.
     pub(in crate::engine) fn has_more(&self) -> bool {
         self.resting_until.is_none() && !self.ready.is_empty()
-    }
-
-    pub(in crate::engine) fn are_closed(&self) -> bool {
-        self.listeners.is_empty()
     }
 
     /// When to [`close_all`](Self::close_all).

@@ -7,8 +7,8 @@ use std::rc::Rc;
 
 use mio::Registry;
 
-use super::First;
 use crate::logic::config::ProcessConfig;
+use crate::logic::core::First;
 use crate::logic::room::Ports as Allowed;
 use crate::logic::time::Time;
 use crate::os::listen::{Asked, Mode};

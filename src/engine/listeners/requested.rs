@@ -14,11 +14,12 @@ use nix::libc;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
+use super::Listeners;
 use super::opened::{Opened, Port, Ports, SavedPorts};
 use super::request::{Ask, Granted, Opening, Request};
 use super::served::Serving;
-use super::{First, Listeners};
 use crate::logic::Worker;
+use crate::logic::core::First;
 use crate::logic::room::Ports as Allowed;
 use crate::logic::time::Time;
 use crate::os::errors;
@@ -108,11 +109,6 @@ impl Listeners {
         self.requested.is_needed
     }
 
-    /// Whether any worker may still serve a connection of this listener that came back.
-    pub(in crate::engine) fn lead_anywhere(&self, listener: Option<u32>) -> bool {
-        !self.workers_ask() || listener.is_some_and(|listener| self.requested.ports.has(listener))
-    }
-
     /// The listener that a connection came to which a worker had, if that matters: open, or one that
     /// the user does not name any more.
     pub(in crate::engine) fn listener_of(&self, socket: &impl AsFd) -> Option<u32> {
@@ -180,7 +176,7 @@ impl Listeners {
         if let Some(port) = self.requested.ports.get(&request.name) {
             let opened = port.opened.clone();
             self.put_in_place(worker, &opened, request, opening)?;
-            self.note_first(&opened, request, opening);
+            self.say_if_hidden(request, opening);
             return Ok(opened);
         }
         self.may_open(worker, opening)?;
@@ -193,7 +189,7 @@ impl Listeners {
                 Opened::Listeners(self.find_or_open(request, opening)?)
             }
         };
-        self.note_first(&opened, request, opening);
+        self.say_if_hidden(request, opening);
         let port = Port { opened: opened.clone(), shared: request.shared.clone() };
         self.requested.ports.insert(request.name.clone(), port);
         Ok(opened)
@@ -278,12 +274,8 @@ impl Listeners {
         self.get(number).is_some_and(|listener| is_asked_for(listener, &request.ask))
     }
 
-    /// Connections of a server that does not speak HTTP have no head to wait for.
-    fn note_first(&mut self, opened: &Opened, request: &Request, opening: &Opening<'_>) {
-        let Opened::Listeners(listeners) = opened else { return };
-        for listener in listeners {
-            self.expect(*listener, request.first);
-        }
+    /// Says that keys are hidden where a server speaks TLS.
+    fn say_if_hidden(&self, request: &Request, opening: &Opening<'_>) {
         if request.is_tls && opening.needs_head {
             warn!(
                 name: "keys_hidden", address = request.place,

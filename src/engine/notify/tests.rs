@@ -108,11 +108,11 @@ fn a_manager_without_room_hears_later_how_things_are_then() {
     let filled = (0..100_000).find(|_| !notifier.send("X=1", at(0))).unwrap();
     notifier.count(at(0), 1, 2);
     assert_eq!(notifier.due(), Some(at(250)));
-    notifier.look_after_time(at(250));
+    notifier.expire(at(250));
     assert_eq!(notifier.due(), Some(at(500)));
     assert_eq!(said(&manager).len(), filled);
     notifier.count(at(300), 2, 2);
-    notifier.look_after_time(at(500));
+    notifier.expire(at(500));
     assert_eq!(said(&manager), ["READY=1\nSTATUS=2 of 2 workers ready"]);
     assert_eq!(notifier.due(), None);
     notifier.stopping(at(600));
@@ -133,8 +133,8 @@ fn a_manager_that_is_gone_or_never_was_costs_nothing() {
 fn signs_of_life_come_twice_as_often_as_asked_for() {
     let (manager, mut notifier) = manager("beat", Some(Duration::from_millis(100)));
     assert_eq!(notifier.due(), Some(at(50)));
-    notifier.look_after_time(at(49));
-    notifier.look_after_time(at(60));
+    notifier.expire(at(49));
+    notifier.expire(at(60));
     assert_eq!(said(&manager), ["WATCHDOG=1"]);
     assert_eq!(notifier.due(), Some(at(110)));
 }

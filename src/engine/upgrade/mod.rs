@@ -99,7 +99,7 @@ impl Upgrade {
 impl Engine {
     /// An upgrade is asked for.
     pub(super) fn begin_upgrade(&mut self) {
-        if self.fleet.is_stopping() {
+        if self.core.fleet().is_stopping() {
             return info!(name: "upgrade_refused", reason = "stopping", "stopping: not upgrading");
         }
         if !matches!(self.upgrade.step, Step::Idle) {
@@ -140,9 +140,9 @@ impl Engine {
 
     /// Waits no longer for an answer that is late, or that does not matter any more since the
     /// supervisor stops.
-    pub(super) fn look_after_upgrade(&mut self) {
+    pub(super) fn expire_upgrade(&mut self) {
         let late = self.upgrade.late_at().is_some_and(|at| at <= self.now);
-        let stops = self.fleet.is_stopping();
+        let stops = self.core.fleet().is_stopping();
         if !(late || (stops && !matches!(self.upgrade.step, Step::Idle))) {
             return;
         }
@@ -167,7 +167,7 @@ impl Engine {
     /// as some do for a moment when they are given up, and all when the supervisor stops.
     pub(super) fn may_become_upgraded(&self) -> bool {
         let some_retire = self.listeners.retired_until().is_some();
-        self.upgrade.is_due() && !some_retire && !self.fleet.is_stopping()
+        self.upgrade.is_due() && !some_retire && !self.core.fleet().is_stopping()
     }
 
     /// Becomes the program. Nothing may be left to do of what was decided.
@@ -203,21 +203,19 @@ impl Engine {
     }
 
     fn save(&self, keeper: &mut Keeper) -> State<&Router> {
-        let waiting = self.waiting.iter();
         State {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             in_force: self.fallback.as_ref().unwrap_or(&self.config).in_force(),
-            fleet: self.fleet.clone(),
-            router: &self.router,
+            fleet: self.core.fleet().clone(),
+            router: self.core.router(),
+            core: self.core.save(),
             listeners: self.listeners.save(keeper),
-            pending: self.pending.save(keeper),
-            waiting: waiting.map(|(conn, its)| (*conn, its.save(keeper))).collect(),
-            handoff: self.handoff.save(keeper),
+            intake: self.intake.save(keeper),
             workers: self.workers.save(),
             links: self.links.save(keeper),
             output: self.output.save(keeper),
             told: self.notifier.told().clone(),
-            origins: self.origins.save(),
+            origins: self.intake.origins.save(),
             mint: self.mint.clone(),
             signals: self.workers.spawner().signals,
             file_limit: self.workers.spawner().file_limit,

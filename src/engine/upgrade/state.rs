@@ -9,19 +9,18 @@ use std::str;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-use crate::engine::connection::SavedConnection;
-use crate::engine::intake::SavedHandoff;
-use crate::engine::links::SavedHandoff as SavedLinks;
+use crate::engine::intake::SavedIntake;
+use crate::engine::links::SavedHandoff;
 use crate::engine::listeners::SavedListeners;
 use crate::engine::notify::Told;
 use crate::engine::output::SavedOutput;
-use crate::engine::pending::SavedPending;
 use crate::engine::workers::SavedWorkers;
 use crate::logic::config::{InForce, Listen};
+use crate::logic::core::SavedCore;
 use crate::logic::fleet::Fleet;
 use crate::logic::origin;
 use crate::logic::route::mint::MintKey;
-use crate::logic::route::{Conn, Router, SavedRouter};
+use crate::logic::route::{Router, SavedRouter};
 use crate::os::closing::Sender;
 use crate::os::kept::Kept;
 use crate::os::limits::FileLimit;
@@ -31,9 +30,9 @@ use crate::os::upgrade::StateFile;
 /// What a state begins with, before the number of its format and the end of that line.
 const HEADER: &[u8] = b"sticky-run state ";
 /// The format that is written.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// The oldest format that is read.
-const OLDEST: u32 = 1;
+const OLDEST: u32 = 2;
 /// The longest first line.
 const LONGEST_LINE: usize = 64;
 
@@ -45,12 +44,11 @@ pub(in crate::engine) struct State<R> {
     pub(in crate::engine) in_force: InForce,
     pub(in crate::engine) fleet: Fleet,
     pub(in crate::engine) router: R,
+    pub(in crate::engine) core: SavedCore,
     pub(in crate::engine) listeners: SavedListeners,
-    pub(in crate::engine) pending: Vec<SavedPending>,
-    pub(in crate::engine) waiting: Vec<(Conn, SavedConnection)>,
-    pub(in crate::engine) handoff: SavedHandoff,
+    pub(in crate::engine) intake: SavedIntake,
     pub(in crate::engine) workers: SavedWorkers,
-    pub(in crate::engine) links: SavedLinks,
+    pub(in crate::engine) links: SavedHandoff,
     pub(in crate::engine) output: SavedOutput,
     pub(in crate::engine) told: Told,
     pub(in crate::engine) origins: origin::Told,
@@ -160,7 +158,7 @@ mod tests {
             mint: None,
         };
         let worker = json!({ "slot": 1, "generation": 3 });
-        let live = json!([{ "worker": worker, "pid": 77, "given": 5 }]);
+        let live = json!([{ "worker": worker, "pid": 77 }]);
         let program = json!({ "Unix": b"a" });
         let command = json!({
             "program": program, "arguments": [program], "directory": null, "environment": [],
@@ -176,10 +174,12 @@ mod tests {
                 "is_needed": false, "ports": { "named": [], "ports": {} }, "serving": [],
                 "look_at": null, "elsewhere": [], "is_guess_said": false,
             } })),
-            pending: Vec::new(),
-            waiting: Vec::new(),
-            handoff: saved(json!({ "next": 9, "returned": [], "returns": { "counts": {} } })),
-            workers: saved(json!({ "live": live, "drains": [worker], "started": true })),
+            core: saved(json!({
+                "held": [], "returns": { "counts": {} }, "workers": [], "listeners": [],
+                "drains": [worker],
+            })),
+            intake: saved(json!({ "sockets": [], "last": 9 })),
+            workers: saved(json!({ "live": live, "started": true })),
             links: saved(json!({ "Native": {
                 "charge": 768, "channels": [[worker, { "ours": 7, "theirs": 8 }]],
                 "recovery": { "abandoned": [], "unrelieved": [worker] },
@@ -218,7 +218,8 @@ mod tests {
         assert_eq!((state.version.as_str(), state.fleet.size()), ("0.0.1", 3));
         assert_eq!(state.asked().count(), 0);
         let text = format!("{:?}", state.workers);
-        assert!(text.contains("pid: 77") && text.contains("given: 5"), "{text}");
+        assert!(text.contains("pid: 77"), "{text}");
+        assert_eq!(state.unclosed.len(), 2);
     }
 
     #[test]
@@ -240,15 +241,12 @@ mod tests {
     #[test]
     fn a_field_that_an_older_program_did_not_write_has_its_default() {
         let mut older = bytes();
-        // The last field of the struct that begins with the worker.
-        let given = first_field(&older, "given");
-        let field = given..given + "given".len() + 2;
-        let worker =
-            given - older[..given].windows(2).rev().position(|two| two == [0x83, 0xA6]).unwrap();
-        older[worker - 2] -= 1;
-        older.drain(field);
-        let text = format!("{:?}", decode(&older).unwrap().workers);
-        assert!(text.contains("pid: 77") && text.contains("given: 0"), "{text}");
+        // The last field of all.
+        let unclosed = first_field(&older, "unclosed");
+        let first = first_field(&older, "version");
+        older[first - 1] -= 1;
+        older.truncate(unclosed);
+        assert!(decode(&older).unwrap().unclosed.is_empty());
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub use self::socket::SocketConfig;
 pub use self::sound::Unsound;
 pub use self::systemd::SystemdConfig;
 pub use self::wear::WearConfig;
+use crate::logic::core::CoreConfig;
 use crate::logic::fleet::FleetConfig;
 use crate::logic::room::Crew;
 use crate::logic::route::RouteConfig;
@@ -68,6 +69,18 @@ impl Config {
     /// The workers that there may be with so many slots.
     pub fn crew(&self, slots: u16) -> Crew {
         Crew { slots, draining: self.fleet.max_draining, pipes: self.output.prefix }
+    }
+
+    /// What the core has to know of it, beside the fleet's and the router's part.
+    pub fn core(&self, slots: u16) -> CoreConfig {
+        CoreConfig {
+            head_timeout: self.head_timeout,
+            most_connections: self.most_connections,
+            connections_of_one: self.wear.connections,
+            seed: self.fleet.seed,
+            watches: self.fleet.watchdog.is_some(),
+            crew: self.crew(slots),
+        }
     }
 }
 

@@ -54,8 +54,6 @@ pub(super) enum Stage {
     Sending(Assignment),
     /// It came back from a worker and is routed in the next turn; `None` as if it had just come.
     Returned(Option<Returned>),
-    /// It did not arrive at a worker, and is tried again at this time.
-    Delayed(Time, Returned),
 }
 
 /// What is awaited of a connection.
@@ -116,8 +114,6 @@ struct Orders {
     by_listener: BTreeSet<(ListenerId, Conn)>,
     /// Those that have more bytes and are not looked at before this time.
     looks: BTreeSet<(Time, Conn)>,
-    /// Those that did not arrive, and when they are tried again.
-    delayed: BTreeSet<(Time, Conn)>,
     /// How many wait in queues of the router.
     queued: usize,
 }
@@ -231,11 +227,11 @@ impl Table {
 
     /// When the first of those that wait for time has waited long enough, if heads may take so long.
     pub(super) fn due(&self, head_timeout: Duration) -> Option<Time> {
-        let Orders { looks, delayed, by_age, returned, .. } = &self.orders;
+        let Orders { looks, by_age, returned, .. } = &self.orders;
         let at = |order: &BTreeSet<(Time, Conn)>| order.first().map(|(at, _)| *at);
         let head = at(by_age).map(|since| since + head_timeout);
         let at_once = (!returned.is_empty()).then(Time::default);
-        [at(looks), at(delayed), head, at_once].into_iter().flatten().min()
+        [at(looks), head, at_once].into_iter().flatten().min()
     }
 
     /// One whose head is late. It is named once.
@@ -282,17 +278,6 @@ impl Table {
         self.set(conn, Stage::New);
         Some((conn, how))
     }
-
-    /// Those that did not arrive and are tried again now come back.
-    pub(super) fn retry(&mut self, now: Time) {
-        while let Some((until, conn)) = self.orders.delayed.first().copied()
-            && until <= now
-            && let Some(Stage::Delayed(_, how)) = self.held.get(&conn).map(|held| &held.stage)
-        {
-            let how = *how;
-            self.set(conn, Stage::Returned(Some(how)));
-        }
-    }
 }
 
 impl Orders {
@@ -303,7 +288,6 @@ impl Orders {
                 self.by_listener.extend(held.listener.map(|listener| (listener, conn)));
             }
             Stage::Returned(_) => self.returned.push_back(conn),
-            Stage::Delayed(until, _) => _ = self.delayed.insert((*until, conn)),
             Stage::Queued => self.queued += 1,
             Stage::New | Stage::SecondLook(_) | Stage::Crowded(_) | Stage::Sending(_) => {}
         }
@@ -324,7 +308,6 @@ impl Orders {
                 self.returned.pop_front();
             }
             Stage::Returned(_) => self.returned.retain(|other| *other != conn),
-            Stage::Delayed(until, _) => _ = self.delayed.remove(&(*until, conn)),
             Stage::Queued => self.queued -= 1,
             Stage::New | Stage::SecondLook(_) | Stage::Crowded(_) | Stage::Sending(_) => {}
         }

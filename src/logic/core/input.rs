@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::logic::Worker;
 use crate::logic::fleet::{Exit, FleetConfig, Limit};
 use crate::logic::route::returns::Progress;
-use crate::logic::route::{Conn, ListenerId};
+use crate::logic::route::{Conn, ListenerId, Returned};
 
 /// Something that has happened outside, or that the operator wants.
 #[derive(Clone, Debug)]
@@ -54,8 +54,8 @@ pub enum Input<'a> {
     Serves(Worker, ListenerId),
     /// A worker serves it no more.
     Leaves(Worker, ListenerId),
-    /// What comes to a listener leads to workers, and this is who speaks first there.
-    Leads(ListenerId, First),
+    /// What comes to a listener leads to workers, and this is who speaks first there, if that is said.
+    Leads(ListenerId, Option<First>),
     /// What comes to a listener leads nowhere any more.
     LeadsNowhere(ListenerId),
     /// Nobody new is let in any more, and whoever was is here.
@@ -103,17 +103,9 @@ pub enum How {
         /// What no other socket has.
         identity: u64,
     },
-    /// It did not arrive for want of descriptors, and is tried again after this time.
-    NotArrived {
-        /// The worker that has too many.
-        worker: Worker,
-        /// It is the owner of its key.
-        owned: bool,
-        /// How long the connection rests.
-        after: Duration,
-    },
-    /// It was on its way to a worker that is gone.
-    Recovered,
+    /// It did not get to its worker, or that one's server did not take it. The second is what no other
+    /// socket has, if the worker had it.
+    NotServed(Returned, Option<u64>),
 }
 
 /// What was found of a PROXY header.
@@ -187,8 +179,17 @@ pub enum Said<'a> {
     Ends(&'a [u8]),
     /// It has finished so many connections.
     Closed(u32),
-    /// So many are with it, and it will not say when they are finished.
-    Arrived(u32),
+    /// So many of its connections count no more, of which it does not say so itself.
+    Uncounted(u32),
+    /// It gave a connection back whose client is gone; with `ends` the connection is finished for it by this.
+    ReturnedGone {
+        /// It has not said so before.
+        ends: bool,
+    },
+    /// It has picked something up, so that there may be room.
+    PickedUp,
+    /// It has stopped reading, and there may be descriptors now for what was left in its channel.
+    Unrelieved,
     /// It is alive.
     Pong,
     /// It ends by itself soon.
@@ -199,10 +200,11 @@ pub enum Said<'a> {
     Quiet,
     /// It has sessions again.
     Busy,
-    /// It says which of its connections are finished, or it does not.
-    Reports(Reports),
-    /// Another process speaks for it, which has nothing of what was given to it.
-    Rebooted,
+    /// It says which of its connections are finished from now on.
+    ReportsEnds,
+    /// Another process speaks for it, which has nothing of what was given to it, and says which of its
+    /// connections are finished, or does not.
+    Rebooted(Reports),
 }
 
 /// Whether a worker says which of its connections are finished.
@@ -264,6 +266,8 @@ pub enum Command {
     Restart(FleetConfig),
     /// New workers in all slots; it is refused, since the supervisor stops.
     RestartLate,
+    /// This configuration, for the workers that are started from now on.
+    Configure(FleetConfig),
     /// One slot more.
     More,
     /// One slot less.

@@ -50,7 +50,7 @@ use super::Worker;
 use super::fleet::{self, Fleet};
 use super::room::{Crew, Room};
 use super::route::returns::Returns;
-use super::route::{Conn, ListenerId, Router};
+use super::route::{Conn, ListenerId, RouteConfig, Router};
 use super::throttle::Throttle;
 use super::time::Time;
 
@@ -101,8 +101,6 @@ pub struct Core {
     turn: Turn,
     /// Workers that are to be told `DRAIN`.
     drains: Vec<Worker>,
-    /// Workers that have stopped reading, of which something is still to be taken back, and when.
-    unrelieved: Option<(Time, Vec<Worker>)>,
     listening: Listening,
     /// How many are open, as the fleet last heard.
     reported: Option<u64>,
@@ -148,7 +146,6 @@ pub struct SavedCore {
     workers: Vec<(Worker, Facts)>,
     listeners: Vec<(ListenerId, First)>,
     drains: Vec<Worker>,
-    unrelieved: Vec<Worker>,
 }
 
 impl Core {
@@ -170,11 +167,17 @@ impl Core {
             blocked_until: None,
             turn: Turn::default(),
             drains: Vec::new(),
-            unrelieved: None,
             listening: Listening::Open,
             reported: None,
             said: Once::default(),
         }
+    }
+
+    /// Whether everything that is held has a socket, and everybody who waits is held.
+    pub fn is_sound(&self, has_socket: impl Fn(Conn) -> bool) -> bool {
+        let queued =
+            |conn| self.held.get(conn).is_some_and(|held| matches!(held.stage, Stage::Queued));
+        self.connections().all(has_socket) && self.router.queued().all(queued)
     }
 
     /// What is to be written down, with the [`Fleet`] and the [`Router`]. Nothing may be left to do.
@@ -185,27 +188,25 @@ impl Core {
             workers: self.workers.iter().map(|(worker, facts)| (*worker, *facts)).collect(),
             listeners: self.listeners.iter().map(|(listener, first)| (*listener, *first)).collect(),
             drains: self.drains.clone(),
-            unrelieved: self.unrelieved.iter().flat_map(|(_, workers)| workers).copied().collect(),
         }
     }
 
     /// Goes on with what was written down.
     #[must_use]
-    pub fn resume(self, now: Time, saved: SavedCore) -> Self {
-        let SavedCore { held, returns, workers, listeners, drains, unrelieved } = saved;
+    pub fn resume(self, saved: SavedCore) -> Self {
+        let SavedCore { held, returns, workers, listeners, drains } = saved;
         Self {
             held,
             returns,
             workers: workers.into_iter().collect(),
             listeners: listeners.into_iter().collect(),
             drains,
-            unrelieved: (!unrelieved.is_empty()).then_some((now, unrelieved)),
             ..self
         }
     }
 
     /// Another configuration holds from now on.
-    pub fn reconfigure(&mut self, config: CoreConfig, route: super::route::RouteConfig) {
+    pub fn reconfigure(&mut self, config: CoreConfig, route: RouteConfig) {
         let crew = Crew { slots: self.config.crew.slots, ..config.crew };
         self.config = CoreConfig { crew, ..config };
         self.resize_room(self.config.crew.slots);
@@ -220,6 +221,11 @@ impl Core {
     /// Who gets connections.
     pub fn router(&self) -> &Router {
         &self.router
+    }
+
+    /// How many connections a worker was given and has not finished.
+    pub fn open_on(&mut self, worker: Worker) -> Option<u32> {
+        self.router.open_on(worker)
     }
 
     /// How much may be held.
@@ -251,7 +257,8 @@ impl Core {
     /// Whether as many are open as may be.
     fn has_most(&self) -> bool {
         let most = self.config.most_connections;
-        most.is_some_and(|most| self.router.open() + self.held.len() as u64 >= most)
+        let held = || (self.held.len() + self.turn.abandoned) as u64;
+        most.is_some_and(|most| self.router.open() + held() >= most)
     }
 
     /// So many times as many messages as configured may be in flight to workers that pick them up quickly.
@@ -273,7 +280,6 @@ impl Core {
             self.fleet.poll_timeout(),
             self.router.poll_timeout(now),
             self.held.due(self.head_timeout()),
-            self.unrelieved.as_ref().map(|(at, _)| *at),
             self.blocked_until.filter(|_| self.held.queued() > 0),
         ];
         due.into_iter().flatten().min()
@@ -288,7 +294,6 @@ impl Core {
         while let Some(conn) = self.held.overdue(now, timeout) {
             self.head_is_late(now, conn);
         }
-        self.held.retry(now);
         if self.fleet.poll_timeout().is_some_and(|at| at <= now) {
             if self.config.watches {
                 // A sign of life that came in time may lie unread when its time is over.
@@ -334,7 +339,7 @@ impl Core {
     /// there is nothing.
     #[must_use]
     pub fn advance(&mut self, now: Time) -> bool {
-        if self.take_back_rest(now) || self.route_returned(now) || self.look_at_wanted(now) {
+        if self.route_returned(now) || self.look_at_wanted(now) {
             return true;
         }
         if let Some(worker) = self.router.poll_stalled(now) {
@@ -357,7 +362,7 @@ impl Core {
     pub fn handle(&mut self, now: Time, input: Input<'_>) {
         match input {
             Input::Arrived(conn, arrived) => self.arrived(now, conn, arrived),
-            Input::Returned(conn, arrived, how) => self.came_back(now, conn, arrived, how),
+            Input::Returned(conn, arrived, how) => self.came_back(conn, arrived, how),
             Input::Preface(conn, preface) => self.preface(now, conn, preface),
             Input::Seen(conn, seen) => self.seen(now, conn, &seen),
             Input::Readable { conn, closed } => self.readable(now, conn, closed),
@@ -374,7 +379,10 @@ impl Core {
             Input::Noted(worker, note, noted) => self.noted(now, worker, note, noted),
             Input::Serves(worker, listener) => self.router.add_listener(worker, listener),
             Input::Leaves(worker, listener) => self.router.remove_listener(worker, listener),
-            Input::Leads(listener, first) => _ = self.listeners.insert(listener, first),
+            Input::Leads(listener, first) => {
+                let own = self.listeners.entry(listener).or_default();
+                *own = first.unwrap_or(*own);
+            }
             Input::LeadsNowhere(listener) => self.leads_nowhere(listener),
             Input::ListenersClosed => self.listeners_closed(),
             Input::Spawned(worker, reports) => {
@@ -397,6 +405,7 @@ impl Core {
         match command {
             Command::Stop => self.fleet.handle(now, fleet::Input::Stop),
             Command::Restart(config) => self.fleet.restart_with(now, config),
+            Command::Configure(config) => self.fleet.reconfigure(now, config),
             Command::RestartLate => self.fleet.handle(now, fleet::Input::Restart),
             Command::More => self.fleet.handle(now, fleet::Input::More),
             Command::Fewer => self.fleet.handle(now, fleet::Input::Fewer),

@@ -6,12 +6,12 @@ use super::input::{Arrived, How};
 use super::{Core, Message, TakenBack};
 use crate::logic::Worker;
 use crate::logic::route::returns::{MOST, Next, Progress};
-use crate::logic::route::{Conn, InFlight, Returned};
+use crate::logic::route::{Conn, InFlight, ListenerId, Returned};
 use crate::logic::time::Time;
 
 impl Core {
     /// A connection is here again, for this reason.
-    pub(super) fn came_back(&mut self, now: Time, conn: Conn, arrived: Arrived, how: How) {
+    pub(super) fn came_back(&mut self, conn: Conn, arrived: Arrived, how: How) {
         let stage = match how {
             How::Back { worker, ends, .. } if ends && !self.router.closed(worker, 1) => {
                 self.actions.push_back(Action::Close(conn, Closing::Said));
@@ -20,17 +20,11 @@ impl Core {
             How::Back { worker, next, .. } => {
                 Stage::Returned((!next).then_some(Returned::Back(worker)))
             }
-            How::Recovered => Stage::Returned(Some(Returned::Recovered)),
-            How::NotArrived { worker, owned, after } => {
-                self.router.closed(worker, 1);
-                self.actions.push_back(Action::LookAtWorker(worker));
-                let how = if owned { Returned::Recovered } else { Returned::Moved(worker) };
-                Stage::Delayed(now + after, how)
-            }
+            How::NotServed(how, _) => Stage::Returned(Some(how)),
         };
         let identity = match how {
             How::Back { identity, .. } => Some(identity),
-            How::Recovered | How::NotArrived { .. } => None,
+            How::NotServed(_, identity) => identity,
         };
         self.held.insert(conn, Held { identity, ..Held::new(arrived, stage) });
     }
@@ -48,7 +42,7 @@ impl Core {
             return true;
         }
         match (how, identity) {
-            (Some(_), Some(socket)) if self.returns.count(socket) => {
+            (Some(Returned::Back(_)), Some(socket)) if self.returns.count(socket) => {
                 self.unwanted(now, conn, Unwanted::GivenBack(MOST));
             }
             (None, Some(socket)) if self.returns.count_next(socket) == Next::Look => {
@@ -77,7 +71,7 @@ impl Core {
     }
 
     /// Whether any worker may serve a connection that came in here.
-    fn leads_anywhere(&self, listener: Option<crate::logic::route::ListenerId>) -> bool {
+    fn leads_anywhere(&self, listener: Option<ListenerId>) -> bool {
         self.router.all_listeners()
             || listener.is_some_and(|listener| self.listeners.contains_key(&listener))
     }
@@ -99,9 +93,6 @@ impl Core {
                 Message::Drain => self.drains.push(worker),
                 Message::Other => {}
             }
-        }
-        if left > 0 {
-            self.take_back_later(now, worker);
         }
         // As long as this one is unread, the worker still does not read.
         self.actions.push_back(Action::Notify(worker, super::Note::Ping));

@@ -1,7 +1,6 @@
 //! Workers: what they say, what they are told, and what the fleet wants done with them.
 
 use std::mem;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sticky_worker::message::MAX_KEY;
@@ -14,9 +13,6 @@ use crate::logic::fleet::{self, Exit};
 use crate::logic::room::Crew;
 use crate::logic::route::{Health, OwnedByAnother};
 use crate::logic::time::Time;
-
-/// When to take back the rest, after there was no descriptor.
-const AGAIN: Duration = Duration::from_millis(20);
 
 /// What is known of a worker whose process exists.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
@@ -45,18 +41,34 @@ impl Core {
                     self.report(Report::Violation(worker, Violation::ClosedTooMany));
                 }
             }
-            Said::Arrived(count) => _ = self.router.closed(worker, count),
+            Said::Uncounted(count) => _ = self.router.closed(worker, count),
+            Said::ReturnedGone { ends } => {
+                if ends && !self.router.closed(worker, 1) {
+                    self.report(Report::Violation(worker, Violation::ReturnedTooMany));
+                }
+            }
+            Said::PickedUp => self.actions.push_back(Action::LookAtWorker(worker)),
+            Said::Unrelieved => {
+                if self.router.is_stalled(worker) {
+                    self.actions.push_back(Action::TakeBack(worker));
+                }
+            }
             Said::Pong => self.fleet.handle(now, fleet::Input::Pong(worker)),
             Said::Leaving => self.fleet.handle(now, fleet::Input::Leaving(worker)),
             Said::HandlesTerm => self.fleet.handle(now, fleet::Input::HandlesTerm(worker)),
             Said::Quiet => self.router.sessions_over(worker),
             Said::Busy => self.router.sessions_resumed(worker),
-            Said::Reports(reports) => {
-                if let Some(facts) = self.workers.get_mut(&worker) {
-                    facts.reports = reports;
-                }
+            Said::ReportsEnds => self.set_reports(worker, Reports::Ends),
+            Said::Rebooted(reports) => {
+                self.router.reset_open(worker);
+                self.set_reports(worker, reports);
             }
-            Said::Rebooted => self.router.reset_open(worker),
+        }
+    }
+
+    fn set_reports(&mut self, worker: Worker, reports: Reports) {
+        if let Some(facts) = self.workers.get_mut(&worker) {
+            facts.reports = reports;
         }
     }
 
@@ -102,23 +114,6 @@ impl Core {
         let wanted = self.router.watched();
         self.actions.extend(wanted.iter().copied().map(Action::LookAtWorker));
         !wanted.is_empty()
-    }
-
-    /// Something that a worker did not pick up could not be taken back yet.
-    pub(super) fn take_back_later(&mut self, now: Time, worker: Worker) {
-        let (_, mut workers) = self.unrelieved.take().unwrap_or_default();
-        workers.push(worker);
-        self.unrelieved = Some((now + AGAIN, workers));
-    }
-
-    /// Takes back what could not be taken back before, if it is time and they still do not read.
-    pub(super) fn take_back_rest(&mut self, now: Time) -> bool {
-        let Some((_, workers)) = self.unrelieved.take_if(|(at, _)| *at <= now) else {
-            return false;
-        };
-        let still = workers.into_iter().filter(|worker| self.router.is_stalled(*worker));
-        self.actions.extend(still.map(Action::TakeBack));
-        true
     }
 
     /// What became of something that a worker was told.

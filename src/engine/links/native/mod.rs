@@ -16,11 +16,12 @@ use sticky_worker::message::{
 use tracing::debug;
 
 use self::recovery::{Recovery, SavedRecovery};
-use super::handoff::{Facts, Handoff, Note, Noted, SavedHandoff, TakenBack, Traits, Turn};
+use super::handoff::{Facts, Handoff, SavedHandoff, TakenBack, Traits, Turn};
 use super::wires::Wires;
 use crate::engine::Connection;
 use crate::logic::Worker;
-use crate::logic::route::Assignment;
+use crate::logic::core::{Note, Noted, Reports};
+use crate::logic::route::Reason;
 use crate::logic::time::Time;
 use crate::os::fdpass::{Buffer, Channel};
 use crate::os::kept::{Keeper, Kept};
@@ -73,6 +74,7 @@ impl Native {
     pub(super) const TRAITS: Traits = Traits {
         mode: Mode::Blocking,
         mints: false,
+        reports: Reports::Ends,
         asks_to_listen: false,
         how_to_be_ready: "with --handoff channel a worker does not listen but says READY on its channel, see \
                           sticky-run-channel(7); a Node server behind a script or another program needs \
@@ -150,10 +152,11 @@ impl Handoff for Native {
     fn send(
         &mut self,
         connection: Connection,
-        give: &Assignment,
+        worker: Worker,
+        _reason: Reason,
         _wires: &mut Wires,
     ) -> Result<(), (Connection, io::Error)> {
-        let Some(channel) = self.channels.get(&give.worker) else {
+        let Some(channel) = self.channels.get(&worker) else {
             return Err((connection, io::Error::from_raw_os_error(libc::ESRCH)));
         };
         let mut buffer = [0; MAX_MESSAGE];
@@ -165,11 +168,11 @@ impl Handoff for Native {
     }
 
     fn notify(&mut self, worker: Worker, note: Note, _wires: &mut Wires) -> Noted {
-        let Some(channel) = self.channels.get(&worker) else { return Noted::Said };
+        let Some(channel) = self.channels.get(&worker) else { return Noted::Told };
         match note {
             Note::Drain | Note::Withdraw => send_note(worker, channel, &ToWorker::Drain),
             // It waits for TERM.
-            Note::Close { .. } => Noted::Unheard,
+            Note::Close { .. } => Noted::NotHeard,
             // One that has no room for the question does not read, which is an answer too.
             Note::Ping => send_note(worker, channel, &ToWorker::Ping),
         }

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 pub(in crate::engine) use self::saved::SavedNode;
 use self::send::Resting;
-use super::handoff::{Facts, Handoff, Note, Noted, Pacing, SavedHandoff, Traits, Turn};
+use super::handoff::{Facts, Handoff, Pacing, SavedHandoff, Traits, Turn};
 use super::said::Said;
 use super::wires::Wires;
 use crate::engine::Connection;
@@ -29,8 +29,9 @@ use crate::engine::listeners::{Granted, Request};
 use crate::logic::Worker;
 use crate::logic::burden::{Burden, Part};
 use crate::logic::config::{Account, Config, Handoff as Configured, NodeConfig, PackageConfig};
+use crate::logic::core::{Note, Noted, Reports};
 use crate::logic::pace::Pace;
-use crate::logic::route::Assignment;
+use crate::logic::route::Reason;
 use crate::logic::time::Time;
 use crate::os::closing::Foreign;
 use crate::os::kept::Keeper;
@@ -108,7 +109,7 @@ struct NodeLink {
 /// What is on its way to a worker with a descriptor.
 #[derive(Debug)]
 enum Parcel {
-    Connection(Connection, Assignment),
+    Connection(Connection, Reason),
     /// A UDP socket, which all workers share.
     Udp {
         socket: Rc<OwnedFd>,
@@ -129,6 +130,7 @@ impl Node {
     pub(super) const TRAITS: Traits = Traits {
         mode: Mode::NonBlocking,
         mints: true,
+        reports: Reports::Nothing,
         asks_to_listen: true,
         how_to_be_ready: "with --handoff node a worker is ready when its server listens, see \
                           sticky-run-node(7); the command alone, without sticky-run, ends in the same way if \
@@ -263,15 +265,16 @@ impl Handoff for Node {
     fn send(
         &mut self,
         connection: Connection,
-        give: &Assignment,
+        worker: Worker,
+        reason: Reason,
         wires: &mut Wires,
     ) -> Result<(), (Connection, io::Error)> {
-        self.send_connection(connection, *give, wires)
+        self.send_connection(connection, worker, reason, wires)
     }
 
     fn notify(&mut self, worker: Worker, note: Note, wires: &mut Wires) -> Noted {
         if !self.links.contains_key(&worker) {
-            return Noted::Said;
+            return Noted::Told;
         }
         match note {
             Note::Drain => self.close(worker, false, wires),
@@ -310,14 +313,6 @@ impl Handoff for Node {
         if let Some(link) = self.link(worker) {
             link.returnable = link.returnable.min(open.into());
         }
-    }
-
-    fn reports_closes(&self, worker: Worker) -> bool {
-        self.links.get(&worker).is_none_or(|link| link.primary.has_preload())
-    }
-
-    fn is_blind(&self) -> bool {
-        self.links.values().any(|link| !link.primary.has_preload())
     }
 
     fn on_their_way(&self, worker: Worker) -> usize {

@@ -10,8 +10,9 @@ use nix::net::if_::if_nametoindex;
 
 use super::{Node, Parcel};
 use crate::engine::links::Wires;
-use crate::engine::listeners::{Ask, First, Granted, Request};
+use crate::engine::listeners::{Ask, Granted, Request};
 use crate::logic::Worker;
+use crate::logic::core::First;
 use crate::os::listen::{Asked, name_of_path};
 use crate::protocol::node::{AddressType, Data, Query, ServerKind, Sockname, ToNode};
 

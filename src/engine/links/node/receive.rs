@@ -222,6 +222,7 @@ impl Node {
             FromNode::Hello { version } => {
                 if let Some(link) = self.link(worker) {
                     link.primary.meet_preload(version);
+                    wires.say(worker, Said::ReportsEnds);
                 }
             }
             FromNode::TooLong(what, most) => {

@@ -7,9 +7,9 @@ use std::rc::Rc;
 use tracing::warn;
 
 use super::{Node, NodeLink, Parcel};
-use crate::engine::links::handoff::Noted;
 use crate::engine::links::{Said, Wires};
 use crate::logic::Worker;
+use crate::logic::core::Noted;
 use crate::logic::route::Returned;
 use crate::protocol::node::{Adapter, Ledger, Outbox, ToNode};
 
@@ -65,17 +65,17 @@ impl Node {
     /// Tells a worker that it gets no new keys any more. Without the preload nobody there hears it.
     pub(super) fn withdraw(&mut self, worker: Worker, wires: &mut Wires) -> Noted {
         if !self.has_preload(worker) {
-            return Noted::Unheard;
+            return Noted::NotHeard;
         }
         self.say(worker, |_| ToNode::SoftDrain, wires);
-        Noted::Said
+        Noted::Told
     }
 
     /// Asks a worker for a sign of life, if there is a preload to answer.
     pub(super) fn ping(&mut self, worker: Worker, wires: &mut Wires) -> Noted {
         if self.has_preload(worker) {
             self.say(worker, |_| ToNode::Ping, wires);
-            return Noted::Said;
+            return Noted::Told;
         }
         if !mem::replace(&mut self.unwatched, true) {
             warn!(
@@ -83,7 +83,7 @@ impl Node {
                 "the watchdog cannot see whether workers without the preload are stuck"
             );
         }
-        Noted::Unheard
+        Noted::NotHeard
     }
 
     /// Asks a worker to end: when its connections have, or at once. Node itself knows the first only.
@@ -91,11 +91,11 @@ impl Node {
         if self.links.get(&worker).is_some_and(|link| link.primary.hears_close()) {
             self.say(worker, |_| ToNode::Close { at_once }, wires);
         } else if at_once {
-            return Noted::Unheard;
+            return Noted::NotHeard;
         } else {
             self.say(worker, |seq| ToNode::Disconnect { seq }, wires);
         }
-        Noted::Said
+        Noted::Told
     }
 
     fn with_adapter(&self, uid: &str) -> Option<Worker> {

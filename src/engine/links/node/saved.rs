@@ -12,7 +12,7 @@ use crate::engine::connection::SavedConnection;
 use crate::logic::Worker;
 use crate::logic::burden::Burden;
 use crate::logic::config::{Account, NodeConfig};
-use crate::logic::route::Assignment;
+use crate::logic::route::Reason;
 use crate::logic::time::Time;
 use crate::os::closing::{Foreign, Sender};
 use crate::os::kept::{Keeper, Kept, Shared};
@@ -54,7 +54,7 @@ fn uncounted() -> u64 {
 
 #[derive(Debug, Deserialize, Serialize)]
 enum SavedParcel {
-    Connection(SavedConnection, Assignment),
+    Connection(SavedConnection, Reason),
     Udp(Kept),
 }
 
@@ -109,8 +109,8 @@ impl NodeLink {
             primary: self.primary.clone(),
             outbox: self.outbox.clone(),
             ledger: self.ledger.map(|parcel| match parcel {
-                Parcel::Connection(connection, give) => {
-                    SavedParcel::Connection(connection.save(keeper), *give)
+                Parcel::Connection(connection, reason) => {
+                    SavedParcel::Connection(connection.save(keeper), *reason)
                 }
                 Parcel::Udp { socket, .. } => SavedParcel::Udp(keeper.keep(socket)),
             }),
@@ -124,8 +124,8 @@ impl NodeLink {
         let burden = Burden::default();
         let ledger = saved.ledger.try_map(|parcel| {
             io::Result::Ok(match parcel {
-                SavedParcel::Connection(connection, give) => {
-                    Parcel::Connection(connection.restore()?, give)
+                SavedParcel::Connection(connection, reason) => {
+                    Parcel::Connection(connection.restore()?, reason)
                 }
                 SavedParcel::Udp(socket) => {
                     Parcel::Udp { socket: socket.share(shared)?, _part: burden.add(SOCKET) }

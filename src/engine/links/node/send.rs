@@ -11,11 +11,11 @@ use tracing::{debug, warn};
 use super::{Node, NodeLink, Parcel, RETRY};
 use crate::engine::Connection;
 use crate::engine::connection::SavedConnection;
-use crate::engine::intake::of;
+use crate::engine::connection::of;
 use crate::engine::links::{Said, Wires};
 use crate::logic::Worker;
 use crate::logic::burden::MOST_KEPT;
-use crate::logic::route::{Assignment, Reason, Returned};
+use crate::logic::route::{Reason, Returned};
 use crate::logic::time::Time;
 use crate::os::kept::Keeper;
 use crate::protocol::node::{ToNode, Way};
@@ -162,10 +162,10 @@ impl Node {
     pub(super) fn send_connection(
         &mut self,
         mut connection: Connection,
-        give: Assignment,
+        worker: Worker,
+        reason: Reason,
         wires: &mut Wires,
     ) -> Result<(), (Connection, io::Error)> {
-        let worker = give.worker;
         let Some(link) = self.link(worker) else {
             return Err((connection, io::Error::from_raw_os_error(libc::ESRCH)));
         };
@@ -181,7 +181,7 @@ impl Node {
             head.goes_to(&link.burden, &link.awaiting);
         }
         link.returnable += 1;
-        let parcel = Parcel::Connection(connection.shared_with(worker), give);
+        let parcel = Parcel::Connection(connection.shared_with(worker), reason);
         let number = link.ledger.enter(parcel, answered);
         link.outbox.push(frame, Some(number));
         self.flush(worker, wires);
@@ -254,10 +254,10 @@ impl Node {
         let Some(link) = self.link(worker) else { return };
         link.outbox.acknowledged();
         match link.ledger.lost() {
-            Ok(Some(Parcel::Connection(connection, give))) => {
+            Ok(Some(Parcel::Connection(connection, reason))) => {
                 wires.say(worker, Said::Uncounted(1));
                 wires.say(worker, Said::PickedUp);
-                let owned = give.reason == Reason::OwnedKey;
+                let owned = reason == Reason::OwnedKey;
                 let how = if owned { Returned::Recovered } else { Returned::Moved(worker) };
                 self.resting.push(wires.now + REST, worker, connection, how);
                 let what = "it has no descriptor left for a connection";

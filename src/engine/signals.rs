@@ -1,0 +1,62 @@
+//! Signals: what the operator wants.
+
+use nix::sys::signal::Signal;
+use tracing::info;
+
+use super::Engine;
+use crate::logic::core::{Command, Input};
+use crate::os::clock;
+use crate::os::signals::Came;
+
+impl Engine {
+    /// Does what signals ask for that have come.
+    pub(super) fn take_signals(&mut self) {
+        for came in self.signals.take() {
+            // It may have come since the turn began, and what is said of it has to be later.
+            self.now = clock::now();
+            self.obey(came);
+        }
+    }
+
+    fn obey(&mut self, came: Came) {
+        match came {
+            Came::Stop(signal) => {
+                info!(name: "signal_received", %signal, "got {signal}");
+                self.command(Command::Stop);
+            }
+            Came::Restart => {
+                info!(name: "signal_received", signal = %Signal::SIGHUP, "got HUP");
+                if self.core.fleet().is_stopping() {
+                    // It is refused, so nothing of a configuration is to hold.
+                    return self.command(Command::RestartLate);
+                }
+                match self.reread() {
+                    Ok(()) => self.command(Command::Restart(self.config.fleet.clone())),
+                    Err(error) => {
+                        self.notifier.reloading(self.now);
+                        self.notifier.reloaded(self.now, Some(&error));
+                    }
+                }
+            }
+            Came::Hangup if self.workers.spawner().signals.ignores(Signal::SIGHUP) => {
+                info!(
+                    name: "terminal_lost",
+                    "the terminal is gone: going on, since HUP was ignored at the start"
+                );
+            }
+            Came::Hangup => {
+                info!(name: "terminal_lost", "the terminal is gone (HUP)");
+                self.command(Command::Stop);
+            }
+            Came::Upgrade => self.begin_upgrade(),
+            Came::More => self.command(Command::More),
+            Came::Fewer => self.command(Command::Fewer),
+            Came::Forward(signal) => self.workers.forward(signal),
+            Came::Child => self.workers.unreaped = true,
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        self.core.handle(self.now, Input::Command(command));
+    }
+}
