@@ -376,7 +376,7 @@ fn whoever_sets_its_variable_by_hand_is_told_to_unset_it() {
 
 #[test]
 fn a_descriptor_that_holds_no_state_is_an_error_and_no_more() {
-    let file = File::new("no-state", "sticky-run state 1\nand nonsense");
+    let file = File::new("no-state", "sticky-run state 2\nand nonsense");
     for (path, why) in [
         (file.path(), "its state cannot be read"),
         ("/dev/null", "it is no state of sticky-run"),

@@ -268,7 +268,7 @@ mod tests {
             b"",
             b"sticky-run state",
             HEADER,
-            b"sticky-run state 1",
+            b"sticky-run state 2",
             b"sticky-run state \n",
             b"sticky-run state -1\n",
             b"sticky-run state 4294967296\n",
@@ -293,7 +293,7 @@ mod tests {
             bytes in prop::collection::vec(any::<u8>(), 0..200),
             has_line in any::<bool>(),
         ) {
-            let line: &[u8] = if has_line { b"sticky-run state 1\n" } else { b"" };
+            let line: &[u8] = if has_line { b"sticky-run state 2\n" } else { b"" };
             prop_assert!(decode(&[line, &bytes].concat()).is_err());
         }
 

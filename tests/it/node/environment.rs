@@ -14,7 +14,7 @@ use crate::support::reply::{self, Session};
 use crate::support::{proc, programs};
 
 /// What workers of every handoff find in their environment, and so do their children.
-const OF_EVERY_WORKER: [&str; 2] = ["STICKY_WORKERS", "STICKY_WORKER_ID"];
+const OF_EVERY_WORKER: [&str; 3] = ["STICKY_LOG_FORMAT", "STICKY_WORKERS", "STICKY_WORKER_ID"];
 
 /// See `tests/node/apps/inherited.js`.
 #[derive(Debug, Deserialize)]
