@@ -31,6 +31,8 @@ mod arrival;
 mod held;
 mod input;
 mod returned;
+#[cfg(test)]
+mod tests;
 mod workers;
 
 use std::collections::{BTreeMap, VecDeque};
