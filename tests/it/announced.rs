@@ -76,7 +76,7 @@ fn a_key_that_is_too_long_to_be_announced_stays_where_it_was_placed_and_is_said_
             assert_eq!(ask(address, &key).slot, home.slot);
         }
     }
-    supervisor.wait_for_log("SESSION has a key of more than 4096 bytes");
+    supervisor.wait_event(event("protocol_violated").saying("a key of more than 4096 bytes"));
     supervisor.wait_event(event("presented_key_too_long").with("bytes", 4097));
     assert_eq!(supervisor.count_events("presented_key_too_long"), 1);
 }
@@ -115,16 +115,16 @@ fn a_key_that_a_live_worker_owns_cannot_be_announced_by_another() {
     let supervisor = sticky_run(2, &["--balance", "round-robin"]).start();
     let address = supervisor.address();
     let owner = get(address, "/announce/mine");
-    let said = format!("announces a key that lives on worker {}", owner.slot);
+    let said = event("announced_key_taken").with("owner", owner.slot);
     for _ in 0..2 {
         let other = get(address, "/announce/mine");
         assert_ne!(other.slot, owner.slot);
         assert_eq!(get(address, "/announce/other").slot, owner.slot);
-        supervisor.wait_for_log(&said);
+        supervisor.wait_event(&said);
         assert_eq!(ask(address, "mine").slot, owner.slot);
     }
     // Clients may share a key, and an app that answers each of them with it does nothing wrong.
-    assert_eq!((supervisor.count_log(&said), supervisor.count_log("misuses")), (1, 0));
+    assert_eq!((supervisor.count_events(&said), supervisor.violations().len()), (1, 0));
 }
 
 #[test]

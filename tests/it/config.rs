@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use nix::sys::signal::Signal;
 
 use crate::support::files::File;
-use crate::support::{get, sticky_run, worker};
+use crate::support::{event, get, sticky_run, worker};
 
 fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sticky-run"));
@@ -203,20 +203,22 @@ fn hup_says_what_is_different_and_what_needs_an_upgrade() {
     supervisor.wait_event("configuration_unchanged");
     file.replace("grace = '30s'\nlog-level = 'info'\nno-node-preload = true\n");
     supervisor.signal(Signal::SIGHUP);
-    supervisor.wait_for_log("configuration: --grace 25s -> 30s");
-    let needs = "configuration: --no-node-preload off -> on needs a stop and a start";
-    supervisor.wait_for_log(needs);
+    let changed = |flag: &str| event("configuration_changed").with("flag", flag);
+    let grace = changed("--grace").with("takes", "restart").saying("--grace 25s -> 30s");
+    supervisor.wait_event(&grace);
+    let needs = changed("--no-node-preload").with("takes", "start");
+    supervisor.wait_event(&needs);
     // What does not hold yet is said again.
     supervisor.signal(Signal::SIGHUP);
-    supervisor.wait_for_log_times(needs, 2);
-    assert_eq!(supervisor.count_log("--grace 25s"), 1);
+    supervisor.wait_events(&needs, 2);
+    assert_eq!(supervisor.count_events(&grace), 1);
     file.replace("log-level = 'error'\nno-node-preload = true\n");
     supervisor.signal(Signal::SIGHUP);
-    supervisor.wait_for_log("configuration: --log-level info -> error");
+    supervisor.wait_event(changed("--log-level"));
     // From here on it says nothing, but goes on.
     file.replace("worker = 2");
     supervisor.signal(Signal::SIGHUP);
-    supervisor.wait_for_log("ERROR");
+    supervisor.wait_event("configuration_rejected");
     assert_eq!(supervisor.stop().code(), Some(0));
 }
 
@@ -231,15 +233,15 @@ fn hup_with_a_broken_file_is_one_error_and_changes_nothing() {
         ("head-timeout = '0s'\n", "it must be more than 0"),
     ] {
         file.replace(text);
-        let before = supervisor.count_log("ERROR");
+        let before = supervisor.count_events("configuration_rejected");
         supervisor.signal(Signal::SIGHUP);
-        supervisor.wait_for_log_times("ERROR", before + 1);
-        assert!(supervisor.log().contains(why), "{why}");
+        supervisor.wait_events("configuration_rejected", before + 1);
+        supervisor.wait_event(event("configuration_rejected").saying(why));
     }
     fs::remove_file(file.path()).unwrap();
     supervisor.signal(Signal::SIGHUP);
-    supervisor.wait_for_log("cannot read the configuration file");
-    assert_eq!(supervisor.count_log("the old one stays"), supervisor.count_log("ERROR"));
+    supervisor.wait_events("configuration_rejected", 4);
+    supervisor.expect_no_trouble_but(&["configuration_rejected"]);
     assert_eq!(supervisor.pid_of(0), worker);
     assert!(get(supervisor.address(), "/").value("message").starts_with("CONN"));
     assert_eq!(supervisor.stop().code(), Some(0));

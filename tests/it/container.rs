@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{Supervisor, full, programs, sticky_run};
+use crate::support::{Supervisor, event, full, programs, sticky_run};
 
 /// The command that makes static files, as it stands in every place that tells it.
 const BUILD: &str = "RUSTFLAGS=\"-C target-feature=+crt-static\" cargo build --release --locked \
@@ -175,8 +175,8 @@ fn static_files_run_in_an_empty_root() {
     let Some(files) = static_build() else { return };
     let root = empty_root(&files);
     let mut supervisor = in_root(root.path(), "127.0.0.1:0");
-    supervisor.wait_for_log("worker 0 is ready");
-    supervisor.wait_for_log("worker 1 is ready");
+    supervisor.wait_event(event("worker_ready").worker(0));
+    supervisor.wait_event(event("worker_ready").worker(1));
     let mut client = TcpStream::connect(supervisor.address()).expect("it listens");
     client.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").expect("it reads");
     let mut answer = String::new();
@@ -187,7 +187,7 @@ fn static_files_run_in_an_empty_root() {
     assert_eq!(supervisor.stop().code(), Some(0));
     // One name needs no files, all others do, and are refused with a way out.
     let supervisor = in_root(root.path(), "localhost:0");
-    supervisor.wait_for_log("worker 1 is ready");
+    supervisor.wait_event(event("worker_ready").worker(1));
     assert!(supervisor.address().ip().is_loopback());
     let mut supervisor = in_root(root.path(), "name.invalid:0");
     assert_eq!(supervisor.wait().code(), Some(2));

@@ -32,29 +32,29 @@ fn what_the_supervisor_cannot_do_any_more_is_said_at_the_start() {
     supervisor.wait_event(event("worker_started").worker(0));
     let why = "since the supervisor has given up CAP_DAC_OVERRIDE (--user): ";
     for line in [
-        format!(
-            "HUP and USR2 will not work, {why}cannot read the configuration file {}",
-            file.display()
-        ),
-        format!(
-            "USR2 will not work, {why}cannot execute {}: permission denied; let root ",
+        event("reload_unavailable")
+            .saying(&format!("{why}cannot read the configuration file {}", file.display())),
+        event("upgrade_unavailable").saying(&format!(
+            "{why}cannot execute {}: permission denied; let root ",
             program.display()
-        ),
-        format!("{listen} will stay behind after a stop, {why}cannot write to its directory"),
-        format!(
+        )),
+        event("socket_file_kept")
+            .with("address", listen.as_str())
+            .saying(&format!("{why}cannot write to its directory")),
+        event("supervisor_exposed").saying(&format!(
             "they can change its program {} by {home} and its file {} by {home}; let only root",
             program.display(),
             file.display()
-        ),
+        )),
     ] {
-        assert_eq!(supervisor.count_log(&line), 1, "{line}");
+        assert_eq!(supervisor.count_events(&line), 1, "{line:?}");
     }
-    assert_eq!(supervisor.count_log("WARN"), 4);
+    assert_eq!(supervisor.trouble().len(), 4);
     // It is as it says.
     supervisor.signal(Signal::SIGHUP);
-    supervisor.wait_for_log("ERROR configuration: cannot read the configuration file");
+    supervisor.wait_event("configuration_rejected");
     supervisor.signal(Signal::SIGUSR2);
-    supervisor.wait_for_log("it does not start: permission denied");
+    supervisor.wait_event(event("upgrade_failed").saying("permission denied"));
     assert_eq!(supervisor.stop().code(), Some(0));
     assert!(others.join("s.sock").exists());
 }
@@ -69,9 +69,9 @@ fn a_command_that_only_its_user_can_read_is_found_again_or_said_not_to_be() {
     fs::write(&script, "#!/usr/bin/env node\n").unwrap();
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
     let supervisor = sticky_run(1, &AS_SOMEBODY).command(&[script.to_str().unwrap()]).listening();
-    supervisor.wait_for_log("HUP and USR2 will not work, ");
-    supervisor.wait_for_log("the command's files cannot be read, so it is not known to be Node");
-    assert_eq!(supervisor.count_log("WARN"), 1);
+    let unknown = "the command's files cannot be read";
+    supervisor.wait_event(event("reload_unavailable").saying(unknown));
+    assert_eq!(supervisor.trouble().len(), 1);
     // Where nothing depends on what is in the file, an upgrade does not either.
     fs::write(&script, "#!/bin/sh\nexec sleep 100\n").unwrap();
     let flags = [&AS_SOMEBODY[..], &["--handoff", "channel"]].concat();
@@ -97,22 +97,20 @@ fn workers_that_could_become_root_by_an_upgrade_are_named_and_no_others() {
         supervisor.wait_event(event("worker_started").worker(0));
         supervisor
     };
-    assert_eq!(start(&AS_SOMEBODY, "").count_log("WARN"), 0);
+    start(&AS_SOMEBODY, "").expect_no_trouble();
     chown(&file, Some(USER), None).unwrap();
-    let line = format!(
-        "workers can have the supervisor do what they like as root at the next HUP, USR2 or start: they \
-         can change its file {}; let only root write there",
-        file.display()
-    );
+    let change = format!("they can change its file {}; let only root write there", file.display());
+    let exposed = event("supervisor_exposed").saying(&change);
     let supervisor = start(&AS_SOMEBODY, "");
-    assert_eq!([&*line, "WARN"].map(|text| supervisor.count_log(text)), [1, 1]);
+    supervisor.wait_event(&exposed);
+    assert_eq!(supervisor.trouble().len(), 1);
     supervisor.signal(Signal::SIGUSR2);
-    supervisor.wait_for_log_times(&line, 2);
+    supervisor.wait_events(&exposed, 2);
     // Who has the rights of the supervisor already gains nothing, as in most containers.
     chown(home.path(), Some(USER), None).unwrap();
     let as_user = "exec setpriv --reuid 54321 --regid 54322 --clear-groups \"$0\" \"$@\";";
     for (flags, before) in [(&[][..], as_user), (&AS_SOMEBODY, as_user), (&[], "")] {
-        assert_eq!(start(flags, before).count_log("WARN"), 0);
+        start(flags, before).expect_no_trouble();
     }
 }
 
@@ -132,7 +130,8 @@ fn workers_stay_who_they_are_when_an_upgrade_finds_no_user_any_more() {
     fs::write(&file, configuration("")).unwrap();
     for upgrades in 1..3 {
         supervisor.signal(Signal::SIGUSR2);
-        supervisor.wait_for_log_times("--user 54321 -> not set needs a stop and a start", upgrades);
+        let user = event("configuration_changed").with("flag", "--user").with("takes", "start");
+        supervisor.wait_events(user, upgrades);
         supervisor.wait_events("upgraded", upgrades);
         proc::signal(supervisor.pid_of(0), Signal::SIGKILL);
         supervisor.wait_events(event("worker_started").worker(0), upgrades + 1);

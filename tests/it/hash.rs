@@ -33,10 +33,10 @@ fn a_dead_worker_moves_its_own_clients_only_and_they_come_back() {
     let dead = homes[0];
     proc::signal(supervisor.pid_of(dead), Signal::SIGKILL);
     supervisor.wait_event(event("worker_exited").worker(dead));
-    let ready = format!("worker {dead} is ready");
+    let ready = event("worker_ready").worker(dead);
     let start = Instant::now();
     let mut without = 0;
-    while supervisor.count_log(&ready) < 2 {
+    while supervisor.count_events(&ready) < 2 {
         assert!(start.elapsed() < SOON, "worker {dead} does not come back");
         let meanwhile = slots_of(&supervisor, 64);
         for (home, slot) in homes.iter().zip(&meanwhile) {

@@ -15,6 +15,12 @@ fn objects(log: &str) -> Vec<Map<String, Value>> {
     log.lines().map(parse).collect()
 }
 
+/// All that was written by a supervisor that has ended.
+fn raw_log(supervisor: &Supervisor) -> String {
+    supervisor.whole_log();
+    supervisor.raw_log()
+}
+
 /// The first object of this event.
 #[track_caller]
 fn find<'a>(objects: &'a [Map<String, Value>], event: &str) -> &'a Map<String, Value> {
@@ -31,7 +37,7 @@ fn json_is_one_object_a_line_with_a_time_a_level_and_a_message() {
     proc::signal(pid, Signal::SIGKILL);
     supervisor.wait_events(event("worker_ready").worker(1), 2);
     assert_eq!(supervisor.stop().code(), Some(0));
-    let objects = objects(&supervisor.raw_log());
+    let objects = objects(&raw_log(&supervisor));
     for object in &objects {
         let time = object["timestamp"].as_str().expect("a text");
         humantime::parse_rfc3339(time).expect("RFC 3339 in UTC");
@@ -61,7 +67,7 @@ fn what_ends_it_is_a_line_of_json_like_all_before() {
     let mut supervisor =
         sticky_run(1, &flags).command(&["/no/such/program"]).env("STICKY_WORKER", "1").spawn();
     assert_eq!(supervisor.wait().code(), Some(127));
-    let objects = objects(&supervisor.raw_log());
+    let objects = objects(&raw_log(&supervisor));
     assert_eq!(find(&objects, "variable_unknown")["variable"], "STICKY_WORKER");
     let last = objects.last().expect("several lines");
     assert_eq!(find(&objects, "failed"), last);
@@ -182,7 +188,7 @@ fn in_the_journal_json_and_the_lines_of_workers_are_as_elsewhere() {
     let builder = sticky_run(1, &["--log-format", "json"]);
     let mut supervisor = with_journal(builder, STDERR).start();
     assert_eq!(supervisor.stop().code(), Some(0));
-    let objects = objects(&supervisor.raw_log());
+    let objects = objects(&raw_log(&supervisor));
     assert_eq!(find(&objects, "worker_ready")["level"], "INFO");
 
     let script = "echo \"$JOURNAL_STREAM\" >&2; exec \"$0\" \"$@\"";

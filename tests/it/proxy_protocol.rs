@@ -11,8 +11,8 @@ use crate::support::node::{App, scratch};
 use crate::support::supervisor::Builder;
 use crate::support::worker_body::Digest;
 use crate::support::{
-    Answer, Supervisor, connect, connect_from, eventually, proc, read_reply, reply, sticky_run,
-    uninterrupted,
+    Answer, Supervisor, connect, connect_from, event, eventually, proc, read_reply, reply,
+    sticky_run, uninterrupted,
 };
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -218,10 +218,10 @@ fn what_is_no_header_closes_the_connection_at_once_and_nobody_elses() {
         is_from(&ask(&supervisor, &[&line(client()), REQUEST]), CLIENT);
     }
     // The log says it once in a while.
-    let said = supervisor.count_log("PROXY header: ");
+    let dropped = event("connection_dropped").with("reason", "proxy_header");
+    let said = supervisor.count_events(&dropped);
     assert!((1..wrong.len()).contains(&said), "{said} times");
-    supervisor.wait_for_log("closing a connection of the trusted peer 127.0.0.1:");
-    supervisor.wait_for_log("it begins otherwise");
+    supervisor.wait_event(dropped.saying("127.0.0.1:").saying("it begins otherwise"));
 }
 
 #[test]
@@ -236,7 +236,8 @@ fn a_header_and_what_is_awaited_after_it_have_the_head_timeout() {
     let streams = [&[][..], &header[..20], &header, b"PROXY TCP4"].map(send);
     let _others = ask(&supervisor, &[&header, REQUEST]);
     streams.into_iter().for_each(is_closed);
-    supervisor.wait_for_log("the header did not come in time");
+    let dropped = event("connection_dropped").with("reason", "proxy_header");
+    supervisor.wait_event(dropped.saying("the header did not come in time"));
 }
 
 #[test]

@@ -20,7 +20,7 @@ fn worker_after<'a>(words: &[&'a str], command: &'a [String]) -> Vec<&'a str> {
 }
 
 fn count_trouble(supervisor: &Supervisor) -> usize {
-    supervisor.count_log(" WARN ") + supervisor.count_log("ERROR")
+    supervisor.trouble().len()
 }
 
 /// Has all workers replaced, and waits until they are.
@@ -37,10 +37,10 @@ fn restarts(supervisor: &Supervisor) {
 /// Ends the worker of a slot, and waits for the next one.
 #[track_caller]
 fn crashes(supervisor: &Supervisor, slot: u16, pid: i32) {
-    let ready = format!("worker {slot} is ready");
-    let before = supervisor.count_log(&ready);
+    let ready = event("worker_ready").worker(slot);
+    let before = supervisor.count_events(&ready);
     proc::signal(pid, Signal::SIGKILL);
-    supervisor.wait_for_log_times(&ready, before + 1);
+    supervisor.wait_events(ready, before + 1);
 }
 
 #[test]
@@ -60,8 +60,8 @@ fn with_a_command_that_cannot_be_run_the_old_one_goes_on() {
         let before = count_trouble(&supervisor);
         file.replace(configuration(command));
         supervisor.signal(Signal::SIGHUP);
-        supervisor
-            .wait_for_log(&format!("cannot start worker 0: cannot run {}: {why}", command[0]));
+        let cannot = format!("cannot run {}: {why}", command[0]);
+        supervisor.wait_event(event("worker_spawn_failed").worker(0).saying(&cannot));
         load.goes_on();
         // One line says what is wrong, another one what comes of it.
         supervisor.wait_events("restart_failed", before / 2 + 1);
@@ -82,15 +82,13 @@ fn with_a_command_that_does_not_become_ready_the_old_one_goes_on_and_comes_back(
     let mut supervisor = configured(2, file.path()).start();
     let load = Load::on(supervisor.address());
     let (first, second) = (supervisor.pid_of(0), supervisor.pid_of(1));
-    let failed = "the restart has failed: the successor of worker 0 ";
+    let failed =
+        |reason: &str| event("restart_failed").worker(0).with("reason", reason).with("count", 2);
     for (nth, (command, why)) in [
-        (vec!["false"], "ended before it was ready: exit code 1; workers that go on as before: 2"),
-        (
-            worker_after(&["env", "TEST_WORKER=exit=0"], &words),
-            "ended before it was ready: exit code 0",
-        ),
-        (vec!["sh", "-c", "kill -SEGV $$"], "ended before it was ready: signal 11"),
-        (worker_after(&["env", "TEST_WORKER=deaf"], &words), "ended after its boot timeout"),
+        (vec!["false"], failed("exited").with("code", 1)),
+        (worker_after(&["env", "TEST_WORKER=exit=0"], &words), failed("exited").with("code", 0)),
+        (vec!["sh", "-c", "kill -SEGV $$"], failed("exited").with("signal", "SIGSEGV")),
+        (worker_after(&["env", "TEST_WORKER=deaf"], &words), failed("timeout")),
     ]
     .into_iter()
     .enumerate()
@@ -99,10 +97,10 @@ fn with_a_command_that_does_not_become_ready_the_old_one_goes_on_and_comes_back(
         let before = count_trouble(&supervisor);
         file.replace(configuration(&command));
         supervisor.signal(Signal::SIGHUP);
-        supervisor.wait_for_log_times(failed, nth + 1);
-        assert!(supervisor.log().contains(&format!("{failed}{why}")), "{why}");
+        supervisor.wait_events("restart_failed", nth + 1);
+        supervisor.wait_event(&why);
         // The boot timeout has a line of its own.
-        let lines = 1 + usize::from(why.contains("timeout"));
+        let lines = 1 + supervisor.count_events("worker_boot_timeout");
         assert_eq!(count_trouble(&supervisor), before + lines);
         supervisor.wait_events("configuration_reverted", nth + 1);
         eventually("the successor is gone", || (supervisor.worker_pids() == workers).then_some(()));
@@ -161,7 +159,7 @@ fn a_configuration_that_comes_while_everything_stops_does_not_hold() {
     file.replace(format!("{right}log-level = 'debug'\n"));
     supervisor.signal(Signal::SIGHUP);
     supervisor.wait_event("restart_refused");
-    assert_eq!(supervisor.count_log("configuration:"), 0);
+    assert_eq!(supervisor.count_events("configuration_changed"), 0);
     drop(open);
     assert_eq!(supervisor.wait().code(), Some(0));
 }
@@ -177,8 +175,8 @@ fn a_restart_that_fails_half_way_leaves_what_is_new_and_what_is_old() {
     let half = ["sh", "-c", "[ $STICKY_WORKER_ID = 0 ] || exit 7; exec \"$0\" \"$@\""];
     file.replace(configuration(&worker_after(&half, &words)));
     supervisor.signal(Signal::SIGHUP);
-    supervisor.wait_for_log("the successor of worker 1 ended before it was ready: exit code 7");
-    supervisor.wait_event(event("restart_failed").with("count", 1));
+    let failed = event("restart_failed").worker(1).with("code", 7).with("count", 1);
+    supervisor.wait_event(failed);
     eventually("the old worker 0 is gone", || (!proc::is_alive(old[0])).then_some(()));
     assert!(proc::is_alive(old[1]));
     load.assert_all_answered();
@@ -220,7 +218,7 @@ fn a_worn_worker_gets_a_successor_of_before_if_the_command_of_an_upgrade_fails()
     file.replace(with(&wrong));
     supervisor.signal(Signal::SIGUSR2);
     supervisor.wait_event("upgraded");
-    supervisor.wait_for_log("the successor of worker 0 ended before it was ready: exit code 1");
+    supervisor.wait_event(event("worker_recycle_failed").worker(0).with("code", 1));
     supervisor.wait_event("configuration_reverted");
     supervisor.wait_events(event("worker_ready").worker(0), 2);
     eventually("the worn one is gone", || (!proc::is_alive(first)).then_some(()));
@@ -242,7 +240,7 @@ fn with_a_server_in_node_that_throws_at_its_start_the_old_one_goes_on() {
     let workers = supervisor.worker_pids();
     file.replace(configuration(&[&node, &throws]));
     supervisor.signal(Signal::SIGHUP);
-    supervisor.wait_for_log("the successor of worker 0 ended before it was ready: exit code 1");
+    supervisor.wait_event(event("restart_failed").worker(0).with("code", 1));
     load.goes_on();
     assert_eq!(supervisor.worker_pids(), workers);
     file.replace(configuration(&[&node, &right]));

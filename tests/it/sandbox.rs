@@ -229,6 +229,6 @@ fn a_proc_that_hides_workers_makes_max_memory_a_warning() {
     let before = "exec unshare -m sh -c 'mount -t proc -o hidepid=2 proc /proc && exec setpriv --regid 1 --clear-groups \"$0\" \"$@\"' \
                   \"$0\" \"$@\";";
     let supervisor = sticky_run(2, &flags).command(&SLEEP).after(before).listening();
-    supervisor.wait_for_log("--max-memory has no effect: cannot read /proc/");
-    assert_eq!(supervisor.count_log("--max-memory"), 1);
+    supervisor.wait_event(event("memory_limit_ignored").saying("cannot read /proc/"));
+    assert_eq!(supervisor.count_events("memory_limit_ignored"), 1);
 }

@@ -71,7 +71,8 @@ fn timers_and_limits_of_whoever_started_it_and_a_power_failure_stop_it_in_order(
         let mut supervisor = sticky_run(1, &[]).start();
         supervisor.signal(signal);
         assert_eq!(supervisor.wait().code(), Some(0), "{signal}");
-        assert!(supervisor.whole_log().contains(&format!("got {signal}")));
+        supervisor.whole_log();
+        supervisor.wait_event(event("signal_received").with("signal", signal.as_str()));
     }
 }
 
@@ -121,14 +122,14 @@ fn what_comes_at_any_moment_of_an_upgrade_is_heard() {
     for round in 0..10 {
         let moment = Duration::from_millis(5 * round);
         let (signal, said) = match round % 2 {
-            0 => (Signal::SIGTTIN, "workers from now on: 2"),
-            _ => (Signal::SIGTTOU, "workers from now on: 1"),
+            0 => (Signal::SIGTTIN, event("scaled").with("count", 2)),
+            _ => (Signal::SIGTTOU, event("scaled").with("count", 1)),
         };
-        let heard = [said, "upgraded from sticky-run"].map(|text| supervisor.count_log(text));
+        let heard = [&said, &event("upgraded")].map(|kind| supervisor.count_events(kind));
         supervisor.signal(Signal::SIGUSR2);
         proc::watch(moment);
         supervisor.signal(signal);
-        supervisor.wait_for_log_times(said, heard[0] + 1);
+        supervisor.wait_events(said, heard[0] + 1);
         supervisor.wait_events("upgraded", heard[1] + 1);
         get(supervisor.address(), "/");
     }
@@ -160,7 +161,7 @@ fn signals_interrupt_nobody_who_is_served() {
         }
         done.store(true, Ordering::Relaxed);
     });
-    assert_eq!(supervisor.count_log("ERROR"), 0);
+    supervisor.expect_no_trouble_but(&["worker_exited", "lines_suppressed"]);
     assert_eq!(supervisor.stop().code(), Some(0));
 }
 
@@ -169,8 +170,9 @@ fn a_worker_that_is_stopped_is_named_and_holds_up_no_stop() {
     let mut supervisor = sticky_run(2, &["--grace", "1h"]).start();
     let pid = supervisor.pid_of(1);
     proc::signal(pid, Signal::SIGSTOP);
-    supervisor.wait_for_log("worker 1 is stopped by SIGSTOP");
-    assert_eq!(supervisor.count_log(&format!("kill -CONT {pid}")), 1);
+    let paused = event("worker_paused").worker(1).with("pid", pid).with("signal", "SIGSTOP");
+    supervisor.wait_event(paused.saying(&format!("kill -CONT {pid}")));
+    assert_eq!(supervisor.count_events("worker_paused"), 1);
     assert_eq!(supervisor.stop().code(), Some(0));
     assert_eq!(supervisor.kills(), 0);
 }
@@ -192,7 +194,7 @@ fn a_supervisor_whose_terminal_goes_stops_in_order() {
         drop(terminal);
         supervisor.wait_event("terminal_lost");
         supervisor.wait();
-        eventually("it has stopped", || (supervisor.count_log(" stopped") > 0).then_some(()));
+        eventually("it has stopped", || (supervisor.count_events("stopped") > 0).then_some(()));
         assert_eq!(supervisor.count_events("restart_begun"), 0);
     }
 }
@@ -206,7 +208,7 @@ fn a_users_hup_on_a_terminal_restarts_and_nohup_outlives_it() {
 
     let (mut supervisor, terminal) = on_terminal("trap '' HUP; exec setsid --ctty \"$0\" \"$@\";");
     drop(terminal);
-    supervisor.wait_for_log("the terminal is gone: going on");
+    supervisor.wait_event("terminal_lost");
     get(supervisor.address(), "/");
     supervisor.signal(Signal::SIGHUP);
     supervisor.wait_event(event("restart_done").with("count", 2));

@@ -15,11 +15,12 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
 use crate::support::client::read_answer;
+use crate::support::log::Pattern;
 use crate::support::node::{self, scratch};
 use crate::support::reply;
 use crate::support::supervisor::{Builder, without_listener};
 use crate::support::{
-    Answer, connect, eventually, get, ledger, proc, programs, sticky_run, worker,
+    Answer, connect, event, eventually, get, ledger, proc, programs, sticky_run, worker,
 };
 
 /// A listener, where it is, and what to pass of it.
@@ -40,11 +41,16 @@ fn ask(mut stream: impl Read + Write) -> Answer {
     read_answer(&mut stream).expect("an answer")
 }
 
+/// It listens on a socket that was passed under this name.
+fn passed_as(name: &str) -> Pattern {
+    event("listening").saying(&format!("(from systemd, name {name})"))
+}
+
 #[test]
 fn sockets_that_are_passed_take_the_place_of_the_default_address() {
     let (ours, address, passed) = socket();
     let mut supervisor = by_default(&[]).pass(passed, "$$").start();
-    supervisor.wait_for_log(&format!("listening on {address} (from systemd, name http)"));
+    supervisor.wait_event(passed_as("http").with("address", address.to_string()));
     assert_eq!(supervisor.addresses(), [address]);
     get(address, "/");
     assert_eq!(supervisor.stop().code(), Some(0));
@@ -60,8 +66,8 @@ fn a_unix_socket_that_is_passed_stays_when_it_stops() {
     let ours = UnixListener::bind(&path).expect("a socket");
     let passed = ours.try_clone().expect("a descriptor").into();
     let mut supervisor = by_default(&[]).pass(passed, "$$").start();
-    let expected = format!("listening on unix:{} (from systemd, name http)", path.display());
-    supervisor.wait_for_log(&expected);
+    let place = format!("unix:{}", path.display());
+    supervisor.wait_event(passed_as("http").with("address", place));
     assert_eq!(
         ask(UnixStream::connect(&path).expect("it listens")).value("message"),
         "CONN listener=0"
@@ -81,7 +87,7 @@ fn sockets_for_another_process_are_left_alone_unless_asked_for() {
         let (_ours, address, passed) = socket();
         let supervisor = by_default(flags).pass(passed, pid).start();
         assert_eq!(supervisor.addresses().contains(&address), taken, "{flags:?} {pid}");
-        assert_eq!(supervisor.log().contains("from systemd"), taken);
+        assert_eq!(supervisor.count_events(event("listening").saying("from systemd")) > 0, taken);
         get(SocketAddr::from(([127, 0, 0, 1], supervisor.address().port())), "/");
     }
 }
@@ -134,7 +140,7 @@ fn a_node_server_that_asks_for_the_address_gets_the_socket_that_was_passed() {
     let builder = without_listener(2, &[]).command(&[&node, app.to_str().expect("it is text")]);
     let builder = builder.env("HOST", "127.0.0.1").env("PORT", &address.port().to_string());
     let mut supervisor = builder.pass(passed, "$$").start();
-    supervisor.wait_for_log(&format!("listening on {address} (from systemd, name http)"));
+    supervisor.wait_event(passed_as("http").with("address", address.to_string()));
     assert_eq!(supervisor.count_events("listening"), 1);
     reply::get(address, "/").pid();
     assert_eq!(supervisor.stop().code(), Some(0));
@@ -149,8 +155,8 @@ fn systemd_itself_passes_sockets() {
     let path = scratch("systemd-activate").join("s");
     let prefix =
         format!("exec systemd-socket-activate -l '{}' --fdname=web \"$0\" \"$@\";", path.display());
-    // The first client starts it.
-    let mut supervisor = by_default(&[]).after(&prefix).spawn();
+    // The first client starts it, without most variables.
+    let mut supervisor = by_default(&[]).text_log().after(&prefix).spawn();
     let client = eventually("systemd listens", || UnixStream::connect(&path).ok());
     ask(client);
     supervisor.wait_for_log("(from systemd, name web)");
@@ -347,7 +353,7 @@ fn an_abstract_address_is_served_and_refuses_clients_after_the_stop() {
     let name = format!("sticky-run-it-abstract-{}", process::id());
     let listen = format!("unix:@{name}");
     let mut supervisor = sticky_run(2, &["--listen", &listen]).start();
-    supervisor.wait_for_log(&format!("listening on {listen}\n"));
+    supervisor.wait_event(event("listening").with("address", listen.as_str()));
     let address = UnixAddress::from_abstract_name(&name).expect("a short name");
     let connect = || UnixStream::connect_addr(&address);
     assert_eq!(ask(connect().expect("it listens")).value("message"), "CONN listener=0");

@@ -12,6 +12,7 @@ use nix::sys::signal::Signal::{
 use crate::stop::ONE_STOP;
 use crate::support::client;
 use crate::support::files::{Installed, Mark};
+use crate::support::log::Pattern;
 use crate::support::{Supervisor, event, eventually, get, proc, sticky_run};
 
 /// So many supervisors at a time.
@@ -41,37 +42,54 @@ struct Row {
     /// One after the other, each when the one before was heard.
     signals: &'static [Signal],
     /// What the log says then. What stands there twice, it says twice.
-    said: &'static [&'static str],
+    said: &'static [Said],
     /// What it says when nothing keeps the workers or the program from going on any more.
-    then: &'static [&'static str],
+    then: &'static [Said],
 }
 
+/// An event.
+type Said = fn() -> Pattern;
+
 /// What the log says in no row but those that name it.
-const NEWS: [&str; 7] = [
+const NEWS: [&str; 10] = [
     "upgraded",
-    "restarting",
-    "restarted",
-    "workers from now on",
-    "stopping: not",
-    "killing",
-    "forwarding",
+    "upgrade_refused",
+    "restart_begun",
+    "restart_done",
+    "restart_refused",
+    "scaled",
+    "scale_refused",
+    "worker_stop_timeout",
+    "workers_killed",
+    "signal_forwarded",
 ];
 
 const STOPS: [&[Signal]; 3] = [&[SIGTERM], &[SIGINT], &[SIGQUIT]];
-const STOPPING: &str = "stopping: open connections have 3600s at most";
-const BEGAN: &str = "restarting workers: 2";
-const FAST: &str = "stopping fast: asked again";
-const KILLS: &str = "killing what did not end in time, workers: ";
-const FORWARDS: &str = "forwarding SIGUSR1 to the workers";
-const NOT_RESTARTING: &str = "stopping: not restarting";
-const NOT_UPGRADING: &str = "stopping: not upgrading";
-const NOT_RESIZING: &str = "stopping: the number of workers stays";
-const FAILED_AGAIN: &str = "worker 0 ended before it was ready: exit code 3 (1 in a row)";
-const UPGRADED: &str = "upgraded from sticky-run";
-const READY_AGAIN: &[&str] = &["worker 0 is ready", "worker 0 is ready"];
+const STOPPING: Said = || event("stop_begun").with("timeout_ms", 3_600_000);
+const BEGAN: Said = || event("restart_begun").with("count", 2);
+const RESTARTED: Said = || event("restart_done");
+const FAST: Said = || event("stop_hurried");
+const KILLS: Said = || event("workers_killed");
+const FORWARDS: Said = || event("signal_forwarded").with("signal", "SIGUSR1");
+const NOT_RESTARTING: Said = || event("restart_refused").with("reason", "stopping");
+const NOT_UPGRADING: Said = || event("upgrade_refused").with("reason", "stopping");
+const NOT_RESIZING: Said = || event("scale_refused").with("reason", "stopping");
+const FAILED_AGAIN: Said =
+    || event("worker_start_failed").worker(0).with("code", 3).with("count", 1);
+const UPGRADED: Said = || event("upgraded");
+const GROWN: Said = || event("scaled").with("count", 3);
+const SHRUNK: Said = || event("scaled").with("count", 1);
+const DRAINS: Said = || event("worker_draining").worker(1);
+const STARTED: Said = || event("worker_started").worker(0);
+const READY: [Said; 3] = [
+    || event("worker_ready").worker(0),
+    || event("worker_ready").worker(1),
+    || event("worker_ready").worker(2),
+];
+const READY_AGAIN: &[Said] = &[READY[0], READY[0]];
 
 /// The rows of a state in which a stop has not begun, for the signals that stop nothing.
-fn alive(state: State, rows: [(&'static [&'static str], &'static [&'static str]); 6]) -> Vec<Row> {
+fn alive(state: State, rows: [(&'static [Said], &'static [Said]); 6]) -> Vec<Row> {
     let signals: [&[Signal]; 6] =
         [&[SIGHUP], &[SIGUSR2], &[SIGTTIN], &[SIGTTOU], &[SIGUSR1], &[SIGWINCH]];
     let rows = signals.into_iter().zip(rows);
@@ -79,12 +97,12 @@ fn alive(state: State, rows: [(&'static [&'static str], &'static [&'static str])
 }
 
 /// The rows of a state for those that stop it.
-fn stops(state: State, said: &'static [&'static str]) -> [Row; 3] {
+fn stops(state: State, said: &'static [Said]) -> [Row; 3] {
     STOPS.map(|signals| Row { state, signals, said, then: &[] })
 }
 
 /// The row of a state for a stop that is asked for twice.
-fn stops_fast(state: State, said: &'static [&'static str]) -> [Row; 1] {
+fn stops_fast(state: State, said: &'static [Said]) -> [Row; 1] {
     [Row { state, signals: &[SIGTERM, SIGTERM], said, then: &[] }]
 }
 
@@ -92,14 +110,14 @@ fn stops_fast(state: State, said: &'static [&'static str]) -> [Row; 1] {
 fn starting() {
     all(&stops(State::Starting, &[STOPPING]));
     all(&stops_fast(State::Starting, &[STOPPING, FAST, KILLS]));
-    let ready: &[_] = &["worker 0 is ready", "worker 1 is ready"];
+    let ready: &[_] = &[READY[0], READY[1]];
     all(&alive(
         State::Starting,
         [
-            (&[BEGAN, "worker 0 started", "worker 0 started"], &["restarted workers:"]),
+            (&[BEGAN, STARTED, STARTED], &[RESTARTED]),
             (&[UPGRADED], ready),
-            (&["workers from now on: 3"], &["worker 2 is ready"]),
-            (&["workers from now on: 1"], &["worker 0 is ready"]),
+            (&[GROWN], &[READY[2]]),
+            (&[SHRUNK], &[READY[0]]),
             (&[FORWARDS], ready),
             (&[], ready),
         ],
@@ -113,10 +131,10 @@ fn running() {
     all(&alive(
         State::Running,
         [
-            (&[BEGAN, "restarted workers: 2"], &[]),
+            (&[BEGAN, || event("restart_done").with("count", 2)], &[]),
             (&[UPGRADED], &[]),
-            (&["workers from now on: 3", "worker 2 is ready"], &[]),
-            (&["workers from now on: 1", "the former worker 1 drains"], &[]),
+            (&[GROWN, READY[2]], &[]),
+            (&[SHRUNK, DRAINS], &[]),
             (&[FORWARDS], &[]),
             (&[], &[]),
         ],
@@ -127,14 +145,14 @@ fn running() {
 fn rolling() {
     all(&stops(State::Rolling, &[STOPPING, BEGAN]));
     all(&stops_fast(State::Rolling, &[STOPPING, BEGAN, FAST, KILLS]));
-    let done: &[_] = &[BEGAN, "restarted workers: 2"];
+    let done: &[_] = &[BEGAN, || event("restart_done").with("count", 2)];
     all(&alive(
         State::Rolling,
         [
-            (&["restarting anew, workers: 2"], done),
+            (&[BEGAN], done),
             (&[UPGRADED], done),
-            (&["workers from now on: 3"], &[BEGAN, "restarted workers: "]),
-            (&["workers from now on: 1"], &[BEGAN, "restarted workers: 1"]),
+            (&[GROWN], &[BEGAN, RESTARTED]),
+            (&[SHRUNK], &[BEGAN, || event("restart_done").with("count", 1)]),
             (&[FORWARDS], done),
             (&[], done),
         ],
@@ -149,10 +167,13 @@ fn in_a_crash_loop() {
         State::CrashLoop,
         [
             // The failures are forgotten, and the slots start at once.
-            (&[BEGAN, FAILED_AGAIN, FAILED_AGAIN, "restarted workers: 0"], READY_AGAIN),
+            (
+                &[BEGAN, FAILED_AGAIN, FAILED_AGAIN, || event("restart_done").with("count", 0)],
+                READY_AGAIN,
+            ),
             (&[UPGRADED], READY_AGAIN),
-            (&["workers from now on: 3", "worker 2 started"], &["worker 2 is ready"]),
-            (&["workers from now on: 1"], READY_AGAIN),
+            (&[GROWN, || event("worker_started").worker(2)], &[READY[2]]),
+            (&[SHRUNK], READY_AGAIN),
             (&[FORWARDS], READY_AGAIN),
             (&[], READY_AGAIN),
         ],
@@ -166,10 +187,10 @@ fn upgrading() {
     all(&alive(
         State::Upgrading,
         [
-            (&[BEGAN, "restarted workers: 2"], &[UPGRADED]),
-            (&["an upgrade has begun already"], &[UPGRADED]),
-            (&["workers from now on: 3", "worker 2 is ready"], &[UPGRADED]),
-            (&["workers from now on: 1", "the former worker 1 drains"], &[UPGRADED]),
+            (&[BEGAN, || event("restart_done").with("count", 2)], &[UPGRADED]),
+            (&[|| event("upgrade_refused").with("reason", "in_progress")], &[UPGRADED]),
+            (&[GROWN, READY[2]], &[UPGRADED]),
+            (&[SHRUNK, DRAINS], &[UPGRADED]),
             (&[FORWARDS], &[UPGRADED]),
             (&[], &[UPGRADED]),
         ],
@@ -320,10 +341,10 @@ impl Scene {
             self.release(row);
         }
         assert_eq!(self.supervisor.wait().code(), Some(0), "{:?}", row.state);
-        let log = self.supervisor.whole_log();
-        for news in NEWS.iter().filter(|news| log.contains(**news)) {
-            let all = || row.said.iter().chain(row.then);
-            assert!(all().any(|said| said.contains(news)), "{news}: {log}");
+        self.supervisor.whole_log();
+        let told: Vec<_> = row.said.iter().chain(row.then).map(|said| said()).collect();
+        for news in NEWS.into_iter().flat_map(|news| self.supervisor.events(news)) {
+            assert!(told.iter().any(|said| said.is_named(news.name())), "{news:?}");
         }
         if let Some(asked) = self.asked {
             eventually("the program that was asked is gone", || {
@@ -355,10 +376,11 @@ impl Scene {
     }
 
     #[track_caller]
-    fn expect(&self, texts: &[&str]) {
-        for text in texts {
-            let times = texts.iter().filter(|other| other == &text).count();
-            self.supervisor.wait_for_log_times(text, times);
+    fn expect(&self, said: &[Said]) {
+        let kinds: Vec<_> = said.iter().map(|said| said()).collect();
+        for kind in &kinds {
+            let times = kinds.iter().filter(|other| *other == kind).count();
+            self.supervisor.wait_events(kind, times);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::{env, fs, process};
 
-use crate::support::{Supervisor, get, proc, sticky_run, worker};
+use crate::support::{Supervisor, event, get, proc, sticky_run, worker};
 
 /// Runs it with these arguments to its end, which has to come by itself.
 fn run(arguments: &[&str]) -> Output {
@@ -241,10 +241,10 @@ fn a_command_that_is_just_being_written_is_said_to_be_busy_and_tried_again() {
     let command = worker::command();
     words.extend(command.iter().map(String::as_str));
     let supervisor = sticky_run(1, &[]).command(&words).listening();
-    let command = format!("cannot start worker 0: cannot run {}: text file busy", shell.path());
-    supervisor.wait_for_log(&command);
+    let busy = format!("cannot run {}: text file busy", shell.path());
+    supervisor.wait_event(event("worker_spawn_failed").worker(0).saying(&busy));
     drop(writer);
-    supervisor.wait_for_log("worker 0 is ready");
+    supervisor.wait_event(event("worker_ready").worker(0));
 }
 
 #[test]

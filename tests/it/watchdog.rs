@@ -9,11 +9,10 @@ use nix::sys::signal::Signal;
 use crate::support::client::{Answer, get_from};
 use crate::support::load::Load;
 use crate::support::node::App;
-use crate::support::{Supervisor, eventually, full, proc, sticky_run};
+use crate::support::{Supervisor, event, eventually, full, proc, sticky_run};
 
 /// What workers have to answer within.
 const TIME: Duration = Duration::from_secs(2);
-const HUNG: &str = "gave no sign of life within 2s: aborting it";
 
 /// A client of another worker than the one that clients from 127.0.0.1 have, and what it was answered.
 #[track_caller]
@@ -31,14 +30,15 @@ fn is_replaced(supervisor: &Supervisor, address: SocketAddr, stop: impl FnOnce(I
     let (client, answer) = elsewhere(address);
     let others: Vec<_> =
         supervisor.worker_pids().into_iter().filter(|pid| *pid != answer.pid).collect();
-    let ready = format!("worker {} is ready", answer.slot);
-    let before = supervisor.count_log(&ready);
+    let ready = event("worker_ready").worker(answer.slot);
+    let before = supervisor.count_events(&ready);
     stop(client, answer.pid);
     let since = Instant::now();
     load.goes_on();
-    supervisor.wait_for_log(&format!("worker {} {HUNG}", answer.slot));
+    let hung = event("worker_unresponsive").worker(answer.slot);
+    supervisor.wait_event(hung.with("timeout_ms", 2000));
     assert!(since.elapsed() < 2 * TIME, "{:?}", since.elapsed());
-    supervisor.wait_for_log_times(&ready, before + 1);
+    supervisor.wait_events(ready, before + 1);
     eventually("the hung worker is gone", || (!proc::is_alive(answer.pid)).then_some(()));
     assert_eq!(supervisor.count_events("worker_unresponsive"), 1);
     assert!(others.iter().all(|pid| supervisor.worker_pids().contains(pid)));

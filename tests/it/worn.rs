@@ -2,7 +2,7 @@
 
 use crate::rolling::{PATIENT, requests, session};
 use crate::support::rolling::Load;
-use crate::support::{Supervisor, connect, eventually, full, proc, sticky_run};
+use crate::support::{Supervisor, connect, event, eventually, full, proc, sticky_run};
 
 /// Workers of each supervisor here.
 const WORKERS: u16 = 3;
@@ -22,7 +22,9 @@ fn wears(flags: &[&str], reason: &str, visits: u32) {
         |client, nth| session(client, nth, || connect(address)),
         |load| {
             load.go_on(visits);
-            supervisor.wait_for_log_times(reason, replaced());
+            eventually("so many are replaced", || {
+                (recycled(&supervisor, reason) >= replaced()).then_some(())
+            });
         },
     );
     load.assert_right(visits);
@@ -30,39 +32,44 @@ fn wears(flags: &[&str], reason: &str, visits: u32) {
     replaced_in_turns(&supervisor, reason);
 }
 
+/// How many workers were replaced for this reason.
+fn recycled(supervisor: &Supervisor, reason: &str) -> usize {
+    let names = ["worker_recycled", "worker_recycle_delayed"];
+    names.map(|name| supervisor.count_events(event(name).with("reason", reason))).iter().sum()
+}
+
 /// Whether the log tells of one successor at a time, each for a worker that was worn, and warns of
 /// nothing but a limit that is low.
 #[track_caller]
 fn replaced_in_turns(supervisor: &Supervisor, reason: &str) {
-    let log = supervisor.log();
+    let events = supervisor.all_events();
     let mut booting: u16 = 0;
     let mut started = 0;
-    for line in log.lines() {
-        if line.contains(" started (pid ") {
-            booting += 1;
-            started += 1;
-        } else if line.contains(" is ready (pid ") {
-            booting -= 1;
+    for logged in &events {
+        match logged.name() {
+            "worker_started" => (booting, started) = (booting + 1, started + 1),
+            "worker_ready" => booting -= 1,
+            _ => {}
         }
-        assert!(started <= WORKERS || booting <= 1, "two at once: {log}");
+        assert!(started <= WORKERS || booting <= 1, "two at once: {events:?}");
     }
-    let worn = u16::try_from(log.matches(reason).count()).expect("not so many");
+    let worn = u16::try_from(recycled(supervisor, reason)).expect("not so many");
     assert!(started <= WORKERS + worn, "{started} started, {worn} were worn");
     // The last one that came may have been ready just before.
     let came = usize::from(started - WORKERS - booting);
-    let drained = log.matches(" drains").count();
+    let drained = supervisor.count_events("worker_draining");
     assert!(came.saturating_sub(1) <= drained && drained <= came, "{came} came, {drained} drain");
-    assert_eq!(log.matches(" WARN ").count(), log.matches("; raise --").count());
+    supervisor.expect_no_trouble_but(&["worker_recycle_delayed"]);
 }
 
 #[test]
 fn workers_are_replaced_when_they_are_old() {
-    wears(&["--max-lifetime", "500ms"], "is replaced: it is as old as it may be", 300);
+    wears(&["--max-lifetime", "500ms"], "lifetime", 300);
 }
 
 #[test]
 fn workers_are_replaced_when_they_have_had_their_connections() {
-    let reason = " ms: it had as many connections as it may have";
+    let reason = "connections";
     wears(&["--max-lifetime-connections", "100"], reason, requests());
 }
 
@@ -81,7 +88,7 @@ fn workers_are_replaced_when_they_hold_too_much_memory() {
         },
     );
     load.assert_right(300);
-    replaced_in_turns(&supervisor, " ms: it holds more memory than it may");
+    replaced_in_turns(&supervisor, "memory");
 }
 
 /// The negative control: the same load and no limit.

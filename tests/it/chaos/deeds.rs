@@ -245,10 +245,9 @@ impl<'scope, 'env> Doer<'scope, 'env> {
             _ => (Signal::SIGTTOU, self.slots - 1),
         };
         if self.range.contains(&slots) {
-            const SAID: &str = "workers from now on: ";
-            let before = self.supervisor.count_log(SAID);
+            let before = self.supervisor.count_events("scaled");
             self.supervisor.signal(signal);
-            self.supervisor.wait_for_log_times(SAID, before + 1);
+            self.supervisor.wait_events("scaled", before + 1);
             self.slots = slots;
         }
     }

@@ -23,6 +23,7 @@ use self::deeds::{Doer, Killed};
 use self::load::Load;
 use self::verdict::Verdict;
 use crate::support::ledger::Book;
+use crate::support::log::Event;
 use crate::support::node::App;
 use crate::support::{Supervisor, eventually, full, proc, programs, sticky_run};
 
@@ -31,17 +32,19 @@ const CLIENTS: u8 = 3;
 /// What the supervisor may hold in the end that it did not before, in KiB.
 const GROWTH: u64 = 1024;
 /// What the log tells of what has happened.
-const ALWAYS: [&str; 4] =
-    ["signal 9", "restarted workers: ", "upgraded from ", "workers from now on: "];
-/// Nothing of this is ever in the log.
-const NEVER: [&str; 7] = [
-    "panicked",
-    "ERROR",
-    "cannot",
-    "lost",
-    "too many wait",
-    "misuses its channel",
-    "has not drained in time",
+const ALWAYS: [&str; 4] = ["worker_exited", "restart_done", "upgraded", "scaled"];
+/// What may go wrong. Nothing else does.
+const TROUBLE: [&str; 10] = [
+    "draining_worker_exited",
+    "restart_failed",
+    "restart_waiting",
+    "upgrade_failed",
+    "worker_boot_timeout",
+    "worker_exited",
+    "worker_paused",
+    "worker_recycle_failed",
+    "worker_stalled",
+    "worker_start_failed",
 ];
 
 /// Keys are free after this time without a connection, so that workers can drain.
@@ -120,11 +123,10 @@ fn survive(supervisor: &mut Supervisor, address: SocketAddr, book: &Book, slots:
     assert!(after.kib <= before.kib + GROWTH, "{before:?} became {after:?}");
     // It ends at once if it knows that nothing is open.
     assert_eq!(supervisor.stop().code(), Some(0));
-    let log = supervisor.whole_log();
-    let told: Vec<_> = log.lines().filter(|line| is_wrong(line)).collect();
-    assert!(told.is_empty(), "{told:?}");
-    let untold: Vec<_> = ALWAYS.into_iter().filter(|text| !log.contains(text)).collect();
-    assert!(untold.is_empty(), "{untold:?}");
+    assert!(!supervisor.whole_log().contains("panicked"));
+    let wrong: Vec<_> = supervisor.all_events().into_iter().filter(is_wrong).collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+    ALWAYS.iter().for_each(|name| supervisor.wait_event(*name));
 }
 
 /// Clients, and deeds for so long as this seed wants them. Returns which workers were killed.
@@ -166,13 +168,10 @@ fn rage(
 #[track_caller]
 fn all_are_ready(supervisor: &Supervisor, slots: u16) {
     eventually("there are as many workers as slots, and all are ready", || {
-        let (log, children) = (supervisor.log(), proc::children(supervisor.pid()));
-        let is_ready = |pid: &i32| {
-            let (before, since) = log.rsplit_once(&format!(" started (pid {pid})"))?;
-            let worker = before.rsplit_once("worker ")?.1;
-            since.contains(&format!("worker {worker} is ready")).then_some(())
-        };
-        let all = children.iter().filter(|pid| proc::is_alive(**pid) && is_ready(pid).is_some());
+        let (ready, children) =
+            (supervisor.events("worker_ready"), proc::children(supervisor.pid()));
+        let is_ready = |pid: &i32| ready.iter().any(|event| event.number::<i32>("pid") == *pid);
+        let all = children.iter().filter(|pid| proc::is_alive(**pid) && is_ready(pid));
         (children.len() == usize::from(slots) && all.count() == children.len()).then_some(())
     });
 }
@@ -193,9 +192,9 @@ impl Holding {
 
 /// Whether this line is never to be in the log. When clients and those who come back from workers
 /// have all descriptors, an upgrade is rightly put off.
-fn is_wrong(line: &str) -> bool {
-    let no_room = line.contains("cannot upgrade") && line.contains("Too many open files");
-    !no_room && NEVER.iter().any(|text| line.contains(text))
+fn is_wrong(event: &Event) -> bool {
+    let no_room = event.name() != "upgrade_failed" || event.text("error").contains("open files");
+    event.is_trouble() && !(no_room && TROUBLE.contains(&event.name()))
 }
 
 fn number(variable: &str) -> Option<u64> {

@@ -8,16 +8,15 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use crate::support::log::Pattern;
 use crate::support::node::Port;
 use crate::support::node_worker::start;
 use crate::support::{
-    Supervisor, client, eventually, get, get_from, one_of_three, proc, request, within,
+    Supervisor, client, event, eventually, get, get_from, one_of_three, proc, request, within,
 };
 
 /// What the supervisor may hold more at any time, in KiB, whatever a worker does.
 const BOUND_KIB: u64 = 64 * 1024;
-/// What a worker that is ended for it is said to have done.
-const MISUSES: &str = "misuses its channel: ";
 /// It is kept until the worker takes it.
 const WAITS: &str = "more than 16 MiB wait because of it";
 /// For how long a worker may go on before it is ended, on a busy machine.
@@ -64,9 +63,8 @@ impl Scene {
     fn is_ended(&self, what: &str, words: &str) {
         self.abuse(what);
         self.costs_little();
-        let line = format!("{MISUSES}{words}");
-        within(TO_THE_BOUND, &line, || (self.supervisor.count_log(&line) > 0).then_some(()));
-        self.supervisor.wait_for_log("is ended");
+        let killed = event("worker_killed").with("reason", "protocol").saying(words);
+        within(TO_THE_BOUND, words, || (self.supervisor.count_events(&killed) > 0).then_some(()));
         eventually("another one takes its place", || {
             (self.supervisor.count_events("worker_ready") > self.workers.into()).then_some(())
         });
@@ -79,6 +77,11 @@ impl Scene {
         let most = proc::status(self.supervisor.pid(), "VmHWM:").expect("it lives");
         assert!(most <= self.before + BOUND_KIB, "{} KiB became {most} KiB", self.before);
     }
+}
+
+/// A worker broke a rule, with these words.
+fn violated(words: &str) -> Pattern {
+    event("protocol_violated").saying(words)
 }
 
 #[test]
@@ -126,12 +129,12 @@ fn connections_of_a_worker_that_stands_still_cost_the_one_that_hands_them_back_n
     let _held: Vec<_> = (0..100).map(hold).collect();
     proc::signal(stands.pid, Signal::SIGSTOP);
     get_from(GOOD, scene.address(), "/abuse/held-of-one");
-    let line = format!("too many wait for worker {}", stands.slot);
-    scene.supervisor.wait_for_log(&line);
+    let dropped = event("connection_dropped").worker(stands.slot).with("reason", "queue_full");
+    scene.supervisor.wait_event(dropped);
     scene.costs_little();
     proc::signal(stands.pid, Signal::SIGCONT);
     assert_eq!(get(scene.address(), "/?sid=one").pid, stands.pid);
-    assert_eq!(scene.supervisor.count_log("is ended"), 0);
+    assert_eq!(scene.supervisor.count_events("worker_killed"), 0);
 }
 
 #[test]
@@ -139,7 +142,7 @@ fn a_long_message_takes_no_descriptor_of_the_next_one() {
     let scene = Scene::new(1);
     let _held = client::send(scene.address(), "GET /hold HTTP/1.1\r\n\r\n");
     get(scene.address(), "/abuse/long-and-back");
-    scene.supervisor.wait_for_log("a message of 18 MiB is dropped");
+    scene.supervisor.wait_event(violated("a message of 18 MiB is dropped"));
     let told = || get(scene.address(), "/").value("told").to_owned();
     eventually("it hears of what it sent", || (!told().is_empty()).then_some(()));
     assert_eq!(told().trim(), "arrived");
@@ -152,7 +155,7 @@ fn many_sockets_at_once_that_are_open_already() {
         get_from(client, scene.address(), "/abuse/many-sockets");
         get_from(client, scene.address(), "/");
     }
-    assert_eq!(scene.supervisor.count_log(MISUSES), 0);
+    assert_eq!(scene.supervisor.violations(), [""; 0]);
 }
 
 #[test]
@@ -161,7 +164,7 @@ fn more_connections_handed_back_than_are_open() {
     let hold = |_| client::send(scene.address(), "GET /hold HTTP/1.1\r\n\r\n");
     let _held: Vec<_> = (0..40).map(hold).collect();
     get(scene.address(), "/abuse/own");
-    scene.supervisor.wait_for_log("it gave back more connections than it was given");
+    scene.supervisor.wait_event(violated("it gave back more connections than it was given"));
 }
 
 #[test]
@@ -189,7 +192,7 @@ fn beside(what: &str) -> Vec<Duration> {
         times.push(since.elapsed());
     }
     flood.join().expect("it is answered");
-    assert_eq!(supervisor.count_log(MISUSES), 0);
+    assert_eq!(supervisor.violations(), [""; 0]);
     times.sort_unstable();
     times
 }
@@ -222,9 +225,9 @@ fn messages_of_workers_reach_the_others_unless_they_are_too_long() {
     let heard = || get(scene.address(), "/").value("heard").parse::<usize>().ok();
     eventually("the other one hears it", || heard().filter(|length| *length > 4 << 20));
     scene.abuse("tell-too-much");
-    scene.supervisor.wait_for_log("a message of 21 MiB is dropped");
+    scene.supervisor.wait_event(violated("a message of 21 MiB is dropped"));
     assert!((0..4).all(|_| heard().is_some_and(|length| length < 5 << 20)));
-    assert_eq!(scene.supervisor.count_log("is ended"), 0);
+    assert_eq!(scene.supervisor.count_events("worker_killed"), 0);
     scene.costs_little();
 }
 
@@ -235,12 +238,11 @@ fn what_others_say_to_a_worker_that_stands_still_is_dropped_in_time() {
         (get_from(GOOD, scene.address(), "/"), get_from(BAD, scene.address(), "/"));
     proc::signal(stands.pid, Signal::SIGSTOP);
     assert_eq!(get_from(GOOD, scene.address(), "/abuse/tell-often").pid, talks.pid);
-    let line = format!("worker {} does not read what others say to it", stands.slot);
-    scene.supervisor.wait_for_log(&line);
+    scene.supervisor.wait_event(event("messages_dropped").worker(stands.slot));
     scene.costs_little();
     proc::signal(stands.pid, Signal::SIGCONT);
     assert_eq!(get_from(BAD, scene.address(), "/").pid, stands.pid);
-    assert_eq!(scene.supervisor.count_log("is ended"), 0);
+    assert_eq!(scene.supervisor.count_events("worker_killed"), 0);
 }
 
 #[test]

@@ -11,10 +11,9 @@ use socket2::SockRef;
 use tempfile::TempDir;
 
 use crate::support::client::{self, read_answer, read_reply};
+use crate::support::log::Pattern;
 use crate::support::{Answer, Supervisor, event, eventually, full, get, proc, request, sticky_run};
 
-/// What told off looks like in the log.
-const TOLD_OFF: &str = "misuses its channel";
 /// One line about the same thing is allowed in this time.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 /// What the supervisor may have more of afterwards: nothing of what a worker sends stays.
@@ -107,18 +106,17 @@ impl Scene {
         let since = Instant::now();
         self.costs_nothing(what, count);
         let most = 1 + since.elapsed().div_duration_f64(LINE_EVERY) as usize;
-        let lines = self.supervisor.count_log(TOLD_OFF);
+        let lines = self.supervisor.violations().len();
         assert!((1..=most).contains(&lines), "{lines} lines, at most {most}");
-        let line = format!("worker {} {TOLD_OFF}: {words}", self.bad.slot);
-        assert_eq!(self.supervisor.count_log(&line), lines, "{line}");
+        let told = event("protocol_violated").worker(self.bad.slot).saying(words);
+        assert_eq!(self.supervisor.count_events(&told), lines, "{told:?}");
     }
 
     /// The worker is told off and ended for what it does, and another one takes its place.
     fn is_ended(&self, what: &str) {
-        let worker = format!("worker {}", self.bad.slot);
         self.abuse(what, 1);
-        self.supervisor.wait_for_log(&format!("{worker} {TOLD_OFF}: it shut its channel down"));
-        self.supervisor.wait_for_log_times(&format!("{worker} is ready"), 2);
+        self.supervisor.wait_event(shut_down().worker(self.bad.slot));
+        self.supervisor.wait_events(event("worker_ready").worker(self.bad.slot), 2);
         proc::wait_for_rest(self.supervisor.pid());
         assert!(!proc::is_alive(self.bad.pid));
     }
@@ -192,7 +190,7 @@ fn a_key_that_another_live_worker_owns_cannot_be_taken() {
     get(scene.supervisor.address(), "/announce/good?sid=bad");
     scene.supervisor.wait_event("announced_key_taken");
     scene.good_answers(20, &AtomicBool::new(true));
-    assert_eq!(scene.supervisor.count_log(TOLD_OFF), 0);
+    assert_eq!(scene.supervisor.violations(), [""; 0]);
 }
 
 #[test]
@@ -293,9 +291,10 @@ fn a_worker_whose_descriptors_do_not_close_for_a_second_is_ended() {
     // A worker may take a quarter of what there is room for.
     let scene = Scene::of(builder.after("ulimit -n 516;").start());
     scene.abuse("slow", 20);
-    let worker = format!("worker {}", scene.bad.slot);
-    scene.supervisor.wait_for_log(&format!("{worker} is ended: it sent more than"));
-    scene.supervisor.wait_for_log_times(&format!("{worker} is ready"), 2);
+    let slot = scene.bad.slot;
+    let killed = event("worker_killed").worker(slot).with("reason", "open_descriptors");
+    scene.supervisor.wait_event(killed);
+    scene.supervisor.wait_events(event("worker_ready").worker(slot), 2);
     scene.good_answers(20, &AtomicBool::new(true));
 }
 
@@ -335,7 +334,7 @@ fn clients_that_reset_before_their_connections_come_back_are_counted_out() {
     let since = Instant::now();
     assert_eq!(supervisor.stop().code(), Some(0));
     assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
-    assert_eq!(supervisor.count_log(TOLD_OFF), 0);
+    assert_eq!(supervisor.violations(), [""; 0]);
 }
 
 #[test]
@@ -378,7 +377,8 @@ impl<T: Read + Write> ReadWrite for T {}
 fn a_worker_that_was_never_ready_cannot_give_anything_back() {
     let builder = sticky_run(2, &["--head-timeout", "1h"]).env("TEST_WORKER", "early-back=50");
     let supervisor = builder.start();
-    supervisor.wait_for_log("it gave back more connections than it was given");
+    let told = event("protocol_violated");
+    supervisor.wait_event(told.saying("it gave back more connections than it was given"));
     get(supervisor.address(), "/");
     let files = proc::open_files_at_rest(supervisor.pid());
     assert!(files < 50, "{files}");
@@ -402,8 +402,8 @@ fn a_worker_that_shuts_its_channel_for_reading_is_ended_and_its_clients_are_answ
     let address = scene.supervisor.address();
     assert_ne!(get(address, "/?sid=bad").pid, scene.bad.pid);
     scene.good_answers(20, &AtomicBool::new(true));
-    scene.supervisor.wait_for_log("it shut its channel down");
-    assert_eq!(scene.supervisor.count_log("it shut its channel down"), 1);
+    scene.supervisor.wait_event(shut_down());
+    assert_eq!(scene.supervisor.count_events(shut_down()), 1);
     scene.supervisor.wait_events(event("worker_ready").worker(scene.bad.slot), 2);
 }
 
@@ -415,9 +415,14 @@ fn a_worker_that_shuts_its_channel_for_both_is_ended() {
 #[test]
 fn a_key_announced_before_ready_is_told_off_and_not_remembered() {
     let supervisor = sticky_run(2, &["--by", "sid"]).env("TEST_WORKER", "early=same").start();
-    supervisor.wait_for_log_times("misuses its channel: SESSION came before READY", 2);
+    supervisor.wait_events(event("protocol_violated").saying("SESSION came before READY"), 2);
     assert_eq!(get(supervisor.address(), "/announce/same").value("accepted"), "1");
-    assert_eq!(supervisor.count_log(TOLD_OFF), 2);
+    assert_eq!(supervisor.violations().len(), 2);
+}
+
+/// A worker was ended since it did not keep its channel open.
+fn shut_down() -> Pattern {
+    event("worker_killed").with("reason", "protocol").saying("it shut its channel down")
 }
 
 #[track_caller]

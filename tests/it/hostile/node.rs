@@ -160,7 +160,7 @@ fn ports_are_bounded(abuse: &str) {
     let running = app.after("ulimit -n 1024;").flags(&["-b", "round-robin"]).start(2);
     let before = proc::open_files_at_rest(running.pid());
     let kept = Kept::open(running.address()).get(&format!("/{abuse}")).expect("an answer");
-    running.wait_for_log(&format!("worker {} cannot listen on", kept.slot()));
+    running.wait_event(event("listen_refused").worker(kept.slot()));
     for _ in 0..20 {
         assert_eq!(reply::get(running.address(), "/").status, 200);
     }
@@ -239,10 +239,9 @@ fn a_port_that_is_asked_for_during_a_stop_is_not_opened_and_delays_nothing() {
     running.signal(Signal::SIGTERM);
     assert!(running.wait().success());
     let took = asked_to_stop.elapsed();
-    let log = running.log();
-    let (_, during) = log.split_once("got SIGTERM").expect("it was asked to stop");
-    assert!(!during.contains("listening on"), "{during}");
-    assert!(took < Duration::from_secs(5), "{took:?}: {during}");
+    let last = running.last_of(&["signal_received", "listening"]);
+    assert_eq!(last.expect("it was asked to stop").name(), "signal_received");
+    assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
 #[test]
@@ -251,7 +250,8 @@ fn a_port_that_a_worker_asks_for_after_it_has_left_is_not_opened() {
     let running = app.start(1);
     Kept::open(running.address()).get("/leaves").expect("an answer");
     running.wait_event(event("worker_leaving").worker(0));
-    running.wait_for_log("a package that is not known: the last word");
+    let told = event("protocol_violated");
+    running.wait_event(told.saying("a package that is not known: the last word"));
     assert_eq!(running.count_events("listening"), 1);
 }
 
@@ -264,9 +264,10 @@ fn a_name_that_ends_lines_or_steers_a_terminal_is_shown_as_it_is() {
         let Some(app) = App::new("hostile.js") else { return };
         let running = app.flags(&["--log-format", format]).start(1);
         Kept::open(running.address()).get("/terminal").expect("an answer");
-        running.wait_for_log(&format!("cannot listen on unix:{shown}"));
-        running.wait_for_log("a package that is not known: ");
-        let log = running.log();
+        for said in [&format!("cannot listen on unix:{shown}"), "a package that is not known: "] {
+            eventually(said, || running.raw_log().contains(said).then_some(()));
+        }
+        let log = running.raw_log();
         assert!(!log.contains(['\x1b', '\u{9b}', '\u{202e}']), "{log:?}");
         assert!(!log.contains("\n2026 INFO stopped"), "{log}");
     }

@@ -32,16 +32,17 @@ fn workers_that_have_the_preload_go_on_with_it_after_an_upgrade_and_a_restart() 
     };
     let load = Load::on(address);
     replace("no-node-preload = true\n");
-    let needs = "--no-node-preload off -> on needs a stop and a start";
+    let needs =
+        event("configuration_changed").with("flag", "--no-node-preload").with("takes", "start");
     supervisor.signal(Signal::SIGHUP);
-    supervisor.wait_for_log_times(needs, 1);
+    supervisor.wait_events(&needs, 1);
     supervisor.wait_events(event("restart_done").with("count", 2), 1);
     supervisor.upgrade();
-    supervisor.wait_for_log_times(needs, 2);
+    supervisor.wait_events(&needs, 2);
     load.goes_on();
     let before = supervisor.worker_pids();
     supervisor.signal(Signal::SIGHUP);
-    supervisor.wait_for_log_times(needs, 3);
+    supervisor.wait_events(&needs, 3);
     eventually("all workers are new", || {
         let now = supervisor.worker_pids();
         (now.len() == 2 && !now.iter().any(|pid| before.contains(pid))).then_some(())
@@ -65,19 +66,18 @@ fn a_limit_that_needs_the_preload_is_refused_as_long_as_there_is_none() {
     supervisor.signal(Signal::SIGHUP);
     let why = "what needs a stop and a start stays as it is: without the preload, nobody tells when \
                a connection is over";
-    supervisor.wait_for_log_times(why, 1);
-    supervisor.wait_event("configuration_rejected");
+    supervisor.wait_event(event("configuration_rejected").saying(why));
     supervisor.signal(Signal::SIGUSR2);
-    supervisor.wait_for_log_times(why, 2);
-    supervisor.wait_for_log("; going on as before");
+    supervisor.wait_event(event("upgrade_failed").saying(why));
     assert_eq!(supervisor.worker_pids(), workers);
     // Without the limit it is a change that waits.
     replace("by = 'ip'\ngrace = '1s'\n");
     supervisor.upgrade();
-    let needs = "--no-node-preload on -> off needs a stop and a start";
-    supervisor.wait_for_log_times(needs, 1);
+    let needs =
+        event("configuration_changed").with("flag", "--no-node-preload").with("takes", "start");
+    supervisor.wait_events(&needs, 1);
     supervisor.signal(Signal::SIGHUP);
-    supervisor.wait_for_log_times(needs, 2);
+    supervisor.wait_events(&needs, 2);
     supervisor.wait_event(event("restart_done").with("count", 2));
     load.assert_all_answered();
     assert_eq!(supervisor.stop().code(), Some(0));
@@ -89,11 +89,9 @@ fn a_new_version_of_an_app_that_asks_for_another_host_is_told_what_is_in_its_way
     let load = Load::on(address);
     replace("env = ['HOST=0.0.0.0']\n");
     supervisor.signal(Signal::SIGHUP);
-    supervisor.wait_for_log(&format!(
-        "cannot listen on 0.0.0.0:{}: address already in use (workers listen on {address} already: \
-         to change the host, stop and start anew)",
-        address.port()
-    ));
+    let refused = event("listen_refused").with("address", format!("0.0.0.0:{}", address.port()));
+    let why = format!("address already in use (workers listen on {address} already: to change");
+    supervisor.wait_event(refused.saying(&why));
     supervisor.wait_event("restart_failed");
     load.goes_on();
     load.assert_all_answered();

@@ -331,10 +331,10 @@ fn an_address_that_workers_ask_for_themselves_stays_when_the_user_names_it_no_mo
     both_answer(address.parse().unwrap(), "own");
     file.replace(configuration(std::slice::from_ref(&address)));
     running.signal(Signal::SIGUSR2);
-    running.wait_for_log(&format!(
+    running.wait_event(event("upgrade_failed").saying(&format!(
         "cannot listen on {address}: address already in use (workers listen there themselves: leave \
          that address out, or stop and start anew)"
-    ));
+    )));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::fs;
 
 use tempfile::TempDir;
 
+use crate::support::event;
 use crate::support::node::App;
 
 #[test]
@@ -32,10 +33,10 @@ fn asking(message: &str) -> (TempDir, Option<App>) {
 fn whoever_says_something_to_the_primary_is_named_once() {
     let (_directory, Some(app)) = asking("{ wants: 'an answer' }") else { return };
     let running = app.start(3);
-    running.wait_for_log("nobody hears what @asks/more in worker ");
-    running.wait_for_log(r#"says to its primary: {"wants":"an answer"}; no code of a primary"#);
+    let unheard = event("message_unheard").with("from", "@asks/more");
+    running.wait_event(unheard.saying(r#": {"wants":"an answer"}; "#));
     running.restart();
-    assert_eq!(running.count_log("nobody hears"), 1, "{}", running.log());
+    assert_eq!(running.count_events("message_unheard"), 1, "{}", running.log());
 }
 
 #[test]
@@ -43,5 +44,5 @@ fn a_greeting_is_no_question() {
     let (_directory, Some(app)) = asking("'ready'") else { return };
     let running = app.start(1);
     running.restart();
-    assert_eq!(running.count_log("nobody hears"), 0, "{}", running.log());
+    assert_eq!(running.count_events("message_unheard"), 0, "{}", running.log());
 }

@@ -156,6 +156,7 @@ fn a_restart_fails_whose_workers_listen_elsewhere() {
     fs::write(&moved, "").expect("it is ours");
     running.signal(Signal::SIGHUP);
     running.wait_event(event("restart_failed").worker(0));
-    running.wait_for_log(&format!("and no longer on {}: ending it", running.address()));
+    let moved = event("worker_elsewhere").worker(0);
+    running.wait_event(moved.saying(&format!("no longer on {}", running.address())));
     assert_eq!(reply::get(running.address(), "/").pid(), before);
 }

@@ -28,7 +28,7 @@ pub struct Log {
 pub struct Event(Map<String, Value>);
 
 /// Events that a test asks for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Pattern {
     name: &'static str,
     fields: Vec<(&'static str, Value)>,
@@ -149,6 +149,11 @@ impl Pattern {
     pub fn saying(mut self, words: &str) -> Self {
         self.words.push(words.to_owned());
         self
+    }
+
+    /// Whether it is about events of this name.
+    pub fn is_named(&self, name: &str) -> bool {
+        self.name == name
     }
 
     /// Whether this is such an event.
