@@ -62,7 +62,7 @@ fn supervise(words: Vec<OsString>, format: &mut LogFormat) -> anyhow::Result<Exi
     for (name, meant) in variables::misspelt(&args::Args::command()) {
         warn!(
             name: "variable_unknown", variable = name,
-            "{name} is no variable of sticky-run (did you mean {meant}?)"
+            "{name} is not a variable of sticky-run (did you mean {meant}?)"
         );
     }
     let only_check = args.config.check;

@@ -154,9 +154,8 @@ fn warn_of_sids(args: &Args) {
     if args.no_node_preload && args.by.has_sid() {
         warn!(
             name: "preload_disabled",
-            "without the preload, --by sid knows only the sessions that @socket.io/sticky reports, \
-             a little late; sessions of other servers break: use --by ip, or leave \
-             --no-node-preload out"
+            "--no-node-preload: --by sid knows only the sessions that @socket.io/sticky reports, \
+             and late; sessions of other servers break; use --by ip, or remove --no-node-preload"
         );
     }
 }

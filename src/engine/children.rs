@@ -58,7 +58,7 @@ impl Engine {
         if let Err(error) = reap::reap(pid, worker.is_some()) {
             warn!(
                 name: "process_kill_failed", pid = pid.as_raw(),
-                "cannot end what pid {pid} left behind: {error}"
+                "cannot kill the process group of pid {pid}: {error}"
             );
         }
         match worker {
@@ -78,7 +78,7 @@ impl Engine {
             let signal = signals::name(signal);
             return info!(
                 name: "child_paused", pid = pid.as_raw(), signal,
-                "a child that is no worker is stopped by {signal} (pid {pid})"
+                "a child that is not a worker was stopped by {signal} (pid {pid})"
             );
         };
         let Some(live) = self.workers.get_mut(worker) else { return };
@@ -92,12 +92,15 @@ impl Engine {
                     if before == 0 { String::new() } else { format!(" ({before} times before)") };
                 warn!(
                     name: "worker_paused", worker = slot, pid, signal, suppressed = before,
-                    "{worker} is stopped by {signal} and serves nobody until kill -CONT \
+                    "{worker} was stopped by {signal} and serves nobody until kill -CONT \
                      {pid}{more}"
                 );
             }
             None if mem::take(&mut live.paused.is_said) => {
-                info!(name: "worker_resumed", worker = slot, pid, "{worker} goes on (pid {pid})");
+                info!(
+                    name: "worker_resumed", worker = slot, pid,
+                    "{worker} was continued (pid {pid})"
+                );
             }
             None => {}
         }

@@ -103,7 +103,7 @@ impl Engine {
         let Some((connection, identity)) = identified else {
             debug!(
                 name: "client_gone", worker = worker.slot,
-                "a client is gone before {worker} gave its connection back"
+                "a client left before {worker} returned its connection"
             );
             return self.tell_core(worker, core::Said::ReturnedGone { ends });
         };
@@ -150,7 +150,7 @@ impl Engine {
         if !self.listeners.are_given() {
             return warn!(
                 name: "listen_missing", worker = worker.slot, package,
-                "{worker} uses {package}, which listens nowhere: use --listen ADDR"
+                "{worker} uses {package}, which does not listen itself: add --listen ADDR"
             );
         }
         self.listeners.takes_given(worker);
@@ -165,7 +165,7 @@ impl Engine {
         if self.core.fleet().is_stopping() || self.core.fleet().is_exiting(worker) {
             return debug!(
                 name: "listen_ignored", worker = worker.slot,
-                "{worker} is to end: it cannot listen on {} any more",
+                "{worker} is stopping: it cannot listen on {} any more",
                 request.place
             );
         }

@@ -164,7 +164,7 @@ impl Intake {
             // Whoever has sent something is judged by it.
             Err(_) if is_behind => (Peeked::Nothing, false),
             Err(error) => {
-                debug!(name: "client_gone", "a client is gone before its first bytes: {error}");
+                debug!(name: "client_gone", "a client left before its first bytes: {error}");
                 return None;
             }
         };
@@ -177,7 +177,7 @@ impl Intake {
             held_back(socket).unwrap_or_else(|error| {
                 debug!(
                     name: "client_silence_unknown",
-                    "cannot tell for how long a client has been silent: {error}"
+                    "cannot query how long a client has been silent: {error}"
                 );
                 Duration::ZERO
             })
@@ -209,7 +209,7 @@ impl Intake {
             Err(error) => {
                 warn!(
                     name: "connection_watch_failed",
-                    "cannot wait for the first bytes of a connection: {error}"
+                    "cannot watch a connection for its first bytes: {error}"
                 );
                 self.sockets.remove(&conn);
                 Awaited::Gone
@@ -228,7 +228,7 @@ impl Intake {
             if let Err(error) = registry.deregister(&mut SourceFd(&fd)) {
                 warn!(
                     name: "connection_watch_failed",
-                    "cannot stop waiting for a connection: {error}"
+                    "cannot stop watching a connection: {error}"
                 );
             }
         }

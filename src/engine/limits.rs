@@ -47,23 +47,23 @@ impl Engine {
                 Ok(held) if held > limit => {
                     debug!(
                         name: "worker_memory_exceeded", worker = worker.slot, bytes = held,
-                        "{worker} holds {held} bytes"
+                        "{worker} uses {held} bytes of memory, more than --max-memory"
                     );
                     self.core.handle(self.now, Input::Recycle(worker, Limit::Memory));
                 }
                 Ok(_) => {}
                 Err(error) if self.memory.is_hidden => debug!(
                     name: "worker_memory_unknown", worker = worker.slot,
-                    "{worker}: {error}"
+                    "cannot read the memory of {worker}: {error}"
                 ),
                 // It is not reaped yet, so it has to be there.
                 Err(error) => {
                     self.memory.is_hidden = true;
                     warn!(
                         name: "memory_limit_ignored", %error,
-                        "--max-memory has no effect: {error}; /proc has to be mounted, and where \
-                         it hides the processes of others (hidepid), with gid= of a group that the \
-                         supervisor is in"
+                        "--max-memory has no effect: {error}; mount /proc, and where it hides the \
+                         processes of others (hidepid), with gid= of a group that the supervisor \
+                         is in"
                     );
                 }
             }

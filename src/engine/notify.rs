@@ -222,7 +222,7 @@ impl Notifier {
             let error = errors::text(&error);
             warn!(
                 name: "notify_failed", error, suppressed = before,
-                "cannot tell the service manager: {error} ({before} earlier times not shown)"
+                "cannot notify the service manager: {error} ({before} earlier times not shown)"
             );
         }
         error.kind() != io::ErrorKind::WouldBlock

@@ -93,7 +93,7 @@ impl Origins {
             Ok(Peeked::Nothing) => 0,
             Ok(Peeked::End) => return Ok(Preface::Missing),
             Err(error) => {
-                debug!(name: "client_gone", "a proxy is gone before its PROXY header: {error}");
+                debug!(name: "client_gone", "a proxy left before its PROXY header: {error}");
                 return Ok(Preface::Missing);
             }
         };
@@ -135,9 +135,8 @@ impl Origins {
             warn!(
                 name: "connection_dropped", client = peer.as_deref(), reason = "proxy_header",
                 error = why, suppressed = before,
-                "closing a connection of the trusted peer {}, which has to begin with a PROXY \
-                 header: {why}; have it send one, or do not --trust it ({before} earlier ones not \
-                 shown)",
+                "connection dropped: the trusted peer {} has to send a PROXY header first: {why}; \
+                 enable it there, or do not --trust that peer ({before} earlier ones not shown)",
                 peer.as_deref().unwrap_or("unix")
             );
         }

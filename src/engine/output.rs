@@ -119,7 +119,7 @@ impl Output {
             if let Err(error) = self.add(registry, worker, pipe, cutter) {
                 warn!(
                     name: "output_watch_failed", worker = worker.slot,
-                    "cannot wait for output of {worker}, it cannot write any: {error}"
+                    "cannot watch the output of {worker}, which is lost: {error}"
                 );
             }
         }

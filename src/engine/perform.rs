@@ -91,7 +91,7 @@ impl Engine {
                 debug!(
                     name: "connection_assigned", worker = worker.slot,
                     client = client.map(tracing::field::display), %reason,
-                    "a connection {} goes to {worker}: {reason}",
+                    "connection {} assigned to {worker}: {reason}",
                     super::connection::of(client)
                 );
                 Input::Sent(conn)

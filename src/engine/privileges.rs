@@ -48,7 +48,7 @@ pub(super) fn settle<'a>(
         }
         Err(error) => error!(
             name: "privileges_kept", %error,
-            "workers run as {}, but the supervisor cannot give up its capabilities: {}",
+            "workers run as {}, but the supervisor cannot drop its capabilities: {}",
             name(account),
             errors::text(&error)
         ),
@@ -102,12 +102,12 @@ fn warn_of_loss<'a>(
         Ok(again) if again.handoff.name() == config.handoff.name() => {}
         Ok(_) => warn!(
             name: "reload_unavailable",
-            "HUP and USR2 will not work, {why}: the command's files cannot be read, so it is not \
-             known to be Node any more; let {me} read them, or add --handoff"
+            "HUP and USR2 will fail, {why}: the command's files cannot be read, so it is no longer \
+             recognised as Node; let {me} read them, or add --handoff"
         ),
         Err(error) => warn!(
             name: "reload_unavailable", %error,
-            "HUP and USR2 will not work, {why}: {error:#}; let {me} read it"
+            "HUP and USR2 will fail, {why}: {error:#}; let {me} read it"
         ),
     }
     if let Err(error) = program.may_be_executed()
@@ -116,7 +116,7 @@ fn warn_of_loss<'a>(
         let (path, error) = (program.path().display(), errors::text(&error));
         warn!(
             name: "upgrade_unavailable", error,
-            "USR2 will not work, {why}: cannot execute {path}: {error}; let {me} execute it"
+            "USR2 will fail, {why}: cannot execute {path}: {error}; let {me} execute it"
         );
     }
     for listener in listeners {
@@ -124,8 +124,8 @@ fn warn_of_loss<'a>(
             let error = errors::text(&error);
             warn!(
                 name: "socket_file_kept", address = listener.bound_to(), error,
-                "{listener} will stay behind after a stop, {why}: cannot write to its directory: \
-                 {error}; let {me} write there, or have somebody else remove it"
+                "{listener} will not be removed at a stop, {why}: cannot write to its directory: \
+                 {error}; let {me} write there, or remove it by other means"
             );
         }
     }
@@ -147,8 +147,8 @@ fn warn_of_exposure(account: &Account, program: &Program, source: &dyn Source) {
         let (weak, me) = (weak.join(" and "), me());
         warn!(
             name: "supervisor_exposed",
-            "workers can have the supervisor do what they like as {me} at the next HUP, USR2 or \
-             start: they can change {weak}; let only {me} write there"
+            "workers can run code as {me} at the next HUP, USR2 or start: they can change {weak}; \
+             let only {me} write there"
         );
     }
 }

@@ -25,22 +25,21 @@ impl Engine {
             Report::Refused(worker, before) => warn!(
                 name: "connection_dropped", worker = worker.slot, reason = "queue_full",
                 suppressed = before,
-                "closing a connection: too many wait for {worker} already, which is full or does \
-                 not pick them up ({before} earlier ones not shown)"
+                "connection dropped: the queue of {worker} is full, it is at capacity or has \
+                 stopped reading ({before} earlier ones not shown)"
             ),
             Report::Unwanted(why, before) => warn!(
                 name: "connection_dropped", reason = "unwanted", suppressed = before,
-                "closing a connection that no worker wants: {why} ({before} earlier ones \
-                 not shown)"
+                "connection dropped: {why} ({before} earlier ones not shown)"
             ),
             Report::Stopped(worker) => warn!(
                 name: "worker_stalled", worker = worker.slot,
-                "{worker} has stopped reading its channel: its own clients wait for it, others \
-                 go elsewhere"
+                "{worker} has stopped reading its channel: clients it owns wait for it, others go \
+                 to other workers"
             ),
             Report::Resumed(worker) => info!(
                 name: "worker_recovered", worker = worker.slot,
-                "{worker} reads its channel again"
+                "{worker} is reading its channel again"
             ),
         }
     }
@@ -49,9 +48,14 @@ impl Engine {
     fn report_event(&mut self, event: &Event) {
         let facts = event.facts();
         let pid = facts.worker.and_then(|worker| self.workers.pid_of(worker)).map(Pid::as_raw);
-        let told = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
         let advice = if facts.is_trouble { self.advice_on(event) } else { String::new() };
-        log(&facts, pid, &format!("{event}{advice}{told}"));
+        let line = format!("{event}{advice}");
+        let line = match (pid, line.strip_suffix(')')) {
+            (Some(pid), Some(line)) if facts.exit.is_some() => format!("{line}, pid {pid})"),
+            (Some(pid), _) => format!("{line} (pid {pid})"),
+            (None, _) => line,
+        };
+        log(&facts, pid, &line);
         match event {
             Event::Replacing(Replacing::Restarted { .. }) => self.fallback = None,
             Event::Replacing(Replacing::RestartFailed { .. }) => self.fall_back(),
@@ -94,21 +98,19 @@ fn log_key(report: &Report) {
     match report {
         Report::TooLong(worker, length) => warn!(
             name: "announced_key_too_long", worker = worker.slot, bytes = length,
-            "{worker} announces a key of {length} bytes: only {MAX_KEY} are taken, so \
-             clients that present it may reach another worker; use shorter ids (said once)"
+            "{worker} announces a key of {length} bytes: only {MAX_KEY} are accepted, so clients \
+             that present it may reach another worker; use shorter ids (logged once)"
         ),
         Report::Shared(worker, owner) => warn!(
             name: "announced_key_taken", worker = worker.slot, owner = owner.slot,
-            "{worker} announces a key that lives on {owner}, where everybody who presents it \
-             goes: several clients seem to share it, such as a cookie with the same value for \
-             all, or ids that collide; have --by name a key that each client has for itself \
-             (said once)"
+            "{worker} announces a key that {owner} owns, where every client that presents it goes: \
+             several clients seem to share it, such as a cookie with one value for all, or ids \
+             that collide; have --by name a key that is unique to a client (logged once)"
         ),
         Report::PresentedTooLong(length) => warn!(
             name: "presented_key_too_long", bytes = length,
-            "a client presents a key of {length} bytes: workers can announce {MAX_KEY} at \
-             most, so it stays where its first connection was placed; use shorter ids (said \
-             once)"
+            "a client presents a key of {length} bytes: workers can announce {MAX_KEY} at most, so \
+             it stays where its first connection was placed; use shorter ids (logged once)"
         ),
         Report::Fleet(_)
         | Report::Violation(..)

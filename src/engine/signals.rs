@@ -21,11 +21,11 @@ impl Engine {
     fn obey(&mut self, came: Came) {
         match came {
             Came::Stop(signal) => {
-                info!(name: "signal_received", %signal, "got {signal}");
+                info!(name: "signal_received", %signal, "received {signal}");
                 self.command(Command::Stop);
             }
             Came::Restart => {
-                info!(name: "signal_received", signal = %Signal::SIGHUP, "got HUP");
+                info!(name: "signal_received", signal = %Signal::SIGHUP, "received SIGHUP");
                 if self.core.fleet().is_stopping() {
                     // It is refused, so nothing of a configuration is to hold.
                     return self.command(Command::RestartLate);
@@ -41,11 +41,11 @@ impl Engine {
             Came::Hangup if self.workers.spawner().signals.ignores(Signal::SIGHUP) => {
                 info!(
                     name: "terminal_lost",
-                    "the terminal is gone: going on, since HUP was ignored at the start"
+                    "the terminal is gone: continuing, since HUP was ignored at start"
                 );
             }
             Came::Hangup => {
-                info!(name: "terminal_lost", "the terminal is gone (HUP)");
+                info!(name: "terminal_lost", "the terminal is gone (HUP): stopping");
                 self.command(Command::Stop);
             }
             Came::Upgrade => self.begin_upgrade(),

@@ -37,14 +37,16 @@ impl Engine {
     /// an upgrade. If it cannot be read, all stays as it was, and the error is the line about it.
     pub(super) fn reread(&mut self) -> Result<(), String> {
         let (adopted, new) = self.read_and_adopt().map_err(|error| {
-            let line = format!("configuration: {error:#}: nothing is restarted, the old one stays");
+            let line = format!(
+                "configuration rejected: {error:#}; nothing is restarted, the current one stays in force"
+            );
             error!(name: "configuration_rejected", error = %format_args!("{error:#}"), "{line}");
             line
         })?;
         let changes = changes(&self.config, &new);
         say(&changes);
         if changes.is_empty() {
-            info!(name: "configuration_unchanged", "configuration: nothing changed");
+            info!(name: "configuration_unchanged", "configuration unchanged");
         }
         if let Some(adopted) = adopted {
             let before = mem::replace(&mut self.config, adopted);
@@ -69,10 +71,7 @@ impl Engine {
     /// holds again.
     pub(super) fn fall_back(&mut self) {
         if let Some(before) = self.fallback.take() {
-            info!(
-                name: "configuration_reverted",
-                "configuration: that of before holds again for the workers"
-            );
+            info!(name: "configuration_reverted", "reverted to the previous configuration");
             self.config = before;
             self.source.fell_back();
             self.apply();
@@ -97,11 +96,11 @@ pub(super) fn say(changes: &[Change]) {
         match change.takes {
             Takes::Restart => info!(
                 name: "configuration_changed", flag = change.name, takes = change.takes.name(),
-                "configuration: {change}"
+                "configuration changed: {change}"
             ),
             Takes::Upgrade | Takes::Start => warn!(
                 name: "configuration_changed", flag = change.name, takes = change.takes.name(),
-                "configuration: {change}"
+                "configuration changed: {change}"
             ),
         }
     }

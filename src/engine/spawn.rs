@@ -65,7 +65,7 @@ impl Engine {
             // that is not ready in time, only sooner.
             warn!(
                 name: "channel_watch_failed", worker = worker.slot,
-                "cannot wait for messages of {worker}: {error}"
+                "cannot watch the channel of {worker}: {error}; sending KILL"
             );
             self.workers.kill(worker);
         }

@@ -145,7 +145,7 @@ impl Engine {
         {
             warn!(
                 name: "upgrade_incomplete", error = %format_args!("{error:#}"),
-                "{error:#}; going on without it"
+                "{error:#}; continuing without it"
             );
         }
     }

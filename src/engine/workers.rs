@@ -154,7 +154,7 @@ impl Workers {
             warn!(
                 name: "worker_signal_failed", worker = worker.slot, pid = live.pid.as_raw(),
                 signal = "SIGTERM",
-                "cannot end {worker} (pid {}): {error}",
+                "cannot send SIGTERM to {worker} (pid {}): {error}",
                 live.pid
             );
         }
@@ -167,7 +167,7 @@ impl Workers {
             warn!(
                 name: "worker_signal_failed", worker = worker.slot, pid = live.pid.as_raw(),
                 signal = "SIGABRT",
-                "cannot abort {worker} (pid {}): {error}",
+                "cannot send SIGABRT to {worker} (pid {}): {error}",
                 live.pid
             );
         }
@@ -180,7 +180,7 @@ impl Workers {
             warn!(
                 name: "worker_signal_failed", worker = worker.slot, pid = live.pid.as_raw(),
                 signal = "SIGKILL",
-                "cannot kill {worker} (pid {}): {error}",
+                "cannot send SIGKILL to {worker} (pid {}): {error}",
                 live.pid
             );
         }
@@ -196,7 +196,7 @@ impl Workers {
         warn!(
             name: "worker_killed", worker = worker.slot, pid = pid.as_raw(), reason = "protocol",
             error = what,
-            "{worker} misuses its channel: {what}; it is ended (pid {pid})"
+            "{worker} violated the protocol: {what}; sending KILL (pid {pid})"
         );
         self.kill(worker);
     }
@@ -210,7 +210,8 @@ impl Workers {
             warn!(
                 name: "protocol_violated", worker = worker.slot, pid = pid.as_raw(), error = what,
                 suppressed = before,
-                "{worker} misuses its channel: {what} (pid {pid}, {before} earlier ones not shown)"
+                "{worker} violated the protocol: {what} (pid {pid}, {before} earlier ones not \
+                 shown)"
             );
         }
     }

@@ -133,7 +133,7 @@ fn in_the_journal_a_line_is_its_priority_and_its_message_also_after_an_upgrade()
     crash(&supervisor);
     file.replace("workers = 'many'\n");
     supervisor.signal(Signal::SIGHUP);
-    supervisor.wait_for_log("nothing is restarted");
+    supervisor.wait_for_log("configuration rejected: ");
     file.replace(right);
     supervisor.signal(Signal::SIGUSR2);
     supervisor.wait_for_log("upgraded from sticky-run");
@@ -144,8 +144,8 @@ fn in_the_journal_a_line_is_its_priority_and_its_message_also_after_an_upgrade()
     let count = |start: &str| log.lines().filter(|line| line.starts_with(start)).count();
     assert_eq!(count("<6>listening on 127.0.0.1:"), 1, "{log}");
     assert_eq!(count("<6>upgraded from sticky-run "), 1, "{log}");
-    assert_eq!(count("<4>worker 0 ended"), 2, "{log}");
-    assert_eq!(count("<3>configuration: "), 1, "{log}");
+    assert_eq!(count("<4>worker 0 exited"), 2, "{log}");
+    assert_eq!(count("<3>configuration rejected: "), 1, "{log}");
     assert!(count("<7>") > 0, "{log}");
 }
 
@@ -172,7 +172,10 @@ fn a_journal_that_reads_another_stream_changes_nothing() {
     crash(&supervisor);
     assert_eq!(supervisor.stop().code(), Some(0));
     let log = supervisor.whole_log();
-    assert!(log.contains("  INFO listening on ") && log.contains("  WARN worker 0 ended"), "{log}");
+    assert!(
+        log.contains("  INFO listening on ") && log.contains("  WARN worker 0 exited"),
+        "{log}"
+    );
     for line in log.lines() {
         let time = line.split(' ').next().expect("a line has a word");
         humantime::parse_rfc3339(time).unwrap_or_else(|error| panic!("{error}: {line}"));

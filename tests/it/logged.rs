@@ -139,7 +139,7 @@ fn a_log_that_is_read_again_after_a_while_is_whole() {
         assert_eq!(supervisor.stop().code(), Some(0));
         drop(supervisor);
         let all = all.join().unwrap();
-        for said in ["listening on", "worker 0 is ready", "got SIGTERM"] {
+        for said in ["listening on", "worker 0 is ready", "received SIGTERM"] {
             assert!(all.contains(said), "{said}: {all}");
         }
         assert!(all.trim_end().ends_with(" stopped"), "{all}");

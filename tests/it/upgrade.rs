@@ -82,15 +82,15 @@ fn another_program_is_one_line_and_all_goes_on() {
     goes_on_in_spite_of(
         "upgrade-another",
         &[
-            (|program| program.script(""), "it is no sticky-run: it says nothing"),
-            (|program| program.script("#!/bin/true\n"), "it is no sticky-run: it says nothing"),
+            (|program| program.script(""), "it is not sticky-run: it said nothing"),
+            (|program| program.script("#!/bin/true\n"), "it is not sticky-run: it said nothing"),
             (
                 |program| program.script("#!/bin/sh\necho one; echo two >&2"),
-                "it is no sticky-run: it says \"two\"",
+                "it is not sticky-run: it said \"two\"",
             ),
             (
                 |program| program.script(&format!("#!/bin/sh\n{SAYS_YES}; echo and more")),
-                "it is no sticky-run: it says \"and more\"",
+                "it is not sticky-run: it said \"and more\"",
             ),
             (
                 |program| program.script(&format!("#!/bin/sh\n{SAYS_YES}; exit 3")),

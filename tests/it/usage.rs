@@ -191,7 +191,7 @@ fn a_misspelt_variable_is_a_warning_and_one_of_others_is_not() {
     let output = run_with(&variables, &["--check", "--", "true"]);
     let log = String::from_utf8_lossy(&output.stderr);
     assert_eq!(log.lines().count(), 1, "{log}");
-    let meant = "STICKY_WORKER is no variable of sticky-run (did you mean STICKY_WORKERS?)";
+    let meant = "STICKY_WORKER is not a variable of sticky-run (did you mean STICKY_WORKERS?)";
     assert!(log.contains("WARN") && log.contains(meant), "{log}");
 }
 
@@ -336,8 +336,8 @@ fn no_worker_that_ever_became_ready_is_1_and_says_so() {
     let (code, log) = ends(sticky_run(4, &[]).env("TEST_WORKER", "exit=3").text_log().spawn());
     assert_eq!(code, Some(1));
     let last = log.lines().last().unwrap_or_default();
-    let why = "no worker ever became ready: giving up after 5 starts, the last one ended before it \
-               was ready: exit code 3; with --handoff channel";
+    let why = "no worker ever became ready: giving up after 5 starts, the last one exited before it \
+               was ready (exit code 3); with --handoff channel";
     let words = [why, "sticky-run-channel(7)", "--handoff node"];
     assert!(words.iter().all(|word| last.contains(word)), "{last}");
     assert_eq!(log.matches("started (pid").count(), 5, "one worker alone was tried: {log}");

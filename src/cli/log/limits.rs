@@ -54,7 +54,7 @@ impl<S: Subscriber> Layer<S> for Limits {
         if let Some(missing) = through.filter(|missing| *missing > 0) {
             warn!(
                 name: "lines_suppressed", target: STAND_IN, worker = slot.0, count = missing,
-                "{missing} lines like the next one are left out"
+                "{missing} lines like the next one were suppressed"
             );
         }
         through.is_some()

@@ -74,7 +74,7 @@ impl Choked {
             }
             warn!(
                 name: "worker_killed", worker = worker.slot, reason = "open_file",
-                "{worker} is ended: it sent a file that does not close"
+                "{worker} sent a file that does not close: sending KILL"
             );
             self.since.insert(worker, None);
             ended.push(worker);
@@ -101,7 +101,7 @@ impl Choked {
         }
         warn!(
             name: "worker_killed", worker = worker.slot, reason = "open_descriptors",
-            "{worker} is ended: it sent more than {most} descriptors, and they do not close"
+            "{worker} sent more than {most} descriptors that do not close: sending KILL"
         );
         Hearing::TooLong
     }

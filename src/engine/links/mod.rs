@@ -119,7 +119,7 @@ impl Links {
             Ok(events) => events.into_iter().for_each(|event| self.came(event)),
             Err(error) => warn!(
                 name: "channels_poll_failed",
-                "cannot look which channels have something to read: {error}"
+                "cannot poll the channels of workers: {error}"
             ),
         }
     }
@@ -197,7 +197,7 @@ impl Links {
         self.handoff.unread(worker).unwrap_or_else(|error| {
             warn!(
                 name: "channel_query_failed", worker = worker.slot,
-                "cannot look at the channel of {worker}: {error}"
+                "cannot query the channel of {worker}: {error}"
             );
             usize::MAX
         })

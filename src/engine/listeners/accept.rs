@@ -189,7 +189,7 @@ impl Listeners {
             let hint = if full { "raise the limit on open files; " } else { "" };
             warn!(
                 name: "accept_paused", %error, suppressed = before,
-                "cannot accept: {error}; clients wait in the backlog, trying again every {} ms \
+                "cannot accept: {error}; new connections stay in the backlog, retrying every {} ms \
                  ({hint}{before} earlier times not shown)",
                 REST.as_millis()
             );

@@ -44,8 +44,8 @@ impl Listeners {
             let Some(before) = self.served_by(predecessor(worker)) else { continue };
             warn!(
                 name: "worker_elsewhere", worker = worker.slot,
-                "the successor of {worker} listens on {} and no longer on {}: ending it; stop and \
-                 start anew to change the port; an app that looks whether its port is free must \
+                "the successor of {worker} listens on {} and no longer on {}: sending TERM; stop \
+                 and start to change the port; an app that checks whether its port is free must \
                  not take another one",
                 self.places(&self.listeners_of(worker)),
                 self.places(&before)

@@ -227,7 +227,7 @@ impl Listeners {
             if let Err(error) = entry.listener.let_nobody_in() {
                 warn!(
                     name: "listener_shut_failed", address = entry.listener.bound_to(),
-                    "clients may be reset while {} closes: {error}",
+                    "cannot shut {} down before closing it, clients may be reset: {error}",
                     entry.listener
                 );
             }
@@ -247,7 +247,7 @@ impl Listeners {
         if let Some(listener) = self.get(number) {
             info!(
                 name: "listener_closed", address = listener.bound_to(),
-                "listening on {listener} no more"
+                "stopped listening on {listener}"
             );
         }
         self.drop(registry, number);
@@ -259,7 +259,7 @@ impl Listeners {
         if let Err(error) = registry.deregister(&mut SourceFd(&listener.as_raw_fd())) {
             warn!(
                 name: "listener_watch_failed", address = listener.bound_to(),
-                "cannot stop waiting on {listener}: {error}"
+                "cannot stop watching {listener}: {error}"
             );
         }
     }

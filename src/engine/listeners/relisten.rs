@@ -45,7 +45,7 @@ impl Listeners {
         if let Err(error) = entry.listener.let_nobody_in() {
             warn!(
                 name: "listener_shut_failed", address = entry.listener.bound_to(),
-                "clients may be reset while {} closes: {error}",
+                "cannot shut {} down before closing it, clients may be reset: {error}",
                 entry.listener
             );
         }
@@ -56,7 +56,7 @@ impl Listeners {
         let Some(entry) = self.listeners.get_mut(&number) else { return };
         info!(
             name: "listener_kept", address = entry.listener.bound_to(),
-            "workers listen on {} themselves, so it stays open",
+            "{} stays open: workers listen there themselves",
             entry.listener
         );
         entry.listener.disown();
@@ -82,7 +82,7 @@ impl Listeners {
             if let Err(error) = self.listen_too(registry, open(&listen)) {
                 warn!(
                     name: "upgrade_incomplete", error = %format_args!("{error:#}"),
-                    "{error:#}; going on without it"
+                    "{error:#}; continuing without it"
                 );
             }
         }

@@ -279,8 +279,8 @@ impl Listeners {
         if request.is_tls && opening.needs_head {
             warn!(
                 name: "keys_hidden", address = request.place,
-                "workers speak TLS on {}: keys other than ip cannot be seen there; use --by ip, or \
-                 end TLS before sticky-run",
+                "workers use TLS on {}: keys other than ip cannot be seen there; use --by ip, or \
+                 terminate TLS before sticky-run",
                 request.place
             );
         }
@@ -295,7 +295,7 @@ impl Listeners {
             warn!(
                 name: "listen_ambiguous",
                 "workers have several servers, and none of them asks for the address of --listen: \
-                 it leads to the one that each worker opens first"
+                 it leads to the first one that a worker opens"
             );
         }
     }

@@ -90,7 +90,7 @@ impl Upgrade {
         self.step = Step::Idle;
         warn!(
             name: "upgrade_failed", error = why,
-            "cannot upgrade to {}: {why}; going on as before",
+            "cannot upgrade to {}: {why}; continuing as before",
             self.program.path().display()
         );
     }
@@ -100,19 +100,19 @@ impl Engine {
     /// An upgrade is asked for.
     pub(super) fn begin_upgrade(&mut self) {
         if self.core.fleet().is_stopping() {
-            return info!(name: "upgrade_refused", reason = "stopping", "stopping: not upgrading");
+            return info!(name: "upgrade_refused", reason = "stopping", "upgrade refused: stopping");
         }
         if !matches!(self.upgrade.step, Step::Idle) {
             return info!(
                 name: "upgrade_refused", reason = "in_progress",
-                "an upgrade has begun already"
+                "upgrade refused: another one is in progress"
             );
         }
         match self.ask() {
             Ok(question) => {
                 info!(
                     name: "upgrade_begun", program = %self.upgrade.program.path().display(),
-                    "upgrading: asking {}",
+                    "upgrading: asking {} to take over",
                     self.upgrade.program.path().display()
                 );
                 let until = self.now + PATIENCE;
@@ -151,13 +151,13 @@ impl Engine {
         {
             warn!(
                 name: "process_kill_failed", pid = question.pid().as_raw(),
-                "cannot end the program that was asked (pid {}): {error}",
+                "cannot kill the program that was asked to take over (pid {}): {error}",
                 question.pid()
             );
         }
         if stops {
             self.upgrade.step = Step::Idle;
-            info!(name: "upgrade_refused", reason = "stopping", "stopping: not upgrading");
+            info!(name: "upgrade_refused", reason = "stopping", "upgrade refused: stopping");
         } else {
             self.upgrade.failed(&format!("it does not answer within {PATIENCE:?}"));
         }
@@ -177,7 +177,7 @@ impl Engine {
             standard::release();
             self.upgrade.failed(&format!("{error:#}"));
             if let Err(error) = self.signals.release() {
-                error!(name: "signals_blocked", "cannot let signals in again: {error}");
+                error!(name: "signals_blocked", "cannot unblock signals: {error}");
             }
         }
     }
@@ -234,9 +234,9 @@ fn judge(question: Question, exit: Exit) -> Result<(), String> {
     let last = answer.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
     match exit {
         Exit::Code(0) if last == YES => Ok(()),
-        Exit::Code(0) if last.is_empty() => Err("it is no sticky-run: it says nothing".to_owned()),
+        Exit::Code(0) if last.is_empty() => Err("it is not sticky-run: it said nothing".to_owned()),
         _ if last.is_empty() => Err(format!("it ended with {exit} and said nothing")),
-        Exit::Code(0) => Err(format!("it is no sticky-run: it says \"{last}\"")),
+        Exit::Code(0) => Err(format!("it is not sticky-run: it said \"{last}\"")),
         Exit::Code(_) | Exit::Signal(_) => Err(format!("it ended with {exit}: {last}")),
     }
 }

@@ -306,8 +306,8 @@ impl fmt::Display for Change {
         }
         f.write_str(match self.takes {
             Takes::Restart => "",
-            Takes::Upgrade => " needs an upgrade (USR2), not a restart",
-            Takes::Start => " needs a stop and a start",
+            Takes::Upgrade => "; needs an upgrade (USR2), not a restart",
+            Takes::Start => "; needs a stop and a start",
         })
     }
 }

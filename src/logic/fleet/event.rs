@@ -184,36 +184,40 @@ impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::FailedStart { worker, why, failed, allowed: None } => {
-                write!(f, "{worker} {why} ({failed} in a row)")
+                write!(f, "{worker} {why}; failed starts in a row: {failed}")
             }
             Self::FailedStart { worker, why, failed, allowed: Some(allowed) } => {
-                write!(f, "{worker} {why} (failed start {failed} of {allowed})")
+                write!(f, "{worker} {why}; failed start {failed} of {allowed}")
             }
-            Self::Exited { worker, exit } => write!(f, "{worker} ended by itself: {exit}"),
+            Self::Exited { worker, exit } => write!(f, "{worker} exited unexpectedly ({exit})"),
             Self::Replacing(event) => event.fmt(f),
             Self::Hung { worker, had } => {
-                write!(f, "{worker} gave no sign of life within {had:?}: aborting it")
+                write!(f, "{worker} did not answer the watchdog within {had:?}: sending ABRT")
             }
-            Self::Resized { workers } => write!(f, "workers from now on: {workers}"),
+            Self::Resized { workers } => write!(f, "scaled to {}", count_of(workers, "worker")),
             Self::ResizedLater { workers } => {
-                write!(f, "workers at the end of the restart: {workers}")
+                write!(f, "scaling to {} when the restart is done", count_of(workers, "worker"))
             }
             Self::NotResized { workers } => {
-                write!(f, "workers: still {workers}, from 1 to {MAX_WORKERS} are possible")
+                write!(
+                    f,
+                    "not scaled: still {}, from 1 to {MAX_WORKERS} are possible",
+                    count_of(workers, "worker")
+                )
             }
-            Self::TooLate(Refused::Restart) => f.write_str("stopping: not restarting"),
-            Self::TooLate(Refused::Resize) => f.write_str("stopping: the number of workers stays"),
+            Self::TooLate(Refused::Restart) => f.write_str("restart refused: stopping"),
+            Self::TooLate(Refused::Resize) => f.write_str("not scaled: stopping"),
             Self::LeaveTimeout { worker } => {
-                write!(f, "{worker} has disconnected and does not exit: ending it")
+                write!(f, "{worker} has disconnected but did not exit: sending TERM")
             }
             Self::Restarting { worker, delay } => {
                 write!(f, "{worker} restarts in {} ms", delay.as_millis())
             }
             Self::Trying { slot, delay } => {
-                write!(f, "trying worker {slot} in {} ms", delay.as_millis())
+                write!(f, "starting worker {slot} in {} ms", delay.as_millis())
             }
             Self::BootTimeout { worker, had } => {
-                write!(f, "{worker} was not ready within {had:?}: ending it; {HOW_TO_BE_READY}")
+                write!(f, "{worker} was not ready within {had:?}: sending TERM; {HOW_TO_BE_READY}")
             }
             Self::GaveUp { why, failed } => {
                 write!(
@@ -224,25 +228,36 @@ impl fmt::Display for Event {
             Self::Stopping { grace } => {
                 write!(
                     f,
-                    "stopping: open connections have {grace:?} at most; ask again to stop fast"
+                    "stopping: open connections have {grace:?} at most; a second signal stops at once"
                 )
             }
-            Self::Waiting { open } => write!(f, "stopping: waiting for connections: {open}"),
-            Self::DuplicateStop => f.write_str("stopping: both signals are taken as one request"),
-            Self::FastStop => f.write_str("stopping fast: asked again"),
-            Self::KillTimeout { worker } => write!(f, "{worker} has not ended in time: killing it"),
+            Self::Waiting { open } => {
+                write!(f, "stopping: waiting for {}", count_of(open, "connection"))
+            }
+            Self::DuplicateStop => f.write_str("stopping: both signals count as one request"),
+            Self::FastStop => f.write_str("stopping at once: a second signal came"),
+            Self::KillTimeout { worker } => {
+                write!(f, "{worker} did not exit in time: sending KILL")
+            }
             Self::Killing { workers } => {
-                write!(f, "killing what did not end in time, workers: {workers}")
+                write!(f, "{} did not exit in time: sending KILL", count_of(workers, "worker"))
             }
             Self::LeftBehind { worker } => {
-                write!(f, "{worker} did not end after KILL: leaving it behind; {WHERE_IT_HANGS}")
+                write!(f, "{worker} is still there after KILL: leaving it behind; {WHERE_IT_HANGS}")
             }
         }
     }
 }
 
+/// So many of these, as text.
+pub(super) fn count_of(count: impl fmt::Display, what: &str) -> String {
+    let count = count.to_string();
+    let plural = if count == "1" { "" } else { "s" };
+    format!("{count} {what}{plural}")
+}
+
 /// What to do about a boot timeout.
-const HOW_TO_BE_READY: &str = "it has to say READY on its channel, or to listen if it is Node, or needs a longer --boot-timeout";
+const HOW_TO_BE_READY: &str = "it has to send READY on its channel, or to listen if it is Node, or needs a longer --boot-timeout";
 /// What to do about a process that survives KILL.
 const WHERE_IT_HANGS: &str = "it is in uninterruptible sleep, see its state in /proc";
 
@@ -257,23 +272,23 @@ mod tests {
         let first = Event::FailedStart { worker, why, failed: 3, allowed: Some(5) };
         assert_eq!(
             first.to_string(),
-            "worker 2 ended before it was ready: exit code 1 (failed start 3 of 5)"
+            "worker 2 exited before it was ready (exit code 1); failed start 3 of 5"
         );
         let later =
             Event::FailedStart { worker, why: FailedStart::NotInTime, failed: 7, allowed: None };
-        assert_eq!(later.to_string(), "worker 2 ended after its boot timeout (7 in a row)");
+        assert_eq!(later.to_string(), "worker 2 was not ready in time; failed starts in a row: 7");
         let gave_up = Event::GaveUp { why, failed: 5 };
         assert_eq!(
             gave_up.to_string(),
-            "no worker ever became ready: giving up after 5 starts, the last one ended before it was \
-             ready: exit code 1"
+            "no worker ever became ready: giving up after 5 starts, the last one exited before it was \
+             ready (exit code 1)"
         );
         let restarting = Event::Restarting { worker, delay: Duration::from_micros(104_900) };
         assert_eq!(restarting.to_string(), "worker 2 restarts in 104 ms");
         let late = Event::BootTimeout { worker, had: Duration::from_secs(60) };
         assert_eq!(
             late.to_string(),
-            "worker 2 was not ready within 60s: ending it; it has to say READY on its channel, or \
+            "worker 2 was not ready within 60s: sending TERM; it has to send READY on its channel, or \
              to listen if it is Node, or needs a longer --boot-timeout"
         );
     }

@@ -19,8 +19,8 @@ impl fmt::Display for FailedStart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoProcess => f.write_str("could not be started"),
-            Self::Exited(exit) => write!(f, "ended before it was ready: {exit}"),
-            Self::NotInTime => f.write_str("ended after its boot timeout"),
+            Self::Exited(exit) => write!(f, "exited before it was ready ({exit})"),
+            Self::NotInTime => f.write_str("was not ready in time"),
         }
     }
 }

@@ -123,11 +123,7 @@ impl Limit {
 
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Connections => "it had as many connections as it may have",
-            Self::Memory => "it holds more memory than it may",
-            Self::Lifetime => "it is as old as it may be",
-        })
+        write!(f, "it reached {}", self.flag())
     }
 }
 

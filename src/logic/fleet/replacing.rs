@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::event::count_of;
 use super::facts::Facts;
 use super::failed::FailedStart;
 use super::input::{Exit, Limit};
@@ -143,53 +144,59 @@ impl fmt::Display for Replacing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::RestartBegan { workers, anew: false } => {
-                write!(f, "restarting workers: {workers}")
+                write!(f, "restarting {}", count_of(workers, "worker"))
             }
             Self::RestartBegan { workers, anew: true } => {
-                write!(f, "restarting anew, workers: {workers}")
+                write!(f, "restarting {} from the beginning", count_of(workers, "worker"))
             }
             Self::Waits { draining, time } => {
                 write!(
                     f,
-                    "the restart waits until one of the workers that drain has ended, {draining} of "
+                    "restart waiting for one of {} to exit",
+                    count_of(draining, "draining worker")
                 )?;
-                write!(f, "them: raise --max-draining, or set a shorter --drain-timeout (now ")?;
+                write!(f, "; raise --max-draining or set a shorter --drain-timeout (now ")?;
                 match time {
                     Some(time) => write!(f, "{time:?})"),
                     None => f.write_str("none)"),
                 }
             }
-            Self::Restarted { workers } => write!(f, "restarted workers: {workers}"),
+            Self::Restarted { workers } => write!(f, "restarted {}", count_of(workers, "worker")),
             Self::RestartOver { workers } => {
-                write!(f, "the restart is over: all former workers have ended, new ones: {workers}")
+                write!(
+                    f,
+                    "restart complete: all previous workers have exited, {} took over",
+                    count_of(workers, "worker")
+                )
             }
             Self::RestartFailed { worker, why, left } => {
-                write!(f, "the restart has failed: the successor of {worker} {why}; workers ")?;
-                write!(f, "that go on as before: {left}; mend the command and restart again")
+                write!(f, "restart failed: the successor of {worker} {why}; ")?;
+                write!(f, "still running as before: {}; ", count_of(left, "worker"))?;
+                f.write_str("fix the command and send HUP")
             }
-            Self::Recycling { worker, limit } => write!(f, "{worker} is replaced: {limit}"),
+            Self::Recycling { worker, limit } => write!(f, "{worker} is being recycled: {limit}"),
             Self::RecyclingEarly { worker, limit, delay, first } => {
-                write!(f, "{worker} is replaced in {} ms: {limit}", delay.as_millis())?;
+                write!(f, "{worker} will be recycled in {} ms: {limit}", delay.as_millis())?;
                 if *first {
-                    write!(f, ", within a minute; workers that do so are replaced ever later; ")?;
+                    write!(f, " within a minute; the delay doubles each time; ")?;
                     write!(f, "raise {}", limit.flag())?;
                 }
                 Ok(())
             }
             Self::RecyclingFailed { worker, why, delay } => {
-                write!(f, "the successor of {worker} {why}; the old one goes on, ")?;
-                write!(f, "the next try comes in {} ms", delay.as_millis())
+                write!(f, "the successor of {worker} {why}; the old one keeps running, ")?;
+                write!(f, "next attempt in {} ms", delay.as_millis())
             }
             Self::Draining { worker, time: Some(time) } => {
-                write!(f, "the former {worker} drains for {time:?} at most")
+                write!(f, "previous {worker} is draining, for {time:?} at most")
             }
-            Self::Draining { worker, time: None } => write!(f, "the former {worker} drains"),
+            Self::Draining { worker, time: None } => write!(f, "previous {worker} is draining"),
             Self::DrainTimeout { worker } => {
-                write!(f, "the former {worker} has not drained in time: ending it")
+                write!(f, "previous {worker} did not drain in time: stopping it")
             }
-            Self::Drained { worker, exit } => write!(f, "the former {worker} has ended: {exit}"),
+            Self::Drained { worker, exit } => write!(f, "previous {worker} exited ({exit})"),
             Self::ExitedDraining { worker, exit } => {
-                write!(f, "the former {worker} ended while it drained: {exit}")
+                write!(f, "previous {worker} exited before it had drained ({exit})")
             }
         }
     }
@@ -205,21 +212,21 @@ mod tests {
         let why = FailedStart::Exited(Exit::Code(1));
         assert_eq!(
             Replacing::RestartFailed { worker, why, left: 3 }.to_string(),
-            "the restart has failed: the successor of worker 2 ended before it was ready: exit code \
-             1; workers that go on as before: 3; mend the command and restart again"
+            "restart failed: the successor of worker 2 exited before it was ready (exit code 1); still \
+             running as before: 3 workers; fix the command and send HUP"
         );
         assert_eq!(
             Replacing::Recycling { worker, limit: Limit::Memory }.to_string(),
-            "worker 2 is replaced: it holds more memory than it may"
+            "worker 2 is being recycled: it reached --max-memory"
         );
         assert_eq!(
             Replacing::Waits { draining: 2, time: None }.to_string(),
-            "the restart waits until one of the workers that drain has ended, 2 of them: raise \
-             --max-draining, or set a shorter --drain-timeout (now none)"
+            "restart waiting for one of 2 draining workers to exit; raise --max-draining or set a \
+             shorter --drain-timeout (now none)"
         );
         assert_eq!(
             Replacing::Draining { worker, time: Some(Duration::from_secs(30)) }.to_string(),
-            "the former worker 2 drains for 30s at most"
+            "previous worker 2 is draining, for 30s at most"
         );
     }
 }

@@ -76,7 +76,7 @@ impl Native {
         mints: false,
         reports: Reports::Ends,
         asks_to_listen: false,
-        how_to_be_ready: "with --handoff channel a worker does not listen but says READY on its channel, see \
+        how_to_be_ready: "with --handoff channel a worker does not listen but sends READY on its channel, see \
                           sticky-run-channel(7); a Node server behind a script or another program needs \
                           --handoff node",
     };
@@ -228,7 +228,7 @@ fn send_note(worker: Worker, channel: &Channel, message: &ToWorker) -> Noted {
             let message = String::from_utf8_lossy(message.encode(&mut buffer)).into_owned();
             debug!(
                 name: "message_unsent", worker = worker.slot,
-                "cannot tell {worker} {}: {error}",
+                "cannot send {worker} {}: {error}",
                 message.trim_end()
             );
             Noted::NoRoom

@@ -87,7 +87,7 @@ impl Native {
                     None if received.lost => {
                         warn!(
                             name: "descriptor_lost", worker = worker.slot,
-                            "a connection that {worker} gave back is lost: too many open files"
+                            "a connection that {worker} returned is lost: too many open files"
                         );
                         Said::Closed(1)
                     }

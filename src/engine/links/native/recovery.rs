@@ -120,7 +120,7 @@ impl Native {
         let is_sure = before == Some(messages.len() + left);
         info!(
             name: "messages_recovered", worker = worker.slot, count = messages.len(), left,
-            "took {} messages back from {worker}, {left} left",
+            "recovered {} messages that {worker} did not read, {left} left",
             messages.len()
         );
         if !emptied {
@@ -146,7 +146,7 @@ fn take_back(worker: Worker, channel: &Channel) -> Taken {
                 if !full {
                     warn!(
                         name: "recovery_failed", worker = worker.slot,
-                        "cannot take back what {worker} did not pick up: {error}"
+                        "cannot recover what {worker} did not read: {error}"
                     );
                 }
                 return Taken { messages, emptied: !full };
@@ -162,7 +162,7 @@ fn unread(worker: Worker, buffer: &Buffer, mut received: Received) -> Option<Unr
             let Some(socket) = received.descriptors.pop() else {
                 warn!(
                     name: "descriptor_lost", worker = worker.slot,
-                    "a connection that {worker} did not pick up is lost: too many open files"
+                    "a connection that {worker} did not read is lost: too many open files"
                 );
                 return Some(Unread::Nothing);
             };

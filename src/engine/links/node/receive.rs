@@ -243,7 +243,7 @@ impl Node {
             FromNode::User if !self.has_preload(worker) => self.say_unheard(worker, "", ""),
             _ => debug!(
                 name: "message_ignored", worker = worker.slot,
-                "{worker} says something that is for nobody here"
+                "{worker} sent a message that is not for the supervisor"
             ),
         }
     }
@@ -256,8 +256,8 @@ impl Node {
         let name = if name.is_empty() { "the app" } else { name };
         warn!(
             name: "message_unheard", worker = worker.slot, from = name,
-            "nobody hears what {name} in {worker} says to its primary: {message}; no code of a \
-             primary runs here, see Messages in sticky-run-node(7)"
+            "no primary receives what {name} in {worker} sends to it: {message}; no primary code \
+             of the app runs here, see Messages in sticky-run-node(7)"
         );
     }
 
@@ -268,16 +268,19 @@ impl Node {
         }
         warn!(
             name: "requests_fixed", worker = worker.slot,
-            "{worker} serves HTTP on streams of its own, such as TLS that the app ends itself: a \
-             request there which belongs to another worker cannot go on to it; use --by ip, or end \
-             TLS in front"
+            "{worker} serves HTTP on streams of its own, such as TLS that the app terminates: a \
+             request there that belongs to another worker cannot be passed on; use --by ip, or \
+             terminate TLS in front"
         );
     }
 
     /// The worker has disconnected, and ends when it has nothing left to do.
     fn on_leaving(&mut self, worker: Worker, ack: u32, wires: &mut Wires) {
         self.say(worker, |seq| ToNode::Ack { ack, seq }, wires);
-        info!(name: "worker_leaving", worker = worker.slot, "{worker} leaves: it has disconnected");
+        info!(
+            name: "worker_leaving", worker = worker.slot,
+            "{worker} has disconnected and is about to exit"
+        );
         wires.say(worker, Said::Leaving);
     }
 
@@ -349,7 +352,7 @@ impl Node {
             FromNode::Handback { head } => self.on_handback(worker, descriptor, head, wires),
             _ => debug!(
                 name: "descriptor_ignored", worker = worker.slot,
-                "{worker} sends a descriptor that is for nobody here"
+                "{worker} sent a descriptor that nobody asked for"
             ),
         }
     }
@@ -370,7 +373,7 @@ impl Node {
                 link.returnable = left;
                 debug!(
                     name: "client_gone", worker = worker.slot,
-                    "a client is gone before {worker} gave its connection back"
+                    "a client left before {worker} returned its connection"
                 );
             }
             Ok(Peer::Client(peer)) => {

@@ -80,7 +80,7 @@ impl Node {
         if !mem::replace(&mut self.unwatched, true) {
             warn!(
                 name: "watchdog_ignored",
-                "the watchdog cannot see whether workers without the preload are stuck"
+                "--watchdog has no effect on workers without the preload"
             );
         }
         Noted::NotHeard
@@ -113,7 +113,7 @@ impl Node {
         if !mem::replace(&mut link.dropped, true) {
             warn!(
                 name: "messages_dropped", worker = worker.slot,
-                "{worker} does not read what others say to it: dropping that until it does"
+                "{worker} does not read what other workers send to it: dropping that until it does"
             );
         }
     }
@@ -131,8 +131,8 @@ pub(super) fn return_all(worker: Worker, ledger: Ledger<Parcel>, wires: &mut Wir
             let client = connection.client.map_or_else(String::new, |client| client.to_string());
             warn!(
                 name: "connection_dropped", worker = worker.slot, reason = "workers_exited", client,
-                "closing a connection of {client}: {MOST_DEATHS} workers ended while it was on its \
-                 way to them, the last one was {worker}"
+                "connection dropped: {MOST_DEATHS} workers exited while it was on its way to them \
+                 ({client}), the last one was {worker}"
             );
         }
     }

@@ -281,7 +281,7 @@ impl Node {
         if !taken {
             debug!(
                 name: "connection_declined", worker = worker.slot,
-                "{worker} does not take a connection {}",
+                "{worker} did not take a connection {}",
                 of(connection.client)
             );
             wires.say(worker, Said::Returned(connection, Returned::Back(worker)));

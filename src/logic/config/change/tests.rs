@@ -65,9 +65,9 @@ fn each_difference_is_a_line_and_says_what_a_restart_does_not_do() {
     let after = [("--listen", ":2"), ("--grace", "30s"), ("--user", "www"), ("--env", "A=other")];
     let (old, new) = (config(Handoff::Channel, &before), config(Handoff::Channel, &after));
     let expected = [
-        "--listen :1 -> :2 needs an upgrade (USR2), not a restart",
+        "--listen :1 -> :2; needs an upgrade (USR2), not a restart",
         "--grace 25s -> 30s",
-        "--user not set -> www needs an upgrade (USR2), not a restart",
+        "--user not set -> www; needs an upgrade (USR2), not a restart",
         "--env is different",
     ];
     assert_eq!(lines(&old, &new), expected);
@@ -98,9 +98,9 @@ fn what_an_upgrade_cannot_do_is_said_and_stays() {
     new.command.program = "other".into();
     new.fleet.workers = 7;
     let expected = [
-        "--no-node-preload on -> off needs a stop and a start",
-        "--user www -> not set needs a stop and a start",
-        "--group www -> not set needs a stop and a start",
+        "--no-node-preload on -> off; needs a stop and a start",
+        "--user www -> not set; needs a stop and a start",
+        "--group www -> not set; needs a stop and a start",
         "--grace 25s -> 30s",
         "--env is different",
         "--listen 25s -> 30s",
@@ -146,7 +146,7 @@ fn what_needs_an_upgrade_stays_and_is_said_again() {
     assert_eq!((old.fleet.grace, old.fleet.seed), (Duration::from_secs(30), 1));
     assert_eq!(old.route.balance, Balance::Random);
     let again = lines(&old, &new);
-    assert_eq!(again, ["--listen :1 -> :2 needs an upgrade (USR2), not a restart"]);
+    assert_eq!(again, ["--listen :1 -> :2; needs an upgrade (USR2), not a restart"]);
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn with_another_handoff_everything_stays() {
     new.command = Command::new("node".into(), vec!["a.js".into()]);
     let lines = lines(&old, &new);
     assert_eq!(lines.len(), 3);
-    assert!(lines.iter().all(|line| line.ends_with(" needs a stop and a start")));
+    assert!(lines.iter().all(|line| line.ends_with("; needs a stop and a start")));
     assert!(lines[0].starts_with("--handoff channel -> node"));
     assert!(!old.adopt(new));
     assert_eq!((old.command.program, old.handoff), ("server".into(), Handoff::Channel));

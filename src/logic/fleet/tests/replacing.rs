@@ -18,7 +18,7 @@ fn a_restart_goes_from_slot_to_slot_and_the_old_ones_drain_meanwhile() {
     let mut world = World::ready(3, 25_000);
     let (old, new) = ([0, 1, 2].map(|slot| worker(slot, 0)), [0, 1, 2].map(|slot| worker(slot, 1)));
     assert_eq!(world.handle(Input::Restart), [Action::Spawn(new[0])]);
-    assert_eq!(world.line(), "restarting workers: 3");
+    assert_eq!(world.line(), "restarting 3 workers");
     assert!(world.fleet.is_rolling() && world.fleet.is_current(old[0]));
     for slot in 0..3 {
         world.handle(Input::Spawned(new[slot]));
@@ -28,7 +28,7 @@ fn a_restart_goes_from_slot_to_slot_and_the_old_ones_drain_meanwhile() {
         assert!(world.fleet.is_ready(old[slot]) && !world.fleet.is_current(old[slot]));
         assert!(world.fleet.is_current(new[slot]));
     }
-    assert_eq!(world.line(), "restarted workers: 3");
+    assert_eq!(world.line(), "restarted 3 workers");
     assert!(!world.fleet.is_rolling());
     // One is drained, one exits by itself, one takes too long.
     assert_eq!(world.handle(Input::Drained(old[0])), ended(old[0]));
@@ -38,7 +38,7 @@ fn a_restart_goes_from_slot_to_slot_and_the_old_ones_drain_meanwhile() {
     assert_eq!(world.pass(1), [Action::Kill(old[0])]);
     assert_eq!(world.pass(4_999), []);
     assert_eq!(world.pass(1), ended(old[2]));
-    assert_eq!(world.line(), "the former worker 2 has not drained in time: ending it");
+    assert_eq!(world.line(), "previous worker 2 did not drain in time: stopping it");
     assert_eq!(world.handle(Input::Exited(old[0], KILLED)), []);
     assert_eq!(world.handle(Input::Exited(old[2], KILLED)), []);
     assert_eq!(world.fleet.workers().collect::<Vec<_>>(), new);
@@ -85,7 +85,7 @@ fn no_more_slots_are_in_hand_and_no_more_workers_drain_than_allowed() {
     let gone = world.handle(Input::Exited(worker(1, 0), CODE_0));
     assert_eq!(gone, [Action::Spawn(new[3])]);
     assert_eq!(world.boot(new[3]), handed_over(worker(3, 0), new[3]));
-    assert_eq!(world.line(), "restarted workers: 4");
+    assert_eq!(world.line(), "restarted 4 workers");
 }
 
 #[test]
@@ -176,14 +176,14 @@ fn a_second_restart_begins_anew_with_the_oldest() {
     let mut wanted = ended(worker(1, 1)).to_vec();
     wanted.push(Action::Spawn(worker(1, 2)));
     assert_eq!(world.handle(Input::Restart), wanted);
-    assert_eq!(world.line(), "restarting anew, workers: 2");
+    assert_eq!(world.line(), "restarting 2 workers from the beginning");
     // What the ended one still says is nothing.
     assert_eq!(world.handle(Input::Ready(worker(1, 1))), []);
     let mut wanted = handed_over(worker(1, 0), worker(1, 2)).to_vec();
     wanted.push(Action::Spawn(worker(0, 2)));
     assert_eq!(world.boot(worker(1, 2)), wanted);
     assert_eq!(world.boot(worker(0, 2)), handed_over(worker(0, 1), worker(0, 2)));
-    assert_eq!(world.line(), "restarted workers: 2");
+    assert_eq!(world.line(), "restarted 2 workers");
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn slots_without_a_ready_worker_start_at_once_or_in_their_turn() {
     wanted.push(Action::Spawn(worker(1, 2)));
     assert_eq!(world.boot(worker(2, 1)), wanted);
     assert_eq!(world.boot(worker(1, 2)), [Action::AddBackend(worker(1, 2))]);
-    assert_eq!(world.line(), "restarted workers: 2");
+    assert_eq!(world.line(), "restarted 2 workers");
 }
 
 #[test]
@@ -249,7 +249,7 @@ fn a_recycled_worker_is_replaced_in_its_turn_and_only_the_current_one_can_be() {
     world.pass(60_000);
     let limit_reached = |slot| Input::Recycle(worker(slot, 0), Limit::Connections);
     assert_eq!(world.handle(limit_reached(1)), [Action::Spawn(worker(1, 1))]);
-    assert_eq!(world.line(), "worker 1 is replaced: it had as many connections as it may have");
+    assert_eq!(world.line(), "worker 1 is being recycled: it reached --max-lifetime-connections");
     let before = format!("{:?}", world.fleet);
     for input in [limit_reached(1), Input::Recycle(worker(1, 1), Limit::Memory), limit_reached(7)] {
         assert_eq!(world.handle(input), []);
@@ -269,7 +269,7 @@ fn a_recycled_worker_goes_on_when_its_successor_fails_until_the_next_one() {
     world.pass(60_000);
     world.handle(Input::Recycle(worker(0, 0), Limit::Memory));
     assert_eq!(world.fail(worker(0, 1)), [Action::RemoveBackend(worker(0, 1))]);
-    assert!(world.line().contains("the old one goes on, the next try comes in "));
+    assert!(world.line().contains("the old one keeps running, next attempt in "));
     assert!(world.fleet.is_current(worker(0, 0)));
     assert_eq!(world.pass(79), []);
     assert_eq!(world.pass(41), [Action::Spawn(worker(0, 2))]);
@@ -388,7 +388,7 @@ fn a_restart_is_over_when_the_last_retired_worker_has_ended() {
     for slot in [0, 1] {
         world.boot(worker(slot, 1));
     }
-    assert_eq!(world.line(), "restarted workers: 2");
+    assert_eq!(world.line(), "restarted 2 workers");
     world.handle(Input::Exited(worker(1, 0), CODE_0));
     assert!(!world.events.contains(&over));
     // What is begun anew is over when that is.

@@ -7,7 +7,7 @@ fn a_slot_more_starts_and_a_slot_less_drains() {
     let mut world = World::ready(2, 25_000);
     let (last, again) = (worker(2, 0), worker(2, 1));
     assert_eq!(world.handle(Input::More), [Action::Resized(3), Action::Spawn(last)]);
-    assert_eq!(world.line(), "workers from now on: 3");
+    assert_eq!(world.line(), "scaled to 3 workers");
     assert_eq!(world.boot(last), [Action::AddBackend(last)]);
     assert_eq!(world.handle(Input::Fewer), [Action::DrainBackend(last), Action::Resized(2)]);
     assert!(world.fleet.is_ready(last) && !world.fleet.is_current(last));
@@ -45,10 +45,10 @@ fn a_slot_that_is_taken_away_starts_nothing_more() {
 fn there_is_a_least_and_a_most() {
     let mut world = World::ready(1, 25_000);
     assert_eq!(world.handle(Input::Fewer), []);
-    assert_eq!(world.line(), "workers: still 1, from 1 to 1024 are possible");
+    assert_eq!(world.line(), "not scaled: still 1 worker, from 1 to 1024 are possible");
     let mut world = World::ready(MAX_WORKERS, 25_000);
     assert_eq!(world.handle(Input::More), []);
-    assert_eq!(world.line(), "workers: still 1024, from 1 to 1024 are possible");
+    assert_eq!(world.line(), "not scaled: still 1024 workers, from 1 to 1024 are possible");
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn a_slot_is_taken_away_in_the_middle_of_its_turn() {
         Action::Resized(1),
     ];
     assert_eq!(world.handle(Input::Fewer), wanted);
-    assert_eq!(world.line(), "restarted workers: 1");
+    assert_eq!(world.line(), "restarted 1 worker");
 }
 
 /// The configuration of the fleet with so many slots.
@@ -112,7 +112,7 @@ fn removed(worker: Worker) -> [Action; 2] {
 fn a_restart_with_fewer_slots_takes_them_away_when_those_that_stay_are_new() {
     let mut world = World::ready(4, 25_000);
     assert_eq!(world.restart_with(2), [Action::Spawn(worker(0, 1))]);
-    assert_eq!(world.line(), "restarting workers: 2");
+    assert_eq!(world.line(), "restarting 2 workers");
     assert_eq!((world.fleet.size(), world.fleet.target_size()), (4, 2));
     world.boot(worker(0, 1));
     world.handle(Input::Spawned(worker(1, 1)));
@@ -138,7 +138,7 @@ fn slots_that_a_restart_adds_are_started_once() {
     let wanted = [Action::AddBackend(worker(2, 0)), Action::Spawn(worker(0, 1))];
     assert_eq!(world.boot(worker(2, 0)), wanted);
     world.boot(worker(0, 1));
-    assert_eq!((world.line().as_str(), world.fleet.is_rolling()), ("restarted workers: 3", false));
+    assert_eq!((world.line().as_str(), world.fleet.is_rolling()), ("restarted 3 workers", false));
     // One that fails is no reason to wait.
     assert_eq!(world.restart_with(4), [Action::Resized(4), Action::Spawn(worker(3, 0))]);
     assert_eq!(world.fail(worker(3, 0))[1], Action::Spawn(worker(0, 2)));
@@ -149,7 +149,7 @@ fn a_restart_with_fewer_slots_that_fails_takes_nothing_away() {
     let mut world = World::ready(4, 25_000);
     world.restart_with(1);
     assert_eq!(world.fail(worker(0, 1)), [Action::RemoveBackend(worker(0, 1))]);
-    assert!(world.line().contains("workers that go on as before: 4"), "{}", world.line());
+    assert!(world.line().contains("still running as before: 4 workers"), "{}", world.line());
     for slot in 0..4 {
         assert!(world.fleet.is_current(worker(slot, 0)));
     }
@@ -196,11 +196,11 @@ fn a_slot_that_goes_shows_whether_new_workers_do_if_no_other_can() {
         assert_eq!(world.fail(worker(0, 1)), wanted);
         if fails {
             world.fail(worker(1, 1));
-            assert!(world.line().contains("workers that go on as before: 1"), "{}", world.line());
+            assert!(world.line().contains("still running as before: 1 worker"), "{}", world.line());
             assert!(world.fleet.is_current(worker(1, 0)));
         } else {
             world.boot(worker(1, 1));
-            assert_eq!(world.line(), "workers from now on: 1");
+            assert_eq!(world.line(), "scaled to 1 worker");
             assert!(!world.fleet.is_current(worker(1, 1)));
         }
     }
@@ -223,24 +223,23 @@ fn how_many_slots_stay_can_change_while_the_restart_rolls() {
         world.restart_with(2);
         world
     };
-    let lines = "workers at the end of the restart: ";
     let mut world = begin();
     assert_eq!(world.handle(Input::Fewer), []);
-    assert_eq!(world.line(), format!("{lines}1"));
+    assert_eq!(world.line(), "scaling to 1 worker when the restart is done");
     assert_eq!(world.handle(Input::Fewer), []);
-    assert_eq!(world.line(), "workers: still 1, from 1 to 1024 are possible");
+    assert_eq!(world.line(), "not scaled: still 1 worker, from 1 to 1024 are possible");
     assert_eq!(world.boot(worker(0, 1)).len(), 2 + 3 * 2);
     let mut world = begin();
     world.handle(Input::More);
-    assert_eq!(world.line(), format!("{lines}3"));
+    assert_eq!(world.line(), "scaling to 3 workers when the restart is done");
     assert_eq!(world.handle(Input::More), []);
-    assert_eq!(world.line(), "workers from now on: 4");
+    assert_eq!(world.line(), "scaled to 4 workers");
     assert_eq!(world.handle(Input::More), [Action::Resized(5), Action::Spawn(worker(4, 0))]);
     // Nothing goes, and all are new in the end.
     for slot in 0..4 {
         world.boot(worker(slot, 1));
     }
-    assert_eq!(world.line(), "restarted workers: 4");
+    assert_eq!(world.line(), "restarted 4 workers");
     // Another restart meanwhile.
     let mut world = begin();
     world.handle(Input::Spawned(worker(0, 1)));
@@ -249,7 +248,7 @@ fn how_many_slots_stay_can_change_while_the_restart_rolls() {
     world.restart_with(4);
     assert_eq!(
         (world.fleet.target_size(), world.line().as_str()),
-        (4, "restarting anew, workers: 4")
+        (4, "restarting 4 workers from the beginning")
     );
     // Another program goes on with it, with another configuration.
     let mut world = begin();

@@ -116,9 +116,9 @@ fn what_comes_too_late_is_refused_with_a_line() {
     for name in ["stopping", "giving up"] {
         let mut world = state(name);
         world.handle(Input::Restart);
-        assert_eq!(world.line(), "stopping: not restarting");
+        assert_eq!(world.line(), "restart refused: stopping");
         world.handle(Input::More);
-        assert_eq!(world.line(), "stopping: the number of workers stays");
+        assert_eq!(world.line(), "not scaled: stopping");
     }
 }
 

@@ -207,11 +207,14 @@ fn a_drained_worker_is_asked_to_end_and_gets_term_if_it_handles_it_or_hears_noth
             let before = if handles { 0 } else { time };
             assert_eq!(world.pass(24_999 - before), []);
             assert_eq!(world.pass(1), [Action::Kill(old)]);
-            assert_eq!(world.line(), "worker 0 has not ended in time: killing it");
+            assert_eq!(world.line(), "worker 0 did not exit in time: sending KILL");
             world.handle(Input::Exited(old, KILLED));
             let lines: Vec<_> = world.events.iter().rev().take(2).map(Event::to_string).collect();
-            assert_eq!(lines[1], "the former worker 0 has ended: signal 9");
-            assert_eq!(lines[0], "the restart is over: all former workers have ended, new ones: 1");
+            assert_eq!(lines[1], "previous worker 0 exited (signal 9)");
+            assert_eq!(
+                lines[0],
+                "restart complete: all previous workers have exited, 1 worker took over"
+            );
         }
     }
 }
