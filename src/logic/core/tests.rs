@@ -89,7 +89,7 @@ fn a_late_head_is_judged_where_the_server_may_speak_first_or_the_buffer_is_not_o
     let mut local = core();
     awaited(&mut local, Arrived { is_unix: true, ..Arrived::default() });
     let look = Action::Look { conn: CONN, look: Look::Whole };
-    assert_eq!(late(&mut local), [look.clone()]);
+    assert_eq!(late(&mut local), std::slice::from_ref(&look));
     let mut core = core();
     let listener = ListenerId(7);
     core.handle(at(0), Input::Leads(listener, Some(First::Unknown)));
@@ -105,7 +105,7 @@ fn a_preface_is_read_before_the_head_and_closes_a_client_without_one() {
     let prefaced = Arrived { is_prefaced: true, ..Arrived::default() };
     let mut core = core();
     let read = Action::ReadPreface { conn: CONN, last: false };
-    assert_eq!(after(&mut core, 0, Input::Arrived(CONN, prefaced)), [read.clone()]);
+    assert_eq!(after(&mut core, 0, Input::Arrived(CONN, prefaced)), std::slice::from_ref(&read));
     let wait = Action::Await { conn: CONN, seen: 3 };
     assert_eq!(after(&mut core, 0, Input::Preface(CONN, Preface::Awaited(3))), [wait]);
     let readable = Input::Readable { conn: CONN, closed: false };
