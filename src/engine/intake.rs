@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
-use nix::libc;
 use serde::{Deserialize, Serialize};
 use tracing::{debug, warn};
 
@@ -23,9 +22,6 @@ use crate::logic::time::Time;
 use crate::os::kept::Keeper;
 use crate::os::listen::held_back;
 use crate::os::peek::{self, Peeked};
-
-/// Errors of a send that another try may not have: the kernel has no room.
-const NO_ROOM: [i32; 4] = [libc::EAGAIN, libc::ETOOMANYREFS, libc::ENOBUFS, libc::ENOMEM];
 
 /// The sockets of all connections that are held.
 #[derive(Debug)]
@@ -63,11 +59,6 @@ pub(super) enum Awaited {
     NoRoom,
     /// It cannot be waited for.
     Gone,
-}
-
-/// Whether an error of a send says that the kernel has no room.
-pub(super) fn is_no_room(error: &io::Error) -> bool {
-    error.raw_os_error().is_some_and(|errno| NO_ROOM.contains(&errno))
 }
 
 impl Intake {

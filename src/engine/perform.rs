@@ -3,8 +3,8 @@
 use tracing::debug;
 
 use super::Engine;
-use super::intake::{Awaited, is_no_room};
-use super::links::{Channels, TakenBack, Unread};
+use super::intake::Awaited;
+use super::links::{self, Channels, TakenBack, Unread};
 use crate::logic::Worker;
 use crate::logic::core::{self, Action, Closing, Input, Look, Message, NotSent, Note};
 use crate::logic::route::{Conn, Reason};
@@ -96,13 +96,17 @@ impl Engine {
                 );
                 Input::Sent(conn)
             }
-            Err((connection, error)) => {
-                if !is_no_room(&error) {
+            Err((connection, why)) => {
+                if let links::NotSent::Unusable(error) = &why {
                     let what = format!("it shut its channel down: {error}");
                     self.workers.end_for(worker, &what);
                 }
                 self.intake.put_back(conn, connection);
-                Input::NotSent(conn, NotSent::NoRoom)
+                let why = match why {
+                    links::NotSent::NotServed => NotSent::NotServed,
+                    links::NotSent::NoRoom | links::NotSent::Unusable(_) => NotSent::NoRoom,
+                };
+                Input::NotSent(conn, why)
             }
         };
         self.core.handle(self.now, sent);

@@ -7,6 +7,7 @@ use std::os::fd::{BorrowedFd, RawFd};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use nix::libc;
 use serde::{Deserialize, Serialize};
 
 use super::native::{Native, SavedNative};
@@ -53,14 +54,14 @@ pub(super) trait Handoff: Debug {
     /// Says what its next message means. Returns whether there may be another one in this turn.
     fn receive(&mut self, turn: &mut Turn, wires: &mut Wires) -> bool;
 
-    /// Sends a connection to its worker. On an error the connection comes back with it.
+    /// Sends a connection to its worker, or returns it.
     fn send(
         &mut self,
         connection: Connection,
         worker: Worker,
         reason: Reason,
         wires: &mut Wires,
-    ) -> Result<(), (Connection, io::Error)>;
+    ) -> Result<(), (Connection, NotSent)>;
 
     /// Says something to a worker.
     fn notify(&mut self, worker: Worker, note: Note, wires: &mut Wires) -> Noted;
@@ -163,6 +164,26 @@ pub(in crate::engine) enum Channels {
     Readable,
     /// All, and everything that is in them by now.
     All,
+}
+
+/// Why a connection was not sent.
+#[derive(Debug)]
+pub(in crate::engine) enum NotSent {
+    /// The kernel has no room for it.
+    NoRoom,
+    /// The worker has no server for it any more, or its channel has ended.
+    NotServed,
+    /// Nothing can be sent to this worker any more.
+    Unusable(io::Error),
+}
+
+impl From<io::Error> for NotSent {
+    fn from(error: io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(libc::EAGAIN | libc::ETOOMANYREFS | libc::ENOBUFS | libc::ENOMEM) => Self::NoRoom,
+            _ => Self::Unusable(error),
+        }
+    }
 }
 
 /// What was taken back from a worker that has stopped reading, in the order of its sending.

@@ -21,7 +21,7 @@ use tracing::warn;
 use self::channels::{ChannelEvent, ChannelPoll};
 use self::handoff::Handoff;
 pub(super) use self::handoff::{
-    Channels, Facts, Pacing, SavedHandoff, TakenBack, Turn, Unread, check, traits,
+    Channels, Facts, NotSent, Pacing, SavedHandoff, TakenBack, Turn, Unread, check, traits,
 };
 pub(super) use self::said::Said;
 use self::wires::Wires;
@@ -165,14 +165,14 @@ impl Links {
     /// Sends a connection to its worker. The supervisor's copy of the socket is closed as soon as
     /// nothing more can become of it.
     ///
-    /// On an error the connection comes back with it.
+    /// One that is not sent comes back.
     pub(super) fn send(
         &mut self,
         now: Time,
         connection: Connection,
         worker: Worker,
         reason: Reason,
-    ) -> Result<(), (Connection, io::Error)> {
+    ) -> Result<(), (Connection, NotSent)> {
         self.handoff.send(connection, worker, reason, self.wires.at(now))
     }
 

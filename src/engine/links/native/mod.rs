@@ -16,7 +16,7 @@ use sticky_worker::message::{
 use tracing::debug;
 
 use self::recovery::{Recovery, SavedRecovery};
-use super::handoff::{Facts, Handoff, SavedHandoff, TakenBack, Traits, Turn};
+use super::handoff::{Facts, Handoff, NotSent, SavedHandoff, TakenBack, Traits, Turn};
 use super::wires::Wires;
 use crate::engine::Connection;
 use crate::logic::Worker;
@@ -155,16 +155,16 @@ impl Handoff for Native {
         worker: Worker,
         _reason: Reason,
         _wires: &mut Wires,
-    ) -> Result<(), (Connection, io::Error)> {
+    ) -> Result<(), (Connection, NotSent)> {
         let Some(channel) = self.channels.get(&worker) else {
-            return Err((connection, io::Error::from_raw_os_error(libc::ESRCH)));
+            return Err((connection, io::Error::from_raw_os_error(libc::ESRCH).into()));
         };
         let mut buffer = [0; MAX_MESSAGE];
         let Connection { client, listener, .. } = connection;
         let listener = listener.and_then(|number| u16::try_from(number).ok());
         let message = ToWorker::Conn { client, listener }.encode(&mut buffer);
         let sent = channel.send(message, Some(connection.socket.as_fd()));
-        sent.map_err(|error| (connection, error))
+        sent.map_err(|error| (connection, error.into()))
     }
 
     fn notify(&mut self, worker: Worker, note: Note, _wires: &mut Wires) -> Noted {

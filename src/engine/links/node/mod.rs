@@ -21,7 +21,7 @@ use std::time::Duration;
 
 pub(in crate::engine) use self::saved::SavedNode;
 use self::send::Resting;
-use super::handoff::{Facts, Handoff, Pacing, SavedHandoff, Traits, Turn};
+use super::handoff::{Facts, Handoff, NotSent, Pacing, SavedHandoff, Traits, Turn};
 use super::said::Said;
 use super::wires::Wires;
 use crate::engine::Connection;
@@ -268,7 +268,7 @@ impl Handoff for Node {
         worker: Worker,
         reason: Reason,
         wires: &mut Wires,
-    ) -> Result<(), (Connection, io::Error)> {
+    ) -> Result<(), (Connection, NotSent)> {
         self.send_connection(connection, worker, reason, wires)
     }
 

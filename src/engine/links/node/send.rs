@@ -12,7 +12,7 @@ use super::{Node, NodeLink, Parcel, RETRY};
 use crate::engine::Connection;
 use crate::engine::connection::SavedConnection;
 use crate::engine::connection::of;
-use crate::engine::links::{Said, Wires};
+use crate::engine::links::{NotSent, Said, Wires};
 use crate::logic::Worker;
 use crate::logic::burden::MOST_KEPT;
 use crate::logic::route::{Reason, Returned};
@@ -165,17 +165,14 @@ impl Node {
         worker: Worker,
         reason: Reason,
         wires: &mut Wires,
-    ) -> Result<(), (Connection, io::Error)> {
+    ) -> Result<(), (Connection, NotSent)> {
         let Some(link) = self.link(worker) else {
-            return Err((connection, io::Error::from_raw_os_error(libc::ESRCH)));
+            return Err((connection, NotSent::NotServed));
         };
         let frame = if link.over { None } else { frame(link, &connection) };
         let Some((frame, answered)) = frame else {
             // It has just closed its last server, or its channel has ended.
-            wires.say(worker, Said::Uncounted(1));
-            wires.say(worker, Said::PickedUp);
-            wires.say(worker, Said::Returned(connection, Returned::Recovered));
-            return Ok(());
+            return Err((connection, NotSent::NotServed));
         };
         if let Some(head) = &mut connection.head {
             head.goes_to(&link.burden, &link.awaiting);
