@@ -1,6 +1,7 @@
-//! What DESIGN.md says of the house, held against its source: which floor uses which, and how long a file is.
+//! What DESIGN.md says of the house, held against its source: which floor uses which, that files of the
+//! engine do not call each other in a circle, and how long a file is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -42,21 +43,23 @@ fn code<'a>(lines: impl Iterator<Item = &'a str>) -> String {
     code.collect::<Vec<_>>().join(" ").replace(" .", ".")
 }
 
-/// The names that stand behind this word in a text.
-fn after<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = &'a str> {
+/// What stands behind each of these words in a text: a name, and whether it is called.
+fn after<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = (&'a str, bool)> {
     let is_part = |letter: char| letter.is_alphanumeric() || letter == '_';
-    let found = text.match_indices(word).filter(move |(at, _)| !text[..*at].ends_with(is_part));
-    found.map(move |(at, _)| {
-        let rest = &text[at + word.len()..];
-        &rest[..rest.find(|letter| !is_part(letter)).unwrap_or(rest.len())]
-    })
+    text.match_indices(word).filter(move |(at, _)| !text[..*at].ends_with(is_part)).map(
+        move |(at, _)| {
+            let rest = &text[at + word.len()..];
+            let (name, rest) = rest.split_at(rest.find(|c| !is_part(c)).unwrap_or(rest.len()));
+            (name, rest.starts_with(['(', ':']))
+        },
+    )
 }
 
 #[test]
 fn a_floor_uses_only_those_below_it() {
     for (floor, below) in FLOORS {
         for (file, text) in sources(&format!("src/{floor}")) {
-            for used in after(&code(text.lines()), "crate::") {
+            for (used, _) in after(&code(text.lines()), "crate::") {
                 let may = used == floor || below.contains(&used);
                 assert!(may, "src/{floor}/{file} uses crate::{used}, which is above it");
             }
@@ -76,6 +79,57 @@ fn the_parts_of_the_engine_do_not_know_it() {
             assert_eq!(known, None, "src/engine/{part}/{file} knows what is above it");
         }
     }
+}
+
+/// Which files of the engine call methods of which others, with one of these methods.
+fn calls(files: &BTreeMap<String, String>) -> BTreeMap<&str, BTreeMap<&str, String>> {
+    // What is implemented for the engine, file by file.
+    let own: BTreeMap<&str, String> = files
+        .iter()
+        .map(|(file, text)| {
+            let mut inside = false;
+            let lines = text.lines().filter(|line| {
+                inside = line.starts_with("impl") && line.ends_with(" Engine {")
+                    || inside && *line != "}";
+                inside
+            });
+            (file.as_str(), code(lines))
+        })
+        .collect();
+    let defined =
+        own.iter().flat_map(|(file, own)| after(own, "fn ").map(|(name, _)| (name, *file)));
+    let defined: BTreeMap<&str, &str> = defined.collect();
+    let mut calls = BTreeMap::<_, BTreeMap<_, _>>::new();
+    for (file, own) in &own {
+        let whole = code(files[*file].lines());
+        let own = ["self.", "Self::"].into_iter().flat_map(|word| after(own, word));
+        let others = ["engine.", "Engine::"].into_iter().flat_map(|word| after(&whole, word));
+        for (method, _) in own.chain(others).filter(|(_, called)| *called) {
+            if let Some(called) = defined.get(method).filter(|called| *called != file) {
+                calls.entry(*file).or_default().insert(*called, method.to_owned());
+            }
+        }
+    }
+    calls
+}
+
+#[test]
+fn files_of_the_engine_do_not_call_each_other_in_a_circle() {
+    let files = sources("src/engine");
+    let mut calls = calls(&files);
+    assert!(calls.len() > 3, "calls are found at all: {calls:?}");
+    // Whoever calls nobody that calls, and whom nobody calls, is in no circle.
+    loop {
+        let before = calls.len();
+        let callers: BTreeSet<_> = calls.keys().copied().collect();
+        calls.values_mut().for_each(|called| called.retain(|file, _| callers.contains(file)));
+        let called: BTreeSet<_> = calls.values().flat_map(BTreeMap::keys).copied().collect();
+        calls.retain(|file, calls| !calls.is_empty() && called.contains(file));
+        if calls.len() == before {
+            break;
+        }
+    }
+    assert!(calls.is_empty(), "circles of files, with what they call there: {calls:#?}");
 }
 
 #[test]
