@@ -1,7 +1,8 @@
 //! Users and groups as `/etc/passwd` and `/etc/group` have them, `passwd(5)` and `group(5)`.
 //!
-//! The files are read by hand: the C library would load further sources (`nsswitch.conf(5)`), which a
-//! statically linked program cannot. Numbers work without any file.
+//! The files are read by hand: `getpwnam(3)` and `getgrouplist(3)` of glibc load libraries for the sources of
+//! `nsswitch.conf(5)`, and in the static build, which is one of glibc too, these are those of the system that
+//! it runs on and need not fit. Numbers work without any file.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
