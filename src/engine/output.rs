@@ -18,7 +18,7 @@ use tracing::warn;
 use super::tokens::Subject;
 use crate::logic::Worker;
 use crate::logic::config::{LogFormat, OutputConfig};
-use crate::logic::output::{Cutter, Label, Queue, Stream};
+use crate::logic::output::{Buffer, Cutter, Label, Stream};
 use crate::logic::time::Time;
 use crate::os::kept::{Keeper, Kept};
 use crate::os::pipe::{Got, Pipe};
@@ -70,10 +70,7 @@ pub(super) struct SavedOutput {
     pipes: Vec<SavedSource>,
     /// The workers of those that are to be closed, and when.
     ending: Vec<(Time, Worker)>,
-    queues: Vec<Queue>,
-    /// Lines of the log that were not written.
-    #[serde(default)]
-    unlogged: u64,
+    unwritten: [Buffer; 2],
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -224,11 +221,9 @@ impl Output {
             cutter: source.cutter.clone(),
         };
         let ends = |(at, number): &(Time, u32)| Some((*at, self.pipes.get(number)?.worker));
-        let (queues, unlogged) = standard::unwritten();
         SavedOutput {
             ending: self.ending.iter().filter_map(ends).collect(),
-            queues,
-            unlogged,
+            unwritten: standard::unwritten(),
             pipes: self.pipes.values().map(save).collect(),
         }
     }
@@ -248,7 +243,7 @@ impl Output {
             let numbers = output.of_worker(worker).into_iter().map(|number| (at, number));
             output.ending.extend(numbers);
         }
-        standard::restore(saved.queues, saved.unlogged);
+        standard::restore(saved.unwritten);
         Ok(output)
     }
 

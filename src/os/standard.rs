@@ -7,7 +7,6 @@
 //! does not stop them (`SIGTTOU` is blocked).
 
 use std::io;
-use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -18,10 +17,10 @@ use nix::sys::signal::{SigSet, SigmaskHow};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::{capabilities, clock};
-use crate::logic::output::{LONGEST, Label, Queue, Queues, Stream};
+use crate::logic::output::{Buffer, Label, Stream};
 use crate::logic::time::Time;
 
-/// What the threads need of their stack, which is the buffer and little more.
+/// What the threads need of their stack, which is little.
 const STACK: usize = 64 * 1024;
 
 /// One of the two, for as long as the program runs.
@@ -33,9 +32,7 @@ struct Place {
 }
 
 struct State {
-    queues: Queues,
-    /// Lines of the log that another program could not write.
-    unlogged: u64,
+    buffer: Buffer,
     /// Whether there is a thread that writes.
     started: bool,
     /// Whether it is in the middle of it.
@@ -51,25 +48,22 @@ static STDERR: Place = Place::new(Stream::Stderr);
 pub fn say(label: Label, lines: &[impl AsRef<[u8]>], time: &str) {
     let place = place(label.stream);
     let mut state = place.lock();
-    let missing = if label.slot.is_none() { mem::take(&mut state.unlogged) } else { 0 };
-    let queue = state.queues.of(label);
-    queue.miss(missing);
     for line in lines {
-        queue.push(line.as_ref(), time);
+        state.buffer.push(label, line.as_ref(), time);
     }
     place.go_on(state);
 }
 
 /// Whether lines of this slot would be dropped.
 pub fn is_full(stream: Stream, slot: u16) -> bool {
-    place(stream).lock().queues.is_full(slot)
+    place(stream).lock().buffer.is_full(Some(slot))
 }
 
 /// Waits until everything is written, but not longer than this.
 pub fn finish(within: Duration) {
     let until = clock::now() + within;
     for place in [&STDOUT, &STDERR] {
-        place.wait_until(until, |state| state.queues.are_empty() && !state.writing);
+        place.wait_until(until, |state| state.buffer.is_empty() && !state.writing);
     }
 }
 
@@ -78,7 +72,7 @@ pub fn finish(within: Duration) {
 pub fn hold(within: Duration) {
     let until = clock::now() + within;
     for place in [&STDOUT, &STDERR] {
-        place.wait_until(until, |state| state.queues.are_empty() && !state.writing);
+        place.wait_until(until, |state| state.buffer.is_empty() && !state.writing);
         place.lock().held = true;
         place.wait_until(until, |state| !state.writing);
     }
@@ -93,23 +87,16 @@ pub fn release() {
     }
 }
 
-/// What waits of workers, and how many lines of the log do or are missing.
-pub fn unwritten() -> (Vec<Queue>, u64) {
-    let mut queues = Vec::new();
-    for place in [&STDOUT, &STDERR] {
-        queues.extend(place.lock().queues.of_workers().cloned());
-    }
-    let log = STDERR.lock();
-    (queues, log.queues.unlogged() + log.unlogged)
+/// What waits for each of the two.
+pub fn unwritten() -> [Buffer; 2] {
+    [&STDOUT, &STDERR].map(|place| place.lock().buffer.clone())
 }
 
-/// Goes on with what waited in another program. The next line of the log says how many are missing.
-pub fn restore(queues: Vec<Queue>, unlogged: u64) {
-    STDERR.lock().unlogged += unlogged;
-    for queue in queues {
-        let place = place(queue.label().stream);
+/// Goes on with what waited in another program.
+pub fn restore(buffers: [Buffer; 2]) {
+    for (place, buffer) in [&STDOUT, &STDERR].into_iter().zip(buffers) {
         let mut state = place.lock();
-        state.queues.restore(queue);
+        state.buffer.restore(buffer);
         place.go_on(state);
     }
 }
@@ -123,13 +110,7 @@ fn place(stream: Stream) -> &'static Place {
 
 impl Place {
     const fn new(stream: Stream) -> Self {
-        let state = State {
-            queues: Queues::new(),
-            unlogged: 0,
-            started: false,
-            writing: false,
-            held: false,
-        };
+        let state = State { buffer: Buffer::new(), started: false, writing: false, held: false };
         Self { stream, state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -139,7 +120,7 @@ impl Place {
 
     /// Has what waits written by the thread, which begins with the first line.
     fn go_on(&'static self, mut state: MutexGuard<'_, State>) {
-        if state.queues.are_empty() {
+        if state.buffer.is_empty() {
             return;
         }
         if !state.started {
@@ -183,25 +164,22 @@ impl Place {
         if state.held {
             return None;
         }
-        let mut buffer = [0; LONGEST];
-        let (whose, batch) = state.queues.turn()?;
-        let len = batch.len();
-        buffer[..len].copy_from_slice(batch);
+        let (batch, count) = state.buffer.batch()?;
         state.writing = true;
         drop(state);
         let written = match self.stream {
-            Stream::Stdout => write_all(io::stdout().as_fd(), &buffer[..len]),
-            Stream::Stderr => write_all(io::stderr().as_fd(), &buffer[..len]),
+            Stream::Stdout => write_all(io::stdout().as_fd(), &batch),
+            Stream::Stderr => write_all(io::stderr().as_fd(), &batch),
         };
         let mut state = self.lock();
         state.writing = false;
-        state.queues.done(whose, len, written.is_ok());
+        state.buffer.done(count, written.is_ok());
         self.changed.notify_all();
         Some(state)
     }
 
     fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        let idle = |state: &mut State| state.held || state.queues.are_empty();
+        let idle = |state: &mut State| state.held || state.buffer.is_empty();
         self.changed.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner)
     }
 

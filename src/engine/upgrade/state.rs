@@ -159,6 +159,7 @@ mod tests {
         };
         let worker = json!({ "slot": 1, "generation": 3 });
         let live = json!([{ "worker": worker, "pid": 77 }]);
+        let nothing = json!({ "lines": [], "shares": {}, "used": 0 });
         let program = json!({ "Unix": b"a" });
         let command = json!({
             "program": program, "arguments": [program], "directory": null, "environment": [],
@@ -184,7 +185,7 @@ mod tests {
                 "charge": 768, "channels": [[worker, { "ours": 7, "theirs": 8 }]],
                 "recovery": { "abandoned": [], "unrelieved": [worker] },
             } })),
-            output: saved(json!({ "pipes": [], "ending": [], "queues": [] })),
+            output: saved(json!({ "pipes": [], "ending": [], "unwritten": [nothing, nothing] })),
             told: Told::default(),
             origins: origin::Told::default(),
             mint: None,

@@ -5,16 +5,14 @@
 //! writes to the same pipe. The kernel promises this up to [`LONGEST`], so a longer line is
 //! cut, and its further parts are marked.
 
+mod buffer;
 mod cutter;
-mod queue;
-mod queues;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+pub use self::buffer::Buffer;
 pub use self::cutter::Cutter;
-pub use self::queue::Queue;
-pub use self::queues::Queues;
 use crate::logic::config::LogFormat;
 
 /// The longest line that is written at once: `PIPE_BUF` of Linux (`pipe(7)`).
@@ -36,14 +34,12 @@ pub struct Label {
     /// The slot of the worker; none for the log.
     pub slot: Option<u16>,
     /// Its process, to tell workers of one slot apart.
-    #[serde(default)]
     pub pid: Option<i32>,
     /// Which stream.
     pub stream: Stream,
     /// How lines look.
     pub format: LogFormat,
     /// Whether the log is read by the journal, which has its own times and takes levels as numbers.
-    #[serde(default)]
     pub journal: bool,
 }
 
