@@ -13,7 +13,7 @@ use super::args::Args;
 use super::exit::in_one_line;
 use super::file::{COMMAND, File, is_command, is_switch, settings, without_variables};
 use super::variables::Variables;
-use crate::logic::config::{self, Asked};
+use crate::logic::config::{self, FlagValue};
 
 /// All that was given.
 #[derive(Debug)]
@@ -117,7 +117,7 @@ impl Origins {
     }
 
     /// Everything that can be asked for, as it was.
-    pub(super) fn asked(&self) -> Vec<Asked> {
+    pub(super) fn asked(&self) -> Vec<FlagValue> {
         let declared = Args::command();
         let asked = settings(&declared).map(|arg| {
             let name =
@@ -130,7 +130,7 @@ impl Origins {
                 let values = self.values(arg).join(OsStr::new(","));
                 values.to_string_lossy().into_owned()
             };
-            Asked { name, value }
+            FlagValue { name, value }
         });
         asked.collect()
     }

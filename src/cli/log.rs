@@ -23,7 +23,7 @@ use tracing_subscriber::{Layer, Registry, reload};
 use self::json::Objects;
 use self::limits::Limits;
 use crate::logic::config::LogFormat;
-use crate::logic::plain::Plain;
+use crate::logic::escape::Escaped;
 use crate::os::journal;
 use crate::os::stderr::{self, Layout, Stderr};
 
@@ -64,8 +64,8 @@ pub(super) fn start(level: LevelFilter, format: LogFormat) -> Level {
 pub(super) fn say_last(line: &str, code: u8, format: LogFormat) {
     let layout = layout(format);
     let line = match layout {
-        Layout::Text => format!("sticky-run: {}\n", Plain(line)),
-        Layout::Journal => journal::entry(tracing::Level::ERROR, Plain(line)),
+        Layout::Text => format!("sticky-run: {}\n", Escaped(line)),
+        Layout::Journal => journal::entry(tracing::Level::ERROR, Escaped(line)),
         Layout::Json => format!("{}\n", json::last(line, code)),
     };
     stderr::say(line.as_bytes(), layout);
@@ -102,14 +102,14 @@ where
     ) -> fmt::Result {
         let mut message = String::new();
         context.format_fields(Writer::new(&mut message), event)?;
-        writer.write_str(&journal::entry(*event.metadata().level(), Plain(message)))
+        writer.write_str(&journal::entry(*event.metadata().level(), Escaped(message)))
     }
 }
 
 /// The other fields of an event are for machines; the message has them in words.
 fn message_alone(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt::Result {
     if field.name() == "message" {
-        write!(writer, "{}", Plain(format_args!("{value:?}")))
+        write!(writer, "{}", Escaped(format_args!("{value:?}")))
     } else {
         Ok(())
     }

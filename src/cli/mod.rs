@@ -67,7 +67,7 @@ fn supervise(words: Vec<OsString>, format: &mut LogFormat) -> anyhow::Result<Exi
     }
     let only_check = args.config.check;
     let mut config = resolve::resolve(args).map_err(exit::usage)?;
-    config.asked = origins.asked();
+    config.flags = origins.asked();
     if only_check {
         return print(check::check(&config, &origins)?.as_bytes());
     }
@@ -151,7 +151,7 @@ impl Source for Words {
 
 fn configuration(given: Given) -> anyhow::Result<Config> {
     let mut config = resolve::resolve(given.args)?;
-    config.asked = given.origins.asked();
+    config.flags = given.origins.asked();
     Ok(config)
 }
 

@@ -17,7 +17,7 @@ use super::command::{Recognised, node_options, recognise};
 use super::values::{self, WorkerCount};
 use crate::logic::config::{
     Command, Config, Handoff, KeepAlive, Listen, NodeConfig, NodeKeys, OutputConfig, ProxyConfig,
-    SocketConfig, WearConfig,
+    RecycleConfig, SocketConfig,
 };
 use crate::logic::fleet::FleetConfig;
 use crate::logic::origin::Trust;
@@ -52,14 +52,14 @@ pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
     let listen = listen(passed, &args.listen, is_node)?;
     let socket = socket(&args.socket, &listen)?;
     let config = Config {
-        asked: Vec::new(),
+        flags: Vec::new(),
         command,
         listen,
         socket,
         handoff,
         process,
         fleet: fleet(&args.life, workers, is_node),
-        wear: WearConfig {
+        recycle: RecycleConfig {
             connections: args.life.max_lifetime_connections,
             memory: args.life.max_memory,
         },
@@ -83,7 +83,7 @@ pub(super) fn resolve(args: Args) -> anyhow::Result<Config> {
         head_timeout: args.head_timeout,
         output: OutputConfig { prefix: args.log.prefix_output, format: args.log.log_format.into() },
         systemd: systemd::wishes(&variable)?,
-        most_connections: args.limits.max_connections,
+        max_connections: args.limits.max_connections,
     };
     config.check()?;
     Ok(config)

@@ -11,7 +11,7 @@ use clap::{Arg, Command, ValueEnum};
 use nix::sys::resource::RLIM_INFINITY;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::logic::config::{KeepAlive, Limit, LogFormat, PackageConfig};
+use crate::logic::config::{KeepAlive, LogFormat, PackageConfig, ResourceLimit};
 use crate::logic::fleet::MAX_WORKERS;
 use crate::logic::route::Balance;
 use crate::logic::route::key::KeyList;
@@ -224,7 +224,7 @@ pub(super) fn file_mode(text: &str) -> Result<u32, String> {
 }
 
 /// A limit such as `nofile=1024:4096` or `core=unlimited`.
-pub(super) fn limit(text: &str) -> Result<Limit, String> {
+pub(super) fn limit(text: &str) -> Result<ResourceLimit, String> {
     let form = "use NAME=SOFT or NAME=SOFT:HARD, such as nofile=1024:4096 or core=unlimited";
     let (name, values) = text.split_once('=').ok_or(form)?;
     let names = || limits::names().collect::<Vec<_>>().join(", ");
@@ -239,7 +239,7 @@ pub(super) fn limit(text: &str) -> Result<Limit, String> {
     if soft > hard {
         return Err("the soft limit must not be above the hard one".to_owned());
     }
-    Ok(Limit { resource, soft, hard })
+    Ok(ResourceLimit { resource, soft, hard })
 }
 
 /// A variable and its value, such as `NAME=VALUE`.

@@ -85,7 +85,7 @@ impl Engine {
         let (slot, pid) = (worker.slot, pid.as_raw());
         match stopped_by {
             Some(signal) => {
-                let Some(before) = live.paused.throttle.say(now) else { return };
+                let Some(before) = live.paused.throttle.allow(now) else { return };
                 live.paused.is_said = true;
                 let signal = signals::name(signal);
                 let more =

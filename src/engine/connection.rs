@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use crate::logic::Worker;
-use crate::logic::burden::{Burden, Part};
+use crate::logic::quota::{Charge, Quota};
 use crate::os::closing::{Foreign, Sender};
 use crate::os::kept::{Keeper, Kept};
 use crate::os::peek;
@@ -45,7 +45,7 @@ pub(super) struct Head {
     bytes: Box<[u8]>,
     /// The connection is a part of what is kept because of a worker: of that one, until it is known which
     /// one it goes to. None of those that an earlier program kept.
-    part: Option<Part>,
+    part: Option<Charge>,
 }
 
 /// What a connection costs that a worker hands back, besides its head, in bytes.
@@ -53,16 +53,16 @@ const HANDED_BACK: usize = 1024;
 
 impl Head {
     /// Of a connection that is kept because of this worker from now on.
-    pub(super) fn new(bytes: Vec<u8>, burden: &Burden) -> Self {
-        let part = Some(burden.add(bytes.len() + HANDED_BACK));
+    pub(super) fn new(bytes: Vec<u8>, burden: &Quota) -> Self {
+        let part = Some(burden.charge(bytes.len() + HANDED_BACK));
         Self { bytes: bytes.into(), part }
     }
 
     /// The connection goes to a worker, because of which it is kept from now on, unless that one has handed
     /// it back itself.
-    pub(super) fn goes_to(&mut self, own: &Burden, awaiting: &Burden) {
+    pub(super) fn goes_to(&mut self, own: &Quota, awaiting: &Quota) {
         if self.part.as_ref().is_none_or(|part| !part.is_of(own)) {
-            self.part = Some(awaiting.add(self.bytes.len() + HANDED_BACK));
+            self.part = Some(awaiting.charge(self.bytes.len() + HANDED_BACK));
         }
     }
 }

@@ -25,7 +25,7 @@ impl Engine {
 
     /// Reads what one worker has said, and does at once what each message asks for.
     pub(super) fn read_channel(&mut self, worker: Worker, which: Channels) {
-        let most_unclosed = self.core.room().queues().stalled;
+        let most_unclosed = self.core.room().queue_limits().stalled;
         let Some(mut turn) = self.links.turn(self.now, worker, which, most_unclosed) else {
             return;
         };
@@ -175,7 +175,7 @@ impl Engine {
         let opening = Opening {
             now: self.now,
             registry: self.poll.registry(),
-            allowed: self.core.room().ports(),
+            allowed: self.core.room().port_limits(),
             on_their_way: self.links.on_their_way(worker),
             process: &self.config.process,
             mode: links::traits(&self.config.handoff).mode,

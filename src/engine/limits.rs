@@ -34,7 +34,7 @@ impl MemoryLimit {
 impl Engine {
     /// Looks which workers hold too much memory.
     pub(super) fn look_at_memory(&mut self) {
-        let Some(limit) = self.config.wear.memory else {
+        let Some(limit) = self.config.recycle.memory else {
             self.memory.look_at = None;
             return;
         };

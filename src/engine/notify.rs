@@ -218,7 +218,7 @@ impl Notifier {
         let Some(Err(error)) = self.socket.as_ref().map(|socket| socket.send(message)) else {
             return true;
         };
-        if let Some(before) = self.failed.say(now) {
+        if let Some(before) = self.failed.allow(now) {
             let error = errors::text(&error);
             warn!(
                 name: "notify_failed", error, suppressed = before,

@@ -11,7 +11,7 @@ use tracing::{debug, warn};
 
 use super::Connection;
 use crate::logic::config::ProxyConfig;
-use crate::logic::origin::Told;
+use crate::logic::origin::ProxyClients;
 use crate::logic::origin::proxy::{self, Client, Header, MAX_HEADER};
 use crate::logic::throttle::Throttle;
 use crate::logic::time::Time;
@@ -21,7 +21,7 @@ use crate::os::peek::{Peeked, consume, identity, peek};
 #[derive(Debug)]
 pub(super) struct Origins {
     config: ProxyConfig,
-    told: Told,
+    told: ProxyClients,
     /// Where headers are peeked into.
     buffer: Box<[u8; MAX_HEADER]>,
     closed: Throttle,
@@ -42,19 +42,19 @@ impl Origins {
     pub(super) fn new(config: ProxyConfig) -> Self {
         Self {
             config,
-            told: Told::default(),
+            told: ProxyClients::default(),
             buffer: Box::new([0; MAX_HEADER]),
             closed: Throttle::default(),
         }
     }
 
     /// Writes down what headers said.
-    pub(super) fn save(&self) -> Told {
+    pub(super) fn save(&self) -> ProxyClients {
         self.told.clone()
     }
 
     /// Goes on with what was written down.
-    pub(super) fn restore(config: ProxyConfig, told: Told) -> Self {
+    pub(super) fn restore(config: ProxyConfig, told: ProxyClients) -> Self {
         Self { told, ..Self::new(config) }
     }
 
@@ -130,7 +130,7 @@ impl Origins {
 
     /// Says in the log why a connection of this peer is closed, at a limited rate.
     pub(super) fn say_missing(&mut self, now: Time, peer: Option<SocketAddr>, why: &str) {
-        if let Some(before) = self.closed.say(now) {
+        if let Some(before) = self.closed.allow(now) {
             let peer = peer.map(|peer| peer.to_string());
             warn!(
                 name: "connection_dropped", client = peer.as_deref(), reason = "proxy_header",

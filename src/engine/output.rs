@@ -18,7 +18,7 @@ use tracing::warn;
 use super::tokens::Subject;
 use crate::logic::Worker;
 use crate::logic::config::{LogFormat, OutputConfig};
-use crate::logic::output::{Buffer, Cutter, Label, Stream};
+use crate::logic::output::{Buffer, Label, LineSplitter, Stream};
 use crate::logic::time::Time;
 use crate::os::kept::{Keeper, Kept};
 use crate::os::pipe::{Got, Pipe};
@@ -57,7 +57,7 @@ pub(super) struct Output {
 struct Source {
     worker: Worker,
     pipe: Pipe,
-    cutter: Cutter,
+    cutter: LineSplitter,
     /// Whether it is among those that can be read.
     readable: bool,
     /// Until when it waits for room at most, and since then.
@@ -77,7 +77,7 @@ pub(super) struct SavedOutput {
 struct SavedSource {
     worker: Worker,
     pipe: Kept,
-    cutter: Cutter,
+    cutter: LineSplitter,
 }
 
 impl Output {
@@ -112,7 +112,7 @@ impl Output {
     ) {
         for (stream, pipe) in [Stream::Stdout, Stream::Stderr].into_iter().zip(pipes) {
             let (slot, pid, format) = (Some(worker.slot), Some(pid.as_raw()), self.config.format);
-            let cutter = Cutter::new(Label { slot, pid, stream, format, journal: false });
+            let cutter = LineSplitter::new(Label { slot, pid, stream, format, journal: false });
             if let Err(error) = self.add(registry, worker, pipe, cutter) {
                 warn!(
                     name: "output_watch_failed", worker = worker.slot,
@@ -127,7 +127,7 @@ impl Output {
         registry: &Registry,
         worker: Worker,
         pipe: Pipe,
-        cutter: Cutter,
+        cutter: LineSplitter,
     ) -> io::Result<()> {
         let number = self.next;
         let token = Subject::Output(number).into();
@@ -322,7 +322,7 @@ mod tests {
         let other = Poll::new().unwrap();
         let saved = rmp_serde::from_slice(&saved).unwrap();
         let mut output = Output::restore(other.registry(), config, saved).unwrap();
-        let cutters = |output: &Output| -> Vec<Cutter> {
+        let cutters = |output: &Output| -> Vec<LineSplitter> {
             output.pipes.values().map(|source| source.cutter.clone()).collect()
         };
         assert_eq!((cutters(&output), output.due()), (cutters(&before), due));

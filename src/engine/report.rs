@@ -84,8 +84,8 @@ impl Engine {
     /// What the limit is that may be too low.
     fn limit_of(&self, limit: Limit) -> String {
         let amount = match limit {
-            Limit::Connections => self.config.wear.connections,
-            Limit::Memory => self.config.wear.memory,
+            Limit::Connections => self.config.recycle.connections,
+            Limit::Memory => self.config.recycle.memory,
             Limit::Lifetime => None,
         };
         let unit = if limit == Limit::Memory { " bytes" } else { "" };

@@ -8,7 +8,7 @@ use anyhow::Context;
 use tracing::{error, info, warn};
 
 use super::Engine;
-use crate::logic::config::{Change, Config, Takes, changes};
+use crate::logic::config::{Change, Config, Requires, changes};
 use crate::logic::core::{Command, Input};
 
 /// What it means if a configuration is sound by itself, and not with the one that is in force.
@@ -93,13 +93,13 @@ impl Engine {
 /// Says what is different.
 pub(super) fn say(changes: &[Change]) {
     for change in changes {
-        match change.takes {
-            Takes::Restart => info!(
-                name: "configuration_changed", flag = change.name, takes = change.takes.name(),
+        match change.requires {
+            Requires::Restart => info!(
+                name: "configuration_changed", flag = change.name, takes = change.requires.name(),
                 "configuration changed: {change}"
             ),
-            Takes::Upgrade | Takes::Start => warn!(
-                name: "configuration_changed", flag = change.name, takes = change.takes.name(),
+            Requires::Upgrade | Requires::Start => warn!(
+                name: "configuration_changed", flag = change.name, takes = change.requires.name(),
                 "configuration changed: {change}"
             ),
         }

@@ -16,10 +16,10 @@ use super::tokens::Subject;
 use super::upgrade::{State, Upgrade, YES};
 use super::workers::Workers;
 use super::{Engine, Source, privileges};
+use crate::logic::capacity::Capacity;
 use crate::logic::config::{self, Config};
 use crate::logic::core::{Command, Core, Input};
 use crate::logic::fleet::Fleet;
-use crate::logic::room::Room;
 use crate::logic::route::mint::MintKey;
 use crate::logic::route::{Router, SavedRouter};
 use crate::logic::time::Time;
@@ -73,12 +73,12 @@ impl Engine {
             let key = random::bytes().context("cannot get random bytes from the kernel")?;
             config.route.mint = Some(MintKey(key));
         }
-        let room = Room::new(file_limit.raised(), config.crew(config.fleet.workers));
+        let room = Capacity::new(file_limit.raised(), config.footprint(config.fleet.workers));
         let spawner = Spawner { file_limit, signals: inherited, process: config.process.clone() };
         let [first, second, seed] =
             random::numbers().context("cannot get random numbers from the kernel")?;
         let secret = (first, second);
-        let router = Router::new(now, config.route.clone(), room.queues(), secret, seed);
+        let router = Router::new(now, config.route.clone(), room.queue_limits(), secret, seed);
         let fleet = Fleet::new(now, config.fleet.clone());
         let parts = Parts {
             now,
@@ -104,7 +104,7 @@ impl Engine {
         let state = State::read(file)?;
         let version = state.version.clone();
         config.route.mint.clone_from(&state.mint);
-        let (changes, fallback) = config.go_on_from(state.in_force.clone());
+        let (changes, fallback) = config.resume_from(state.in_force.clone());
         say(&changes);
         let parts = Parts::restore(&config, state).context("cannot go on from the state")?;
         mark_inherited();
@@ -191,8 +191,8 @@ impl Parts {
         workers.restore(state.workers);
         let live = workers.live();
         let links = Links::restore(registry, now, config, state.links, &live, &mut shared)?;
-        let room = Room::new(state.file_limit.raised(), config.crew(slots));
-        let router = Router::restore(config.route.clone(), room.queues(), state.router);
+        let room = Capacity::new(state.file_limit.raised(), config.footprint(slots));
+        let router = Router::restore(config.route.clone(), room.queue_limits(), state.router);
         let core = Core::new(config.core(slots), state.fleet, router, room).resume(state.core);
         let origins = Origins::restore(config.proxy.clone(), state.origins);
         let intake = Intake::restore(origins, state.intake)?;
@@ -224,15 +224,15 @@ impl Parts {
 pub fn check(mut config: Config, file: StateFile) -> anyhow::Result<&'static str> {
     let state = State::read(file)?;
     links::check(&config, &state.links)?;
-    config.go_on_from(state.in_force.clone());
+    config.resume_from(state.in_force.clone());
     config.check().context(STAYS)?;
     let new = config.listen.iter().filter(|listen| !state.asked().any(|own| own == *listen));
     // All at once, since they may be in each other's way.
     let opened = open_listeners(&config, &new.cloned().collect::<Vec<_>>(), false);
     opened.map_err(|error| state.listeners.explain(error))?;
     // What the router makes of it needs no descriptor.
-    let room = Room::new(state.file_limit.raised(), config.crew(state.fleet.size()));
-    Router::restore(config.route.clone(), room.queues(), state.router);
+    let room = Capacity::new(state.file_limit.raised(), config.footprint(state.fleet.size()));
+    Router::restore(config.route.clone(), room.queue_limits(), state.router);
     Ok(YES)
 }
 

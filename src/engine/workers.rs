@@ -204,7 +204,7 @@ impl Workers {
     /// Says in the log what a worker did wrong, at a limited rate.
     pub(super) fn on_violation(&mut self, now: Time, worker: Worker, what: &str) {
         if let Some(live) = self.get_mut(worker)
-            && let Some(before) = live.violations.say(now)
+            && let Some(before) = live.violations.allow(now)
         {
             let pid = live.pid();
             warn!(

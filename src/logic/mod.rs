@@ -3,22 +3,22 @@
 //! No input or output, no clock, no randomness of its own. `now`, seeds and facts are arguments,
 //! actions are return values, and all state is plain data.
 
-pub mod burden;
+pub mod batching;
+pub mod capacity;
 pub mod config;
 pub mod core;
+pub mod escape;
 pub mod fleet;
 pub mod inspect;
 pub mod origin;
 pub mod output;
-pub mod pace;
-pub mod plain;
+pub mod quota;
+pub mod recycle;
 pub mod rng;
-pub mod room;
 pub mod route;
 pub mod servers;
 pub mod throttle;
 pub mod time;
-pub mod wear;
 
 use std::fmt;
 

@@ -8,7 +8,7 @@ use std::os::fd::BorrowedFd;
 use nix::sys::stat::fstat;
 use tracing::Level;
 
-use crate::logic::plain::Plain;
+use crate::logic::escape::Escaped;
 
 /// Whether a descriptor is the stream to the journal that `JOURNAL_STREAM` names by its device and
 /// inode. The variable is inherited by many who write elsewhere.
@@ -19,7 +19,7 @@ pub fn is_stream(descriptor: BorrowedFd<'_>, named: &OsStr) -> bool {
 
 /// The one line that becomes an entry of this level. Plain text has none of the characters at which another entry
 /// begins, with a priority of its own.
-pub fn entry<T: Display>(level: Level, message: Plain<T>) -> String {
+pub fn entry<T: Display>(level: Level, message: Escaped<T>) -> String {
     let priority = match level {
         Level::ERROR => 3,
         Level::WARN => 4,
@@ -62,7 +62,7 @@ mod tests {
             (Level::DEBUG, "<7>a\\n<0>b\\u{0}c\n"),
             (Level::TRACE, "<7>a\\n<0>b\\u{0}c\n"),
         ] {
-            assert_eq!(entry(level, Plain("a\n<0>b\0c")), line);
+            assert_eq!(entry(level, Escaped("a\n<0>b\0c")), line);
         }
     }
 }

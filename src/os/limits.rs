@@ -5,7 +5,7 @@ use std::io;
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use serde::{Deserialize, Serialize};
 
-use crate::logic::config::Limit;
+use crate::logic::config::ResourceLimit;
 
 /// The resources by the names that users give them.
 const RESOURCES: [(&str, Resource); 16] = [
@@ -68,7 +68,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 }
 
 /// Whether only a process with the right to raise hard limits can set this one.
-pub fn raises(limit: &Limit) -> io::Result<bool> {
+pub fn raises(limit: &ResourceLimit) -> io::Result<bool> {
     let (_, hard) = getrlimit(limit.resource)?;
     Ok(limit.hard > hard)
 }

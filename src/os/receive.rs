@@ -11,7 +11,7 @@ use super::closing::{Foreign, Sender};
 
 /// The most descriptors that one message can carry (`SCM_MAX_FD`).
 const MOST_DESCRIPTORS: usize = 253;
-/// Room for that many, so that the kernel never has to drop some for want of room, and for what else
+/// Capacity for that many, so that the kernel never has to drop some for want of room, and for what else
 /// a worker can ask for on its end of a channel, where its messages are taken back.
 const CONTROL_SPACE: usize = rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS)) + 1024;
 /// A descriptor of the process that sent a message, which comes to whoever has set `SO_PASSPIDFD`.

@@ -26,7 +26,7 @@ use super::closing::Pause;
 use super::limits::FileLimit;
 use super::signals::Inherited;
 use super::{null, terminal};
-use crate::logic::config::{Account, Limit, ProcessConfig};
+use crate::logic::config::{Account, ProcessConfig, ResourceLimit};
 
 /// The variable that tells a program what to do with the state of an upgrade, and where that is.
 pub const ENV_UPGRADE: &str = "STICKY_UPGRADE";
@@ -214,7 +214,7 @@ impl From<io::Error> for SpawnError {
     }
 }
 
-fn set_limits(files: FileLimit, limits: &[Limit]) -> nix::Result<()> {
+fn set_limits(files: FileLimit, limits: &[ResourceLimit]) -> nix::Result<()> {
     setrlimit(Resource::RLIMIT_NOFILE, files.soft, files.hard)?;
     limits.iter().try_for_each(|limit| setrlimit(limit.resource, limit.soft, limit.hard))
 }

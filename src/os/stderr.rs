@@ -8,8 +8,8 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::standard;
 use crate::logic::config::LogFormat;
-use crate::logic::output::{LONGEST, Label};
-use crate::logic::plain::PlainJson;
+use crate::logic::escape::EscapedJson;
+use crate::logic::output::{Label, MAX_LINE};
 
 /// How lines look where they go.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -63,7 +63,7 @@ impl Write for Line {
 /// escaped here.
 pub fn say(line: &[u8], layout: Layout) {
     let line = match (layout, str::from_utf8(line)) {
-        (Layout::Json, Ok(line)) => format!("{}\n", PlainJson(line.trim_end())).into_bytes(),
+        (Layout::Json, Ok(line)) => format!("{}\n", EscapedJson(line.trim_end())).into_bytes(),
         _ => line.to_vec(),
     };
     let line = shortened(line, layout);
@@ -88,20 +88,20 @@ fn time(line: &[u8], layout: Layout) -> &str {
 
 /// A line that can be written at once.
 fn shortened(line: Vec<u8>, layout: Layout) -> Vec<u8> {
-    if line.len() <= LONGEST {
+    if line.len() <= MAX_LINE {
         return line;
     }
     match layout {
         Layout::Text | Layout::Journal => {
             let text = str::from_utf8(&line);
-            let end = text.map_or(LONGEST - 1, |text| text.floor_char_boundary(LONGEST - 1));
+            let end = text.map_or(MAX_LINE - 1, |text| text.floor_char_boundary(MAX_LINE - 1));
             [&line[..end], b"\n"].concat()
         }
         Layout::Json => {
             let mut object: Map<_, _> = serde_json::from_slice(&line).unwrap_or_default();
             let mut text = String::from_utf8(line).unwrap_or_default();
-            while text.len() > LONGEST && shorten(&mut object, text.len() - LONGEST) {
-                text = format!("{}\n", PlainJson(&Value::Object(object.clone()).to_string()));
+            while text.len() > MAX_LINE && shorten(&mut object, text.len() - MAX_LINE) {
+                text = format!("{}\n", EscapedJson(&Value::Object(object.clone()).to_string()));
             }
             text.into_bytes()
         }
@@ -130,17 +130,17 @@ mod tests {
 
     #[test]
     fn a_long_line_is_shortened_and_stays_what_it_is() {
-        let text = shortened(vec![b'x'; LONGEST + 5], Layout::Text);
-        assert_eq!((text.len(), text.last()), (LONGEST, Some(&b'\n')));
+        let text = shortened(vec![b'x'; MAX_LINE + 5], Layout::Text);
+        assert_eq!((text.len(), text.last()), (MAX_LINE, Some(&b'\n')));
         // The journal does not show what is not text.
         for layout in [Layout::Text, Layout::Journal] {
-            let text = shortened("ä".repeat(LONGEST).into_bytes(), layout);
-            assert!(text.len() <= LONGEST && str::from_utf8(&text).is_ok());
+            let text = shortened("ä".repeat(MAX_LINE).into_bytes(), layout);
+            assert!(text.len() <= MAX_LINE && str::from_utf8(&text).is_ok());
         }
         let message = "\"ä\n".repeat(3000);
         let line = json!({ "timestamp": "now", "message": message, "error": message, "worker": 7 });
         let line = shortened(format!("{line}\n").into_bytes(), Layout::Json);
-        assert!(line.len() <= LONGEST && line.ends_with(b"\n"));
+        assert!(line.len() <= MAX_LINE && line.ends_with(b"\n"));
         let object: Map<_, _> = serde_json::from_slice(&line).unwrap();
         assert_eq!((&object["timestamp"], &object["worker"]), (&json!("now"), &json!(7)));
         for text in [&object["message"], &object["error"]] {

@@ -15,10 +15,10 @@ mod perform;
 
 use people::{Connection, FRONT, Place, Process, SIDE, Said, Sent};
 use sticky_run::logic::Worker;
+use sticky_run::logic::capacity::{Capacity, Footprint};
 use sticky_run::logic::core::{Command, Core, CoreConfig, Input};
 use sticky_run::logic::fleet::{Exit, Fleet, FleetConfig, Outcome};
 use sticky_run::logic::rng::Rng;
-use sticky_run::logic::room::{Crew, Room};
 use sticky_run::logic::route::{Balance, Conn, ListenerId, RouteConfig, Router};
 use sticky_run::logic::time::Time;
 
@@ -139,7 +139,7 @@ impl World {
             seed,
             ..FleetConfig::default()
         };
-        let crew = Crew { slots: SLOTS, draining: SLOTS, pipes: false };
+        let crew = Footprint { slots: SLOTS, draining: SLOTS, pipes: false };
         let config = CoreConfig {
             head_timeout: HEAD_TIMEOUT,
             most_connections: None,
@@ -148,8 +148,8 @@ impl World {
             watches: false,
             crew,
         };
-        let room = Room::new(DESCRIPTORS, crew);
-        let router = Router::new(now, route, room.queues(), (seed, 1), seed);
+        let room = Capacity::new(DESCRIPTORS, crew);
+        let router = Router::new(now, route, room.queue_limits(), (seed, 1), seed);
         let mut core = Core::new(config, Fleet::new(now, fleet.clone()), router, room);
         for listener in [FRONT, SIDE] {
             core.handle(now, Input::Leads(listener, None));

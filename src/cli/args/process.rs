@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use nix::sys::signal::Signal;
 
 use crate::cli::values::{limit, umask, variable_pair};
-use crate::logic::config::Limit;
+use crate::logic::config::ResourceLimit;
 use crate::os::signals::forwardable;
 
 #[derive(Debug, clap::Args)]
@@ -66,7 +66,7 @@ pub(in crate::cli) struct ProcessArgs {
     /// hard limit as well. In the variable, several are separated by commas.
     #[arg(long, value_name = "NAME=SOFT[:HARD]", env = "STICKY_RLIMIT", hide_env_values = true,
         value_delimiter = ',', value_parser = limit)]
-    pub(in crate::cli) rlimit: Vec<Limit>,
+    pub(in crate::cli) rlimit: Vec<ResourceLimit>,
 
     /// Set a variable in the environment of workers; can be given several times
     ///

@@ -38,7 +38,7 @@ impl Limits {
     fn let_through(&self, kind: Kind, now: Time) -> Option<u32> {
         // Whatever happened to another thread, numbers are numbers.
         let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.entry(kind).or_insert(LINES).say(now)
+        lines.entry(kind).or_insert(LINES).allow(now)
     }
 }
 

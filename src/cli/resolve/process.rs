@@ -4,7 +4,7 @@ use anyhow::{Context, anyhow, bail};
 
 use crate::cli::args::ProcessArgs;
 use crate::cli::command::Place;
-use crate::logic::config::{Limit, ProcessConfig};
+use crate::logic::config::{ProcessConfig, ResourceLimit};
 use crate::os::{account, capabilities, errors, limits};
 
 /// How the processes of workers are set up.
@@ -44,7 +44,7 @@ pub(super) fn place(args: &ProcessArgs) -> anyhow::Result<Place> {
     Ok(place)
 }
 
-fn check_limit(limit: &Limit) -> anyhow::Result<()> {
+fn check_limit(limit: &ResourceLimit) -> anyhow::Result<()> {
     let raises = limits::raises(limit).context("cannot read the limit")?;
     if raises && !capabilities::may_raise_limits() {
         let name = limits::name(limit.resource);

@@ -184,7 +184,7 @@ impl Listeners {
 
     fn rest(&mut self, now: Time, error: &io::Error) {
         self.resting_until = Some(now + REST);
-        if let Some(before) = self.no_room.say(now) {
+        if let Some(before) = self.no_room.allow(now) {
             let full = error.raw_os_error() == Some(libc::EMFILE);
             let hint = if full { "raise the limit on open files; " } else { "" };
             warn!(

@@ -7,9 +7,9 @@ use std::rc::Rc;
 
 use mio::Registry;
 
+use crate::logic::capacity::PortLimits as Allowed;
 use crate::logic::config::ProcessConfig;
 use crate::logic::core::First;
-use crate::logic::room::Ports as Allowed;
 use crate::logic::time::Time;
 use crate::os::listen::{Asked, Mode};
 

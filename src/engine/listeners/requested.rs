@@ -19,8 +19,8 @@ use super::opened::{Opened, Port, Ports, SavedPorts};
 use super::request::{Ask, Granted, Opening, Request};
 use super::served::Serving;
 use crate::logic::Worker;
+use crate::logic::capacity::PortLimits as Allowed;
 use crate::logic::core::First;
-use crate::logic::room::Ports as Allowed;
 use crate::logic::time::Time;
 use crate::os::errors;
 use crate::os::kept::{Keeper, Shared};
@@ -208,7 +208,7 @@ impl Listeners {
                 })
             }
             Some(libc::EMFILE) => {
-                let Allowed { all, of_one } = allowed;
+                let Allowed { total: all, per_worker: of_one } = allowed;
                 format!(
                     " (workers may have {all} ports open, one of them {of_one}: close some, or raise the \
                      limit on open files)"
@@ -222,14 +222,14 @@ impl Listeners {
     /// Whether something more may be opened for a worker: neither in number nor in time so much that others
     /// have to wait for it, or that no descriptor is left for them.
     fn may_open(&mut self, worker: Worker, opening: &Opening<'_>) -> io::Result<()> {
-        let Allowed { all, of_one } = opening.allowed;
+        let Allowed { total: all, per_worker: of_one } = opening.allowed;
         let open = self.opened();
         let serving = self.serving(worker);
         // A UDP socket is kept until it has arrived, also if it was closed meanwhile.
         if open >= all || serving.servers.len().max(opening.on_their_way) >= of_one {
             return Err(io::Error::from_raw_os_error(libc::EMFILE));
         }
-        let in_time = serving.opens.say(opening.now).map(|_| ());
+        let in_time = serving.opens.allow(opening.now).map(|_| ());
         in_time.ok_or_else(|| io::Error::from_raw_os_error(libc::EAGAIN))
     }
 

@@ -205,7 +205,7 @@ impl Engine {
     fn save(&self, keeper: &mut Keeper) -> State<&Router> {
         State {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            in_force: self.fallback.as_ref().unwrap_or(&self.config).in_force(),
+            in_force: self.fallback.as_ref().unwrap_or(&self.config).worker_config(),
             fleet: self.core.fleet().clone(),
             router: self.core.router(),
             core: self.core.save(),

@@ -15,7 +15,7 @@ use crate::engine::listeners::SavedListeners;
 use crate::engine::notify::Told;
 use crate::engine::output::SavedOutput;
 use crate::engine::workers::SavedWorkers;
-use crate::logic::config::{InForce, Listen};
+use crate::logic::config::{Listen, WorkerConfig};
 use crate::logic::core::SavedCore;
 use crate::logic::fleet::Fleet;
 use crate::logic::origin;
@@ -41,7 +41,7 @@ const LONGEST_LINE: usize = 64;
 pub(in crate::engine) struct State<R> {
     /// The version of the program that wrote it, for the log.
     pub(in crate::engine) version: String,
-    pub(in crate::engine) in_force: InForce,
+    pub(in crate::engine) in_force: WorkerConfig,
     pub(in crate::engine) fleet: Fleet,
     pub(in crate::engine) router: R,
     pub(in crate::engine) core: SavedCore,
@@ -51,7 +51,7 @@ pub(in crate::engine) struct State<R> {
     pub(in crate::engine) links: SavedHandoff,
     pub(in crate::engine) output: SavedOutput,
     pub(in crate::engine) told: Told,
-    pub(in crate::engine) origins: origin::Told,
+    pub(in crate::engine) origins: origin::ProxyClients,
     pub(in crate::engine) mint: Option<MintKey>,
     pub(in crate::engine) signals: Inherited,
     pub(in crate::engine) file_limit: FileLimit,
@@ -125,8 +125,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::logic::capacity::QueueLimits;
     use crate::logic::fleet::{FleetConfig, Input};
-    use crate::logic::room::QueueLimits;
     use crate::logic::route::{Balance, RouteConfig};
     use crate::logic::time::Time;
 
@@ -167,7 +167,7 @@ mod tests {
         let state = State {
             version: "0.0.1".to_owned(),
             in_force: saved(
-                json!({ "asked": [], "command": command, "node": null, "workers": 2, "account": null }),
+                json!({ "flags": [], "command": command, "node": null, "workers": 2, "account": null }),
             ),
             fleet,
             router: &Router::new(now, route, queues, (1, 2), 3),
@@ -187,7 +187,7 @@ mod tests {
             } })),
             output: saved(json!({ "pipes": [], "ending": [], "unwritten": [nothing, nothing] })),
             told: Told::default(),
-            origins: origin::Told::default(),
+            origins: origin::ProxyClients::default(),
             mint: None,
             signals: saved(json!({ "blocked": 1, "ignored": 2 })),
             file_limit: saved(json!({ "soft": 1024, "hard": 4096 })),
@@ -230,7 +230,7 @@ mod tests {
         let news = json!({ "news": [1, { "a": null }] });
         // Without the byte that says that it is a struct of one field.
         let news = &rmp_serde::to_vec(&news).unwrap()[1..];
-        for name in ["version", "config", "live", "blocked", "ours", "soft", "asked"] {
+        for name in ["version", "config", "live", "blocked", "ours", "soft", "flags"] {
             let at = first_field(&newer, name);
             newer[at - 1] += 1;
             newer.splice(at..at, news.iter().copied());

@@ -1,11 +1,10 @@
-//! What is different in a configuration that was read anew, and what it takes to have it.
+//! What a configuration that was read again changes, and what each change requires.
 //!
-//! Most of it holds for whatever happens next, or for the workers that are started next. What was made
-//! when the program began stays as it was made until another one begins in an upgrade: listening
-//! sockets, the log, the rights of the supervisor. How messages get into workers, and whether these have
-//! the preload, is the same for all that live at the same time, and rights that were given up are gone: that takes a stop
-//! and a start. If connections themselves are to get into workers in another way, then all else about
-//! the workers is different too, and nothing is adopted.
+//! Most changes apply at once, or to the workers that are started next. What was created when the program
+//! started stays until an upgrade: listening sockets, the log, the privileges of the supervisor. The handoff
+//! and the preload are the same for all live workers, and dropped privileges are gone: changing these
+//! requires a stop and a start. With another handoff everything about the workers is different, so no
+//! change is applied at all.
 
 use std::fmt;
 
@@ -15,11 +14,11 @@ use super::{Account, Command, Config, Handoff, NodeConfig, ProcessConfig};
 use crate::logic::fleet::FleetConfig;
 use crate::logic::route::RouteConfig;
 
-/// How the command is called among what was asked for.
+/// The name of the command among the flags.
 pub const COMMAND: &str = "COMMAND";
 
-/// The flags whose meaning is settled when the program begins.
-const BY_PROGRAM: [&str; 12] = [
+/// The flags that are read when the program starts.
+const NEEDS_UPGRADE: [&str; 12] = [
     "--forward",
     "--group",
     "--listen",
@@ -33,20 +32,20 @@ const BY_PROGRAM: [&str; 12] = [
     "--subreaper",
     "--user",
 ];
-/// The flags whose meaning is settled at the start, and stays in an upgrade.
-const AT_START: [&str; 2] = ["--handoff", "--no-node-preload"];
-/// The flag that gives up rights, which nobody gets back.
+/// The flags that are read at the start, and stay in an upgrade.
+const NEEDS_START: [&str; 2] = ["--handoff", "--no-node-preload"];
+/// The flag that drops privileges for good.
 const USER: &str = "--user";
 /// The flag that goes with it.
 const GROUP: &str = "--group";
 /// The flags that say what workers run, and how many there are.
-const OF_WORKERS: [&str; 5] = ["--chdir", "--env", "--keep-alive", "--workers", COMMAND];
-/// The flags whose values nobody should find in a log, without their dashes.
+const FOR_WORKERS: [&str; 5] = ["--chdir", "--env", "--keep-alive", "--workers", COMMAND];
+/// The flags whose values are not logged, without their dashes.
 const SECRET: [&str; 1] = ["env"];
 
-/// A flag, or the command, as it was asked for.
+/// A flag, or the command, as given.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Asked {
+pub struct FlagValue {
     /// The flag with its dashes, or [`COMMAND`].
     pub name: String,
     /// Its value as it was written; empty if there is none.
@@ -62,22 +61,22 @@ pub struct Change {
     pub from: String,
     /// Its value now.
     pub to: String,
-    /// What it takes.
-    pub takes: Takes,
+    /// What it requires.
+    pub requires: Requires,
 }
 
-/// What it takes to have a change.
+/// What a change requires.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Takes {
+pub enum Requires {
     /// A restart of the workers.
     Restart,
-    /// An upgrade, be it to the same program.
+    /// An upgrade, if only to the same program.
     Upgrade,
-    /// That sticky-run stops and is started anew.
+    /// A stop and a start of sticky-run.
     Start,
 }
 
-impl Takes {
+impl Requires {
     /// Its word in a log for machines.
     pub fn name(self) -> &'static str {
         match self {
@@ -88,53 +87,53 @@ impl Takes {
     }
 }
 
-/// Whether nobody should find the values of this flag in a log or a ticket: they may be passwords.
+/// Whether the values of this flag may be passwords, and are not logged.
 pub fn is_secret(name: &str) -> bool {
     SECRET.contains(&name)
 }
 
-/// What is different, in the order of the flags.
+/// The changes, in the order of the flags.
 pub fn changes(old: &Config, new: &Config) -> Vec<Change> {
-    let other_handoff = !old.handoff.is_like(&new.handoff);
+    let other_handoff = !old.handoff.is_same_kind(&new.handoff);
     let user_stays = !value(old, USER).is_empty() && value(new, USER).is_empty();
     let mut changes = Vec::new();
-    for asked in &new.asked {
-        let (from, to) = match asked.name.as_str() {
+    for flag in &new.flags {
+        let (from, to) = match flag.name.as_str() {
             // What "auto" is can be different from what it was.
             "--workers" => (old.fleet.workers.to_string(), new.fleet.workers.to_string()),
             "--handoff" => (old.handoff.name().to_owned(), new.handoff.name().to_owned()),
-            name => (value(old, name).to_owned(), asked.value.clone()),
+            name => (value(old, name).to_owned(), flag.value.clone()),
         };
         if from != to {
-            let name = asked.name.clone();
+            let name = flag.name.clone();
             let stays = other_handoff || (user_stays && name == GROUP);
-            let takes = if stays { Takes::Start } else { takes(&name, &to) };
-            changes.push(Change { name, from, to, takes });
+            let requires = if stays { Requires::Start } else { requires(&name, &to) };
+            changes.push(Change { name, from, to, requires });
         }
     }
     changes
 }
 
-/// What was asked for this flag; empty if nothing was.
+/// The value of this flag; empty if it was not given.
 fn value<'a>(config: &'a Config, name: &str) -> &'a str {
-    config.asked.iter().find(|asked| asked.name == name).map_or("", |asked| &asked.value)
+    config.flags.iter().find(|flag| flag.name == name).map_or("", |flag| &flag.value)
 }
 
-/// What it takes for this flag to be this.
-fn takes(name: &str, to: &str) -> Takes {
-    if AT_START.contains(&name) || (name == USER && to.is_empty()) {
-        Takes::Start
-    } else if BY_PROGRAM.contains(&name) {
-        Takes::Upgrade
+/// What it requires to give this flag this value.
+fn requires(name: &str, to: &str) -> Requires {
+    if NEEDS_START.contains(&name) || (name == USER && to.is_empty()) {
+        Requires::Start
+    } else if NEEDS_UPGRADE.contains(&name) {
+        Requires::Upgrade
     } else {
-        Takes::Restart
+        Requires::Restart
     }
 }
 
-/// What says what workers run: all that a supervisor has to know to go back there.
+/// The part of a configuration that says what workers run, in order to go back to it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct InForce {
-    asked: Vec<Asked>,
+pub struct WorkerConfig {
+    flags: Vec<FlagValue>,
     command: Command,
     node: Option<NodeConfig>,
     /// How many there are.
@@ -145,13 +144,13 @@ pub struct InForce {
 
 impl Config {
     /// What workers run by this configuration.
-    pub fn in_force(&self) -> InForce {
+    pub fn worker_config(&self) -> WorkerConfig {
         let node = match &self.handoff {
             Handoff::Node(node) => Some(node.clone()),
             Handoff::Channel => None,
         };
-        InForce {
-            asked: self.asked.clone(),
+        WorkerConfig {
+            flags: self.flags.clone(),
             command: self.command.clone(),
             node,
             workers: self.fleet.workers,
@@ -162,18 +161,19 @@ impl Config {
     /// Goes on after an upgrade from what was in force: with all that is new, but for what only a stop
     /// and a start can change. Comes back with what is different, and, if workers are to run
     /// something else, with the configuration to fall back to should that not work.
-    pub fn go_on_from(&mut self, before: InForce) -> (Vec<Change>, Option<Self>) {
+    pub fn resume_from(&mut self, before: WorkerConfig) -> (Vec<Change>, Option<Self>) {
         let mut was = self.with(&before);
-        was.asked.clone_from(&before.asked);
+        was.flags.clone_from(&before.flags);
         let mut changes = changes(&was, self);
-        for change in changes.iter_mut().filter(|change| change.takes == Takes::Upgrade) {
+        for change in changes.iter_mut().filter(|change| change.requires == Requires::Upgrade) {
             // This is the upgrade.
-            change.takes = Takes::Restart;
+            change.requires = Requires::Restart;
         }
-        let kept: Vec<_> = changes.iter().filter(|change| change.takes == Takes::Start).collect();
-        for asked in &mut self.asked {
-            if let Some(change) = kept.iter().find(|change| change.name == asked.name) {
-                asked.value.clone_from(&change.from);
+        let kept: Vec<_> =
+            changes.iter().filter(|change| change.requires == Requires::Start).collect();
+        for flag in &mut self.flags {
+            if let Some(change) = kept.iter().find(|change| change.name == flag.name) {
+                flag.value.clone_from(&change.from);
             }
         }
         if kept.iter().any(|change| change.name == USER) {
@@ -187,12 +187,12 @@ impl Config {
     }
 
     /// The same configuration, but for what workers run.
-    fn with(&self, before: &InForce) -> Self {
+    fn with(&self, before: &WorkerConfig) -> Self {
         let mut config = Self { command: before.command.clone(), ..self.clone() };
-        for asked in &mut config.asked {
-            let old = before.asked.iter().find(|old| old.name == asked.name);
-            if let Some(old) = old.filter(|old| OF_WORKERS.contains(&old.name.as_str())) {
-                asked.clone_from(old);
+        for flag in &mut config.flags {
+            let old = before.flags.iter().find(|old| old.name == flag.name);
+            if let Some(old) = old.filter(|old| FOR_WORKERS.contains(&old.name.as_str())) {
+                flag.clone_from(old);
             }
         }
         config.fleet.workers = before.workers;
@@ -205,27 +205,27 @@ impl Config {
     /// Takes over what can be had without an upgrade. Whether there is anything: with another handoff
     /// there is not.
     pub fn adopt(&mut self, new: Self) -> bool {
-        if !self.handoff.is_like(&new.handoff) {
+        if !self.handoff.is_same_kind(&new.handoff) {
             return false;
         }
         let Self {
-            asked,
+            flags,
             command,
             listen: _,
             socket: _,
             handoff,
             process,
             fleet,
-            wear,
+            recycle: wear,
             route,
             proxy,
             head_timeout,
-            most_connections,
+            max_connections: most_connections,
             output: _,
             systemd: _,
         } = new;
-        for (old, new) in self.asked.iter_mut().zip(asked) {
-            if takes(&new.name, &new.value) == Takes::Restart {
+        for (old, new) in self.flags.iter_mut().zip(flags) {
+            if requires(&new.name, &new.value) == Requires::Restart {
                 *old = new;
             }
         }
@@ -233,11 +233,11 @@ impl Config {
         self.handoff.adopt(handoff);
         self.process.adopt(process);
         self.fleet = FleetConfig { seed: self.fleet.seed, ..fleet };
-        self.wear = wear;
+        self.recycle = wear;
         self.route = RouteConfig { mint: self.route.mint.take(), ..route };
         self.proxy = proxy;
         self.head_timeout = head_timeout;
-        self.most_connections = most_connections;
+        self.max_connections = most_connections;
         true
     }
 }
@@ -252,7 +252,7 @@ impl Handoff {
     }
 
     /// Whether connections get into a worker in the same way.
-    fn is_like(&self, other: &Self) -> bool {
+    fn is_same_kind(&self, other: &Self) -> bool {
         self.name() == other.name()
     }
 
@@ -304,10 +304,10 @@ impl fmt::Display for Change {
         } else {
             write!(f, "{} {} -> {}", self.name, shown(&self.from), shown(&self.to))?;
         }
-        f.write_str(match self.takes {
-            Takes::Restart => "",
-            Takes::Upgrade => "; needs an upgrade (USR2), not a restart",
-            Takes::Start => "; needs a stop and a start",
+        f.write_str(match self.requires {
+            Requires::Restart => "",
+            Requires::Upgrade => "; needs an upgrade (USR2), not a restart",
+            Requires::Start => "; needs a stop and a start",
         })
     }
 }

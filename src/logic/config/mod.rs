@@ -1,14 +1,14 @@
-//! What the supervisor was asked to do. Most combinations that make no sense cannot be written; `sound.rs`
-//! refuses the others, whether they come from the command line, a file or an upgrade.
+//! The configuration. Most invalid combinations cannot be expressed; `validate.rs` refuses the others, whether
+//! they come from the command line, a file or an upgrade.
 
 mod change;
 mod log;
 mod process;
 mod proxy;
+mod recycle;
 mod socket;
-mod sound;
 mod systemd;
-mod wear;
+mod validate;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -18,24 +18,24 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::change::{Asked, COMMAND, Change, InForce, Takes, changes, is_secret};
+pub use self::change::{COMMAND, Change, FlagValue, Requires, WorkerConfig, changes, is_secret};
 pub use self::log::{LogFormat, OutputConfig};
-pub use self::process::{Account, Limit, ProcessConfig, with_slot};
+pub use self::process::{Account, ProcessConfig, ResourceLimit, with_slot};
 pub use self::proxy::ProxyConfig;
+pub use self::recycle::RecycleConfig;
 pub use self::socket::SocketConfig;
-pub use self::sound::Unsound;
 pub use self::systemd::SystemdConfig;
-pub use self::wear::WearConfig;
+pub use self::validate::Invalid;
+use crate::logic::capacity::Footprint;
 use crate::logic::core::CoreConfig;
 use crate::logic::fleet::FleetConfig;
-use crate::logic::room::Crew;
 use crate::logic::route::RouteConfig;
 
 /// Everything that the engine needs to know.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// All flags and the command as they were asked for, in the order of their declaration.
-    pub asked: Vec<Asked>,
+    /// All flags and the command as given, in the order of their declaration.
+    pub flags: Vec<FlagValue>,
     /// The program of a worker and its arguments.
     pub command: Command,
     /// Where clients connect to, in the order asked for; at least one, unless workers ask for more
@@ -47,39 +47,39 @@ pub struct Config {
     pub handoff: Handoff,
     /// How the processes of workers are set up.
     pub process: ProcessConfig,
-    /// Who lives.
+    /// How workers are started, replaced and stopped.
     pub fleet: FleetConfig,
-    /// When a worker is worn.
-    pub wear: WearConfig,
-    /// Who gets a connection.
+    /// When a worker is recycled.
+    pub recycle: RecycleConfig,
+    /// How connections are routed.
     pub route: RouteConfig,
     /// Which peers are proxies, and what they send.
     pub proxy: ProxyConfig,
     /// The time for a client's first bytes.
     pub head_timeout: Duration,
-    /// What becomes of the output of workers.
+    /// How the output of workers is handled.
     pub output: OutputConfig,
     /// What the service manager said.
     pub systemd: SystemdConfig,
     /// How many connections may be held and open in workers together; `None` for any number.
-    pub most_connections: Option<u64>,
+    pub max_connections: Option<u64>,
 }
 
 impl Config {
     /// The workers that there may be with so many slots.
-    pub fn crew(&self, slots: u16) -> Crew {
-        Crew { slots, draining: self.fleet.max_draining, pipes: self.output.prefix }
+    pub fn footprint(&self, slots: u16) -> Footprint {
+        Footprint { slots, draining: self.fleet.max_draining, pipes: self.output.prefix }
     }
 
     /// What the core has to know of it, beside the fleet's and the router's part.
     pub fn core(&self, slots: u16) -> CoreConfig {
         CoreConfig {
             head_timeout: self.head_timeout,
-            most_connections: self.most_connections,
-            connections_of_one: self.wear.connections,
+            most_connections: self.max_connections,
+            connections_of_one: self.recycle.connections,
             seed: self.fleet.seed,
             watches: self.fleet.watchdog.is_some(),
-            crew: self.crew(slots),
+            crew: self.footprint(slots),
         }
     }
 }

@@ -20,7 +20,7 @@ pub struct ProcessConfig {
     /// The file mode creation mask, if not that of the supervisor.
     pub umask: Option<u32>,
     /// Limits that differ from those of the supervisor, the later ones in front.
-    pub limits: Vec<Limit>,
+    pub limits: Vec<ResourceLimit>,
     /// Whether the supervisor adopts what workers leave behind.
     pub subreaper: bool,
     /// Signals that are forwarded besides `USR1`.
@@ -42,7 +42,7 @@ pub struct Account {
 
 /// A limit of `setrlimit(2)`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Limit {
+pub struct ResourceLimit {
     /// Of what.
     pub resource: Resource,
     /// In force.

@@ -8,9 +8,9 @@ use super::input::{Arrived, First, NotSent, Preface, Seen};
 use super::{BLOCKED, Core, Listening};
 use crate::logic::Worker;
 use crate::logic::fleet::{self, Limit};
+use crate::logic::recycle;
 use crate::logic::route::{Arrival, Conn, ListenerId, Returned, Verdict};
 use crate::logic::time::Time;
-use crate::logic::wear;
 
 impl Core {
     pub(super) fn arrived(&mut self, now: Time, conn: Conn, arrived: Arrived) {
@@ -173,7 +173,7 @@ impl Core {
 
     fn refuse(&mut self, now: Time, conn: Conn, owner: Worker) {
         self.close(conn, Closing::Said);
-        if let Some(before) = self.said.refused.say(now) {
+        if let Some(before) = self.said.refused.allow(now) {
             self.report(Report::Refused(owner, before));
         }
     }
@@ -235,7 +235,7 @@ impl Core {
         let Some(limit) = self.config.connections_of_one else { return };
         let Some(facts) = self.workers.get_mut(&worker) else { return };
         facts.given += 1;
-        if facts.given >= wear::connections(limit, worker, self.config.seed) {
+        if facts.given >= recycle::connection_limit(limit, worker, self.config.seed) {
             self.fleet.handle(now, fleet::Input::Recycle(worker, Limit::Connections));
         }
     }

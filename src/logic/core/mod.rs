@@ -49,8 +49,8 @@ pub use self::input::{
 };
 use self::workers::Facts;
 use super::Worker;
+use super::capacity::{Capacity, Footprint};
 use super::fleet::{self, Fleet};
-use super::room::{Crew, Room};
 use super::route::returns::Returns;
 use super::route::{Conn, ListenerId, RouteConfig, Router};
 use super::throttle::Throttle;
@@ -76,7 +76,7 @@ pub struct CoreConfig {
     /// Signs of life are asked for, and have to be heard before anybody is judged.
     pub watches: bool,
     /// How many workers there may be beside those of the slots, and what they take.
-    pub crew: Crew,
+    pub crew: Footprint,
 }
 
 /// The core.
@@ -85,7 +85,7 @@ pub struct Core {
     config: CoreConfig,
     fleet: Fleet,
     router: Router,
-    room: Room,
+    room: Capacity,
     held: Table,
     returns: Returns,
     workers: BTreeMap<Worker, Facts>,
@@ -152,7 +152,7 @@ pub struct SavedCore {
 
 impl Core {
     /// A core that holds nothing.
-    pub fn new(config: CoreConfig, fleet: Fleet, router: Router, room: Room) -> Self {
+    pub fn new(config: CoreConfig, fleet: Fleet, router: Router, room: Capacity) -> Self {
         Self {
             config,
             fleet,
@@ -209,10 +209,10 @@ impl Core {
 
     /// Another configuration holds from now on.
     pub fn reconfigure(&mut self, config: CoreConfig, route: RouteConfig) {
-        let crew = Crew { slots: self.config.crew.slots, ..config.crew };
+        let crew = Footprint { slots: self.config.crew.slots, ..config.crew };
         self.config = CoreConfig { crew, ..config };
         self.resize_room(self.config.crew.slots);
-        self.router.reconfigure(route, self.room.queues());
+        self.router.reconfigure(route, self.room.queue_limits());
     }
 
     /// Who lives.
@@ -231,7 +231,7 @@ impl Core {
     }
 
     /// How much may be held.
-    pub fn room(&self) -> &Room {
+    pub fn room(&self) -> &Capacity {
         &self.room
     }
 

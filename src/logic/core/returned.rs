@@ -5,7 +5,7 @@ use super::held::{Held, Stage};
 use super::input::{Arrived, How};
 use super::{Core, Message, TakenBack};
 use crate::logic::Worker;
-use crate::logic::route::returns::{MOST, Next, Progress};
+use crate::logic::route::returns::{MAX_RETURNS, Next, Progress};
 use crate::logic::route::{Conn, InFlight, ListenerId, Returned};
 use crate::logic::time::Time;
 
@@ -43,7 +43,7 @@ impl Core {
         }
         match (how, identity) {
             (Some(Returned::Back(_)), Some(socket)) if self.returns.count(socket) => {
-                self.unwanted(now, conn, Unwanted::GivenBack(MOST));
+                self.unwanted(now, conn, Unwanted::GivenBack(MAX_RETURNS));
             }
             (None, Some(socket)) if self.returns.count_next(socket) == Next::Look => {
                 self.actions.push_back(Action::LookAtProgress(conn));
@@ -65,7 +65,7 @@ impl Core {
 
     fn unwanted(&mut self, now: Time, conn: Conn, why: Unwanted) {
         self.close(conn, Closing::Said);
-        if let Some(before) = self.said.unwanted.say(now) {
+        if let Some(before) = self.said.unwanted.allow(now) {
             self.report(Report::Unwanted(why, before));
         }
     }

@@ -16,7 +16,7 @@ fn at(millis: u64) -> Time {
 
 /// A core with one ready worker that nothing is left to do for.
 fn core() -> Core {
-    let crew = Crew { slots: 1, draining: 1, pipes: false };
+    let crew = Footprint { slots: 1, draining: 1, pipes: false };
     let config = CoreConfig {
         head_timeout: HEAD_TIMEOUT,
         most_connections: None,
@@ -41,9 +41,9 @@ fn core() -> Core {
         all_listeners: true,
         mint: None,
     };
-    let room = Room::new(100, crew);
+    let room = Capacity::new(100, crew);
     let fleet = Fleet::new(at(0), FleetConfig { workers: 1, ..FleetConfig::default() });
-    let router = Router::new(at(0), route, room.queues(), (1, 2), 3);
+    let router = Router::new(at(0), route, room.queue_limits(), (1, 2), 3);
     let mut core = Core::new(config, fleet, router, room);
     core.handle(at(0), Input::Spawned(WORKER, Reports::Ends));
     core.handle(at(0), Input::Said(WORKER, Said::Ready));

@@ -9,8 +9,8 @@ use super::action::{Action, Report, Violation};
 use super::input::{Note, Noted, Reports, Said};
 use super::{Core, Listening};
 use crate::logic::Worker;
+use crate::logic::capacity::Footprint;
 use crate::logic::fleet::{self, Exit};
-use crate::logic::room::Crew;
 use crate::logic::route::{Health, OwnedByAnother};
 use crate::logic::time::Time;
 
@@ -241,8 +241,8 @@ impl Core {
 
     /// There are so many slots, which take their part of the room.
     pub(super) fn resize_room(&mut self, slots: u16) {
-        self.config.crew = Crew { slots, ..self.config.crew };
+        self.config.crew = Footprint { slots, ..self.config.crew };
         self.room.resize(self.config.crew);
-        self.router.set_queues(self.room.queues());
+        self.router.set_queues(self.room.queue_limits());
     }
 }

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use serde::{Deserialize, Serialize};
 
 /// More proxies than this stand before nobody's server.
-const MOST_HOPS: usize = 32;
+const MAX_HOPS: usize = 32;
 
 /// The header in which trusted proxies name their clients. One alone: a proxy that writes one of them
 /// passes the other on as its client has made it up.
@@ -44,7 +44,7 @@ pub(super) fn hops(
     let elements = lines.iter().rev().flat_map(|line| FromTheRight::new(line, b','));
     // Empty elements of a list mean nothing (RFC 9110, section 5.6.1).
     let elements = elements.map(<[u8]>::trim_ascii).filter(|element| !element.is_empty());
-    elements.take(MOST_HOPS).map(move |element| match header {
+    elements.take(MAX_HOPS).map(move |element| match header {
         ForwardedHeader::XForwardedFor => node(element),
         ForwardedHeader::Forwarded => forwarded_for(element),
         ForwardedHeader::None => None,
@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn only_so_many_hops_are_looked_at() {
         let long = "192.0.2.1,".repeat(10_000);
-        assert_eq!(hops(ForwardedHeader::XForwardedFor, &[long.as_bytes()]).count(), MOST_HOPS);
+        assert_eq!(hops(ForwardedHeader::XForwardedFor, &[long.as_bytes()]).count(), MAX_HOPS);
     }
 
     proptest! {

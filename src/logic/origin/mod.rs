@@ -8,9 +8,9 @@
 
 mod forwarded;
 pub mod proxy;
-mod told;
+mod proxy_clients;
 mod trust;
 
 pub use self::forwarded::ForwardedHeader;
-pub use self::told::Told;
+pub use self::proxy_clients::ProxyClients;
 pub use self::trust::{Peers, Trust, WrongPeers};

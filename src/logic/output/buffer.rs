@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use super::{LONGEST, Label};
+use super::{Label, MAX_LINE};
 
 /// The bytes that may wait, of all workers.
 const MOST: usize = 1024 * 1024;
@@ -93,7 +93,7 @@ impl Buffer {
         }
         let (mut batch, mut count) = (Vec::new(), 0);
         for line in &self.lines {
-            if count > 0 && batch.len() + line.text.len() > LONGEST {
+            if count > 0 && batch.len() + line.text.len() > MAX_LINE {
                 break;
             }
             batch.extend_from_slice(&line.text);
@@ -180,7 +180,7 @@ mod tests {
     fn all(buffer: &mut Buffer) -> String {
         let mut all = Vec::new();
         while let Some((batch, count)) = buffer.batch() {
-            assert!(batch.len() <= LONGEST && batch.ends_with(b"\n"));
+            assert!(batch.len() <= MAX_LINE && batch.ends_with(b"\n"));
             buffer.done(count, true);
             all.extend(batch);
         }
@@ -201,7 +201,7 @@ mod tests {
         for line in &lines {
             buffer.push(label(2), line.as_bytes(), "");
         }
-        assert!(buffer.batch().unwrap().0.len() > LONGEST - 16);
+        assert!(buffer.batch().unwrap().0.len() > MAX_LINE - 16);
         assert_eq!(all(&mut buffer), lines.concat());
     }
 

@@ -2,21 +2,21 @@
 //! lines that say whose they are. They are bounded while there is no room for them.
 //!
 //! A line is written at once or not at all, so that lines of several workers never mix, whoever else
-//! writes to the same pipe. The kernel promises this up to [`LONGEST`], so a longer line is
+//! writes to the same pipe. The kernel promises this up to [`MAX_LINE`], so a longer line is
 //! cut, and its further parts are marked.
 
 mod buffer;
-mod cutter;
+mod splitter;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 pub use self::buffer::Buffer;
-pub use self::cutter::Cutter;
+pub use self::splitter::LineSplitter;
 use crate::logic::config::LogFormat;
 
 /// The longest line that is written at once: `PIPE_BUF` of Linux (`pipe(7)`).
-pub const LONGEST: usize = 4096;
+pub const MAX_LINE: usize = 4096;
 
 /// One of the two streams of a worker.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]

@@ -61,7 +61,7 @@ use self::pool::Pool;
 use self::unassigned::Unassigned;
 use self::watchlist::Watchlist;
 use super::Worker;
-use super::room::QueueLimits;
+use super::capacity::QueueLimits;
 use super::time::Time;
 
 /// Which worker gets a connection: keys, owners, placement and queues.

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 /// How often workers may give one connection back before it is closed. More than there are workers
 /// in most fleets, so that each of them is asked. As often it may come back for its next request until
 /// somebody looks whether it is the same one still.
-pub const MOST: u32 = 64;
+pub const MAX_RETURNS: u32 = 64;
 /// How often such a look may find as many bytes unread as the one before, where nobody can tell how many were
 /// read. Clients that ask before they are answered may make it look like that for a while.
-const MOST_ALIKE: u32 = 16;
+const MAX_ALIKE: u32 = 16;
 /// How many connections are remembered.
 const REMEMBERED: usize = 4096;
 
@@ -54,7 +54,7 @@ impl Returns {
     pub fn count(&mut self, socket: u64) -> bool {
         let count = entry(&mut self.counts, socket);
         *count += 1;
-        *count > MOST
+        *count > MAX_RETURNS
     }
 
     /// Counts that this connection came back for its next request; says now and then that somebody has to look
@@ -62,7 +62,7 @@ impl Returns {
     pub fn count_next(&mut self, socket: u64) -> Next {
         let streak = entry(&mut self.next, socket);
         streak.count += 1;
-        if streak.count <= MOST {
+        if streak.count <= MAX_RETURNS {
             return Next::Fine;
         }
         streak.count = 0;
@@ -81,7 +81,7 @@ impl Returns {
         streak.found = Some((progress, alike));
         match progress {
             Progress::Read(_) => alike > 0,
-            Progress::Unread(_) => alike > MOST_ALIKE,
+            Progress::Unread(_) => alike > MAX_ALIKE,
         }
     }
 }
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn the_limit_holds_however_many_come_back_at_once() {
         let mut returns = Returns::default();
-        for _ in 0..MOST {
+        for _ in 0..MAX_RETURNS {
             assert!((0..2_000).all(|socket| !returns.count(socket)));
         }
         assert!((0..2_000).all(|socket| returns.count(socket)));

@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::logic::burden::{Burden, Part};
+use crate::logic::quota::{Charge, Quota};
 
 /// So many bytes may go before a descriptor while another one is not acknowledged: half of what Node
 /// reads at once.
@@ -43,7 +43,7 @@ struct Frame {
     descriptor: Option<u64>,
     /// Of one that the worker has asked for.
     #[serde(skip)]
-    asked: Option<Part>,
+    asked: Option<Charge>,
 }
 
 /// An outbox in a state.
@@ -87,19 +87,19 @@ impl Outbox {
         self.frames.push_back(Frame { bytes, written: 0, descriptor, asked: None });
     }
 
-    /// Adds a frame that the worker has asked for, which is a part of its burden until it is written.
-    pub fn answer(&mut self, bytes: impl Into<Rc<[u8]>>, descriptor: Option<u64>, burden: &Burden) {
+    /// Adds a frame that the worker has asked for, which is a part of its quota until it is written.
+    pub fn answer(&mut self, bytes: impl Into<Rc<[u8]>>, descriptor: Option<u64>, quota: &Quota) {
         self.push(bytes, descriptor);
         if let Some(frame) = self.frames.back_mut() {
-            frame.asked = Some(burden.add(frame.bytes.len() + AROUND));
+            frame.asked = Some(quota.charge(frame.bytes.len() + AROUND));
         }
     }
 
     /// Adds an answer without a descriptor that goes before all frames that have not begun: one that a
     /// worker waits for before it says anything more. Behind a descriptor that waits for the worker,
     /// they would wait for each other.
-    pub fn answer_at_once(&mut self, bytes: impl Into<Rc<[u8]>>, burden: &Burden) {
-        self.answer(bytes, None, burden);
+    pub fn answer_at_once(&mut self, bytes: impl Into<Rc<[u8]>>, quota: &Quota) {
+        self.answer(bytes, None, quota);
         let begun = self.frames.front().is_some_and(|frame| frame.written > 0);
         if let Some(frame) = self.frames.pop_back() {
             self.frames.insert(usize::from(begun), frame);
@@ -154,7 +154,7 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::logic::burden::MOST_KEPT;
+    use crate::logic::quota::MAX_BUFFERED;
 
     fn outbox(frames: &[(usize, Option<u64>)]) -> Outbox {
         let mut outbox = Outbox::default();
@@ -211,7 +211,7 @@ mod tests {
         let mut outbox = outbox(&[(100, Some(1)), (BARRIER + 1, None), (100, Some(2))]);
         flush(&mut outbox, 1_000);
         assert!(outbox.next().is_none());
-        outbox.answer_at_once(*b"urgent", &Burden::default());
+        outbox.answer_at_once(*b"urgent", &Quota::default());
         assert!(flush(&mut outbox, 1_000).is_empty());
         assert_eq!(outbox.waiting, 100);
     }
@@ -220,7 +220,7 @@ mod tests {
     fn an_urgent_frame_cuts_no_other() {
         let mut outbox = outbox(&[(3, None)]);
         outbox.wrote(1);
-        outbox.answer_at_once(*b"urgent", &Burden::default());
+        outbox.answer_at_once(*b"urgent", &Quota::default());
         assert_eq!(outbox.next().unwrap().bytes, b"xx");
         outbox.wrote(2);
         assert_eq!(outbox.next().unwrap().bytes, b"urgent");
@@ -234,13 +234,13 @@ mod tests {
 
     #[test]
     fn what_a_worker_asked_for_is_its_burden_until_it_is_written() {
-        let (mut outbox, burden) = (outbox(&[(MOST_KEPT, None)]), Burden::default());
-        outbox.answer(vec![b'x'; MOST_KEPT - AROUND], None, &burden);
-        assert!(!burden.is_too_much());
-        outbox.answer_at_once(*b"x", &burden);
-        assert!(burden.is_too_much());
-        assert_eq!(outbox.cost(), 2 * MOST_KEPT + 1 + 2 * AROUND);
+        let (mut outbox, quota) = (outbox(&[(MAX_BUFFERED, None)]), Quota::default());
+        outbox.answer(vec![b'x'; MAX_BUFFERED - AROUND], None, &quota);
+        assert!(!quota.is_exceeded());
+        outbox.answer_at_once(*b"x", &quota);
+        assert!(quota.is_exceeded());
+        assert_eq!(outbox.cost(), 2 * MAX_BUFFERED + 1 + 2 * AROUND);
         outbox.wrote(1);
-        assert!(!burden.is_too_much());
+        assert!(!quota.is_exceeded());
     }
 }

@@ -27,10 +27,10 @@ use super::wires::Wires;
 use crate::engine::Connection;
 use crate::engine::listeners::{Granted, Request};
 use crate::logic::Worker;
-use crate::logic::burden::{Burden, Part};
+use crate::logic::batching::Batching;
 use crate::logic::config::{Account, Config, Handoff as Configured, NodeConfig, PackageConfig};
 use crate::logic::core::{Note, Noted, Reports};
-use crate::logic::pace::Pace;
+use crate::logic::quota::{Charge, Quota};
 use crate::logic::route::Reason;
 use crate::logic::time::Time;
 use crate::os::closing::Foreign;
@@ -68,7 +68,7 @@ pub(super) struct Node {
     unwatched: bool,
     /// When to write again, after the kernel had no room at all.
     retry_at: Option<Time>,
-    pace: Pace,
+    pace: Batching,
     /// More connections than usual may be on their way to a worker.
     wide: bool,
     buffer: Box<[u8]>,
@@ -89,9 +89,9 @@ struct NodeLink {
     outbox: Outbox,
     ledger: Ledger<Parcel>,
     /// What is kept because of it.
-    burden: Burden,
+    burden: Quota,
     /// What others have read of connections that wait for it or are on their way to it.
-    awaiting: Burden,
+    awaiting: Quota,
     /// How many connections it may give back: as many as it was given and has open, as far as it has said.
     returnable: u64,
     /// The loop tells when there is room to write.
@@ -113,7 +113,7 @@ enum Parcel {
     /// A UDP socket, which all workers share.
     Udp {
         socket: Rc<OwnedFd>,
-        _part: Part,
+        _part: Charge,
     },
 }
 
@@ -162,7 +162,7 @@ impl Node {
             streams: false,
             unwatched: false,
             retry_at: None,
-            pace: Pace::new(now),
+            pace: Batching::new(now),
             wide: false,
             buffer,
         }
@@ -189,8 +189,8 @@ impl NodeLink {
             primary: Primary::default(),
             outbox: Outbox::default(),
             ledger: Ledger::default(),
-            burden: Burden::default(),
-            awaiting: Burden::default(),
+            burden: Quota::default(),
+            awaiting: Quota::default(),
             returnable: 0,
             watched: false,
             blocked: false,
@@ -306,7 +306,7 @@ impl Handoff for Node {
             return true;
         };
         head.goes_to(&link.burden, &link.awaiting);
-        !link.awaiting.is_too_much()
+        !link.awaiting.is_exceeded()
     }
 
     fn limit_returns(&mut self, worker: Worker, open: u32) {
@@ -341,7 +341,7 @@ impl Handoff for Node {
     /// Rests a little when connections come fast: each turn costs more than what it does, since Node
     /// workers answer every few connections.
     fn pace(&mut self, connections: u64, wires: &Wires) -> Pacing {
-        let rest = self.pace.rest(wires.now, connections);
+        let rest = self.pace.pause(wires.now, connections);
         // Which workers are quick changes from turn to turn.
         let widen = (self.wide || rest.is_some()).then_some(if rest.is_some() { WIDER } else { 1 });
         self.wide = rest.is_some();

@@ -10,8 +10,8 @@ use super::send::{Resting, SavedResting};
 use super::{Node, NodeLink, Parcel, launch};
 use crate::engine::connection::SavedConnection;
 use crate::logic::Worker;
-use crate::logic::burden::Burden;
 use crate::logic::config::{Account, NodeConfig};
+use crate::logic::quota::Quota;
 use crate::logic::route::Reason;
 use crate::logic::time::Time;
 use crate::os::closing::{Foreign, Sender};
@@ -121,14 +121,14 @@ impl NodeLink {
 
     /// The link that was written down.
     fn restore(saved: SavedNodeLink, worker: Worker, shared: &mut Shared) -> io::Result<Self> {
-        let burden = Burden::default();
+        let burden = Quota::default();
         let ledger = saved.ledger.try_map(|parcel| {
             io::Result::Ok(match parcel {
                 SavedParcel::Connection(connection, reason) => {
                     Parcel::Connection(connection.restore()?, reason)
                 }
                 SavedParcel::Udp(socket) => {
-                    Parcel::Udp { socket: socket.share(shared)?, _part: burden.add(SOCKET) }
+                    Parcel::Udp { socket: socket.share(shared)?, _part: burden.charge(SOCKET) }
                 }
             })
         })?;
@@ -147,7 +147,7 @@ impl NodeLink {
             outbox: saved.outbox,
             ledger,
             burden,
-            awaiting: Burden::default(),
+            awaiting: Quota::default(),
             returnable: saved.returnable,
             watched: false,
             blocked: false,
@@ -203,9 +203,10 @@ mod tests {
         let theirs = link.theirs.take().unwrap();
         link.frames.extend(b"\0\0\0\x04ha");
         link.primary.meet_preload(2);
-        let number = link
-            .ledger
-            .enter(Parcel::Udp { socket: Rc::clone(&udp), _part: link.burden.add(SOCKET) }, None);
+        let number = link.ledger.enter(
+            Parcel::Udp { socket: Rc::clone(&udp), _part: link.burden.charge(SOCKET) },
+            None,
+        );
         link.outbox.push(*b"with it", Some(number));
         let mut shared = Shared::default();
         let mut link = move_link(link, &mut shared).unwrap();

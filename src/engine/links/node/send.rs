@@ -14,7 +14,7 @@ use crate::engine::connection::SavedConnection;
 use crate::engine::connection::of;
 use crate::engine::links::{NotSent, Said, Wires};
 use crate::logic::Worker;
-use crate::logic::burden::MOST_KEPT;
+use crate::logic::quota::MAX_BUFFERED;
 use crate::logic::route::{Reason, Returned};
 use crate::logic::time::Time;
 use crate::os::kept::Keeper;
@@ -148,11 +148,11 @@ impl Node {
 
     /// Has a worker ended because of which too much is kept.
     pub(super) fn judge_burden(&mut self, worker: Worker, wires: &mut Wires) {
-        if self.link(worker).is_some_and(|link| link.burden.is_too_much()) {
+        if self.link(worker).is_some_and(|link| link.burden.is_exceeded()) {
             let what = format!(
                 "more than {} MiB wait because of it: answers that it does not read, connections that it \
                  hands back or sockets that it does not take",
-                MOST_KEPT / 1024 / 1024
+                MAX_BUFFERED / 1024 / 1024
             );
             self.end_for(worker, what, wires);
         }

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use super::*;
 use crate::logic::config::{
-    Account, Command, KeepAlive, Listen, OutputConfig, ProcessConfig, ProxyConfig, SocketConfig,
-    SystemdConfig, WearConfig,
+    Account, Command, KeepAlive, Listen, OutputConfig, ProcessConfig, ProxyConfig, RecycleConfig,
+    SocketConfig, SystemdConfig,
 };
 use crate::logic::route::Balance;
 
-fn asked(list: &[(&str, &str)]) -> Vec<Asked> {
-    let asked = |(name, value): &(&str, &str)| Asked {
+fn asked(list: &[(&str, &str)]) -> Vec<FlagValue> {
+    let asked = |(name, value): &(&str, &str)| FlagValue {
         name: (*name).to_owned(),
         value: (*value).to_owned(),
     };
@@ -38,7 +38,7 @@ fn route() -> RouteConfig {
 
 pub(in crate::logic::config) fn config(handoff: Handoff, list: &[(&str, &str)]) -> Config {
     Config {
-        asked: asked(list),
+        flags: asked(list),
         command: Command::new("server".into(), Vec::new()),
         listen: vec![Listen::Port(3000)],
         socket: SocketConfig::default(),
@@ -47,8 +47,8 @@ pub(in crate::logic::config) fn config(handoff: Handoff, list: &[(&str, &str)]) 
         route: route(),
         proxy: ProxyConfig::default(),
         head_timeout: Duration::from_secs(10),
-        most_connections: None,
-        wear: WearConfig::default(),
+        max_connections: None,
+        recycle: RecycleConfig::default(),
         process: ProcessConfig::default(),
         output: OutputConfig::default(),
         systemd: SystemdConfig::default(),
@@ -90,11 +90,11 @@ fn what_an_upgrade_cannot_do_is_said_and_stays() {
         ])
     };
     let mut old = config(node(None), &[]);
-    old.asked = list("on", "www", "25s");
+    old.flags = list("on", "www", "25s");
     let www = Account { uid: Some(33), gid: 33, groups: vec![33], home: None };
     old.process.account = Some(www);
     let mut new = config(node(Some(KeepAlive::Close)), &[]);
-    new.asked = list("off", "", "30s");
+    new.flags = list("off", "", "30s");
     new.command.program = "other".into();
     new.fleet.workers = 7;
     let expected = [
@@ -106,7 +106,7 @@ fn what_an_upgrade_cannot_do_is_said_and_stays() {
         "--listen 25s -> 30s",
     ];
     let mut resumed = new.clone();
-    let (changes, fallback) = resumed.go_on_from(old.in_force());
+    let (changes, fallback) = resumed.resume_from(old.worker_config());
     assert_eq!(changes.iter().map(ToString::to_string).collect::<Vec<_>>(), expected);
     assert_eq!(resumed.handoff, old.handoff);
     assert_eq!(resumed.process.account, old.process.account);

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::super::{Adapter, Data, Frames, FromNode, Ledger, Outbox, Package, Primary, Query};
-use crate::logic::burden::Burden;
+use crate::logic::quota::Quota;
 
 use super::plain;
 
@@ -54,7 +54,7 @@ impl Conversation {
         match step {
             Step::Say(length) => self.outbox.push(vec![1; length], None),
             Step::SayAtOnce(length) => {
-                self.outbox.answer_at_once(vec![2; length], &Burden::default())
+                self.outbox.answer_at_once(vec![2; length], &Quota::default())
             }
             Step::Send(length, parcel) => {
                 let seq = (parcel % 2 == 0).then(|| self.primary.seq());

@@ -1,17 +1,17 @@
-//! What cannot be had together.
+//! Combinations that exclude each other.
 
 use super::{Config, Handoff, NodeConfig};
 
-/// Why a configuration makes no sense.
+/// Why a configuration is invalid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum Unsound {
-    /// Connections are limited whose end nobody tells.
+pub enum Invalid {
+    /// Connections are limited, but closed ones are not reported.
     #[error(
         "without the preload, nobody tells when a connection is over: leave --no-node-preload out, or \
          --max-connections and --max-connections-per-worker"
     )]
     Limits,
-    /// A worker that was replaced would never be ended.
+    /// A replaced worker would drain forever.
     #[error(
         "without the preload, nobody tells when a worker has drained, and with --drain-timeout none \
          it would drain for ever: leave --no-node-preload out, or set a --drain-timeout"
@@ -20,18 +20,18 @@ pub enum Unsound {
 }
 
 impl Config {
-    /// Whether all of it can be had together.
+    /// Whether the configuration is valid.
     ///
     /// # Errors
-    /// Two things of it cannot.
-    pub fn check(&self) -> Result<(), Unsound> {
-        let limited = self.most_connections.is_some() || self.route.max_open.is_some();
+    /// Two settings exclude each other.
+    pub fn check(&self) -> Result<(), Invalid> {
+        let limited = self.max_connections.is_some() || self.route.max_open.is_some();
         match &self.handoff {
-            Handoff::Node(NodeConfig { preload: None, .. }) if limited => Err(Unsound::Limits),
+            Handoff::Node(NodeConfig { preload: None, .. }) if limited => Err(Invalid::Limits),
             Handoff::Node(NodeConfig { preload: None, .. })
                 if self.fleet.drain_timeout.is_none() =>
             {
-                Err(Unsound::Drains)
+                Err(Invalid::Drains)
             }
             Handoff::Node(_) | Handoff::Channel => Ok(()),
         }
@@ -49,7 +49,7 @@ mod tests {
         let with = |preload| Handoff::Node(NodeConfig { preload, ..NodeConfig::default() });
         let check = |handoff, most_connections, most_open, drains_for_ever| {
             let mut config = config(handoff, &[]);
-            config.most_connections = most_connections;
+            config.max_connections = most_connections;
             config.route.max_open = most_open;
             if drains_for_ever {
                 config.fleet.drain_timeout = None;
@@ -57,9 +57,9 @@ mod tests {
             config.check()
         };
         for (most, most_open, for_ever, wrong) in [
-            (Some(5), None, false, Err(Unsound::Limits)),
-            (None, Some(5), false, Err(Unsound::Limits)),
-            (None, None, true, Err(Unsound::Drains)),
+            (Some(5), None, false, Err(Invalid::Limits)),
+            (None, Some(5), false, Err(Invalid::Limits)),
+            (None, None, true, Err(Invalid::Drains)),
             (None, None, false, Ok(())),
         ] {
             assert_eq!(check(with(None), most, most_open, for_ever), wrong);

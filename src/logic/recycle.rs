@@ -1,11 +1,11 @@
-//! How much each worker may do, so that not all of them are worn at the same time.
+//! The limit of connections of each worker, varied so that not all reach it at the same time.
 
 use super::Worker;
 use super::rng::Rng;
 
-/// How many connections this worker may have in its life: the limit, give or take a tenth, the same
+/// How many connections this worker may have in its life: the limit, varied by a tenth, the same
 /// for the same worker and seed, and at least one.
-pub fn connections(limit: u64, worker: Worker, seed: u64) -> u64 {
+pub fn connection_limit(limit: u64, worker: Worker, seed: u64) -> u64 {
     let who = u64::from(worker.slot) << 32 | u64::from(worker.generation);
     let mut rng = Rng::new(seed ^ Rng::new(who).bits());
     let tenth = limit / 10;
@@ -21,7 +21,7 @@ mod tests {
 
     #[test]
     fn each_worker_has_a_limit_of_its_own_within_a_tenth() {
-        let own = |limit, slot| connections(limit, Worker { slot, generation: 3 }, 7);
+        let own = |limit, slot| connection_limit(limit, Worker { slot, generation: 3 }, 7);
         let limits: Vec<_> = (0..1_000).map(|slot| own(10_000, slot)).collect();
         assert!(limits.iter().all(|limit| (9_000..=11_000).contains(limit)), "{limits:?}");
         assert!(limits.iter().any(|limit| *limit < 9_100));
@@ -31,7 +31,7 @@ mod tests {
 
     #[test]
     fn no_limit_is_nothing_or_overflows() {
-        let own = |limit, slot| connections(limit, Worker { slot, generation: 0 }, 1);
+        let own = |limit, slot| connection_limit(limit, Worker { slot, generation: 0 }, 1);
         for slot in 0..100 {
             assert_eq!((own(0, slot), own(1, slot), own(9, slot)), (1, 1, 9));
             assert!(own(u64::MAX, slot) >= u64::MAX / 10 * 9);

@@ -2,17 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{LONGEST, Label};
+use super::{Label, MAX_LINE};
 use crate::logic::config::LogFormat;
 
 /// More than anything that stands around the text of a line, in any format.
 const AROUND: usize = 224;
 /// The room for the text of a line.
-const ROOM: usize = LONGEST - AROUND;
+const ROOM: usize = MAX_LINE - AROUND;
 
 /// Cuts what one worker writes into lines.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Cutter {
+pub struct LineSplitter {
     label: Label,
     /// The line whose end has not come yet.
     partial: Vec<u8>,
@@ -20,7 +20,7 @@ pub struct Cutter {
     continued: bool,
 }
 
-impl Cutter {
+impl LineSplitter {
     /// Nothing was written yet.
     pub fn new(label: Label) -> Self {
         Self { label, partial: Vec::new(), continued: false }
@@ -31,23 +31,23 @@ impl Cutter {
         self.label
     }
 
-    /// The worker wrote these bytes by this time; `say` gets the lines that are complete now.
-    pub fn push(&mut self, bytes: &[u8], time: &str, mut say: impl FnMut(Vec<u8>)) {
+    /// The worker wrote these bytes by this time; `emit` gets the lines that are complete now.
+    pub fn push(&mut self, bytes: &[u8], time: &str, mut emit: impl FnMut(Vec<u8>)) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             self.partial.extend_from_slice(piece.strip_suffix(b"\n").unwrap_or(piece));
-            self.say_what_is_too_long(time, &mut say);
+            self.split_long_line(time, &mut emit);
             if piece.ends_with(b"\n") {
-                say(self.line(&self.partial, time));
+                emit(self.line(&self.partial, time));
                 self.partial.clear();
                 self.continued = false;
             }
         }
     }
 
-    /// The worker will write no more; `say` gets a last line that has no end.
-    pub fn finish(&mut self, time: &str, say: impl FnOnce(Vec<u8>)) {
+    /// The worker will write no more; `emit` gets a last line that has no end.
+    pub fn finish(&mut self, time: &str, emit: impl FnOnce(Vec<u8>)) {
         if !self.partial.is_empty() {
-            say(self.line(&self.partial, time));
+            emit(self.line(&self.partial, time));
         }
         self.partial = Vec::new();
         self.continued = false;
@@ -58,7 +58,7 @@ impl Cutter {
         self.label.line(slot, text, time, self.continued)
     }
 
-    fn say_what_is_too_long(&mut self, time: &str, say: &mut impl FnMut(Vec<u8>)) {
+    fn split_long_line(&mut self, time: &str, emit: &mut impl FnMut(Vec<u8>)) {
         let mut said = 0;
         loop {
             let rest = &self.partial[said..];
@@ -66,7 +66,7 @@ impl Cutter {
             if fitting == rest.len() {
                 break;
             }
-            say(self.line(&rest[..fitting], time));
+            emit(self.line(&rest[..fitting], time));
             self.continued = true;
             said += fitting;
         }
@@ -121,8 +121,8 @@ mod tests {
 
     const TIME: &str = "2026-11-28T05:36:13.123456Z";
 
-    fn cutter(format: LogFormat) -> Cutter {
-        Cutter::new(Label {
+    fn splitter(format: LogFormat) -> LineSplitter {
+        LineSplitter::new(Label {
             slot: Some(7),
             pid: Some(i32::MAX),
             stream: Stream::Stderr,
@@ -133,12 +133,12 @@ mod tests {
 
     /// The lines that come out of these pieces, the last one without an end included.
     fn cut(format: LogFormat, pieces: &[&[u8]]) -> Vec<Vec<u8>> {
-        let mut cutter = cutter(format);
+        let mut splitter = splitter(format);
         let mut lines = Vec::new();
         for piece in pieces {
-            cutter.push(piece, TIME, |line| lines.push(line));
+            splitter.push(piece, TIME, |line| lines.push(line));
         }
-        cutter.finish(TIME, |line| lines.push(line));
+        splitter.finish(TIME, |line| lines.push(line));
         lines
     }
 
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_long_line_is_cut_between_characters_and_its_parts_are_marked() {
-        let long = "ä".repeat(LONGEST);
+        let long = "ä".repeat(MAX_LINE);
         let lines = cut(LogFormat::Text, &[long.as_bytes(), b"\nshort\n"]);
         let lines: Vec<_> =
             lines.into_iter().map(|line| String::from_utf8(line).unwrap()).collect();
@@ -201,7 +201,7 @@ mod tests {
             let pieces: Vec<_> = bytes.chunks(step).collect();
             let mut back = Vec::new();
             for line in cut(LogFormat::Text, &pieces) {
-                prop_assert!(line.len() <= LONGEST);
+                prop_assert!(line.len() <= MAX_LINE);
                 let (line, is_first) = match line.strip_prefix(b"[7] ") {
                     Some(rest) => (rest, true),
                     None => (line.strip_prefix(b"[7+] ").unwrap(), false),
@@ -225,7 +225,7 @@ mod tests {
             let pieces: Vec<_> = bytes.chunks(step).collect();
             let mut back = String::new();
             for line in cut(LogFormat::Json, &pieces) {
-                prop_assert!(line.len() <= LONGEST);
+                prop_assert!(line.len() <= MAX_LINE);
                 let object: Value = serde_json::from_slice(&line).unwrap();
                 if object["continued"] == true {
                     back.pop();

@@ -13,11 +13,11 @@ const REMEMBERED: usize = 16 * 1024;
 /// The header is read once and gone. A worker that gives a connection back sends the socket alone,
 /// whose peer is the proxy.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
-pub struct Told {
+pub struct ProxyClients {
     clients: BTreeMap<u64, Option<SocketAddr>>,
 }
 
-impl Told {
+impl ProxyClients {
     /// Whether no header has said anything yet.
     pub fn is_empty(&self) -> bool {
         self.clients.is_empty()
@@ -46,13 +46,13 @@ mod tests {
     #[test]
     fn the_newest_connections_are_remembered() {
         let client = |socket: u64| Some(SocketAddr::from(([192, 0, 2, 1], socket as u16)));
-        let mut told = Told::default();
+        let mut clients = ProxyClients::default();
         let sockets = 10..10 + 2 * REMEMBERED as u64;
-        sockets.clone().for_each(|socket| told.remember(socket, client(socket)));
-        told.remember(sockets.end - 1, None);
-        assert_eq!(told.clients.len(), REMEMBERED);
-        assert_eq!(told.recall(10), None);
-        assert_eq!(told.recall(sockets.end - 2), Some(client(sockets.end - 2)));
-        assert_eq!(told.recall(sockets.end - 1), Some(None));
+        sockets.clone().for_each(|socket| clients.remember(socket, client(socket)));
+        clients.remember(sockets.end - 1, None);
+        assert_eq!(clients.clients.len(), REMEMBERED);
+        assert_eq!(clients.recall(10), None);
+        assert_eq!(clients.recall(sockets.end - 2), Some(client(sockets.end - 2)));
+        assert_eq!(clients.recall(sockets.end - 1), Some(None));
     }
 }
