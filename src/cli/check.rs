@@ -1,4 +1,4 @@
-//! `--check`: whether it would run, and with what.
+//! `--check`: whether it would run, and with which configuration.
 //!
 //! What it prints is a file for `--config`: every flag and the command, with where each value comes
 //! from. Like the file, it knows flags by their declaration only.
@@ -13,8 +13,8 @@ use toml_writer::{ToTomlValue, TomlStringBuilder};
 use super::args::Args;
 use super::command;
 use super::file::{COMMAND, is_list, is_switch, settings};
-use super::given::{Origin, Origins};
 use super::resolve;
+use super::sources::{Origin, Origins};
 use crate::engine::CommandError;
 use crate::logic::config::{Config, Listen, is_secret};
 use crate::os::capabilities;

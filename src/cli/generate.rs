@@ -1,4 +1,4 @@
-//! What is made from the declaration of the flags: the manual page and shell completions.
+//! What is generated from the declaration of the flags: the manual page and shell completions.
 
 use std::io;
 

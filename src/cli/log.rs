@@ -1,5 +1,5 @@
-//! The log: lines on standard error, one an event. What is in them is made plain here, and how many there
-//! may be is limited in `limits`, whoever chose their words and made them be said.
+//! The log: lines on standard error, one for each event. They are escaped here, and rate-limited in `limits`,
+//! since others may choose their words and cause them.
 
 mod json;
 mod limits;

@@ -1,4 +1,4 @@
-//! The roof: from words to a configuration, and from an ending to an exit code.
+//! The command line: from words to a configuration, and from a result to an exit code.
 
 mod args;
 mod check;
@@ -6,9 +6,9 @@ mod command;
 mod exit;
 mod file;
 mod generate;
-mod given;
 mod log;
 mod resolve;
+mod sources;
 mod values;
 mod variables;
 
@@ -25,8 +25,8 @@ use tracing::subscriber::NoSubscriber;
 use tracing::warn;
 use tracing_subscriber::filter::LevelFilter;
 
-use self::given::Given;
 use self::log::Level;
+use self::sources::Sources;
 use crate::engine::{self, Engine, Origin, Source};
 use crate::logic::config::{Config, LogFormat};
 use crate::os::standard;
@@ -50,7 +50,7 @@ pub fn run() -> ExitCode {
 fn supervise(words: Vec<OsString>, format: &mut LogFormat) -> anyhow::Result<ExitCode> {
     // Before anything else is opened, since its descriptor is known by its number alone.
     let handed_over = handed_over().map_err(exit::usage)?;
-    let Given { args, origins } = Given::gather(&words).map_err(exit::usage)?;
+    let Sources { args, origins } = Sources::gather(&words).map_err(exit::usage)?;
     if let Some(what) = args.generate {
         return print(&generate::text(what).context("cannot generate it")?);
     }
@@ -121,14 +121,14 @@ struct Words {
 
 impl Source for Words {
     fn read(&mut self) -> anyhow::Result<Config> {
-        let given = Given::gather(&self.words)?;
-        self.read = Some(given.args.log.log_level.into());
-        configuration(given)
+        let sources = Sources::gather(&self.words)?;
+        self.read = Some(sources.args.log.log_level.into());
+        configuration(sources)
     }
 
     fn rehearse(&self) -> anyhow::Result<Config> {
         tracing::subscriber::with_default(NoSubscriber::new(), || {
-            configuration(Given::gather(&self.words)?)
+            configuration(Sources::gather(&self.words)?)
         })
     }
 
@@ -149,9 +149,9 @@ impl Source for Words {
     }
 }
 
-fn configuration(given: Given) -> anyhow::Result<Config> {
-    let mut config = resolve::resolve(given.args)?;
-    config.flags = given.origins.asked();
+fn configuration(sources: Sources) -> anyhow::Result<Config> {
+    let mut config = resolve::resolve(sources.args)?;
+    config.flags = sources.origins.asked();
     Ok(config)
 }
 

@@ -1,4 +1,4 @@
-//! From what was typed to what it means here: the environment and the machine are looked at.
+//! From the command line to a configuration, with what the environment and the machine say.
 
 mod process;
 mod systemd;
@@ -117,7 +117,7 @@ fn command(args: &Args, proxy: &ProxyConfig) -> anyhow::Result<(Command, Handoff
     typed.directory = args.process.chdir.as_ref().map(|_| place.directory.clone());
     let variables = args.process.env.iter().cloned();
     typed.environment = variables.map(|(name, value)| (name, Some(value))).collect();
-    if args.handoff == values::Handoff::Channel {
+    if args.handoff == values::HandoffArg::Channel {
         return Ok((typed, Handoff::Channel));
     }
     let own_options = place.variables.get(OsStr::new(NODE_OPTIONS)).cloned();
@@ -140,7 +140,9 @@ fn command(args: &Args, proxy: &ProxyConfig) -> anyhow::Result<(Command, Handoff
             command.environment = [typed.environment, command.environment].concat();
             Ok((command, Handoff::Node(config)))
         }
-        Recognised::Other if args.handoff == values::Handoff::Auto => Ok((typed, Handoff::Channel)),
+        Recognised::Other if args.handoff == values::HandoffArg::Auto => {
+            Ok((typed, Handoff::Channel))
+        }
         Recognised::Other => {
             let config = node(args, proxy, own_options.unwrap_or_default(), None);
             Ok((typed, Handoff::Node(config)))

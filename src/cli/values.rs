@@ -85,7 +85,7 @@ impl From<BalanceArg> for Balance {
 
 /// The handoffs, by name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub(super) enum Handoff {
+pub(super) enum HandoffArg {
     /// Chosen by the command
     Auto,
     /// Over the channel, for servers that use sticky-worker or speak sticky-run-channel(7)

@@ -1,4 +1,4 @@
-//! The variables `STICKY_<FLAG>`, each of which says what a flag would say that is not typed.
+//! The variables `STICKY_<FLAG>`, each of which stands for a flag that is not on the command line.
 
 use std::env;
 use std::ffi::{OsStr, OsString};

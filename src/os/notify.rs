@@ -1,4 +1,4 @@
-//! Telling the service manager how the supervisor is, as `sd_notify(3)` does.
+//! Messages to the service manager, as `sd_notify(3)` sends them.
 
 use std::ffi::OsStr;
 use std::io;

@@ -1,4 +1,4 @@
-//! Nothing to read: `/dev/null`, or what stands in for it where a root has none.
+//! An empty input: `/dev/null`, or a substitute where a root has none.
 
 use std::fs::File;
 use std::io;

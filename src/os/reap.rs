@@ -1,4 +1,4 @@
-//! Children: what has become of them, and signals to them.
+//! Children: waiting for them, and signalling them.
 
 use std::io;
 use std::mem::MaybeUninit;

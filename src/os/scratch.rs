@@ -1,4 +1,4 @@
-//! Files of our own that workers read, in a private directory that goes with us.
+//! Files for workers to read, in a private directory that is removed with the supervisor.
 
 use std::env;
 use std::ffi::{OsStr, OsString};

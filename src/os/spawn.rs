@@ -1,5 +1,5 @@
-//! Starting a worker: its own process group, its channel and stdio, and nothing else of ours; as who,
-//! where and with which limits it was asked for.
+//! Starting a worker: in its own process group, with its channel and stdio and no other descriptor; as which user,
+//! in which directory and with which limits.
 
 use std::ffi::{CString, OsString};
 use std::io::{self, IsTerminal};

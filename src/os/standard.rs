@@ -1,10 +1,9 @@
-//! Standard output and error as places for lines that nobody has to read.
+//! Standard output and error, written without ever blocking the caller.
 //!
-//! Any of them can stop whoever writes: a terminal that is not read, a pipe that others fill, a disk
-//! that hangs. Nothing of a descriptor says so before, and the mode in which it never does is shared with
-//! the shell. So each is written by a thread of its own, which may wait as long as it has to, and what
-//! waits for it is bounded. The threads have no capabilities and get no signals; a terminal
-//! does not stop them (`SIGTTOU` is blocked).
+//! Any of them can block its writer: a terminal that is not read, a full pipe, a disk that hangs. No
+//! descriptor tells in advance, and non-blocking mode would be shared with the shell. So each is written by a
+//! thread of its own, which may block, and its queue is bounded. The threads have no capabilities and get no
+//! signals; a terminal does not stop them (`SIGTTOU` is blocked).
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};

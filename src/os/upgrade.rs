@@ -1,4 +1,4 @@
-//! Becoming another program without ending: `execve(2)` with the descriptors that it goes on with.
+//! Replacing the running program: `execve(2)` with the descriptors that are kept.
 //!
 //! The state goes over in a file that exists only in memory (`memfd_create(2)`), or without a name among
 //! the temporary files where that is not to be had; its number stands in a variable of the environment. The other program is asked first, as a child, whether it can

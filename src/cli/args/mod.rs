@@ -23,7 +23,8 @@ pub(in crate::cli) use self::proxy::ProxyArgs;
 pub(in crate::cli) use self::socket::SocketArgs;
 use self::systemd::SystemdArgs;
 use crate::cli::values::{
-    BalanceArg, Generate, Handoff, KeepAliveArg, KeyListParser, NodePackage, WorkerCount, some_time,
+    BalanceArg, Generate, HandoffArg, KeepAliveArg, KeyListParser, NodePackage, WorkerCount,
+    some_time,
 };
 use crate::logic::route::key::KeyList;
 
@@ -120,7 +121,7 @@ pub(in crate::cli) struct Args {
         hide_env_values = true,
         default_value = "auto"
     )]
-    pub(in crate::cli) handoff: Handoff,
+    pub(in crate::cli) handoff: HandoffArg,
 
     /// What to do with keep-alive connections that may carry the sessions of several workers
     ///

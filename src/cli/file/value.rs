@@ -1,4 +1,4 @@
-//! From a value of TOML to the words that say the same on a command line.
+//! From a TOML value to the equivalent words of a command line.
 
 use clap::Arg;
 use toml::de::DeValue;

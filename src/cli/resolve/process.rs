@@ -1,4 +1,4 @@
-//! Who workers are and what surrounds them, from what was typed.
+//! The user, directory and limits of workers, from the command line.
 
 use anyhow::{Context, anyhow, bail};
 

@@ -1,4 +1,4 @@
-//! What a service manager has put into the environment: sockets, and how to talk to it.
+//! What a service manager passes in the environment: sockets, and how to notify it.
 
 use std::os::unix::process::parent_id;
 use std::process;

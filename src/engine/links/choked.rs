@@ -24,7 +24,7 @@ pub(super) struct Choked {
 
 /// Whether a worker is to be heard.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Hearing {
+pub(super) enum ReadState {
     /// Nothing is in the way.
     Open,
     /// Not until what it sent is closed.
@@ -85,11 +85,11 @@ impl Choked {
 
     /// Whether so much of what a worker sent awaits closing, more than `most`, that it is not to be
     /// heard until all of that is closed.
-    pub(super) fn judge(&mut self, now: Time, worker: Worker, most: usize) -> Hearing {
+    pub(super) fn judge(&mut self, now: Time, worker: Worker, most: usize) -> ReadState {
         let bound = if self.has(worker) { 0 } else { most };
         if !self.is_ended(worker) && closing::awaiting(Sender::Worker(worker)) <= bound {
             self.forget(worker);
-            return Hearing::Open;
+            return ReadState::Open;
         }
         let since = self.since.entry(worker).or_insert(Some(now));
         if !closing::has_thread() {
@@ -97,12 +97,12 @@ impl Choked {
             *since = since.map(|_| now);
         }
         if since.take_if(|since| *since + PATIENCE <= now).is_none() {
-            return Hearing::Choked;
+            return ReadState::Choked;
         }
         warn!(
             name: "worker_killed", worker = worker.slot, reason = "open_descriptors",
             "{worker} sent more than {most} descriptors that do not close: sending KILL"
         );
-        Hearing::TooLong
+        ReadState::TooLong
     }
 }

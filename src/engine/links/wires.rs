@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::Said;
 use super::channels::{ChannelEvent, ChannelPoll};
-use super::choked::{Choked, Hearing};
+use super::choked::{Choked, ReadState};
 use crate::logic::Worker;
 use crate::logic::time::Time;
 
@@ -149,11 +149,11 @@ impl Wires {
     /// Whether a worker is not to be heard, since more than `most` of what it sent await closing. It is
     /// ended when this takes too long.
     pub(super) fn is_choked(&mut self, worker: Worker, most: usize) -> bool {
-        let hearing = self.choked.judge(self.now, worker, most);
-        if hearing == Hearing::TooLong {
+        let state = self.choked.judge(self.now, worker, most);
+        if state == ReadState::TooLong {
             self.say(worker, Said::Condemned);
         }
-        hearing != Hearing::Open
+        state != ReadState::Open
     }
 
     /// Has those workers ended that have sent files which do not close.

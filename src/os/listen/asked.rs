@@ -1,4 +1,4 @@
-//! Sockets that a worker asks for, as Node would open them itself.
+//! Sockets that a worker requests, opened as Node would.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};

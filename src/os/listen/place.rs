@@ -1,4 +1,4 @@
-//! Where connections come to, by which the listener of one is found.
+//! The local address of connections, by which their listener is found.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;

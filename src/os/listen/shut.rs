@@ -1,4 +1,4 @@
-//! Letting nobody new in by a TCP listener, while handshakes that have begun come to their end.
+//! Shutting a TCP listener for new connections, while handshakes that have begun are completed.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! The ledger: descriptors on their way to one worker, kept until they have arrived.
+//! The ledger: descriptors in flight to one worker, kept until they have arrived.
 //!
 //! Node acknowledges them in the order in which they were sent (`NODE_HANDLE_ACK`). A connection for
 //! one of its servers is also answered by number, with whether the server took it, and is kept until
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// What was sent to one worker with a descriptor, the first sent first.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Ledger<T> {
-    parcels: BTreeMap<u64, T>,
+    payloads: BTreeMap<u64, T>,
     next: u64,
     /// Those that were not acknowledged, and the number under which they will be answered.
     unacknowledged: VecDeque<(u64, Option<u32>)>,
@@ -22,7 +22,7 @@ pub struct Ledger<T> {
 impl<T> Default for Ledger<T> {
     fn default() -> Self {
         Self {
-            parcels: BTreeMap::new(),
+            payloads: BTreeMap::new(),
             next: 0,
             unacknowledged: VecDeque::new(),
             unanswered: BTreeMap::new(),
@@ -33,10 +33,10 @@ impl<T> Default for Ledger<T> {
 impl<T> Ledger<T> {
     /// Enters something that is about to be sent, and returns its number here. `seq` is the number
     /// under which it will be answered, if it will.
-    pub fn enter(&mut self, parcel: T, seq: Option<u32>) -> u64 {
+    pub fn enter(&mut self, payload: T, seq: Option<u32>) -> u64 {
         let number = self.next;
         self.next = self.next.wrapping_add(1);
-        self.parcels.insert(number, parcel);
+        self.payloads.insert(number, payload);
         self.unacknowledged.push_back((number, seq));
         if let Some(seq) = seq {
             self.unanswered.insert(seq, number);
@@ -46,14 +46,14 @@ impl<T> Ledger<T> {
 
     /// What has this number.
     pub fn get(&self, number: u64) -> Option<&T> {
-        self.parcels.get(&number)
+        self.payloads.get(&number)
     }
 
     /// A ledger of what `change` makes of everything that is not settled.
     pub fn map<U>(&self, mut change: impl FnMut(&T) -> U) -> Ledger<U> {
-        let parcels = self.parcels.iter().map(|(number, parcel)| (*number, change(parcel)));
+        let payloads = self.payloads.iter().map(|(number, payload)| (*number, change(payload)));
         Ledger {
-            parcels: parcels.collect(),
+            payloads: payloads.collect(),
             next: self.next,
             unacknowledged: self.unacknowledged.clone(),
             unanswered: self.unanswered.clone(),
@@ -61,20 +61,20 @@ impl<T> Ledger<T> {
     }
 
     /// All that is not settled.
-    pub fn parcels(&self) -> impl Iterator<Item = &T> {
-        self.parcels.values()
+    pub fn payloads(&self) -> impl Iterator<Item = &T> {
+        self.payloads.values()
     }
 
     /// How many are not settled.
-    pub fn unsettled(&self) -> usize {
-        self.parcels.len()
+    pub fn unacknowledged(&self) -> usize {
+        self.payloads.len()
     }
 
     /// The oldest one has arrived. Returns it if it is settled by that; an error when nothing was
     /// sent that could have arrived.
     pub fn acknowledged(&mut self) -> Result<Option<T>, NothingSent> {
         let (number, seq) = self.unacknowledged.pop_front().ok_or(NothingSent)?;
-        Ok(if seq.is_none() { self.parcels.remove(&number) } else { None })
+        Ok(if seq.is_none() { self.payloads.remove(&number) } else { None })
     }
 
     /// The oldest one has arrived and was taken, whether or not that would have been answered.
@@ -84,7 +84,7 @@ impl<T> Ledger<T> {
         if let Some(seq) = seq {
             self.unanswered.remove(&seq);
         }
-        Ok(self.parcels.remove(&number))
+        Ok(self.payloads.remove(&number))
     }
 
     /// The oldest one has not arrived, only its message. Returns it.
@@ -95,19 +95,24 @@ impl<T> Ledger<T> {
     /// The one with this `seq` was answered. Returns it.
     pub fn answered(&mut self, seq: u32) -> Option<T> {
         let number = self.unanswered.remove(&seq)?;
-        self.parcels.remove(&number)
+        self.payloads.remove(&number)
     }
 
     /// A ledger of what `change` makes of everything that is not settled. Stops at the first error.
     pub fn try_map<U, E>(self, mut change: impl FnMut(T) -> Result<U, E>) -> Result<Ledger<U>, E> {
-        let Self { parcels, next, unacknowledged, unanswered } = self;
-        let parcels = parcels.into_iter().map(|(number, parcel)| Ok((number, change(parcel)?)));
-        Ok(Ledger { parcels: parcels.collect::<Result<_, _>>()?, next, unacknowledged, unanswered })
+        let Self { payloads, next, unacknowledged, unanswered } = self;
+        let payloads = payloads.into_iter().map(|(number, payload)| Ok((number, change(payload)?)));
+        Ok(Ledger {
+            payloads: payloads.collect::<Result<_, _>>()?,
+            next,
+            unacknowledged,
+            unanswered,
+        })
     }
 
     /// All that is not settled, for the day when the worker is gone.
-    pub fn into_parcels(self) -> impl Iterator<Item = T> {
-        self.parcels.into_values()
+    pub fn into_payloads(self) -> impl Iterator<Item = T> {
+        self.payloads.into_values()
     }
 }
 
@@ -130,7 +135,7 @@ mod tests {
         assert_eq!(ledger.answered(7), Some("first"));
         assert_eq!(ledger.answered(7), None);
         assert_eq!(ledger.get(second), Some(&"second"));
-        assert_eq!(ledger.into_parcels().collect::<Vec<_>>(), ["second"]);
+        assert_eq!(ledger.into_payloads().collect::<Vec<_>>(), ["second"]);
     }
 
     #[test]
@@ -144,7 +149,7 @@ mod tests {
         assert_eq!(ledger.answered(1), None);
         assert_eq!(ledger.acknowledged(), Ok(Some("third")));
         assert_eq!(ledger.acknowledged(), Err(NothingSent));
-        assert_eq!(ledger.parcels().count(), 0);
+        assert_eq!(ledger.payloads().count(), 0);
     }
 
     #[test]

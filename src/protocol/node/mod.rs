@@ -34,5 +34,5 @@ pub use from_node::{
 };
 pub use ledger::Ledger;
 pub use outbox::Outbox;
-pub use primary::{Package, Primary, Way};
+pub use primary::{Package, Primary, Target};
 pub use to_node::{PackageMessage, Sockname, ToNode};

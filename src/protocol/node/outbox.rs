@@ -1,4 +1,4 @@
-//! The outbox: frames for one worker that the channel has not taken yet, some with a descriptor.
+//! The outbox: frames for one worker that are not written yet, some with a descriptor.
 //!
 //! Node reads its channel in pieces of 64 KiB and pairs the next whole message that wants a
 //! descriptor with the last descriptor that came. If such a message is cut by the end of a piece and

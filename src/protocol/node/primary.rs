@@ -1,5 +1,5 @@
 //! The primary's side of the conversation with one worker: what it serves and how it wants its
-//! connections, as it has said so far.
+//! connections, as it has reported so far.
 
 use std::collections::BTreeSet;
 
@@ -43,7 +43,7 @@ pub struct Package {
 
 /// How a connection gets into a worker.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Way<'a> {
+pub enum Target<'a> {
     /// To the server with this key.
     Server(&'a str),
     /// To its package, in this message.
@@ -132,18 +132,18 @@ impl Primary {
 
     /// How a connection of this listener gets in: to the server that asked for it, else to the
     /// package, else to the first server.
-    pub fn way(&self, listener: u32) -> Option<Way<'_>> {
+    pub fn target(&self, listener: u32) -> Option<Target<'_>> {
         self.servers
             .of_listener(listener)
-            .map(|key| Way::Server(key))
-            .or_else(|| self.way_of_given())
+            .map(|key| Target::Server(key))
+            .or_else(|| self.given_target())
     }
 
     /// How a connection gets in that no server has asked for.
-    fn way_of_given(&self) -> Option<Way<'_>> {
-        let package = self.package.as_ref().and_then(Package::message).map(Way::Package);
+    fn given_target(&self) -> Option<Target<'_>> {
+        let package = self.package.as_ref().and_then(Package::message).map(Target::Package);
         let first = || self.first.as_ref().or_else(|| self.servers.first());
-        package.or_else(|| first().map(|key| Way::Server(key)))
+        package.or_else(|| first().map(|key| Target::Server(key)))
     }
 
     /// Notes whose message this is.
@@ -185,22 +185,22 @@ mod tests {
         let mut primary = Primary::default();
         primary.serve("z", vec![5]);
         primary.serve("a", vec![1]);
-        assert_eq!(primary.way(0), Some(Way::Server("z")));
-        assert_eq!(primary.way(1), Some(Way::Server("a")));
+        assert_eq!(primary.target(0), Some(Target::Server("z")));
+        assert_eq!(primary.target(1), Some(Target::Server("a")));
         primary.close("z");
-        assert_eq!(primary.way(0), Some(Way::Server("a")));
+        assert_eq!(primary.target(0), Some(Target::Server("a")));
     }
 
     #[test]
     fn a_package_takes_what_no_server_asked_for() {
         let mut primary = Primary::default();
         primary.use_package(Package::new("@socket.io/sticky", None).unwrap());
-        assert_eq!(primary.way(0), Some(Way::Package(PackageMessage::Connection)));
+        assert_eq!(primary.target(0), Some(Target::Package(PackageMessage::Connection)));
         primary.serve("a", vec![1]);
-        assert_eq!(primary.way(0), Some(Way::Package(PackageMessage::Connection)));
-        assert_eq!(primary.way(1), Some(Way::Server("a")));
+        assert_eq!(primary.target(0), Some(Target::Package(PackageMessage::Connection)));
+        assert_eq!(primary.target(1), Some(Target::Server("a")));
         primary.boot();
-        assert_eq!(primary.way(0), None);
+        assert_eq!(primary.target(0), None);
     }
 
     #[test]

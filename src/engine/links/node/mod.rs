@@ -87,7 +87,7 @@ struct NodeLink {
     descriptors: VecDeque<Foreign>,
     primary: Primary,
     outbox: Outbox,
-    ledger: Ledger<Parcel>,
+    ledger: Ledger<Payload>,
     /// What is kept because of it.
     burden: Quota,
     /// What others have read of connections that wait for it or are on their way to it.
@@ -108,7 +108,7 @@ struct NodeLink {
 
 /// What is on its way to a worker with a descriptor.
 #[derive(Debug)]
-enum Parcel {
+enum Payload {
     Connection(Connection, Reason),
     /// A UDP socket, which all workers share.
     Udp {
@@ -117,7 +117,7 @@ enum Parcel {
     },
 }
 
-impl Parcel {
+impl Payload {
     fn descriptor(&self) -> BorrowedFd<'_> {
         match self {
             Self::Connection(connection, _) => connection.socket.as_fd(),
@@ -203,7 +203,7 @@ impl NodeLink {
     /// How many connections are on their way.
     fn in_flight(&self) -> usize {
         let connections =
-            self.ledger.parcels().filter(|parcel| matches!(parcel, Parcel::Connection(..)));
+            self.ledger.payloads().filter(|payload| matches!(payload, Payload::Connection(..)));
         connections.count()
     }
 
@@ -316,11 +316,11 @@ impl Handoff for Node {
     }
 
     fn on_their_way(&self, worker: Worker) -> usize {
-        self.links.get(&worker).map_or(0, |link| link.ledger.unsettled())
+        self.links.get(&worker).map_or(0, |link| link.ledger.unacknowledged())
     }
 
     fn all_on_their_way(&self) -> usize {
-        self.links.values().map(|link| link.ledger.unsettled()).sum()
+        self.links.values().map(|link| link.ledger.unacknowledged()).sum()
     }
 
     fn held(&self) -> usize {

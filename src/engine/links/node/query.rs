@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use nix::libc;
 use nix::net::if_::if_nametoindex;
 
-use super::{Node, Parcel};
+use super::{Node, Payload};
 use crate::engine::links::Wires;
 use crate::engine::listeners::{Ask, Granted, Request};
 use crate::logic::Worker;
@@ -49,10 +49,10 @@ impl Node {
             Some(socket) => {
                 let cost = if granted.is_new { SOCKET } else { SHARED };
                 let Some(link) = self.link(worker) else { return };
-                let parcel = Parcel::Udp { socket, _part: link.burden.charge(cost) };
+                let payload = Payload::Udp { socket, _part: link.burden.charge(cost) };
                 self.say_with(
                     worker,
-                    parcel,
+                    payload,
                     |seq| ToNode::GrantUdp { ack, seq, key, data },
                     wires,
                 );

@@ -286,7 +286,7 @@ impl Node {
 
     /// The channel has ended: the worker has disconnected or is gone.
     fn on_end(&mut self, worker: Worker, wires: &mut Wires) {
-        self.return_parcels(worker, wires);
+        self.return_payloads(worker, wires);
         wires.say(worker, Said::Leaving);
     }
 
@@ -294,7 +294,7 @@ impl Node {
     fn on_online(&mut self, worker: Worker, wires: &mut Wires) {
         let package = self.package.clone();
         // What an earlier Node on this channel had not taken is not this one's.
-        self.return_parcels(worker, wires);
+        self.return_payloads(worker, wires);
         let Some(link) = self.link(worker) else { return };
         (link.over, link.returnable) = (false, 0);
         link.primary.boot();

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use tracing::warn;
 
-use super::{Node, NodeLink, Parcel};
+use super::{Node, NodeLink, Payload};
 use crate::engine::links::{Said, Wires};
 use crate::logic::Worker;
 use crate::logic::core::Noted;
@@ -43,7 +43,7 @@ impl Node {
     }
 
     /// The channel to a worker has ended: what did not arrive there comes back.
-    pub(super) fn return_parcels(&mut self, worker: Worker, wires: &mut Wires) {
+    pub(super) fn return_payloads(&mut self, worker: Worker, wires: &mut Wires) {
         let Some(link) = self.link(worker) else { return };
         link.outbox = Outbox::default();
         link.over = true;
@@ -121,9 +121,9 @@ impl Node {
 
 /// What was on its way to a worker that is gone comes back, unless it was so often that it may
 /// be what ends them.
-pub(super) fn return_all(worker: Worker, ledger: Ledger<Parcel>, wires: &mut Wires) {
-    for parcel in ledger.into_parcels() {
-        let Parcel::Connection(mut connection, _) = parcel else { continue };
+pub(super) fn return_all(worker: Worker, ledger: Ledger<Payload>, wires: &mut Wires) {
+    for payload in ledger.into_payloads() {
+        let Payload::Connection(mut connection, _) = payload else { continue };
         connection.deaths += 1;
         if connection.deaths < MOST_DEATHS {
             wires.say(worker, Said::Returned(connection, Returned::Recovered));

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::query::SOCKET;
 use super::send::{Resting, SavedResting};
-use super::{Node, NodeLink, Parcel, launch};
+use super::{Node, NodeLink, Payload, launch};
 use crate::engine::connection::SavedConnection;
 use crate::logic::Worker;
 use crate::logic::config::{Account, NodeConfig};
@@ -41,7 +41,7 @@ struct SavedNodeLink {
     descriptors: Vec<Kept>,
     primary: Primary,
     outbox: Outbox,
-    ledger: Ledger<SavedParcel>,
+    ledger: Ledger<SavedPayload>,
     #[serde(default = "uncounted")]
     returnable: u64,
     over: bool,
@@ -53,7 +53,7 @@ fn uncounted() -> u64 {
 }
 
 #[derive(Debug, Deserialize, Serialize)]
-enum SavedParcel {
+enum SavedPayload {
     Connection(SavedConnection, Reason),
     Udp(Kept),
 }
@@ -108,11 +108,11 @@ impl NodeLink {
             descriptors: self.descriptors.iter().map(|fd| keeper.keep(fd)).collect(),
             primary: self.primary.clone(),
             outbox: self.outbox.clone(),
-            ledger: self.ledger.map(|parcel| match parcel {
-                Parcel::Connection(connection, reason) => {
-                    SavedParcel::Connection(connection.save(keeper), *reason)
+            ledger: self.ledger.map(|payload| match payload {
+                Payload::Connection(connection, reason) => {
+                    SavedPayload::Connection(connection.save(keeper), *reason)
                 }
-                Parcel::Udp { socket, .. } => SavedParcel::Udp(keeper.keep(socket)),
+                Payload::Udp { socket, .. } => SavedPayload::Udp(keeper.keep(socket)),
             }),
             returnable: self.returnable,
             over: self.over,
@@ -122,13 +122,13 @@ impl NodeLink {
     /// The link that was written down.
     fn restore(saved: SavedNodeLink, worker: Worker, shared: &mut Shared) -> io::Result<Self> {
         let burden = Quota::default();
-        let ledger = saved.ledger.try_map(|parcel| {
-            io::Result::Ok(match parcel {
-                SavedParcel::Connection(connection, reason) => {
-                    Parcel::Connection(connection.restore()?, reason)
+        let ledger = saved.ledger.try_map(|payload| {
+            io::Result::Ok(match payload {
+                SavedPayload::Connection(connection, reason) => {
+                    Payload::Connection(connection.restore()?, reason)
                 }
-                SavedParcel::Udp(socket) => {
-                    Parcel::Udp { socket: socket.share(shared)?, _part: burden.charge(SOCKET) }
+                SavedPayload::Udp(socket) => {
+                    Payload::Udp { socket: socket.share(shared)?, _part: burden.charge(SOCKET) }
                 }
             })
         })?;
@@ -204,7 +204,7 @@ mod tests {
         link.frames.extend(b"\0\0\0\x04ha");
         link.primary.meet_preload(2);
         let number = link.ledger.enter(
-            Parcel::Udp { socket: Rc::clone(&udp), _part: link.burden.charge(SOCKET) },
+            Payload::Udp { socket: Rc::clone(&udp), _part: link.burden.charge(SOCKET) },
             None,
         );
         link.outbox.push(*b"with it", Some(number));

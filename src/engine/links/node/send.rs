@@ -8,7 +8,7 @@ use nix::libc;
 use serde::{Deserialize, Serialize};
 use tracing::{debug, warn};
 
-use super::{Node, NodeLink, Parcel, RETRY};
+use super::{Node, NodeLink, Payload, RETRY};
 use crate::engine::Connection;
 use crate::engine::connection::SavedConnection;
 use crate::engine::connection::of;
@@ -18,7 +18,7 @@ use crate::logic::quota::MAX_BUFFERED;
 use crate::logic::route::{Reason, Returned};
 use crate::logic::time::Time;
 use crate::os::kept::Keeper;
-use crate::protocol::node::{ToNode, Way};
+use crate::protocol::node::{Target, ToNode};
 
 /// The rest of a connection whose worker had no descriptor left for it.
 const REST: Duration = Duration::from_millis(50);
@@ -86,13 +86,13 @@ impl NodeLink {
         while !self.blocked
             && let Some(piece) = self.outbox.next()
         {
-            let parcel = piece.descriptor.map(|number| self.ledger.get(number));
-            let descriptor = match parcel {
+            let payload = piece.descriptor.map(|number| self.ledger.get(number));
+            let descriptor = match payload {
                 Some(None) => {
                     debug_assert!(false, "what is in the outbox is in the ledger");
                     None
                 }
-                Some(Some(parcel)) => Some(parcel.descriptor()),
+                Some(Some(payload)) => Some(payload.descriptor()),
                 None => None,
             };
             match self.stream.send(piece.bytes, descriptor) {
@@ -134,13 +134,13 @@ impl Node {
     pub(super) fn say_with<'a>(
         &mut self,
         worker: Worker,
-        parcel: Parcel,
+        payload: Payload,
         message: impl FnOnce(u32) -> ToNode<'a>,
         wires: &mut Wires,
     ) {
         let Some(link) = self.link(worker) else { return };
         let seq = link.primary.seq();
-        let number = link.ledger.enter(parcel, None);
+        let number = link.ledger.enter(payload, None);
         link.outbox.answer(message(seq).encode(), Some(number), &link.burden);
         self.flush(worker, wires);
         self.judge_burden(worker, wires);
@@ -178,8 +178,8 @@ impl Node {
             head.goes_to(&link.burden, &link.awaiting);
         }
         link.returnable += 1;
-        let parcel = Parcel::Connection(connection.shared_with(worker), reason);
-        let number = link.ledger.enter(parcel, answered);
+        let payload = Payload::Connection(connection.shared_with(worker), reason);
+        let number = link.ledger.enter(payload, answered);
         link.outbox.push(frame, Some(number));
         self.flush(worker, wires);
         Ok(())
@@ -196,7 +196,7 @@ impl Node {
                 self.retry_at = Some(wires.now + RETRY);
             }
             // Its end is about to be read, or its exit.
-            Some(libc::EPIPE | libc::ECONNRESET) => self.return_parcels(worker, wires),
+            Some(libc::EPIPE | libc::ECONNRESET) => self.return_payloads(worker, wires),
             _ => warn!(
                 name: "channel_write_failed", worker = worker.slot,
                 "cannot write to {worker}: {error}"
@@ -220,7 +220,7 @@ impl Node {
         link.outbox.acknowledged();
         match link.ledger.acknowledged() {
             Ok(settled) => {
-                let is_connection = matches!(settled, Some(Parcel::Connection(..)));
+                let is_connection = matches!(settled, Some(Payload::Connection(..)));
                 // Nobody will tell when it ends if the worker does not count: then it counts no longer
                 // than it takes to get there.
                 if is_connection && !link.primary.has_preload() {
@@ -251,7 +251,7 @@ impl Node {
         let Some(link) = self.link(worker) else { return };
         link.outbox.acknowledged();
         match link.ledger.lost() {
-            Ok(Some(Parcel::Connection(connection, reason))) => {
+            Ok(Some(Payload::Connection(connection, reason))) => {
                 wires.say(worker, Said::Uncounted(1));
                 wires.say(worker, Said::PickedUp);
                 let owned = reason == Reason::OwnedKey;
@@ -260,7 +260,7 @@ impl Node {
                 let what = "it has no descriptor left for a connection";
                 wires.say(worker, Said::Violation(what.to_owned()));
             }
-            Ok(Some(Parcel::Udp { .. }) | None) => {}
+            Ok(Some(Payload::Udp { .. }) | None) => {}
             Err(error) => wires.say(worker, Said::Violation(error.to_string())),
         }
         self.flush(worker, wires);
@@ -270,7 +270,7 @@ impl Node {
     pub(super) fn on_answer(&mut self, worker: Worker, seq: u32, taken: bool, wires: &mut Wires) {
         let Some(link) = self.link(worker) else { return };
         let counts = link.primary.has_preload();
-        let Some(Parcel::Connection(connection, _)) = link.ledger.answered(seq) else { return };
+        let Some(Payload::Connection(connection, _)) = link.ledger.answered(seq) else { return };
         // One that counts says itself when it has closed its copy.
         if !counts {
             wires.say(worker, Said::Uncounted(1));
@@ -290,16 +290,16 @@ impl Node {
 /// The frame that goes with a connection, and the number under which it will be answered.
 fn frame(link: &mut NodeLink, connection: &Connection) -> Option<(Vec<u8>, Option<u32>)> {
     if let Some(head) = &connection.head {
-        let server = match connection.listener.and_then(|listener| link.primary.way(listener)) {
-            Some(Way::Server(key)) => Some(key),
-            Some(Way::Package(_)) | None => None,
+        let server = match connection.listener.and_then(|listener| link.primary.target(listener)) {
+            Some(Target::Server(key)) => Some(key),
+            Some(Target::Package(_)) | None => None,
         };
         let message = ToNode::Conn { head, server, port: connection.port() };
         return Some((message.encode(), None));
     }
     let seq = link.primary.seq();
-    match link.primary.way(connection.listener?)? {
-        Way::Server(key) => Some((ToNode::NewConn { seq, key }.encode(), Some(seq))),
-        Way::Package(message) => Some((ToNode::Package(message).encode(), None)),
+    match link.primary.target(connection.listener?)? {
+        Target::Server(key) => Some((ToNode::NewConn { seq, key }.encode(), Some(seq))),
+        Target::Package(message) => Some((ToNode::Package(message).encode(), None)),
     }
 }

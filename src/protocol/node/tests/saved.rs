@@ -56,9 +56,9 @@ impl Conversation {
             Step::SayAtOnce(length) => {
                 self.outbox.answer_at_once(vec![2; length], &Quota::default())
             }
-            Step::Send(length, parcel) => {
-                let seq = (parcel % 2 == 0).then(|| self.primary.seq());
-                let number = self.ledger.enter(parcel, seq);
+            Step::Send(length, payload) => {
+                let seq = (payload % 2 == 0).then(|| self.primary.seq());
+                let number = self.ledger.enter(payload, seq);
                 self.outbox.push(vec![3; length], Some(number));
             }
             Step::Write(most) => {
@@ -95,10 +95,10 @@ impl Conversation {
         let (outbox, primary) = (&self.outbox, &self.primary);
         let next = outbox.next().map(|piece| (piece.bytes.len(), piece.descriptor));
         let descriptors: Vec<_> = outbox.descriptors().collect();
-        let parcels: Vec<_> = self.ledger.parcels().collect();
-        let ways: Vec<_> = (0..4).map(|listener| primary.way(listener)).collect();
+        let payloads: Vec<_> = self.ledger.payloads().collect();
+        let targets: Vec<_> = (0..4).map(|listener| primary.target(listener)).collect();
         format!(
-            "{next:?} {} {descriptors:?} {parcels:?} {ways:?} {:?} {}",
+            "{next:?} {} {descriptors:?} {payloads:?} {targets:?} {:?} {}",
             outbox.cost(),
             primary.farewell(7),
             primary.has_preload(),
@@ -112,7 +112,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         length().prop_map(Step::Say),
         length().prop_map(Step::SayAtOnce),
-        (length(), any::<u32>()).prop_map(|(length, parcel)| Step::Send(length, parcel)),
+        (length(), any::<u32>()).prop_map(|(length, payload)| Step::Send(length, payload)),
         prop_oneof![1usize..9, Just(100_000)].prop_map(Step::Write),
         Just(Step::Arrived),
         Just(Step::Taken),
@@ -229,5 +229,5 @@ fn a_ledger_of_something_else_has_the_same_numbers() {
     let wrong = ledger.map(|_| "x").try_map(|text| text.parse::<u32>());
     assert!(wrong.is_err());
     let expected: VecDeque<_> = [1, 2].into();
-    assert!(ledger.into_parcels().eq(expected));
+    assert!(ledger.into_payloads().eq(expected));
 }

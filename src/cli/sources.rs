@@ -1,4 +1,4 @@
-//! What was asked for, from all places: flags win over variables, variables over the file.
+//! Flags, variables and the file merged: flags override variables, variables override the file.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -17,7 +17,7 @@ use crate::logic::config::{self, FlagValue};
 
 /// All that was given.
 #[derive(Debug)]
-pub(super) struct Given {
+pub(super) struct Sources {
     /// What it says.
     pub(super) args: Args,
     /// Where each of it comes from.
@@ -46,7 +46,7 @@ pub(super) enum Origin {
     Default,
 }
 
-impl Given {
+impl Sources {
     /// Puts together what the words of the command line, the program's name first, the environment
     /// and the file say.
     ///
