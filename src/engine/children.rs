@@ -41,16 +41,16 @@ impl Engine {
                 }
             };
             match change {
-                Change::Ended(exit) => self.hear_child_end(pid, exit),
-                Change::Stopped(signal) => self.hear_pause(pid, Some(signal)),
-                Change::Continued => self.hear_pause(pid, None),
+                Change::Ended(exit) => self.on_child_exit(pid, exit),
+                Change::Stopped(signal) => self.on_child_stopped(pid, Some(signal)),
+                Change::Continued => self.on_child_stopped(pid, None),
             }
         }
         self.workers.unreaped = true;
     }
 
     /// A child has ended.
-    fn hear_child_end(&mut self, pid: Pid, exit: Exit) {
+    fn on_child_exit(&mut self, pid: Pid, exit: Exit) {
         let worker = self.workers.of_pid(pid);
         if let Some(worker) = worker {
             self.read_channel(worker, Channels::All);
@@ -63,15 +63,15 @@ impl Engine {
         }
         match worker {
             Some(worker) => {
-                self.workers.bury(worker);
+                self.workers.on_exit(worker);
                 self.core.handle(self.now, Input::Exited(worker, exit));
             }
-            None => self.hear_upgrade_answer(pid, exit),
+            None => self.on_upgrade_answer(pid, exit),
         }
     }
 
     /// A signal has stopped a child, or it goes on.
-    fn hear_pause(&mut self, pid: Pid, stopped_by: Option<i32>) {
+    fn on_child_stopped(&mut self, pid: Pid, stopped_by: Option<i32>) {
         let now = self.now;
         let Some(worker) = self.workers.of_pid(pid) else {
             let Some(signal) = stopped_by else { return };

@@ -16,7 +16,7 @@ impl Engine {
     pub(super) fn read_channels(&mut self, which: Channels) {
         if which == Channels::All {
             self.links.look(self.now);
-            self.hear_all();
+            self.handle_all();
         }
         for worker in self.links.to_read() {
             self.read_channel(worker, which);
@@ -30,13 +30,13 @@ impl Engine {
             return;
         };
         while self.links.receive(&mut turn) {
-            self.hear_all();
+            self.handle_all();
         }
-        self.hear_all();
+        self.handle_all();
     }
 
     /// Hears everything that was said.
-    pub(super) fn hear_all(&mut self) {
+    pub(super) fn handle_all(&mut self) {
         while let Some((worker, said)) = self.links.said() {
             self.hear(worker, said);
         }
@@ -44,44 +44,44 @@ impl Engine {
 
     fn hear(&mut self, worker: Worker, said: Said) {
         match said {
-            Said::Ready => self.tell_core(worker, core::Said::Ready),
-            Said::Listening => self.hear_listening(worker),
-            Said::Booted { takes_given } => self.hear_booted(worker, takes_given),
-            Said::TakesGiven { package } => self.hear_takes_given(worker, &package),
-            Said::Announced(key) => self.tell_core(worker, core::Said::Announces(&key)),
-            Said::Forgotten(key) => self.tell_core(worker, core::Said::Ends(&key)),
-            Said::ReportsEnds => self.tell_core(worker, core::Said::ReportsEnds),
-            Said::Closed(count) => self.hear_closed(worker, count),
-            Said::Uncounted(count) => self.tell_core(worker, core::Said::Uncounted(count)),
-            Said::PickedUp => self.tell_core(worker, core::Said::PickedUp),
+            Said::Ready => self.notify_core(worker, core::Said::Ready),
+            Said::Listening => self.on_listening(worker),
+            Said::Booted { takes_given } => self.on_booted(worker, takes_given),
+            Said::TakesGiven { package } => self.on_takes_given(worker, &package),
+            Said::Announced(key) => self.notify_core(worker, core::Said::Announces(&key)),
+            Said::Forgotten(key) => self.notify_core(worker, core::Said::Ends(&key)),
+            Said::ReportsEnds => self.notify_core(worker, core::Said::ReportsEnds),
+            Said::Closed(count) => self.on_closed(worker, count),
+            Said::Uncounted(count) => self.notify_core(worker, core::Said::Uncounted(count)),
+            Said::PickedUp => self.notify_core(worker, core::Said::PickedUp),
             Said::GivenBack { connection, next, is_closed } => {
-                self.hear_given_back(worker, connection, next, !is_closed);
+                self.on_given_back(worker, connection, next, !is_closed);
             }
-            Said::Returned(connection, how) => self.hear_returned(connection, how),
-            Said::Unrelieved => self.tell_core(worker, core::Said::Unrelieved),
-            Said::Listen(request) => self.hear_request(worker, &request),
+            Said::Returned(connection, how) => self.on_returned(connection, how),
+            Said::Unrelieved => self.notify_core(worker, core::Said::Unrelieved),
+            Said::Listen(request) => self.on_request(worker, &request),
             Said::StopsListening(name) => {
                 let served = self.listeners.stops(self.now, worker, &name);
-                self.tell_served(worker, served);
+                self.notify_served(worker, served);
             }
-            Said::Leaving => self.tell_core(worker, core::Said::Leaving),
-            Said::HandlesTerm => self.tell_core(worker, core::Said::HandlesTerm),
-            Said::Pong => self.tell_core(worker, core::Said::Pong),
-            Said::Busy => self.tell_core(worker, core::Said::Busy),
-            Said::Quiet => self.tell_core(worker, core::Said::Quiet),
+            Said::Leaving => self.notify_core(worker, core::Said::Leaving),
+            Said::HandlesTerm => self.notify_core(worker, core::Said::HandlesTerm),
+            Said::Pong => self.notify_core(worker, core::Said::Pong),
+            Said::Busy => self.notify_core(worker, core::Said::Busy),
+            Said::Quiet => self.notify_core(worker, core::Said::Quiet),
             Said::Violation(what) => self.workers.on_violation(self.now, worker, &what),
             Said::Unusable(what) => self.workers.end_for(worker, &what),
             Said::Condemned => self.workers.kill(worker),
         }
     }
 
-    fn tell_core(&mut self, worker: Worker, said: core::Said<'_>) {
+    fn notify_core(&mut self, worker: Worker, said: core::Said<'_>) {
         self.core.handle(self.now, Input::Said(worker, said));
     }
 
     /// A worker has finished so many connections, and has none to give back but those that are open.
-    fn hear_closed(&mut self, worker: Worker, count: u32) {
-        self.tell_core(worker, core::Said::Closed(count));
+    fn on_closed(&mut self, worker: Worker, count: u32) {
+        self.notify_core(worker, core::Said::Closed(count));
         if let Some(open) = self.core.open_on(worker) {
             self.links.limit_returns(worker, open);
         }
@@ -89,7 +89,7 @@ impl Engine {
 
     /// A worker gives a connection back, by which it has finished it if it `ends`. It can give back no more
     /// than it was given, so it cannot fill the supervisor with connections of its own.
-    fn hear_given_back(
+    fn on_given_back(
         &mut self,
         worker: Worker,
         connection: Option<Connection>,
@@ -105,7 +105,7 @@ impl Engine {
                 name: "client_gone", worker = worker.slot,
                 "a client left before {worker} returned its connection"
             );
-            return self.tell_core(worker, core::Said::ReturnedGone { ends });
+            return self.notify_core(worker, core::Said::ReturnedGone { ends });
         };
         let client = self.intake.origins.client_of(&connection.socket, connection.client);
         let listener = self.listeners.listener_of(&connection.socket);
@@ -116,7 +116,7 @@ impl Engine {
     }
 
     /// A connection did not get to a worker, or was not taken there.
-    fn hear_returned(&mut self, connection: Connection, how: Returned) {
+    fn on_returned(&mut self, connection: Connection, how: Returned) {
         let identity = match how {
             Returned::Back(_) => peek::identity(connection.socket.as_fd()).ok(),
             Returned::Moved(_) | Returned::Recovered => None,
@@ -127,26 +127,26 @@ impl Engine {
     }
 
     /// A server of a worker listens, by which the worker is ready if it is what it is to serve.
-    fn hear_listening(&mut self, worker: Worker) {
+    fn on_listening(&mut self, worker: Worker) {
         let predecessor = self.core.fleet().predecessor(worker);
         if self.listeners.is_ready(self.now, worker, predecessor) {
-            self.tell_core(worker, core::Said::Ready);
+            self.notify_core(worker, core::Said::Ready);
         }
     }
 
     /// Another process speaks for a worker from now on.
-    fn hear_booted(&mut self, worker: Worker, takes_given: bool) {
+    fn on_booted(&mut self, worker: Worker, takes_given: bool) {
         let reports = links::traits(&self.config.handoff).reports;
-        self.tell_core(worker, core::Said::Rebooted(reports));
+        self.notify_core(worker, core::Said::Rebooted(reports));
         self.listeners.booted(worker, takes_given);
         if takes_given {
-            self.tell_core(worker, core::Said::Ready);
+            self.notify_core(worker, core::Said::Ready);
         }
-        self.tell_what_it_serves(worker);
+        self.notify_what_it_serves(worker);
     }
 
     /// A worker takes what comes to the listeners that the user named, by a package of this name.
-    fn hear_takes_given(&mut self, worker: Worker, package: &str) {
+    fn on_takes_given(&mut self, worker: Worker, package: &str) {
         if !self.listeners.are_given() {
             return warn!(
                 name: "listen_missing", worker = worker.slot, package,
@@ -154,14 +154,14 @@ impl Engine {
             );
         }
         self.listeners.takes_given(worker);
-        self.tell_core(worker, core::Said::Ready);
-        self.tell_what_it_serves(worker);
+        self.notify_core(worker, core::Said::Ready);
+        self.notify_what_it_serves(worker);
     }
 
     /// A server of a worker wants to listen. Nothing is opened any more for a worker that is to end, by a stop
     /// or by itself. It gets no answer, as from Node's own primary: an error would end most apps at
     /// once, and their connections with them.
-    fn hear_request(&mut self, worker: Worker, request: &Request) {
+    fn on_request(&mut self, worker: Worker, request: &Request) {
         if self.core.fleet().is_stopping() || self.core.fleet().is_exiting(worker) {
             return debug!(
                 name: "listen_ignored", worker = worker.slot,
@@ -195,19 +195,19 @@ impl Engine {
             Err(_) => Served::default(),
         };
         self.links.answer(self.now, worker, request, granted);
-        self.tell_served(worker, served);
+        self.notify_served(worker, served);
     }
 
     /// Tells the router which listeners a ready worker serves, as far as that has changed.
-    pub(super) fn tell_what_it_serves(&mut self, worker: Worker) {
+    pub(super) fn notify_what_it_serves(&mut self, worker: Worker) {
         if self.core.fleet().is_ready(worker) {
             let served = self.listeners.served(worker);
-            self.tell_served(worker, served);
+            self.notify_served(worker, served);
         }
     }
 
     /// Tells the router what has changed about the listeners that a worker serves.
-    pub(super) fn tell_served(&mut self, worker: Worker, served: Served) {
+    pub(super) fn notify_served(&mut self, worker: Worker, served: Served) {
         let Served { serves, leaves, closes } = served;
         for listener in serves {
             self.core.handle(self.now, Input::Serves(worker, ListenerId(listener)));

@@ -168,7 +168,7 @@ impl Engine {
     fn do_what_is_left(&mut self) -> anyhow::Result<()> {
         self.core.begin_turn(self.links.held());
         loop {
-            self.hear_all();
+            self.handle_all();
             self.drive()?;
             while self.accept_replaced() {
                 self.drive()?;
@@ -203,7 +203,7 @@ impl Engine {
             self.close_retired();
         }
         self.links.expire(self.now);
-        self.hear_all();
+        self.handle_all();
         self.expire_served();
         self.notifier.expire(self.now);
         self.expire_upgrade();

@@ -26,7 +26,7 @@ const RETRY: Duration = Duration::from_millis(250);
 pub(super) struct Notifier {
     /// None when there is no manager.
     socket: Option<NotifySocket>,
-    told: Told,
+    told: Reported,
     /// When to say how things are, since the socket had no room for something.
     retry: Option<Time>,
     /// The time between two signs of life, and when the next one is due.
@@ -36,7 +36,7 @@ pub(super) struct Notifier {
 
 /// What the manager knows.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-pub(super) struct Told {
+pub(super) struct Reported {
     ready: bool,
     /// A reload has begun and not ended.
     #[serde(default)]
@@ -64,7 +64,7 @@ impl Notifier {
         let every = config.watchdog.filter(|_| socket.is_some()).map(|longest| longest / 2);
         Self {
             socket,
-            told: Told::default(),
+            told: Reported::default(),
             retry: None,
             beat: every.map(|every| (every, now + every)),
             failed: Throttle::default(),
@@ -72,7 +72,7 @@ impl Notifier {
     }
 
     /// What the manager knows, to be written down.
-    pub(super) fn told(&self) -> &Told {
+    pub(super) fn told(&self) -> &Reported {
         &self.told
     }
 
@@ -166,7 +166,7 @@ impl Notifier {
     }
 
     /// This program has taken over from one that had told this.
-    pub(super) fn upgraded(&mut self, now: Time, told: Told) {
+    pub(super) fn upgraded(&mut self, now: Time, told: Reported) {
         self.told = told;
         // Its last sign of life may be as old as the time between two.
         let alive = if self.beat.is_some() { "WATCHDOG=1\n" } else { "" };
@@ -176,7 +176,7 @@ impl Notifier {
 
     /// How things are, and these lines, as one message.
     fn state(&self, now: Time, news: &str) -> String {
-        let Told { ready, reloading, stopping, status, .. } = &self.told;
+        let Reported { ready, reloading, stopping, status, .. } = &self.told;
         let stage = match (ready, reloading, stopping) {
             (_, _, true) => "STOPPING=1\n",
             (_, true, false) => &format!("{}\n", reloading_message(now)),

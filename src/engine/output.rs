@@ -21,7 +21,7 @@ use crate::logic::config::{LogFormat, OutputConfig};
 use crate::logic::output::{Buffer, Label, LineSplitter, Stream};
 use crate::logic::time::Time;
 use crate::os::kept::{Keeper, Kept};
-use crate::os::pipe::{Got, Pipe};
+use crate::os::pipe::{Pipe, PipeRead};
 use crate::os::{clock, standard};
 
 /// How long processes that a worker left behind may go on writing.
@@ -261,15 +261,15 @@ impl Output {
                 break;
             };
             match source.pipe.read(&mut buffer) {
-                Got::Bytes(len) => {
+                PipeRead::Bytes(len) => {
                     read += len;
                     let mut lines = Vec::new();
                     let time = timestamp(self.config.format);
                     source.cutter.push(&buffer[..len], &time, |line| lines.push(line));
                     standard::say(source.cutter.label(), &lines, &time);
                 }
-                Got::Nothing => source.readable = false,
-                Got::End => self.close(number),
+                PipeRead::Nothing => source.readable = false,
+                PipeRead::End => self.close(number),
             }
         }
         read.min(most)

@@ -146,7 +146,7 @@ impl Engine {
     fn recover(&mut self, worker: Worker) {
         self.links.recover(self.now, worker);
         self.listeners.worker_gone(self.now, worker);
-        self.hear_all();
+        self.handle_all();
         self.output.ended(self.now, worker);
         self.core.handle(self.now, Input::Recovered(worker));
     }

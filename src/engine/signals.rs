@@ -6,7 +6,7 @@ use tracing::info;
 use super::Engine;
 use crate::logic::core::{Command, Input};
 use crate::os::clock;
-use crate::os::signals::Came;
+use crate::os::signals::SignalEvent;
 
 impl Engine {
     /// Does what signals ask for that have come.
@@ -18,13 +18,13 @@ impl Engine {
         }
     }
 
-    fn obey(&mut self, came: Came) {
+    fn obey(&mut self, came: SignalEvent) {
         match came {
-            Came::Stop(signal) => {
+            SignalEvent::Stop(signal) => {
                 info!(name: "signal_received", %signal, "received {signal}");
                 self.command(Command::Stop);
             }
-            Came::Restart => {
+            SignalEvent::Restart => {
                 info!(name: "signal_received", signal = %Signal::SIGHUP, "received SIGHUP");
                 if self.core.fleet().is_stopping() {
                     // It is refused, so nothing of a configuration is to hold.
@@ -38,21 +38,21 @@ impl Engine {
                     }
                 }
             }
-            Came::Hangup if self.workers.spawner().signals.ignores(Signal::SIGHUP) => {
+            SignalEvent::Hangup if self.workers.spawner().signals.ignores(Signal::SIGHUP) => {
                 info!(
                     name: "terminal_lost",
                     "the terminal is gone: continuing, since HUP was ignored at start"
                 );
             }
-            Came::Hangup => {
+            SignalEvent::Hangup => {
                 info!(name: "terminal_lost", "the terminal is gone (HUP): stopping");
                 self.command(Command::Stop);
             }
-            Came::Upgrade => self.begin_upgrade(),
-            Came::More => self.command(Command::More),
-            Came::Fewer => self.command(Command::Fewer),
-            Came::Forward(signal) => self.workers.forward(signal),
-            Came::Child => self.workers.unreaped = true,
+            SignalEvent::Upgrade => self.begin_upgrade(),
+            SignalEvent::More => self.command(Command::More),
+            SignalEvent::Fewer => self.command(Command::Fewer),
+            SignalEvent::Forward(signal) => self.workers.forward(signal),
+            SignalEvent::Child => self.workers.unreaped = true,
         }
     }
 

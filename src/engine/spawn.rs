@@ -120,7 +120,7 @@ impl Engine {
         );
         if placed {
             let served = self.listeners.placed(self.now, worker);
-            self.tell_served(worker, served);
+            self.notify_served(worker, served);
         }
         let is_own = self.workers.is_own(worker);
         if is_own && !self.core.fleet().is_rolling() {

@@ -120,9 +120,9 @@ impl Engine {
         engine.wait_again()?;
         engine.change_listeners();
         for worker in engine.workers.live() {
-            engine.tell_what_it_serves(worker);
+            engine.notify_what_it_serves(worker);
         }
-        engine.settle_again();
+        engine.reapply();
         // Whoever ended in the meantime is not told of again.
         engine.workers.unreaped = true;
         Ok(engine)
@@ -139,7 +139,7 @@ impl Engine {
     }
 
     /// Gives up what came by the upgrade.
-    fn settle_again(&self) {
+    fn reapply(&self) {
         let (program, source) = (self.upgrade.program(), &*self.source);
         if let Err(error) = privileges::settle(&self.config, self.listeners.all(), program, source)
         {

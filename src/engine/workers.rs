@@ -126,7 +126,7 @@ impl Workers {
     }
 
     /// A worker has ended, of which something is still to be said.
-    pub(super) fn bury(&mut self, worker: Worker) {
+    pub(super) fn on_exit(&mut self, worker: Worker) {
         if let Some(live) = self.live.remove(&worker) {
             self.buried.insert(worker, live.pid);
         }

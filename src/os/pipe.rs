@@ -13,7 +13,7 @@ pub struct Pipe(PipeReader);
 
 /// What one read brought.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Got {
+pub enum PipeRead {
     /// So many bytes.
     Bytes(usize),
     /// Nothing for now.
@@ -39,15 +39,15 @@ impl Pipe {
     }
 
     /// Reads what is there. A pipe that cannot be read any more has ended.
-    pub fn read(&mut self, into: &mut [u8]) -> Got {
+    pub fn read(&mut self, into: &mut [u8]) -> PipeRead {
         loop {
             return match self.0.read(into) {
-                Ok(0) => Got::End,
-                Ok(len) => Got::Bytes(len),
+                Ok(0) => PipeRead::End,
+                Ok(len) => PipeRead::Bytes(len),
                 Err(error) => match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
                     Errno::EINTR => continue,
-                    Errno::EAGAIN => Got::Nothing,
-                    _ => Got::End,
+                    Errno::EAGAIN => PipeRead::Nothing,
+                    _ => PipeRead::End,
                 },
             };
         }

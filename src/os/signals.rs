@@ -40,13 +40,13 @@ const STOP: [Signal; 8] = [
 ];
 
 /// What the other signals with a meaning mean.
-const MEANINGS: [(Signal, Came); 6] = [
-    (Signal::SIGHUP, Came::Restart),
-    (Signal::SIGUSR2, Came::Upgrade),
-    (Signal::SIGTTIN, Came::More),
-    (Signal::SIGTTOU, Came::Fewer),
-    (Signal::SIGUSR1, Came::Forward(Signal::SIGUSR1)),
-    (Signal::SIGCHLD, Came::Child),
+const MEANINGS: [(Signal, SignalEvent); 6] = [
+    (Signal::SIGHUP, SignalEvent::Restart),
+    (Signal::SIGUSR2, SignalEvent::Upgrade),
+    (Signal::SIGTTIN, SignalEvent::More),
+    (Signal::SIGTTOU, SignalEvent::Fewer),
+    (Signal::SIGUSR1, SignalEvent::Forward(Signal::SIGUSR1)),
+    (Signal::SIGCHLD, SignalEvent::Child),
 ];
 
 /// Signals that must not end the supervisor and tell it nothing: a write that failed says so
@@ -63,7 +63,7 @@ const LAST: c_int = 64;
 
 /// A signal that came.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Came {
+pub enum SignalEvent {
     /// One that asks to stop, such as `TERM`.
     Stop(Signal),
     /// `HUP`: a rolling restart.
@@ -125,7 +125,7 @@ impl Signals {
     }
 
     /// Those that came since the last time.
-    pub fn take(&mut self) -> Vec<Came> {
+    pub fn take(&mut self) -> Vec<SignalEvent> {
         let pending: Vec<_> = self.delivery.pending().collect();
         pending.iter().filter_map(|info| self.meaning(info)).collect()
     }
@@ -141,18 +141,18 @@ impl Signals {
         Ok(self.handled.thread_unblock()?)
     }
 
-    fn meaning(&self, info: &siginfo_t) -> Option<Came> {
+    fn meaning(&self, info: &siginfo_t) -> Option<SignalEvent> {
         let signal = Signal::try_from(info.si_signo).ok()?;
         let came = meaning(signal, &self.forwarded);
-        if came == Came::Restart && self.tells_of_hangup(info) {
-            return Some(Came::Hangup);
+        if came == SignalEvent::Restart && self.reports_hangup(info) {
+            return Some(SignalEvent::Hangup);
         }
         Some(came)
     }
 
     /// Whether a `HUP` is about the terminal, which is gone then: the kernel says so itself, and a
     /// shell that leads the session passes it on to its jobs.
-    fn tells_of_hangup(&self, info: &siginfo_t) -> bool {
+    fn reports_hangup(&self, info: &siginfo_t) -> bool {
         if info.si_code == libc::SI_KERNEL {
             return true;
         }
@@ -296,12 +296,12 @@ fn handled(forwarded: &[Signal]) -> impl Iterator<Item = Signal> {
 }
 
 /// What a signal means that is handled. Who asked to have one forwarded means just that.
-fn meaning(signal: Signal, forwarded: &[Signal]) -> Came {
+fn meaning(signal: Signal, forwarded: &[Signal]) -> SignalEvent {
     if forwarded.contains(&signal) {
-        return Came::Forward(signal);
+        return SignalEvent::Forward(signal);
     }
     let meant = MEANINGS.into_iter().find(|(meant, _)| *meant == signal);
-    meant.map_or(Came::Stop(signal), |(_, came)| came)
+    meant.map_or(SignalEvent::Stop(signal), |(_, came)| came)
 }
 
 fn number(signal: Signal) -> c_int {

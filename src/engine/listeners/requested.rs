@@ -288,7 +288,7 @@ impl Listeners {
 
     /// An address of `--listen` that no server asks for leads to the first one, which may not be
     /// what the user wants.
-    pub(super) fn say_if_guessing(&mut self, worker: Worker) {
+    pub(super) fn warn_if_guessing(&mut self, worker: Worker) {
         let Requested { ports, serving, is_guess_said, .. } = &mut self.requested;
         let guesses = serving.get(&worker).is_some_and(|its| its.is_guessing(&ports.given));
         if guesses && !std::mem::replace(is_guess_said, true) {

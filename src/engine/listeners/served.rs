@@ -147,7 +147,7 @@ impl Listeners {
             let all = listeners.into_iter().chain(given);
             served.serves = all.filter(|listener| serving.told.insert(*listener)).collect();
         }
-        self.say_if_guessing(worker);
+        self.warn_if_guessing(worker);
         served
     }
 

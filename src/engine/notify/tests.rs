@@ -61,7 +61,7 @@ fn a_life_is_told_once_and_in_order() {
 fn after_an_upgrade_the_manager_hears_the_pid_and_what_it_knew() {
     let (manager, mut notifier) = manager("upgrade", None);
     let workers = Some((1, 1));
-    let told = Told { ready: true, workers, status: "fine".to_owned(), ..Told::default() };
+    let told = Reported { ready: true, workers, status: "fine".to_owned(), ..Reported::default() };
     notifier.upgraded(at(1), told.clone());
     notifier.count(at(2), 1, 1);
     let pid = process::id();
@@ -72,7 +72,7 @@ fn after_an_upgrade_the_manager_hears_the_pid_and_what_it_knew() {
 #[test]
 fn an_upgrade_is_a_sign_of_life() {
     let (manager, mut notifier) = manager("alive", Some(Duration::from_secs(3)));
-    notifier.upgraded(at(1), Told::default());
+    notifier.upgraded(at(1), Reported::default());
     let pid = process::id();
     assert_eq!(said(&manager), [format!("WATCHDOG=1\nMAINPID={pid}\nSTATUS=")]);
 }

@@ -128,7 +128,7 @@ impl Engine {
     }
 
     /// A child has ended that is no worker: perhaps the program that was asked.
-    pub(super) fn hear_upgrade_answer(&mut self, pid: Pid, exit: Exit) {
+    pub(super) fn on_upgrade_answer(&mut self, pid: Pid, exit: Exit) {
         match mem::replace(&mut self.upgrade.step, Step::Idle) {
             Step::Asked { question, .. } if question.pid() == pid => match judge(question, exit) {
                 Ok(()) => self.upgrade.step = Step::Due,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::engine::intake::SavedIntake;
 use crate::engine::links::SavedHandoff;
 use crate::engine::listeners::SavedListeners;
-use crate::engine::notify::Told;
+use crate::engine::notify::Reported;
 use crate::engine::output::SavedOutput;
 use crate::engine::workers::SavedWorkers;
 use crate::logic::config::{Listen, WorkerConfig};
@@ -50,7 +50,7 @@ pub(in crate::engine) struct State<R> {
     pub(in crate::engine) workers: SavedWorkers,
     pub(in crate::engine) links: SavedHandoff,
     pub(in crate::engine) output: SavedOutput,
-    pub(in crate::engine) told: Told,
+    pub(in crate::engine) told: Reported,
     pub(in crate::engine) origins: origin::ProxyClients,
     pub(in crate::engine) mint: Option<MintKey>,
     pub(in crate::engine) signals: Inherited,
@@ -186,7 +186,7 @@ mod tests {
                 "recovery": { "abandoned": [], "unrelieved": [worker] },
             } })),
             output: saved(json!({ "pipes": [], "ending": [], "unwritten": [nothing, nothing] })),
-            told: Told::default(),
+            told: Reported::default(),
             origins: origin::ProxyClients::default(),
             mint: None,
             signals: saved(json!({ "blocked": 1, "ignored": 2 })),

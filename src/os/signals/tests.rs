@@ -50,7 +50,7 @@ fn held_and_kept_out() {
     send(Signal::SIGTTOU);
     assert_eq!(signals.take(), []);
     signals.release().unwrap();
-    assert_eq!(signals.take(), [Came::Restart, Came::More, Came::Fewer]);
+    assert_eq!(signals.take(), [SignalEvent::Restart, SignalEvent::More, SignalEvent::Fewer]);
 
     let caught = || {
         let status = fs::read_to_string("/proc/self/status").unwrap();
@@ -72,10 +72,10 @@ fn held_and_kept_out() {
 
 #[test]
 fn forwarding_takes_precedence_over_an_end_by_timers() {
-    assert_eq!(meaning(Signal::SIGALRM, &[]), Came::Stop(Signal::SIGALRM));
-    assert_eq!(meaning(Signal::SIGALRM, &[Signal::SIGALRM]), Came::Forward(Signal::SIGALRM));
-    assert_eq!(meaning(Signal::SIGHUP, &[]), Came::Restart);
-    assert_eq!(meaning(Signal::SIGUSR1, &[]), Came::Forward(Signal::SIGUSR1));
+    assert_eq!(meaning(Signal::SIGALRM, &[]), SignalEvent::Stop(Signal::SIGALRM));
+    assert_eq!(meaning(Signal::SIGALRM, &[Signal::SIGALRM]), SignalEvent::Forward(Signal::SIGALRM));
+    assert_eq!(meaning(Signal::SIGHUP, &[]), SignalEvent::Restart);
+    assert_eq!(meaning(Signal::SIGUSR1, &[]), SignalEvent::Forward(Signal::SIGUSR1));
 }
 
 #[test]

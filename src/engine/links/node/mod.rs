@@ -89,7 +89,7 @@ struct NodeLink {
     outbox: Outbox,
     ledger: Ledger<Payload>,
     /// What is kept because of it.
-    burden: Quota,
+    quota: Quota,
     /// What others have read of connections that wait for it or are on their way to it.
     awaiting: Quota,
     /// How many connections it may give back: as many as it was given and has open, as far as it has said.
@@ -189,7 +189,7 @@ impl NodeLink {
             primary: Primary::default(),
             outbox: Outbox::default(),
             ledger: Ledger::default(),
-            burden: Quota::default(),
+            quota: Quota::default(),
             awaiting: Quota::default(),
             returnable: 0,
             watched: false,
@@ -242,7 +242,7 @@ impl Handoff for Node {
 
     fn recover(&mut self, worker: Worker, wires: &mut Wires) {
         if let Some(link) = self.links.remove(&worker) {
-            self.say_farewell(&link, wires);
+            self.send_farewell(&link, wires);
             relay::return_all(worker, link.ledger, wires);
         }
     }
@@ -305,7 +305,7 @@ impl Handoff for Node {
         let (Some(head), Some(link)) = (&mut connection.head, self.link(owner)) else {
             return true;
         };
-        head.goes_to(&link.burden, &link.awaiting);
+        head.goes_to(&link.quota, &link.awaiting);
         !link.awaiting.is_exceeded()
     }
 

@@ -49,7 +49,7 @@ impl Node {
             Some(socket) => {
                 let cost = if granted.is_new { SOCKET } else { SHARED };
                 let Some(link) = self.link(worker) else { return };
-                let payload = Payload::Udp { socket, _part: link.burden.charge(cost) };
+                let payload = Payload::Udp { socket, _part: link.quota.charge(cost) };
                 self.say_with(
                     worker,
                     payload,

@@ -59,7 +59,7 @@ impl Node {
 
     /// Hears the next message. Returns whether there may be another one in this turn.
     pub(super) fn receive_next(&mut self, turn: &mut Turn, wires: &mut Wires) -> bool {
-        let goes_on = self.hear_next(turn, wires);
+        let goes_on = self.read_next(turn, wires);
         if !goes_on {
             let spent = clock::now() - turn.began;
             if spent > DEAR {
@@ -69,14 +69,14 @@ impl Node {
         goes_on
     }
 
-    fn hear_next(&mut self, turn: &mut Turn, wires: &mut Wires) -> bool {
+    fn read_next(&mut self, turn: &mut Turn, wires: &mut Wires) -> bool {
         let worker = turn.worker;
         loop {
             let link = self.link(worker).filter(|link| !link.is_ended);
             let goes_on = match link.map(|link| link.frames.next_frame()) {
                 // Some may be left of an earlier turn.
                 Some(Ok(Some(cut))) => {
-                    self.hear_cut(worker, cut, wires);
+                    self.on_cut(worker, cut, wires);
                     if !is_over(turn) {
                         return true;
                     }
@@ -106,10 +106,12 @@ impl Node {
         }
     }
 
-    fn hear_cut(&mut self, worker: Worker, cut: Cut, wires: &mut Wires) {
+    fn on_cut(&mut self, worker: Worker, cut: Cut, wires: &mut Wires) {
         match cut {
-            Cut::Frame(frame) => self.hear_frame(worker, &frame, wires),
-            Cut::Skipped { length, carries } => self.hear_skipped(worker, length, carries, wires),
+            Cut::Frame(frame) => self.on_whole_frame(worker, &frame, wires),
+            Cut::Skipped { length, carries } => {
+                self.on_skipped_frame(worker, length, carries, wires)
+            }
         }
     }
 
@@ -162,7 +164,13 @@ impl Node {
 
     /// A message was too long. If it came with a descriptor, the worker waits to hear of that before it says
     /// anything more.
-    fn hear_skipped(&mut self, worker: Worker, length: usize, carries: bool, wires: &mut Wires) {
+    fn on_skipped_frame(
+        &mut self,
+        worker: Worker,
+        length: usize,
+        carries: bool,
+        wires: &mut Wires,
+    ) {
         let (length, most) = (length.div_ceil(MIB), MOST_WHOLE / MIB);
         let what = format!("a message of {length} MiB is dropped, they may have {most} MiB");
         wires.say(worker, Said::Violation(what));
@@ -181,7 +189,7 @@ impl Node {
         self.on_end(worker, wires);
     }
 
-    fn hear_frame(&mut self, worker: Worker, frame: &Rc<[u8]>, wires: &mut Wires) {
+    fn on_whole_frame(&mut self, worker: Worker, frame: &Rc<[u8]>, wires: &mut Wires) {
         let said = match FromNode::parse(frame) {
             FromNode::Query(query) => Said::Listen(query::request(query)),
             FromNode::Listening => Said::Listening,
@@ -192,13 +200,19 @@ impl Node {
             FromNode::Quiet => Said::Quiet,
             FromNode::Busy => Said::Busy,
             FromNode::Pong => Said::Pong,
-            other => return self.hear_own(worker, other, frame, wires),
+            other => return self.on_own_message(worker, other, frame, wires),
         };
         wires.say(worker, said);
     }
 
     /// Hears what has to be answered here, or is about what is on its way.
-    fn hear_own(&mut self, worker: Worker, said: FromNode, frame: &Rc<[u8]>, wires: &mut Wires) {
+    fn on_own_message(
+        &mut self,
+        worker: Worker,
+        said: FromNode,
+        frame: &Rc<[u8]>,
+        wires: &mut Wires,
+    ) {
         match said {
             FromNode::Online => self.on_online(worker, wires),
             FromNode::Close { key } => self.on_close(worker, key, wires),
@@ -228,19 +242,25 @@ impl Node {
             FromNode::TooLong(what, most) => {
                 self.end_for(worker, format!("its {what} is longer than {most} bytes"), wires);
             }
-            other => self.hear_app(worker, other, frame, wires),
+            other => self.on_app_message(worker, other, frame, wires),
         }
     }
 
     /// Hears what the app says, or a package of it.
-    fn hear_app(&mut self, worker: Worker, said: FromNode, frame: &Rc<[u8]>, wires: &mut Wires) {
+    fn on_app_message(
+        &mut self,
+        worker: Worker,
+        said: FromNode,
+        frame: &Rc<[u8]>,
+        wires: &mut Wires,
+    ) {
         match said {
             FromNode::StickySessionClose => self.on_package_close(worker, wires),
             FromNode::Package { name, message } => self.on_package(worker, name, message, wires),
             FromNode::Adapter(adapter) => self.relay(worker, &adapter, frame, wires),
-            FromNode::Streams => self.say_streams(worker),
-            FromNode::Unheard { name, message } => self.say_unheard(worker, &name, &message),
-            FromNode::User if !self.has_preload(worker) => self.say_unheard(worker, "", ""),
+            FromNode::Streams => self.warn_of_streams(worker),
+            FromNode::Unheard { name, message } => self.log_unhandled(worker, &name, &message),
+            FromNode::User if !self.has_preload(worker) => self.log_unhandled(worker, "", ""),
             _ => debug!(
                 name: "message_ignored", worker = worker.slot,
                 "{worker} sent a message that is not for the supervisor"
@@ -249,7 +269,7 @@ impl Node {
     }
 
     /// An app says something to a primary that is not there, and may wait for the answer.
-    fn say_unheard(&mut self, worker: Worker, name: &str, message: &str) {
+    fn log_unhandled(&mut self, worker: Worker, name: &str, message: &str) {
         if mem::replace(&mut self.unheard, true) {
             return;
         }
@@ -262,7 +282,7 @@ impl Node {
     }
 
     /// What comes over such a stream stays where it is.
-    fn say_streams(&mut self, worker: Worker) {
+    fn warn_of_streams(&mut self, worker: Worker) {
         if mem::replace(&mut self.streams, true) {
             return;
         }
@@ -378,10 +398,10 @@ impl Node {
             }
             Ok(Peer::Client(peer)) => {
                 link.returnable = left;
-                let head = Some(Head::new(head, &link.burden));
+                let head = Some(Head::new(head, &link.quota));
                 let connection = Some(Connection { head, ..Connection::new(socket, peer) });
                 wires.say(worker, Said::GivenBack { connection, next: true, is_closed: true });
-                self.judge_burden(worker, wires);
+                self.check_quota(worker, wires);
             }
             Err(error) => {
                 let what = format!("it handed back what is no connection: {error}");

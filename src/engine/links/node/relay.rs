@@ -52,7 +52,7 @@ impl Node {
     }
 
     /// Tells the others that a worker is gone.
-    pub(super) fn say_farewell(&mut self, link: &NodeLink, wires: &mut Wires) {
+    pub(super) fn send_farewell(&mut self, link: &NodeLink, wires: &mut Wires) {
         let farewell = link.primary.farewell(link.id);
         let others: Vec<_> = self.links.keys().copied().collect();
         for frame in farewell.iter().map(|message| Rc::from(message.encode())) {

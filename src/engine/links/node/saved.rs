@@ -121,14 +121,14 @@ impl NodeLink {
 
     /// The link that was written down.
     fn restore(saved: SavedNodeLink, worker: Worker, shared: &mut Shared) -> io::Result<Self> {
-        let burden = Quota::default();
+        let quota = Quota::default();
         let ledger = saved.ledger.try_map(|payload| {
             io::Result::Ok(match payload {
                 SavedPayload::Connection(connection, reason) => {
                     Payload::Connection(connection.restore()?, reason)
                 }
                 SavedPayload::Udp(socket) => {
-                    Payload::Udp { socket: socket.share(shared)?, _part: burden.charge(SOCKET) }
+                    Payload::Udp { socket: socket.share(shared)?, _part: quota.charge(SOCKET) }
                 }
             })
         })?;
@@ -146,7 +146,7 @@ impl NodeLink {
             primary: saved.primary,
             outbox: saved.outbox,
             ledger,
-            burden,
+            quota,
             awaiting: Quota::default(),
             returnable: saved.returnable,
             watched: false,
@@ -204,7 +204,7 @@ mod tests {
         link.frames.extend(b"\0\0\0\x04ha");
         link.primary.meet_preload(2);
         let number = link.ledger.enter(
-            Payload::Udp { socket: Rc::clone(&udp), _part: link.burden.charge(SOCKET) },
+            Payload::Udp { socket: Rc::clone(&udp), _part: link.quota.charge(SOCKET) },
             None,
         );
         link.outbox.push(*b"with it", Some(number));

@@ -116,18 +116,18 @@ impl Node {
     ) {
         let Some(link) = self.link(worker) else { return };
         let message = message(link.primary.seq());
-        link.outbox.answer(message.encode(), None, &link.burden);
+        link.outbox.answer(message.encode(), None, &link.quota);
         self.flush(worker, wires);
-        self.judge_burden(worker, wires);
+        self.check_quota(worker, wires);
     }
 
     /// Answers a message with a descriptor, before anything else that waits to be said.
     pub(super) fn answer_handle(&mut self, worker: Worker, answer: ToNode<'_>, wires: &mut Wires) {
         let frame = answer.encode();
         let Some(link) = self.link(worker) else { return };
-        link.outbox.answer_at_once(frame, &link.burden);
+        link.outbox.answer_at_once(frame, &link.quota);
         self.flush(worker, wires);
-        self.judge_burden(worker, wires);
+        self.check_quota(worker, wires);
     }
 
     /// Says something to a worker that travels with a descriptor.
@@ -141,14 +141,14 @@ impl Node {
         let Some(link) = self.link(worker) else { return };
         let seq = link.primary.seq();
         let number = link.ledger.enter(payload, None);
-        link.outbox.answer(message(seq).encode(), Some(number), &link.burden);
+        link.outbox.answer(message(seq).encode(), Some(number), &link.quota);
         self.flush(worker, wires);
-        self.judge_burden(worker, wires);
+        self.check_quota(worker, wires);
     }
 
     /// Has a worker ended because of which too much is kept.
-    pub(super) fn judge_burden(&mut self, worker: Worker, wires: &mut Wires) {
-        if self.link(worker).is_some_and(|link| link.burden.is_exceeded()) {
+    pub(super) fn check_quota(&mut self, worker: Worker, wires: &mut Wires) {
+        if self.link(worker).is_some_and(|link| link.quota.is_exceeded()) {
             let what = format!(
                 "more than {} MiB wait because of it: answers that it does not read, connections that it \
                  hands back or sockets that it does not take",
@@ -175,7 +175,7 @@ impl Node {
             return Err((connection, NotSent::NotServed));
         };
         if let Some(head) = &mut connection.head {
-            head.goes_to(&link.burden, &link.awaiting);
+            head.goes_to(&link.quota, &link.awaiting);
         }
         link.returnable += 1;
         let payload = Payload::Connection(connection.shared_with(worker), reason);
