@@ -138,15 +138,15 @@ fn a_program_that_cannot_read_the_state_is_one_line_and_all_goes_on() {
         "upgrade-state",
         &[
             (
-                |program| program.script(&with_state("sed '1s/state 1$/state 2/'")),
-                "its state has format 2, and ",
+                |program| program.script(&with_state("sed '1s/state 2$/state 3/'")),
+                "its state has format 3, and ",
             ),
             (
-                |program| program.script(&with_state("sed '1s/state 1$/state 0/'")),
-                "its state has format 0, and ",
+                |program| program.script(&with_state("sed '1s/state 2$/state 1/'")),
+                "its state has format 1, and ",
             ),
             (
-                |program| program.script(&with_state("sed '1s/1$/x/'")),
+                |program| program.script(&with_state("sed '1s/2$/x/'")),
                 "it is no state of sticky-run",
             ),
             (|program| program.script(&with_state("tr s S")), "it is no state of sticky-run"),
