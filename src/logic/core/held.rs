@@ -96,8 +96,7 @@ pub enum Look {
 }
 
 /// All of them, with the orders in which something is due.
-#[derive(Debug, Default, Deserialize, Serialize)]
-#[serde(from = "Vec<(Conn, Held)>", into = "Vec<(Conn, Held)>")]
+#[derive(Debug, Default)]
 pub(super) struct Table {
     held: BTreeMap<Conn, Held>,
     orders: Orders,
@@ -116,18 +115,6 @@ struct Orders {
     looks: BTreeSet<(Time, Conn)>,
     /// How many wait in queues of the router.
     queued: usize,
-}
-
-impl Clone for Table {
-    fn clone(&self) -> Self {
-        self.all().map(|(conn, held)| (conn, held.clone())).collect::<Vec<_>>().into()
-    }
-}
-
-impl From<Table> for Vec<(Conn, Held)> {
-    fn from(table: Table) -> Self {
-        table.held.into_iter().collect()
-    }
 }
 
 impl From<Vec<(Conn, Held)>> for Table {
@@ -219,10 +206,10 @@ impl Table {
         growth.see(new)
     }
 
-    /// One that has more bytes and has rested.
+    /// One that has more bytes and has rested. It is named once.
     pub(super) fn rested(&mut self, now: Time) -> Option<Conn> {
-        let (_, conn) = self.orders.looks.first().filter(|(until, _)| *until <= now)?;
-        Some(*conn)
+        self.orders.looks.first().filter(|(until, _)| *until <= now)?;
+        self.orders.looks.pop_first().map(|(_, conn)| conn)
     }
 
     /// When the first of those that wait for time has waited long enough, if heads may take so long.

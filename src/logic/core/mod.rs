@@ -42,7 +42,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::action::{Action, Closing, Look, Report, Unwanted, Violation};
-use self::held::{Stage, Table};
+use self::held::{Held, Stage, Table};
 pub use self::input::{
     Arrived, Command, First, How, Input, Message, NotSent, Note, Noted, Preface, Reports, Said,
     Seen, TakenBack,
@@ -143,7 +143,7 @@ struct Once {
 /// What another program has to know to go on, besides the fleet and the router.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct SavedCore {
-    held: Table,
+    held: Vec<(Conn, Held)>,
     returns: Returns,
     workers: Vec<(Worker, Facts)>,
     listeners: Vec<(ListenerId, First)>,
@@ -185,7 +185,7 @@ impl Core {
     /// What is to be written down, with the [`Fleet`] and the [`Router`]. Nothing may be left to do.
     pub fn save(&self) -> SavedCore {
         SavedCore {
-            held: self.held.clone(),
+            held: self.held.all().map(|(conn, held)| (conn, held.clone())).collect(),
             returns: self.returns.clone(),
             workers: self.workers.iter().map(|(worker, facts)| (*worker, *facts)).collect(),
             listeners: self.listeners.iter().map(|(listener, first)| (*listener, *first)).collect(),
@@ -198,7 +198,7 @@ impl Core {
     pub fn resume(self, saved: SavedCore) -> Self {
         let SavedCore { held, returns, workers, listeners, drains } = saved;
         Self {
-            held,
+            held: held.into(),
             returns,
             workers: workers.into_iter().collect(),
             listeners: listeners.into_iter().collect(),
