@@ -1,6 +1,7 @@
 //! Workers: their processes.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::mem;
 
 use nix::sys::signal::Signal;
@@ -148,39 +149,25 @@ impl Workers {
     }
 
     pub(super) fn terminate(&self, worker: Worker) {
-        if let Some(live) = self.get(worker)
-            && let Err(error) = reap::terminate(live.pid)
-        {
-            warn!(
-                name: "worker_signal_failed", worker = worker.slot, pid = live.pid.as_raw(),
-                signal = "SIGTERM",
-                "cannot send SIGTERM to {worker} (pid {}): {error}",
-                live.pid
-            );
-        }
+        self.signal(worker, "SIGTERM", reap::terminate);
     }
 
     pub(super) fn abort(&self, worker: Worker) {
-        if let Some(live) = self.get(worker)
-            && let Err(error) = reap::abort(live.pid)
-        {
-            warn!(
-                name: "worker_signal_failed", worker = worker.slot, pid = live.pid.as_raw(),
-                signal = "SIGABRT",
-                "cannot send SIGABRT to {worker} (pid {}): {error}",
-                live.pid
-            );
-        }
+        self.signal(worker, "SIGABRT", reap::abort);
     }
 
     pub(super) fn kill(&self, worker: Worker) {
+        self.signal(worker, "SIGKILL", reap::kill_all);
+    }
+
+    /// Sends a signal to a worker, if that lives.
+    fn signal(&self, worker: Worker, signal: &str, send: impl FnOnce(Pid) -> io::Result<()>) {
         if let Some(live) = self.get(worker)
-            && let Err(error) = reap::kill_all(live.pid)
+            && let Err(error) = send(live.pid)
         {
             warn!(
-                name: "worker_signal_failed", worker = worker.slot, pid = live.pid.as_raw(),
-                signal = "SIGKILL",
-                "cannot send SIGKILL to {worker} (pid {}): {error}",
+                name: "worker_signal_failed", worker = worker.slot, pid = live.pid.as_raw(), signal,
+                "cannot send {signal} to {worker} (pid {}): {error}",
                 live.pid
             );
         }
@@ -219,16 +206,8 @@ impl Workers {
     /// Passes a signal on to every worker.
     pub(super) fn forward(&self, signal: Signal) {
         info!(name: "signal_forwarded", %signal, "forwarding {signal} to the workers");
-        for live in self.all() {
-            if let Err(error) = reap::signal(live.pid, signal) {
-                warn!(
-                    name: "worker_signal_failed", worker = live.worker.slot,
-                    pid = live.pid.as_raw(), %signal,
-                    "cannot send {signal} to {} (pid {}): {error}",
-                    live.worker,
-                    live.pid
-                );
-            }
+        for worker in self.live.keys() {
+            self.signal(*worker, signal.as_str(), |pid| reap::signal(pid, signal));
         }
     }
 
