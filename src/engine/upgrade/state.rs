@@ -2,7 +2,7 @@
 //!
 //! It begins with a line that names its format. Within a format, fields may be added that have a
 //! default, and fields that a reader does not know are skipped; everything else is a new format. A
-//! program reads its own format and the one before.
+//! program reads the formats from [`OLDEST`] to its own.
 
 use std::str;
 
